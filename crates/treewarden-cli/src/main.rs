@@ -1,0 +1,3 @@
+//! The treewarden command.
+
+fn main() {}

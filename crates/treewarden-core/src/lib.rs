@@ -1,0 +1,8 @@
+//! The decisions of treewarden, without I/O and without a clock.
+//!
+//! Each machine takes `now` and an event, and returns actions and the time of its next deadline. The crate never
+//! spawns a process, reads a file, reads a clock, or knows ractor: whoever drives it does that.
+
+pub mod resume_point;
+pub mod session;
+pub mod supervisor;

@@ -1,0 +1,1 @@
+//! Where a conversation is resumed: the true leaf of its transcript.

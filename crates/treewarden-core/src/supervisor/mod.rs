@@ -1,0 +1,1 @@
+//! The supervisor machine: OTP's supervisor as events and actions.

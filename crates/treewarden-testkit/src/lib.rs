@@ -1,0 +1,1 @@
+//! treewarden-testkit.

@@ -1,0 +1,1 @@
+//! Finds actors by name or key, as Elixir's Registry does.

@@ -1,0 +1,1 @@
+//! Named sessions: the handle, the actor, and the engine that owns one CLI.

@@ -1,0 +1,1 @@
+//! Supervises any ractor actor as OTP's supervisor does.
