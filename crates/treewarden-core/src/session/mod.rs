@@ -1,1 +1,43 @@
-//! The session machine: the life of one CLI and of the turns that it answers.
+//! The session machine: the life of one CLI process, and of the turns that it answers.
+//!
+//! One [`Machine`] lives as long as one CLI: whoever drives it makes a new one for each (re)spawn, and hands it the
+//! turns that are still open, in order. So an incarnation that takes over after a crash and one that takes over
+//! after a restart of the whole host run the same code.
+//!
+//! ```text
+//!             Spawned          Initialized            turn waiting
+//!  Starting ──────────► Initializing ────────► Ready ─────────────► Busy
+//!     │                      │                  │ ▲                  │ │
+//!     │ StartFailed          │ no answer        │ └──── result ──────┘ │ interrupt, deadline,
+//!     ▼                      ▼                  │ ▲                    ▼ dropped stream
+//!   Ended ◄──────────── Stopping ◄──────────────┘ └──── result ──── Draining
+//!     ▲     Exited          ▲   idle, stop, clear                      │
+//!     └─────────────────────┴───────────── no result in time ──────────┘
+//! ```
+//!
+//! The machine decides; it does no I/O and reads no clock. [`Machine::handle`] takes the time and an [`Event`] and
+//! puts [`Action`]s into a list; [`Machine::poll_timeout`] says when to call [`Machine::handle_timeout`].
+//!
+//! # What it promises
+//!
+//! * At most one turn is in the CLI at a time, and turns begin in the order in which they were opened.
+//! * Each turn is settled at most once by one machine, and a turn that a crash left open is settled by a later one.
+//! * A result is given to the turn that it names. Where the CLI names none, it is given by position only while
+//!   nothing else can have caused it, and otherwise by what the transcript says; never by a guess.
+//! * A stop is obeyed in every state, within the time of its ladder.
+
+mod config;
+mod event;
+mod exit_class;
+mod flight;
+mod machine;
+mod settle;
+
+pub use config::Config;
+pub use event::{
+    Action, End, Event, Fact, Found, Item, Lifecycle, OpenTurn, Opening, ResultFact, Start, StartFailure,
+    StopReason, Verdict,
+};
+pub use exit_class::{CrashKind, ExitClass, ExitFacts, Permanent, PermanentKind};
+pub use flight::{Delivery, DrainReason};
+pub use machine::{Machine, State};

@@ -1,0 +1,46 @@
+//! The times and limits of a session.
+
+use std::time::Duration;
+
+/// The times and limits that the machine keeps to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// How long a CLI may take from the spawn to its answer to `initialize`; 60 s.
+    pub start_timeout: Duration,
+    /// How long a turn may run from its first dispatch, unless the turn says otherwise; 300 s.
+    pub turn_timeout: Option<Duration>,
+    /// How long an interrupted turn may take to its result before the CLI is killed; 10 s.
+    pub drain_timeout: Duration,
+    /// How long a busy CLI may be silent before it is asked for a sign of life; 120 s.
+    pub silence_timeout: Duration,
+    /// How long the CLI may take to give that sign before it is killed; 10 s.
+    pub probe_timeout: Duration,
+    /// How long the CLI must have been idle, with the turn reported complete and no result seen, before the answer
+    /// is looked for in the transcript; 300 ms.
+    pub settle_grace: Duration,
+    /// How often the transcript is asked for such an answer before the CLI is killed; 10.
+    pub transcript_reads: u32,
+    /// How many incarnations may work at one turn before it fails; 20.
+    ///
+    /// The supervisor's budget bounds how fast a session may crash; this bounds a turn that crashes it slowly.
+    pub max_attempts: u32,
+    /// How long the session may be idle before its CLI is parked; never unless set.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            start_timeout: Duration::from_secs(60),
+            turn_timeout: Some(Duration::from_secs(300)),
+            drain_timeout: Duration::from_secs(10),
+            silence_timeout: Duration::from_secs(120),
+            probe_timeout: Duration::from_secs(10),
+            settle_grace: Duration::from_millis(300),
+            transcript_reads: 10,
+            max_attempts: 20,
+            idle_timeout: None,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What goes into the session machine, and what comes out.
+
+use std::time::{Duration, Instant};
+
+use treewarden_proto::TurnId;
+
+use super::exit_class::{ExitClass, Permanent};
+use super::flight::{Delivery, DrainReason};
+
+/// How the CLI of this incarnation is to be opened; decided from what the transcript holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// Nothing of the conversation is on disk yet.
+    Fresh,
+    /// The conversation is resumed.
+    Resume,
+}
+
+/// What the first [`Action::Start`] of an incarnation asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// Force this opening instead of what the transcript says; set after the CLI refused the other one.
+    pub opening: Option<Opening>,
+    /// Have the CLI run the turn again that was under way when its predecessor died.
+    ///
+    /// Set only while that turn is still open: a CLI told so without a turn to take it over would run a prompt that
+    /// nobody waits for.
+    pub rerun: bool,
+}
+
+/// A turn that waits for its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTurn {
+    /// Its id, and the `uuid` of its user frame.
+    pub turn: TurnId,
+    /// How many incarnations have written it to a CLI before.
+    pub attempts: u32,
+    /// Whether a crash fails it or carries it on.
+    pub delivery: Delivery,
+    /// How long it may run from its first dispatch; `None` is without limit.
+    pub timeout: Option<Duration>,
+    /// When that time is over, if it was dispatched before by this host.
+    pub deadline: Option<Instant>,
+}
+
+/// What waits in a session's queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A prompt.
+    Turn(OpenTurn),
+    /// A request for a new conversation, in its place between the turns.
+    Clear,
+}
+
+/// The state of a prompt in the CLI's own queue (`command_lifecycle`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// Taken, not begun.
+    Queued,
+    /// Begun.
+    Started,
+    /// Done with; a result may or may not follow.
+    Completed,
+    /// Given up: interrupted, cancelled, discarded or refused.
+    Dropped,
+}
+
+/// What a `result` frame says, as far as the machine cares.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ResultFact {
+    /// The prompts that the result names.
+    pub turns: Vec<TurnId>,
+    /// It ended because it was aborted (`terminal_reason` `aborted_*`).
+    pub aborted: bool,
+    /// It reports an error.
+    pub is_error: bool,
+    /// Something other than a prompt caused it (`origin`): a background task, a peer.
+    pub unsolicited: bool,
+    /// The usage limit was hit, and is lifted after this time.
+    pub limited_for: Option<Duration>,
+}
+
+/// What one frame of the CLI means to the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// The CLI lives; nothing more.
+    Activity,
+    /// A prompt moved through the CLI's queue.
+    Lifecycle(TurnId, Lifecycle),
+    /// A turn ended.
+    Result(ResultFact),
+    /// The CLI says that it is idle.
+    Idle,
+    /// The CLI says that it is at work.
+    Running,
+    /// The CLI waits for an answer of the host: silence is not its fault.
+    AwaitsHost,
+    /// The model API keeps refusing the credentials.
+    CredentialsRefused,
+}
+
+/// Why a CLI did not come up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartFailure {
+    /// `--session-id` was refused since the id exists.
+    IdInUse,
+    /// `--resume` was refused since the id does not exist.
+    NoConversation,
+    /// It will not come up, however often it is tried.
+    Permanent(Permanent),
+    /// It may come up the next time.
+    Transient(ExitClass),
+}
+
+/// Why a session is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// Somebody asked for this session to stop: its turns end with it.
+    Requested,
+    /// Its supervisor stops it: its open turns stay open for the next incarnation.
+    Shutdown,
+    /// Its place is needed: only an idle session parks.
+    Park,
+}
+
+/// What the transcript holds of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Its answer, complete.
+    Answer,
+    /// A note that it was interrupted.
+    Interruption,
+    /// No end of it.
+    Nothing,
+}
+
+/// What happens to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Something joined the queue.
+    Enqueue(Item),
+    /// A turn is to end: out of the queue, or interrupted if it runs.
+    Cancel(TurnId, DrainReason),
+    /// Whatever turn runs is to be interrupted.
+    Interrupt,
+    /// The CLI's process exists.
+    Spawned,
+    /// The CLI did not come up.
+    StartFailed(StartFailure),
+    /// The CLI answered `initialize`.
+    Initialized {
+        /// It reports the life of each prompt and names prompts on results (`msg_lifecycle_v1`).
+        lifecycle: bool,
+    },
+    /// A frame came.
+    Frame(Fact),
+    /// The CLI answered the probe.
+    ProbeAnswered,
+    /// The transcript was asked for the answer to a turn.
+    TranscriptRead(TurnId, Found),
+    /// The CLI is gone, and all it wrote was read.
+    Exited(ExitClass),
+    /// The session is to stop.
+    Stop(StopReason),
+}
+
+/// How a turn came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The result frame that is being handled is its answer (or its error).
+    Result,
+    /// Its answer stands in the transcript.
+    Transcript,
+    /// It was interrupted.
+    Interrupted,
+    /// It never ran.
+    Cancelled,
+    /// It ran out of its time.
+    TimedOut,
+    /// The CLI died under it, and it must not run again.
+    Crashed,
+    /// The model API refuses the credentials.
+    CredentialsRefused,
+    /// The session cannot start.
+    NotStarted(Permanent),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Run the start procedure: old tree proven gone, lease, resume point, spawn.
+    Start(Start),
+    /// Send `initialize`, and whatever was changed at run time.
+    Initialize,
+    /// Write the user frame of this turn.
+    Send(TurnId),
+    /// Send an interrupt.
+    Interrupt,
+    /// Ask the CLI for a sign of life.
+    Probe,
+    /// Look for the answer to this turn in the transcript.
+    ReadTranscript(TurnId),
+    /// Store the outcome of this turn, then deliver it.
+    Settle(TurnId, Verdict),
+    /// Walk down the stop ladder.
+    Stop,
+    /// Send SIGTERM, then SIGKILL: the CLI is to leave its turn as it stands.
+    Terminate,
+    /// Kill the whole tree now.
+    Kill,
+    /// Give the conversation a new id; the next start is a fresh one.
+    NewConversation,
+    /// This incarnation is over.
+    End(End),
+}
+
+/// How an incarnation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The CLI was stopped and the session lives on without one.
+    Parked,
+    /// The session was asked to stop.
+    Stopped(StopReason),
+    /// The CLI died, or had to be killed: the supervisor decides what follows.
+    Crashed(ExitClass),
+    /// The CLI cannot come up; trying again by itself would not help.
+    Failed(Permanent),
+}

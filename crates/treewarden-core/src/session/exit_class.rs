@@ -1,0 +1,232 @@
+//! What the end of a CLI means.
+//!
+//! This is the one file that reads exit codes, stderr and error texts; everything else asks [`ExitClass`].
+
+use std::fmt;
+
+/// What is known about a CLI that ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ExitFacts<'a> {
+    /// Its exit code, if it exited by itself.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The last lines that it wrote to stderr.
+    pub stderr: &'a str,
+    /// `startup_failure_reason` of its last result, if it gave one.
+    pub startup_failure: Option<&'a str>,
+    /// `errors` of its last result, joined.
+    pub errors: &'a str,
+    /// We asked it to end, or ended it.
+    pub asked: bool,
+    /// It had answered `initialize`.
+    pub started: bool,
+}
+
+/// How a CLI ended, and so what is done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExitClass {
+    /// It ended as it was asked to, or by itself without an error.
+    Clean,
+    /// It crashed or was killed: restarted, and counted.
+    Crash(CrashKind),
+    /// The system killed it for memory (exit code 137): restarted with a back-off.
+    OutOfMemory,
+    /// It cannot run: not restarted.
+    Permanent(Permanent),
+}
+
+/// How a CLI crashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashKind {
+    /// It exited with this code.
+    Exit(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// It did not come up in time.
+    StartTimeout,
+    /// It gave no sign of life.
+    Silent,
+    /// It did not end an interrupted turn.
+    NotDrained,
+    /// It reported a turn complete and neither printed nor stored the answer.
+    AnswerMissing,
+    /// It could not be spawned for want of memory, descriptors or processes.
+    NoResources,
+}
+
+/// A reason for which trying again by itself would not help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Permanent {
+    /// What kind of reason it is.
+    pub kind: PermanentKind,
+    /// The reason in words, with the bad value.
+    pub message: String,
+}
+
+impl Permanent {
+    /// Makes a reason.
+    pub fn new(kind: PermanentKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+impl fmt::Display for Permanent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The kinds of permanent failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PermanentKind {
+    /// There is no CLI at the path, or it cannot be executed.
+    CliNotFound,
+    /// The working directory is gone.
+    CwdMissing,
+    /// The CLI refused an option.
+    BadOption,
+    /// The id belongs to another conversation on disk.
+    IdInUse,
+    /// The conversation that is to be resumed is gone.
+    ConversationLost,
+    /// The CLI refused to start (`startup_failure_reason`).
+    StartupRefused,
+    /// The credentials were refused.
+    Credentials,
+    /// Another session holds the conversation.
+    Held,
+    /// Processes of the predecessor could not be ended.
+    NotGone,
+    /// The store refused to record the start.
+    Store,
+}
+
+impl ExitClass {
+    /// Classifies the end of a CLI that had been spawned.
+    pub fn of(facts: &ExitFacts<'_>) -> Self {
+        if let Some(reason) = facts.startup_failure {
+            let message = format!("the CLI refused to start: {reason}{}", tail(facts));
+            return Self::Permanent(Permanent::new(PermanentKind::StartupRefused, message));
+        }
+        if !facts.started
+            && let Some(permanent) = refusal(facts)
+        {
+            return Self::Permanent(permanent);
+        }
+        match (facts.code, facts.signal) {
+            _ if facts.asked => Self::Clean,
+            (Some(0), _) => Self::Clean,
+            (Some(137), _) => Self::OutOfMemory,
+            (Some(code), _) => Self::Crash(CrashKind::Exit(code)),
+            (None, Some(signal)) => Self::Crash(CrashKind::Signal(signal)),
+            (None, None) => Self::Crash(CrashKind::Exit(-1)),
+        }
+    }
+
+    /// Tells whether the id was refused as one that exists (`--session-id`).
+    pub fn is_id_in_use(&self) -> bool {
+        matches!(self, Self::Permanent(p) if p.kind == PermanentKind::IdInUse)
+    }
+
+    /// Tells whether the id was refused as one that does not exist (`--resume`).
+    pub fn is_conversation_lost(&self) -> bool {
+        matches!(self, Self::Permanent(p) if p.kind == PermanentKind::ConversationLost)
+    }
+}
+
+/// What a CLI says that gives up before it answers `initialize` (texts of 2.1.197 and 2.1.330).
+fn refusal(facts: &ExitFacts<'_>) -> Option<Permanent> {
+    let said = |text: &str| facts.stderr.contains(text) || facts.errors.contains(text);
+    let kind = if said("is already in use") {
+        PermanentKind::IdInUse
+    } else if said("No conversation found") {
+        PermanentKind::ConversationLost
+    } else if said("unknown option") || said("error: option") || said("error: unknown") {
+        PermanentKind::BadOption
+    } else if said("Invalid API key") || said("Please run /login") {
+        PermanentKind::Credentials
+    } else {
+        return None;
+    };
+    let code = facts.code.map_or_else(String::new, |code| format!(" (exit {code})"));
+    Some(Permanent::new(kind, format!("the CLI refused to start{code}{}", tail(facts))))
+}
+
+fn tail(facts: &ExitFacts<'_>) -> String {
+    let text = if facts.stderr.trim().is_empty() { facts.errors } else { facts.stderr };
+    let text = text.trim();
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+impl fmt::Display for CrashKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "exit {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::StartTimeout => f.write_str("no answer to initialize in time"),
+            Self::Silent => f.write_str("no sign of life"),
+            Self::NotDrained => f.write_str("an interrupted turn did not end"),
+            Self::AnswerMissing => f.write_str("a turn completed without an answer"),
+            Self::NoResources => f.write_str("no resources to spawn it"),
+        }
+    }
+}
+
+impl fmt::Display for ExitClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clean => f.write_str("clean"),
+            Self::Crash(kind) => write!(f, "crash: {kind}"),
+            Self::OutOfMemory => f.write_str("out of memory (exit 137)"),
+            Self::Permanent(permanent) => permanent.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: i32, stderr: &str) -> ExitClass {
+        ExitClass::of(&ExitFacts { code: Some(code), stderr, ..ExitFacts::default() })
+    }
+
+    #[test]
+    fn refusals_of_a_starting_cli_are_permanent() {
+        let cases = [
+            ("Error: Session ID 1 is already in use.", PermanentKind::IdInUse),
+            ("No conversation found with session ID: 1", PermanentKind::ConversationLost),
+            ("error: unknown option '--no-such-flag=1'", PermanentKind::BadOption),
+        ];
+        for (stderr, kind) in cases {
+            match of(1, stderr) {
+                ExitClass::Permanent(p) => {
+                    assert_eq!(p.kind, kind);
+                    assert!(p.message.contains(stderr), "the reason is shown: {}", p.message);
+                }
+                other => panic!("{stderr}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_words_of_a_running_cli_are_a_crash() {
+        let facts =
+            ExitFacts { code: Some(1), stderr: "is already in use", started: true, ..ExitFacts::default() };
+        assert_eq!(ExitClass::of(&facts), ExitClass::Crash(CrashKind::Exit(1)));
+    }
+
+    #[test]
+    fn codes_and_signals_are_told_apart() {
+        assert_eq!(of(0, ""), ExitClass::Clean);
+        assert_eq!(of(137, ""), ExitClass::OutOfMemory);
+        assert_eq!(of(70, ""), ExitClass::Crash(CrashKind::Exit(70)));
+        let killed = ExitFacts { signal: Some(9), ..ExitFacts::default() };
+        assert_eq!(ExitClass::of(&killed), ExitClass::Crash(CrashKind::Signal(9)));
+        assert_eq!(ExitClass::of(&ExitFacts { asked: true, ..killed }), ExitClass::Clean);
+    }
+}

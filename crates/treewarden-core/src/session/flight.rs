@@ -1,0 +1,78 @@
+//! The turn that is in the CLI.
+
+use std::time::Instant;
+
+use treewarden_proto::TurnId;
+
+use super::event::OpenTurn;
+
+/// What a crash means to a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// The turn is carried on by the next incarnation, and stands in the conversation once.
+    #[default]
+    ExactlyOnce,
+    /// The turn fails; it may have run.
+    AtMostOnce,
+}
+
+/// Why a running turn is made to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainReason {
+    /// Somebody interrupted or cancelled it, or dropped its stream.
+    Interrupted,
+    /// Its time is over.
+    TimedOut,
+    /// The model API refuses the credentials, so that it cannot end well.
+    CredentialsRefused,
+}
+
+/// The turn that was written to the CLI.
+#[derive(Debug, Clone)]
+pub(super) struct Flight {
+    pub(super) open: OpenTurn,
+    /// An earlier incarnation wrote it too.
+    pub(super) taken_over: bool,
+    /// The CLI reported it complete.
+    pub(super) completed: bool,
+    /// The CLI is idle as far as we know.
+    pub(super) idle: bool,
+    /// The CLI waits for us.
+    pub(super) awaits_host: bool,
+    /// When the last frame came.
+    pub(super) last_activity: Instant,
+    /// When the probe was sent, while it is unanswered.
+    pub(super) probed_at: Option<Instant>,
+    /// When the transcript is to be asked.
+    pub(super) read_at: Option<Instant>,
+    /// A read of the transcript is under way.
+    pub(super) reading: bool,
+    pub(super) reads: u32,
+    /// How often the credentials were refused.
+    pub(super) refusals: u32,
+    /// Why and until when it drains.
+    pub(super) drain: Option<(DrainReason, Instant)>,
+}
+
+impl Flight {
+    pub(super) fn new(open: OpenTurn, now: Instant) -> Self {
+        Self {
+            taken_over: open.attempts > 1,
+            open,
+            completed: false,
+            idle: false,
+            awaits_host: false,
+            last_activity: now,
+            probed_at: None,
+            read_at: None,
+            reading: false,
+            reads: 0,
+            refusals: 0,
+            drain: None,
+        }
+    }
+
+    pub(super) fn turn(&self) -> TurnId {
+        self.open.turn
+    }
+}

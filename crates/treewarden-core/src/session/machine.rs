@@ -1,0 +1,404 @@
+//! The machine itself: its states, its queue, its deadlines, and how it starts and ends.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use treewarden_proto::TurnId;
+
+use super::config::Config;
+use super::event::{Action, End, Event, Item, OpenTurn, Opening, Start, StartFailure, StopReason, Verdict};
+use super::exit_class::{CrashKind, ExitClass, Permanent, PermanentKind};
+use super::flight::{Delivery, DrainReason, Flight};
+
+/// What a session is doing, as its status shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The start procedure runs.
+    Starting,
+    /// The CLI is asked to initialize.
+    Initializing,
+    /// The CLI waits for a turn.
+    Ready,
+    /// The CLI works at this turn.
+    Busy(TurnId),
+    /// The CLI is to end this turn before its time.
+    Draining(TurnId),
+    /// No turn begins before this time: the usage limit was hit.
+    Suspended(Instant),
+    /// The CLI is being ended.
+    Stopping,
+    /// This incarnation is over.
+    Ended,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    Starting { until: Instant },
+    Initializing { until: Instant },
+    Open,
+    Stopping(Then),
+    Ended,
+}
+
+/// What follows once the CLI is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Then {
+    Park,
+    Clear,
+    Reopen,
+    Stop(StopReason),
+    Crash(CrashKind),
+}
+
+/// The life of one CLI and of the turns that it answers; see the [module](super).
+#[derive(Debug)]
+pub struct Machine {
+    pub(super) config: Config,
+    pub(super) phase: Phase,
+    pub(super) queue: VecDeque<Item>,
+    pub(super) flight: Option<Flight>,
+    /// The CLI names prompts on its results.
+    pub(super) lifecycle: bool,
+    /// The CLI runs a turn of its predecessor again, and that turn is not settled yet.
+    pub(super) rerunning: bool,
+    pub(super) suspended_until: Option<Instant>,
+    /// The session is to stop once the turn is drained.
+    stop_when_drained: bool,
+    idle_since: Instant,
+    /// The opening was changed once already because the CLI refused the other.
+    reopened: bool,
+}
+
+impl Machine {
+    /// Makes the machine of a new incarnation, with what is still open in the order in which it came.
+    ///
+    /// The first action is always [`Action::Start`], unless a turn has had all its attempts and nothing else waits.
+    pub fn new(now: Instant, config: Config, open: Vec<Item>, actions: &mut Vec<Action>) -> Self {
+        let mut machine = Self {
+            phase: Phase::Starting { until: now + config.start_timeout },
+            queue: VecDeque::with_capacity(open.len()),
+            flight: None,
+            lifecycle: false,
+            rerunning: false,
+            suspended_until: None,
+            stop_when_drained: false,
+            idle_since: now,
+            reopened: false,
+            config,
+        };
+        for item in open {
+            match item {
+                Item::Turn(turn) if machine.is_spent(&turn) => {
+                    actions.push(Action::Settle(turn.turn, Verdict::Crashed));
+                }
+                item => machine.queue.push_back(item),
+            }
+        }
+        machine.start(now, None, actions);
+        machine
+    }
+
+    /// What the session is doing.
+    pub fn state(&self) -> State {
+        match (&self.phase, &self.flight) {
+            (Phase::Starting { .. }, _) => State::Starting,
+            (Phase::Initializing { .. }, _) => State::Initializing,
+            (Phase::Stopping(_), _) => State::Stopping,
+            (Phase::Ended, _) => State::Ended,
+            (Phase::Open, Some(flight)) if flight.drain.is_some() => State::Draining(flight.turn()),
+            (Phase::Open, Some(flight)) => State::Busy(flight.turn()),
+            (Phase::Open, None) => self.suspended_until.map_or(State::Ready, State::Suspended),
+        }
+    }
+
+    /// How many items wait.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Tells whether the CLI names prompts on its results, so that the promises hold in full.
+    pub fn attributes_by_id(&self) -> bool {
+        self.lifecycle
+    }
+
+    /// The turn that is in the CLI, with its deadline.
+    pub fn in_flight(&self) -> Option<&OpenTurn> {
+        self.flight.as_ref().map(|flight| &flight.open)
+    }
+
+    /// Takes an event, and adds what is to be done to `actions`.
+    pub fn handle(&mut self, now: Instant, event: Event, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        match event {
+            Event::Enqueue(item) => {
+                self.queue.push_back(item);
+                self.dispatch(now, actions);
+            }
+            Event::Cancel(turn, reason) => self.cancel(now, turn, reason, actions),
+            Event::Interrupt => self.interrupt(now, actions),
+            Event::Spawned => self.spawned(actions),
+            Event::StartFailed(failure) => self.start_failed(now, failure, actions),
+            Event::Initialized { lifecycle } => self.initialized(now, lifecycle, actions),
+            Event::Frame(fact) => self.frame(now, fact, actions),
+            Event::ProbeAnswered => self.active(now),
+            Event::TranscriptRead(turn, found) => self.transcript_read(now, turn, found, actions),
+            Event::Exited(class) => self.exited(now, class, actions),
+            Event::Stop(reason) => self.stop(now, reason, actions),
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, if nothing happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Starting { until } | Phase::Initializing { until } => Some(*until),
+            Phase::Stopping(_) | Phase::Ended => None,
+            Phase::Open => match &self.flight {
+                Some(flight) => self.flight_timeout(flight),
+                None if self.suspended_until.is_some() => self.suspended_until,
+                None => self.config.idle_timeout.map(|idle| self.idle_since + idle),
+            },
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        match &self.phase {
+            Phase::Starting { until } | Phase::Initializing { until } if *until <= now => {
+                self.kill(CrashKind::StartTimeout, actions);
+            }
+            Phase::Open if self.flight.is_some() => self.flight_due(now, actions),
+            Phase::Open => {
+                if self.suspended_until.is_some_and(|until| until <= now) {
+                    self.suspended_until = None;
+                    self.idle_since = now;
+                    self.dispatch(now, actions);
+                }
+                let idle = self.config.idle_timeout.map(|idle| self.idle_since + idle);
+                if self.flight.is_none() && idle.is_some_and(|until| until <= now) {
+                    self.stop(now, StopReason::Park, actions);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn is_spent(&self, turn: &OpenTurn) -> bool {
+        let taken = turn.attempts > 0;
+        taken && (turn.delivery == Delivery::AtMostOnce || turn.attempts >= self.config.max_attempts)
+    }
+
+    fn start(&mut self, now: Instant, opening: Option<Opening>, actions: &mut Vec<Action>) {
+        self.phase = Phase::Starting { until: now + self.config.start_timeout };
+        self.rerunning = matches!(self.queue.front(), Some(Item::Turn(turn)) if turn.attempts > 0);
+        actions.push(Action::Start(Start { opening, rerun: self.rerunning }));
+    }
+
+    fn spawned(&mut self, actions: &mut Vec<Action>) {
+        if let Phase::Starting { until } = self.phase {
+            self.phase = Phase::Initializing { until };
+            actions.push(Action::Initialize);
+        }
+    }
+
+    fn initialized(&mut self, now: Instant, lifecycle: bool, actions: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Initializing { .. }) {
+            self.phase = Phase::Open;
+            self.lifecycle = lifecycle;
+            self.idle_since = now;
+            self.dispatch(now, actions);
+        }
+    }
+
+    fn start_failed(&mut self, now: Instant, failure: StartFailure, actions: &mut Vec<Action>) {
+        if let Phase::Stopping(_) = self.phase {
+            return self.exited(now, ExitClass::Clean, actions);
+        }
+        match failure {
+            StartFailure::IdInUse if !self.reopened => self.reopen(now, Opening::Resume, actions),
+            StartFailure::NoConversation if !self.reopened => self.reopen(now, Opening::Fresh, actions),
+            StartFailure::IdInUse => self.fail(
+                Permanent::new(PermanentKind::IdInUse, "the CLI says that the session id is already in use"),
+                actions,
+            ),
+            StartFailure::NoConversation => self.fail(
+                Permanent::new(PermanentKind::ConversationLost, "the CLI finds no conversation of this id"),
+                actions,
+            ),
+            StartFailure::Permanent(permanent) => self.fail(permanent, actions),
+            StartFailure::Transient(class) => self.crash(class, actions),
+        }
+    }
+
+    fn reopen(&mut self, now: Instant, opening: Opening, actions: &mut Vec<Action>) {
+        self.reopened = true;
+        self.start(now, Some(opening), actions);
+    }
+
+    /// Begins the next turn if the CLI is free: the one place from which turns begin.
+    pub(super) fn dispatch(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Open || self.flight.is_some() || self.suspended_until.is_some() {
+            return;
+        }
+        self.idle_since = now;
+        if self.stop_when_drained {
+            return self.begin_stop(Then::Stop(StopReason::Requested), Action::Stop, actions);
+        }
+        match self.queue.pop_front() {
+            None => {}
+            Some(Item::Clear) => self.begin_stop(Then::Clear, Action::Stop, actions),
+            Some(Item::Turn(mut turn)) => {
+                turn.attempts += 1;
+                turn.deadline = turn.deadline.or_else(|| turn.timeout.map(|timeout| now + timeout));
+                actions.push(Action::Send(turn.turn));
+                self.flight = Some(Flight::new(turn, now));
+            }
+        }
+    }
+
+    pub(super) fn begin_stop(&mut self, then: Then, action: Action, actions: &mut Vec<Action>) {
+        self.phase = Phase::Stopping(then);
+        actions.push(action);
+    }
+
+    pub(super) fn kill(&mut self, kind: CrashKind, actions: &mut Vec<Action>) {
+        let stop = Then::Stop(StopReason::Requested);
+        let then = if self.stop_when_drained { stop } else { Then::Crash(kind) };
+        self.begin_stop(then, Action::Kill, actions);
+    }
+
+    fn cancel(&mut self, now: Instant, turn: TurnId, reason: DrainReason, actions: &mut Vec<Action>) {
+        if self.flight.as_ref().is_some_and(|flight| flight.turn() == turn) {
+            return self.drain(now, reason, actions);
+        }
+        let found = self.queue.iter().position(|item| matches!(item, Item::Turn(t) if t.turn == turn));
+        let Some(Item::Turn(open)) = found.and_then(|at| self.queue.remove(at)) else { return };
+        let verdict = if open.attempts > 0 { Verdict::Interrupted } else { Verdict::Cancelled };
+        actions.push(Action::Settle(turn, verdict));
+        // The CLI that is coming up would run it again by itself.
+        if open.attempts > 0 && !matches!(self.phase, Phase::Stopping(_)) {
+            self.begin_stop(Then::Reopen, Action::Kill, actions);
+        }
+    }
+
+    fn interrupt(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let under_way = match (&self.flight, self.queue.front()) {
+            (Some(flight), _) => Some(flight.turn()),
+            (None, Some(Item::Turn(turn))) if turn.attempts > 0 => Some(turn.turn),
+            _ => None,
+        };
+        if let Some(turn) = under_way {
+            self.cancel(now, turn, DrainReason::Interrupted, actions);
+        }
+    }
+
+    fn stop(&mut self, now: Instant, reason: StopReason, actions: &mut Vec<Action>) {
+        if reason == StopReason::Requested {
+            self.settle_queue(actions);
+        }
+        match (&self.phase, reason) {
+            (Phase::Ended, _) | (Phase::Stopping(Then::Stop(_)), _) => {}
+            (Phase::Open, StopReason::Park) => {
+                if self.flight.is_none() && self.queue.is_empty() {
+                    self.begin_stop(Then::Park, Action::Stop, actions);
+                }
+            }
+            (_, StopReason::Park) => {}
+            (Phase::Stopping(_), reason) => {
+                self.abandon_flight(actions);
+                self.phase = Phase::Stopping(Then::Stop(reason));
+            }
+            (Phase::Starting { .. } | Phase::Initializing { .. }, reason) => {
+                self.begin_stop(Then::Stop(reason), Action::Kill, actions);
+            }
+            (Phase::Open, StopReason::Requested) if self.flight.is_some() => {
+                self.stop_when_drained = true;
+                self.drain(now, DrainReason::Interrupted, actions);
+            }
+            (Phase::Open, StopReason::Shutdown) if self.flight.is_some() => {
+                self.abandon_flight(actions);
+                self.begin_stop(Then::Stop(reason), Action::Terminate, actions);
+            }
+            (Phase::Open, reason) => self.begin_stop(Then::Stop(reason), Action::Stop, actions),
+        }
+    }
+
+    fn settle_queue(&mut self, actions: &mut Vec<Action>) {
+        for item in self.queue.drain(..) {
+            if let Item::Turn(turn) = item {
+                let verdict = if turn.attempts > 0 { Verdict::Interrupted } else { Verdict::Cancelled };
+                actions.push(Action::Settle(turn.turn, verdict));
+            }
+        }
+    }
+
+    /// Leaves the turn to the next incarnation, unless it was to end anyway or must not run twice.
+    fn abandon_flight(&mut self, actions: &mut Vec<Action>) {
+        let Some(flight) = self.flight.take() else { return };
+        let verdict = match (flight.drain, flight.open.delivery) {
+            (Some((reason, _)), _) => Self::drained(reason),
+            (None, Delivery::AtMostOnce) => Verdict::Crashed,
+            (None, Delivery::ExactlyOnce) => return,
+        };
+        actions.push(Action::Settle(flight.turn(), verdict));
+    }
+
+    fn exited(&mut self, now: Instant, class: ExitClass, actions: &mut Vec<Action>) {
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Ended => {}
+            Phase::Stopping(then) => match then {
+                Then::Crash(kind) => self.crash(ExitClass::Crash(kind), actions),
+                Then::Stop(reason) => self.end(End::Stopped(reason), actions),
+                Then::Park => self.end(End::Parked, actions),
+                Then::Clear => {
+                    actions.push(Action::NewConversation);
+                    self.end(End::Parked, actions);
+                }
+                Then::Reopen if self.queue.is_empty() => self.end(End::Parked, actions),
+                Then::Reopen => self.start(now, None, actions),
+            },
+            phase @ (Phase::Starting { .. } | Phase::Initializing { .. }) => {
+                self.phase = phase;
+                let failure = match class {
+                    ExitClass::Permanent(permanent) => StartFailure::Permanent(permanent),
+                    ExitClass::Clean => StartFailure::Transient(ExitClass::Crash(CrashKind::Exit(0))),
+                    class => StartFailure::Transient(class),
+                };
+                self.start_failed(now, failure, actions);
+            }
+            Phase::Open if self.stop_when_drained => {
+                self.abandon_flight(actions);
+                self.end(End::Stopped(StopReason::Requested), actions);
+            }
+            Phase::Open => match class {
+                ExitClass::Permanent(permanent) => self.fail(permanent, actions),
+                ExitClass::Clean if self.flight.is_none() => self.end(End::Parked, actions),
+                ExitClass::Clean => self.crash(ExitClass::Crash(CrashKind::Exit(0)), actions),
+                class => self.crash(class, actions),
+            },
+        }
+    }
+
+    fn crash(&mut self, class: ExitClass, actions: &mut Vec<Action>) {
+        self.abandon_flight(actions);
+        self.end(End::Crashed(class), actions);
+    }
+
+    fn fail(&mut self, permanent: Permanent, actions: &mut Vec<Action>) {
+        let running = self.flight.take().map(|flight| flight.turn());
+        let waiting = self.queue.drain(..).filter_map(|item| match item {
+            Item::Turn(turn) => Some(turn.turn),
+            Item::Clear => None,
+        });
+        for turn in running.into_iter().chain(waiting) {
+            actions.push(Action::Settle(turn, Verdict::NotStarted(permanent.clone())));
+        }
+        self.end(End::Failed(permanent), actions);
+    }
+
+    fn end(&mut self, end: End, actions: &mut Vec<Action>) {
+        self.phase = Phase::Ended;
+        actions.push(Action::End(end));
+    }
+}

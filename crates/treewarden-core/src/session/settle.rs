@@ -1,0 +1,207 @@
+//! How the turn that is in the CLI comes to its outcome.
+//!
+//! ```text
+//! result names it ................................. that result
+//! result names nothing, CLI reports no lifecycle:
+//!     first attempt, nothing run again ............ that result
+//!     otherwise ................................... the transcript, if the answer stands there
+//! reported complete, CLI idle for settle_grace .... the transcript
+//! deadline or interrupt, then an aborted result ... interrupted or timed out
+//! … and no result within drain_timeout ............ the same, and the CLI is killed
+//! CLI gone ........................................ stays open for the next incarnation
+//! ```
+
+use std::time::Instant;
+
+use treewarden_proto::TurnId;
+
+use super::event::{Action, Fact, Found, Lifecycle, ResultFact, Verdict};
+use super::exit_class::CrashKind;
+use super::flight::{DrainReason, Flight};
+use super::machine::Machine;
+
+/// So often may the credentials be refused in one turn: a key that is being renewed is refused once.
+const REFUSALS: u32 = 2;
+
+impl Machine {
+    pub(super) fn frame(&mut self, now: Instant, fact: Fact, actions: &mut Vec<Action>) {
+        self.active(now);
+        match fact {
+            Fact::Result(result) => self.result(now, result, actions),
+            Fact::Lifecycle(turn, state) => self.lifecycle(now, turn, state, actions),
+            Fact::Idle => self.with_flight(|flight, config| {
+                flight.idle = true;
+                flight.arm_read(now, config);
+            }),
+            Fact::Running => self.with_flight(|flight, _| {
+                flight.idle = false;
+                flight.read_at = None;
+            }),
+            Fact::AwaitsHost => self.with_flight(|flight, _| flight.awaits_host = true),
+            Fact::CredentialsRefused => self.credentials_refused(now, actions),
+            Fact::Activity => {}
+        }
+    }
+
+    pub(super) fn active(&mut self, now: Instant) {
+        let by_transcript = !self.lifecycle && self.rerunning;
+        self.with_flight(|flight, config| {
+            flight.last_activity = now;
+            flight.probed_at = None;
+            flight.awaits_host = false;
+            if by_transcript && !flight.reading {
+                flight.read_at = Some(now + config.settle_grace);
+            }
+        });
+    }
+
+    fn with_flight(&mut self, change: impl FnOnce(&mut Flight, &super::Config)) {
+        if let Some(flight) = &mut self.flight {
+            change(flight, &self.config);
+        }
+    }
+
+    fn lifecycle(&mut self, now: Instant, turn: TurnId, state: Lifecycle, actions: &mut Vec<Action>) {
+        let Some(flight) = self.flight.as_mut().filter(|flight| flight.turn() == turn) else { return };
+        match state {
+            Lifecycle::Queued => {}
+            Lifecycle::Started => flight.idle = false,
+            Lifecycle::Completed => {
+                flight.completed = true;
+                flight.arm_read(now, &self.config);
+            }
+            Lifecycle::Dropped => {
+                let verdict = flight.drain.map_or(Verdict::Interrupted, |(reason, _)| Self::drained(reason));
+                self.settle(now, verdict, actions);
+            }
+        }
+    }
+
+    fn result(&mut self, now: Instant, result: ResultFact, actions: &mut Vec<Action>) {
+        if let Some(limited_for) = result.limited_for {
+            self.suspended_until = Some(now + limited_for);
+        }
+        let Some(flight) = &mut self.flight else { return };
+        let named = result.turns.contains(&flight.turn());
+        let by_position = !self.lifecycle && result.turns.is_empty() && !result.unsolicited;
+        if named || (by_position && !flight.taken_over && !self.rerunning) {
+            let verdict = match (result.aborted, flight.drain) {
+                (true, Some((reason, _))) => Self::drained(reason),
+                (true, None) => Verdict::Interrupted,
+                (false, _) => Verdict::Result,
+            };
+            self.settle(now, verdict, actions);
+        } else if by_position && !flight.reading {
+            flight.reading = true;
+            flight.read_at = None;
+            actions.push(Action::ReadTranscript(flight.turn()));
+        }
+    }
+
+    pub(super) fn transcript_read(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        found: Found,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(flight) = self.flight.as_mut().filter(|flight| flight.turn() == turn) else { return };
+        flight.reading = false;
+        match found {
+            Found::Answer => self.settle(now, Verdict::Transcript, actions),
+            Found::Interruption => {
+                let verdict = flight.drain.map_or(Verdict::Interrupted, |(reason, _)| Self::drained(reason));
+                self.settle(now, verdict, actions);
+            }
+            Found::Nothing => {
+                flight.reads += 1;
+                flight.arm_read(now, &self.config);
+                if self.lifecycle && flight.reads >= self.config.transcript_reads {
+                    self.kill(CrashKind::AnswerMissing, actions);
+                }
+            }
+        }
+    }
+
+    fn credentials_refused(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(flight) = &mut self.flight else { return };
+        flight.refusals += 1;
+        if flight.refusals >= REFUSALS {
+            self.drain(now, DrainReason::CredentialsRefused, actions);
+        }
+    }
+
+    /// Makes the running turn end; its outcome is decided by how it does.
+    pub(super) fn drain(&mut self, now: Instant, reason: DrainReason, actions: &mut Vec<Action>) {
+        let Some(flight) = &mut self.flight else { return };
+        if flight.drain.is_none() {
+            flight.drain = Some((reason, now + self.config.drain_timeout));
+            actions.push(Action::Interrupt);
+        }
+    }
+
+    pub(super) fn drained(reason: DrainReason) -> Verdict {
+        match reason {
+            DrainReason::Interrupted => Verdict::Interrupted,
+            DrainReason::TimedOut => Verdict::TimedOut,
+            DrainReason::CredentialsRefused => Verdict::CredentialsRefused,
+        }
+    }
+
+    fn settle(&mut self, now: Instant, verdict: Verdict, actions: &mut Vec<Action>) {
+        let Some(flight) = self.flight.take() else { return };
+        self.rerunning = false;
+        actions.push(Action::Settle(flight.turn(), verdict));
+        self.dispatch(now, actions);
+    }
+
+    pub(super) fn flight_timeout(&self, flight: &Flight) -> Option<Instant> {
+        let turn = match flight.drain {
+            Some((_, until)) => Some(until),
+            None => flight.open.deadline,
+        };
+        let life = match flight.probed_at {
+            Some(at) => Some(at + self.config.probe_timeout),
+            None if flight.awaits_host => None,
+            None => Some(flight.last_activity + self.config.silence_timeout),
+        };
+        [turn, life, flight.read_at].into_iter().flatten().min()
+    }
+
+    pub(super) fn flight_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(flight) = &mut self.flight else { return };
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(flight.read_at) && !flight.reading {
+            flight.read_at = None;
+            flight.reading = true;
+            actions.push(Action::ReadTranscript(flight.turn()));
+        }
+        if let Some((reason, until)) = flight.drain
+            && until <= now
+        {
+            actions.push(Action::Settle(flight.turn(), Self::drained(reason)));
+            self.flight = None;
+            return self.kill(CrashKind::NotDrained, actions);
+        }
+        if due(flight.probed_at.map(|at| at + self.config.probe_timeout)) {
+            return self.kill(CrashKind::Silent, actions);
+        }
+        let silent = now >= flight.last_activity + self.config.silence_timeout;
+        if silent && flight.probed_at.is_none() && !flight.awaits_host {
+            flight.probed_at = Some(now);
+            actions.push(Action::Probe);
+        }
+        if flight.drain.is_none() && due(flight.open.deadline) {
+            self.drain(now, DrainReason::TimedOut, actions);
+        }
+    }
+}
+
+impl Flight {
+    /// Has the transcript asked once the CLI has done with the turn and said no more.
+    fn arm_read(&mut self, now: Instant, config: &super::Config) {
+        if self.completed && self.idle && !self.reading {
+            self.read_at = Some(now + config.settle_grace);
+        }
+    }
+}
