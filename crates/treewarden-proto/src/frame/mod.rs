@@ -1,0 +1,18 @@
+//! One line of the CLI's stdout: what it is at a glance, and its typed body on demand.
+//!
+//! [`Frame::parse`] reads a line once and remembers where the few fields stand that decide where a frame goes;
+//! it copies nothing and allocates nothing. [`Frame::body`] decodes the rest when somebody wants it.
+//!
+//! It promises that no JSON object is refused: unknown types, subtypes, blocks and fields, and known fields of an
+//! unexpected shape, are kept as they came. Key order means nothing, and keys are never rewritten.
+//! It does not split a byte stream into lines, and it does not count what it did not know.
+
+mod head;
+mod kind;
+mod repair;
+mod scan;
+mod turn_ids;
+
+pub use head::{Frame, NotAFrame};
+pub use kind::{FrameKind, InternalKind, SystemKind};
+pub use turn_ids::TurnIds;
