@@ -6,5 +6,8 @@
 
 pub mod frame;
 mod ids;
+pub mod spec;
 
+pub use frame::Frame;
 pub use ids::{InvalidId, InvalidName, SessionId, SessionName, TurnId};
+pub use spec::SessionSpec;

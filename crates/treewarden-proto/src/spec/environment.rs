@@ -1,0 +1,116 @@
+//! The CLI's environment: what it inherits, what the spec says, and what a supervised CLI needs.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+
+use super::error::Faults;
+use super::{EnvValue, InheritEnv, SessionSpec};
+
+/// What a supervised CLI is always told, unless the spec says otherwise.
+const ALWAYS: [(&str, &str); 3] = [
+    // A prompt that was interrupted by a crash, sent again under its uuid, runs once and stands once.
+    ("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1"),
+    // The frames that say when a turn is over.
+    ("CLAUDE_CODE_SDK_READS_SESSION_STATE", "1"),
+    // A start that cannot succeed ends in a result frame that says why.
+    ("CLAUDE_CODE_STARTUP_FAILURE_RESULTS", "1"),
+];
+
+/// The environment of one CLI process, in full: nothing else is inherited.
+///
+/// Its `Debug` output names the variables and hides their values.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Environment(BTreeMap<OsString, OsString>);
+
+impl Environment {
+    /// Every variable, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.0.get(name.as_ref()).map(OsString::as_os_str)
+    }
+
+    /// Sets a variable.
+    pub fn insert(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// Takes a variable out.
+    pub fn remove(&mut self, name: impl AsRef<OsStr>) {
+        self.0.remove(name.as_ref());
+    }
+}
+
+impl IntoIterator for Environment {
+    type Item = (OsString, OsString);
+    type IntoIter = std::collections::btree_map::IntoIter<OsString, OsString>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Environment ")?;
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl SessionSpec {
+    /// The whole environment for the CLI, made from what this process has and from the spec.
+    pub fn environment(&self, inherited: impl IntoIterator<Item = (OsString, OsString)>) -> Environment {
+        let mut environment = Environment::default();
+        for (name, value) in inherited {
+            let keep = match &self.inherit_env {
+                InheritEnv::Safe => !is_unsafe(&name),
+                InheritEnv::Only(names) => name.to_str().is_some_and(|name| names.contains(name)),
+            };
+            if keep {
+                environment.insert(name, value);
+            }
+        }
+        for (name, value) in ALWAYS {
+            environment.insert(name, value);
+        }
+        for (name, value) in &self.env {
+            match value {
+                EnvValue::Set(value) => environment.insert(name, value),
+                EnvValue::Unset => environment.remove(name),
+            }
+        }
+        environment
+    }
+}
+
+/// Whether a variable would make the CLI take itself for a part of this process, or change how it runs.
+fn is_unsafe(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("CLAUDECODE")
+        || matches!(
+            &*name,
+            "NODE_OPTIONS"
+                | "CLAUDE_CODE_ENTRYPOINT"
+                | "CLAUDE_CODE_SESSION_ID"
+                | "CLAUDE_CODE_SSE_PORT"
+                | "CLAUDE_AGENT_SDK_VERSION"
+                | "CLAUDE_AGENT_SDK_CLIENT_APP"
+                | "CLAUDE_CODE_PROJECT_DIR_NAME"
+        )
+}
+
+pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
+    for (name, value) in &spec.env {
+        let option = format!("env.{name}");
+        if name.is_empty() || name.contains(['=', '\0']) {
+            faults.add(&[&option], format_args!("`env` has {name:?}, which cannot be a variable's name"));
+        }
+        if let EnvValue::Set(value) = value {
+            faults.nul(&option, value);
+        }
+    }
+}

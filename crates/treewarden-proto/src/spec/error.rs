@@ -1,0 +1,71 @@
+//! What can be wrong with a spec: all of it at once, each fault with the names of its options.
+
+use std::fmt;
+
+/// Options that contradict each other, or a value that no CLI can take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpecError {
+    faults: Vec<Fault>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fault {
+    options: Vec<String>,
+    text: String,
+}
+
+impl SpecError {
+    /// The names of the options at fault, in the order of the faults.
+    pub fn options(&self) -> impl Iterator<Item = &str> {
+        self.faults.iter().flat_map(|fault| fault.options.iter().map(String::as_str))
+    }
+
+    /// Every fault as one line of text.
+    pub fn faults(&self) -> impl Iterator<Item = &str> {
+        self.faults.iter().map(|fault| fault.text.as_str())
+    }
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("invalid session options: ")?;
+        for (i, fault) in self.faults.iter().enumerate() {
+            f.write_str(if i == 0 { "" } else { "; " })?;
+            f.write_str(&fault.text)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SpecError {}
+
+/// Collects faults while a spec is checked.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Notes that these options are at fault, and why.
+    pub(super) fn add(&mut self, options: &[&str], text: impl fmt::Display) {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        self.0.push(Fault { options, text: text.to_string() });
+    }
+
+    /// Notes a text option that is set and empty.
+    pub(super) fn empty(&mut self, option: &str, value: Option<&str>) {
+        if value.is_some_and(|value| value.trim().is_empty()) {
+            self.add(&[option], format_args!("`{option}` is empty: leave it out to use the default"));
+        }
+    }
+
+    /// Notes a text with a NUL in it, which no argument or variable can carry.
+    pub(super) fn nul(&mut self, option: &str, value: &str) {
+        if value.contains('\0') {
+            self.add(&[option], format_args!("`{option}` holds a NUL character"));
+        }
+    }
+
+    pub(super) fn into_result(self) -> Result<(), SpecError> {
+        if self.0.is_empty() { Ok(()) } else { Err(SpecError { faults: self.0 }) }
+    }
+}

@@ -1,0 +1,41 @@
+//! The CLI's settings: this session's own, and which of the machine's are read.
+
+use serde_json::json;
+
+use super::argv::Args;
+use super::error::Faults;
+use super::{SessionSpec, SettingSource, Settings};
+
+impl SessionSpec {
+    /// Sets settings for this session: a file's path, or a table.
+    #[must_use]
+    pub fn settings(mut self, settings: impl Into<Settings>) -> Self {
+        self.settings = Some(settings.into());
+        self
+    }
+
+    /// Sets which of the machine's settings files are read; none if `sources` is empty.
+    #[must_use]
+    pub fn setting_sources(mut self, sources: impl IntoIterator<Item = SettingSource>) -> Self {
+        self.setting_sources = Some(sources.into_iter().collect());
+        self
+    }
+}
+
+pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
+    if let Some(Settings::Path(path)) = &spec.settings {
+        faults.empty("settings", path.to_str());
+    }
+}
+
+pub(super) fn args(spec: &SessionSpec, args: &mut Args) {
+    match &spec.settings {
+        Some(Settings::Path(path)) => args.value("--settings", path.display()),
+        Some(Settings::Inline(table)) => args.value("--settings", json!(table)),
+        None => {}
+    }
+    if let Some(sources) = &spec.setting_sources {
+        let names: Vec<&str> = sources.iter().map(|source| source.as_str()).collect();
+        args.value("--setting-sources", names.join(","));
+    }
+}

@@ -1,0 +1,245 @@
+//! The types of single options, as a file and as code write them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{Error as _, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+/// What happens to a tool call that no rule decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum PermissionMode {
+    /// Ask the host; without one, refuse.
+    Default,
+    /// Allow edits in the working directories.
+    #[serde(alias = "accept_edits")]
+    AcceptEdits,
+    /// Allow everything.
+    #[serde(alias = "bypass_permissions")]
+    BypassPermissions,
+    /// Read and plan, change nothing.
+    Plan,
+    /// Refuse instead of asking.
+    #[serde(alias = "dont_ask")]
+    DontAsk,
+    /// Let the CLI's classifier decide.
+    Auto,
+}
+
+impl PermissionMode {
+    /// The mode as the CLI spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::AcceptEdits => "acceptEdits",
+            Self::BypassPermissions => "bypassPermissions",
+            Self::Plan => "plan",
+            Self::DontAsk => "dontAsk",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+impl fmt::Display for PermissionMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A place from which the CLI reads settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SettingSource {
+    /// The user's own settings.
+    User,
+    /// The project's settings, shared with others.
+    Project,
+    /// The project's settings on this machine.
+    Local,
+}
+
+impl SettingSource {
+    /// The source as the CLI spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Project => "project",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// Settings for one session: a file's path, or a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected the path of a settings file, or a table of settings")]
+pub enum Settings {
+    /// The path of a settings file.
+    Path(PathBuf),
+    /// The settings themselves.
+    Inline(Map<String, Value>),
+}
+
+/// MCP servers: a file's path, or a table of servers by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected the path of an MCP config file, or a table of servers by name")]
+pub enum McpConfig {
+    /// The path of a config file.
+    Path(PathBuf),
+    /// The servers, each under its name.
+    Servers(Map<String, Value>),
+}
+
+impl<T: Into<PathBuf>> From<T> for Settings {
+    fn from(path: T) -> Self {
+        Self::Path(path.into())
+    }
+}
+
+impl<T: Into<PathBuf>> From<T> for McpConfig {
+    fn from(path: T) -> Self {
+        Self::Path(path.into())
+    }
+}
+
+/// A variable of the CLI's environment: a value, or a request to leave it out.
+#[derive(Clone, PartialEq, Eq)]
+pub enum EnvValue {
+    /// The variable's value.
+    Set(String),
+    /// The variable is not there, even if it would be inherited.
+    Unset,
+}
+
+impl fmt::Debug for EnvValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Set(_) => "Set(hidden)",
+            Self::Unset => "Unset",
+        })
+    }
+}
+
+impl<T: Into<String>> From<T> for EnvValue {
+    fn from(value: T) -> Self {
+        Self::Set(value.into())
+    }
+}
+
+/// The value of a flag that has no option of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExtraArg {
+    /// `--flag`.
+    Flag,
+    /// `--flag=value`.
+    Value(String),
+}
+
+impl<T: Into<String>> From<T> for ExtraArg {
+    fn from(value: T) -> Self {
+        Self::Value(value.into())
+    }
+}
+
+/// Either a text or one particular boolean.
+struct TextOr {
+    boolean: bool,
+    expected: &'static str,
+}
+
+impl Visitor<'_> for TextOr {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(text.to_owned()))
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        if value == self.boolean { Ok(None) } else { Err(E::invalid_value(Unexpected::Bool(value), &self)) }
+    }
+}
+
+impl<'de> Deserialize<'de> for EnvValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = TextOr { boolean: false, expected: "a string, or false to leave the variable out" };
+        Ok(deserializer.deserialize_any(expected)?.map_or(Self::Unset, Self::Set))
+    }
+}
+
+impl Serialize for EnvValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Set(value) => serializer.serialize_str(value),
+            Self::Unset => serializer.serialize_bool(false),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ExtraArg {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = TextOr { boolean: true, expected: "a string, or true for a flag without a value" };
+        Ok(deserializer.deserialize_any(expected)?.map_or(Self::Flag, Self::Value))
+    }
+}
+
+impl Serialize for ExtraArg {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Flag => serializer.serialize_bool(true),
+            Self::Value(value) => serializer.serialize_str(value),
+        }
+    }
+}
+
+/// Which variables of this process the CLI inherits.
+///
+/// In a file: `true` for all that are safe to pass on, `false` for none, or a list of names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum InheritEnv {
+    /// All but those that would make the CLI take itself for a part of something else.
+    #[default]
+    Safe,
+    /// Only these.
+    Only(BTreeSet<String>),
+}
+
+impl InheritEnv {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::Safe
+    }
+}
+
+impl Serialize for InheritEnv {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Safe => serializer.serialize_bool(true),
+            Self::Only(names) if names.is_empty() => serializer.serialize_bool(false),
+            Self::Only(names) => names.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for InheritEnv {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Flag(bool),
+            Names(BTreeSet<String>),
+        }
+        match Form::deserialize(deserializer) {
+            Ok(Form::Flag(true)) => Ok(Self::Safe),
+            Ok(Form::Flag(false)) => Ok(Self::Only(BTreeSet::new())),
+            Ok(Form::Names(names)) => Ok(Self::Only(names)),
+            Err(_) => Err(D::Error::custom("expected true, false or a list of variable names")),
+        }
+    }
+}
