@@ -3,6 +3,13 @@
 //! Each machine takes `now` and an event, and returns actions and the time of its next deadline. The crate never
 //! spawns a process, reads a file, reads a clock, or knows ractor: whoever drives it does that.
 
+mod backoff;
+mod budget;
+mod exit_reason;
 pub mod resume_point;
 pub mod session;
 pub mod supervisor;
+
+pub use backoff::Backoff;
+pub use budget::Budget;
+pub use exit_reason::{Cause, ExitReason};

@@ -1,0 +1,159 @@
+//! The supervisor's API, with OTP's answer for every state a child can be in.
+
+use std::time::Instant;
+
+use super::child::Life;
+use super::event::{Action, ChildInfo, Counts, Host, Reply, Request, Target};
+use super::machine::{Machine, Mode, Task};
+use super::spec::{ChildId, ChildSpec, Kind};
+use super::{DeleteChildError, FindChildError, RestartChildError, StartChildError};
+
+impl<H: Host> Machine<H> {
+    pub(super) fn call(&mut self, now: Instant, caller: H::Caller, request: Request<H>) {
+        let reply = match request {
+            Request::StartChild(spec) => match self.check_start(&spec) {
+                Err(error) => Reply::StartChild(Err(error)),
+                Ok(()) => {
+                    let spec = self.after_template(spec);
+                    let slot = self.insert(spec);
+                    self.task = Task::StartChild { caller };
+                    self.begin_start(slot);
+                    return;
+                }
+            },
+            Request::TerminateChild(target) => match self.find(&target) {
+                None => Reply::TerminateChild(Err(FindChildError::NotFound)),
+                Some(slot) => {
+                    self.terminate(now, slot, caller);
+                    return;
+                }
+            },
+            Request::RestartChild(id) => match self.check_restart(&id) {
+                Err(error) => Reply::RestartChild(Err(error)),
+                Ok(slot) => {
+                    self.task = Task::RestartChild { caller };
+                    self.begin_start(slot);
+                    return;
+                }
+            },
+            Request::DeleteChild(id) => Reply::DeleteChild(self.delete(&id)),
+            Request::WhichChildren => Reply::WhichChildren(self.which()),
+            Request::CountChildren => Reply::CountChildren(self.count()),
+            Request::GetChildSpec(target) => Reply::GetChildSpec(
+                self.find(&target)
+                    .and_then(|slot| self.children.get(&slot))
+                    .map(|child| child.spec.clone())
+                    .ok_or(FindChildError::NotFound),
+            ),
+            Request::CodeChange(flags, specs) => Reply::CodeChange(self.code_change(flags, specs)),
+            Request::ReplaceSpec(spec) => Reply::ReplaceSpec(self.replace_spec(spec)),
+        };
+        self.actions.push_back(Action::Reply(caller, reply));
+    }
+
+    fn check_start(&self, spec: &ChildSpec<H::Start>) -> Result<(), StartChildError<H::Child>> {
+        if let Mode::Dynamic { max_children: Some(max) } = self.mode
+            && self.children.len() >= max
+        {
+            return Err(StartChildError::MaxChildren { id: spec.id.clone(), max });
+        }
+        if !matches!(self.mode, Mode::Template(_)) {
+            spec.validate(self.flags.auto_shutdown)?;
+        }
+        let present = self.ids.get(&spec.id).and_then(|slot| self.children.get(slot));
+        match present {
+            None => Ok(()),
+            Some(child) => Err(match &child.life {
+                Life::Running(handle) => StartChildError::AlreadyStarted {
+                    id: spec.id.clone(),
+                    pid: child.pid(),
+                    child: handle.clone(),
+                },
+                _ => StartChildError::AlreadyPresent(spec.id.clone()),
+            }),
+        }
+    }
+
+    /// Under a template, a new child has its own start and everything else from the template.
+    fn after_template(&self, spec: ChildSpec<H::Start>) -> ChildSpec<H::Start> {
+        match &self.mode {
+            Mode::Template(template) => ChildSpec { start: spec.start, ..(**template).clone() },
+            _ => spec,
+        }
+    }
+
+    fn find(&self, target: &Target) -> Option<u64> {
+        match (target, self.is_static()) {
+            (Target::Id(id), true) => self.ids.get(id).copied(),
+            (Target::Pid(pid), false) => {
+                self.children.get(&pid.slot).filter(|child| child.is_run(*pid)).map(|child| child.slot)
+            }
+            _ => None,
+        }
+    }
+
+    fn terminate(&mut self, now: Instant, slot: u64, caller: H::Caller) {
+        self.task = Task::Terminate { caller, slot };
+        if !self.begin_stop(now, slot) {
+            self.stop_next(now);
+        }
+    }
+
+    fn check_restart(&mut self, id: &ChildId) -> Result<u64, RestartChildError> {
+        if !self.is_static() {
+            return Err(RestartChildError::Dynamic);
+        }
+        let slot = *self.ids.get(id).ok_or(RestartChildError::NotFound)?;
+        let child = self.children.get_mut(&slot).ok_or(RestartChildError::NotFound)?;
+        match child.life {
+            Life::Running(_) => Err(RestartChildError::Running),
+            Life::Restarting(_) => Err(RestartChildError::Restarting),
+            Life::Stopped | Life::Parked => {
+                child.failures = 0;
+                if let Some(budget) = &mut child.budget {
+                    budget.reset();
+                }
+                Ok(slot)
+            }
+        }
+    }
+
+    fn delete(&mut self, id: &ChildId) -> Result<(), DeleteChildError> {
+        if !self.is_static() {
+            return Err(DeleteChildError::Dynamic);
+        }
+        let slot = *self.ids.get(id).ok_or(DeleteChildError::NotFound)?;
+        match self.children.get(&slot).map(|child| &child.life) {
+            Some(Life::Running(_)) => Err(DeleteChildError::Running),
+            Some(Life::Restarting(_)) => Err(DeleteChildError::Restarting),
+            Some(Life::Stopped | Life::Parked) => {
+                self.remove(slot);
+                Ok(())
+            }
+            None => Err(DeleteChildError::NotFound),
+        }
+    }
+
+    fn which(&self) -> Vec<ChildInfo<H::Child>> {
+        let newest_first = self.order.values().rev();
+        newest_first.filter_map(|slot| self.children.get(slot)).map(super::child::Child::info).collect()
+    }
+
+    fn count(&self) -> Counts {
+        let mut counts = Counts::default();
+        for child in self.children.values() {
+            counts.specs += 1;
+            match child.spec.kind {
+                Kind::Worker => counts.workers += 1,
+                Kind::Supervisor => counts.supervisors += 1,
+            }
+            if let Life::Running(handle) = &child.life {
+                counts.active += usize::from(child.exited.is_none() && H::is_alive(handle));
+            }
+        }
+        if matches!(self.mode, Mode::Template(_)) {
+            counts.specs = 1;
+        }
+        counts
+    }
+}

@@ -1,0 +1,113 @@
+//! One child, as the machine keeps it.
+
+use std::time::Instant;
+
+use super::event::{ChildInfo, ChildState, Host, Pid};
+use super::report::{Offender, OffenderPid};
+use super::spec::ChildSpec;
+use crate::ExitReason;
+use crate::budget::Budget;
+
+/// Where a child is in its life.
+pub(super) enum Life<C> {
+    Stopped,
+    Parked,
+    Running(C),
+    /// It waits for its restart; the run that ended, unless it ended in a group restart.
+    Restarting(Option<(Pid, C)>),
+}
+
+/// How far the stop of a child has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopping {
+    Asked,
+    Killed,
+    Quarantined,
+}
+
+pub(super) struct Child<H: Host> {
+    /// The start is dropped once a temporary child runs.
+    pub(super) spec: ChildSpec<Option<H::Start>>,
+    pub(super) life: Life<H::Child>,
+    pub(super) slot: u64,
+    /// The place in the start order.
+    pub(super) rank: u64,
+    /// How many starts were tried.
+    pub(super) incarnation: u64,
+    pub(super) stopping: Option<Stopping>,
+    /// The end of the run, told while the machine was busy with another child.
+    pub(super) exited: Option<ExitReason>,
+    /// The deadline in the machine's timers, if there is one.
+    pub(super) timer: Option<Instant>,
+    pub(super) failures: u32,
+    pub(super) up_since: Option<Instant>,
+    pub(super) last_exit: Option<ExitReason>,
+    /// The child's own budget, where children are parked.
+    pub(super) budget: Option<Box<Budget>>,
+}
+
+impl<H: Host> Child<H> {
+    pub(super) fn new(spec: ChildSpec<H::Start>, slot: u64, rank: u64) -> Self {
+        Self {
+            spec: spec.map_start(Some),
+            life: Life::Stopped,
+            slot,
+            rank,
+            incarnation: 0,
+            stopping: None,
+            exited: None,
+            timer: None,
+            failures: 0,
+            up_since: None,
+            last_exit: None,
+            budget: None,
+        }
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        Pid { slot: self.slot, incarnation: self.incarnation }
+    }
+
+    pub(super) fn is_temporary(&self) -> bool {
+        self.spec.restart == super::Restart::Temporary
+    }
+
+    /// Says whether the run that `pid` names is this child's current one, or the one it is to be restarted from.
+    pub(super) fn is_run(&self, pid: Pid) -> bool {
+        match &self.life {
+            Life::Running(_) => self.pid() == pid,
+            Life::Restarting(Some((last, _))) => *last == pid,
+            _ => false,
+        }
+    }
+
+    pub(super) fn info(&self) -> ChildInfo<H::Child> {
+        let state = match &self.life {
+            Life::Running(child) => ChildState::Running(self.pid(), child.clone()),
+            Life::Restarting(_) => ChildState::Restarting,
+            Life::Stopped => ChildState::Stopped,
+            Life::Parked => ChildState::Parked,
+        };
+        ChildInfo { id: self.spec.id.clone(), state, kind: self.spec.kind }
+    }
+
+    /// The run as a report shows it now.
+    pub(super) fn offender_pid(&self) -> OffenderPid<H::Child> {
+        match &self.life {
+            Life::Running(child) => OffenderPid::Running(self.pid(), child.clone()),
+            Life::Restarting(last) => OffenderPid::Restarting(last.clone()),
+            Life::Stopped | Life::Parked => OffenderPid::Undefined,
+        }
+    }
+
+    pub(super) fn offender(&self, pid: OffenderPid<H::Child>) -> Offender<H::Child> {
+        Offender {
+            id: self.spec.id.clone(),
+            pid,
+            restart: self.spec.restart,
+            significant: self.spec.significant,
+            shutdown: self.spec.effective_shutdown(),
+            kind: self.spec.kind,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Stopping children: ask, wait, kill, wait on, and say so when even that takes long.
+
+use std::time::{Duration, Instant};
+
+use super::child::{Life, Stopping};
+use super::event::{Action, Host, Reply};
+use super::machine::{Letter, Machine, Mode, Task};
+use super::report::{Context, OffenderPid, Reason, Report};
+use super::spec::{Kind, Restart, Shutdown};
+use crate::ExitReason;
+
+/// How long a killed child may take to be gone before it is reported as quarantined.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+impl<H: Host> Machine<H> {
+    /// Begins the stop of a child. Says whether its end is still to come.
+    pub(super) fn begin_stop(&mut self, now: Instant, slot: u64) -> bool {
+        let killed = self.killed;
+        let Some(child) = self.children.get_mut(&slot) else { return false };
+        let Life::Running(handle) = &child.life else { return false };
+        if child.stopping.is_some() {
+            return true;
+        }
+        if let Some(reason) = child.exited.take() {
+            self.settle_stop(slot, reason);
+            return false;
+        }
+        let (handle, pid) = (handle.clone(), child.pid());
+        let (stopping, action, deadline) = match child.spec.effective_shutdown() {
+            Shutdown::BrutalKill => {
+                (Stopping::Killed, Action::Kill(pid, handle), now.checked_add(KILL_GRACE))
+            }
+            limit => {
+                let signal = if killed { ExitReason::Killed } else { ExitReason::Shutdown };
+                let deadline = match limit {
+                    Shutdown::Timeout(time) => now.checked_add(time),
+                    _ if killed && child.spec.kind == Kind::Worker => now.checked_add(KILL_GRACE),
+                    _ => None,
+                };
+                (Stopping::Asked, Action::Stop(pid, handle, signal), deadline)
+            }
+        };
+        child.stopping = Some(stopping);
+        self.stops_left += 1;
+        self.actions.push_back(action);
+        match deadline {
+            Some(at) => self.set_timer(slot, at),
+            None => self.clear_timer(slot),
+        }
+        true
+    }
+
+    /// A child that was to stop has ended: reports it if it did not end as told.
+    pub(super) fn settle_stop(&mut self, slot: u64, reason: ExitReason) {
+        self.clear_timer(slot);
+        let Some(child) = self.children.get_mut(&slot) else { return };
+        if child.stopping.take().is_some() {
+            self.stops_left -= 1;
+        }
+        let permanent = child.spec.restart == Restart::Permanent;
+        let brutal = child.spec.effective_shutdown() == Shutdown::BrutalKill;
+        let expected = match &reason {
+            ExitReason::Killed => brutal,
+            ExitReason::Shutdown => !brutal || !permanent,
+            ExitReason::ShutdownWith(_) | ExitReason::Normal => !permanent,
+            _ => false,
+        };
+        child.last_exit = Some(reason.clone());
+        if !expected {
+            if matches!((&self.mode, &self.task), (Mode::Template(_), Task::Shutdown { .. })) {
+                self.count_stop_error(reason);
+            } else {
+                self.report(slot, Context::ShutdownError, Reason::Exit(reason));
+            }
+        }
+        if let Some(child) = self.children.get_mut(&slot) {
+            child.life = Life::Stopped;
+            child.exited = None;
+        }
+    }
+
+    fn count_stop_error(&mut self, reason: ExitReason) {
+        let text = reason.to_string();
+        match self.stop_errors.iter_mut().find(|(known, _)| known.to_string() == text) {
+            Some((_, count)) => *count += 1,
+            None => self.stop_errors.push((reason, 1)),
+        }
+    }
+
+    /// Goes on with the stop that is under way: the next child, or what comes after the last.
+    pub(super) fn stop_next(&mut self, now: Instant) {
+        loop {
+            let rest = match &mut self.task {
+                Task::GroupStop { rest, .. } | Task::RollBack { rest, .. } | Task::Shutdown { rest, .. } => {
+                    rest
+                }
+                Task::Terminate { .. } => break,
+                _ => return,
+            };
+            let Some(slot) = rest.last().copied() else { break };
+            if self.begin_stop(now, slot) {
+                return;
+            }
+            self.after_stop(slot);
+            if let Task::GroupStop { rest, .. } | Task::RollBack { rest, .. } | Task::Shutdown { rest, .. } =
+                &mut self.task
+            {
+                rest.pop();
+            }
+        }
+        if self.stops_left > 0 || self.awaiting.is_some() {
+            return;
+        }
+        match std::mem::replace(&mut self.task, Task::Idle) {
+            Task::GroupStop { group, .. } => self.group_stopped(now, group),
+            Task::RollBack { error, .. } => self.init_failed(error),
+            Task::Shutdown { reason, .. } => self.end(reason),
+            Task::Terminate { caller, slot } => {
+                self.drop_run(slot);
+                self.actions.push_back(Action::Reply(caller, Reply::TerminateChild(Ok(()))));
+            }
+            task => self.task = task,
+        }
+    }
+
+    /// A member of a stopped group: a temporary child is forgotten, a waiting restart is called off.
+    fn after_stop(&mut self, slot: u64) {
+        self.clear_timer(slot);
+        let Some(child) = self.children.get_mut(&slot) else { return };
+        if child.is_temporary() {
+            self.remove(slot);
+        } else {
+            child.life = Life::Stopped;
+        }
+    }
+
+    /// Stops every child, then ends with `reason`: one after another, or all at once when they come and go.
+    pub(super) fn begin_shutdown(&mut self, now: Instant, reason: ExitReason) {
+        let slots: Vec<u64> = self.order.values().copied().collect();
+        if self.is_static() && !self.killed {
+            self.task = Task::Shutdown { reason, rest: slots };
+        } else {
+            self.task = Task::Shutdown { reason, rest: Vec::new() };
+            for slot in slots {
+                self.begin_stop(now, slot);
+            }
+        }
+        self.stop_next(now);
+    }
+
+    fn end(&mut self, reason: ExitReason) {
+        let errors = std::mem::take(&mut self.stop_errors);
+        if let Mode::Template(spec) = &self.mode {
+            for (reason, count) in errors {
+                let offender =
+                    super::child::Child::<H>::new((**spec).clone(), 0, 0).offender(OffenderPid::Many(count));
+                let report = Report::Error(Context::ShutdownError, Reason::Exit(reason), offender);
+                if !self.killed {
+                    self.actions.push_back(Action::Report(report));
+                }
+            }
+        }
+        self.finish(reason);
+    }
+
+    /// The supervisor was killed: whatever it did is off, and all children go at once.
+    pub(super) fn on_killed(&mut self, now: Instant) {
+        if self.is_finished() || self.killed {
+            return;
+        }
+        self.killed = true;
+        match std::mem::replace(&mut self.task, Task::Idle) {
+            Task::StartChild { caller } | Task::RestartChild { caller } | Task::Terminate { caller, .. } => {
+                self.actions.push_back(Action::Reply(caller, Reply::NoProc));
+            }
+            Task::Init { .. } | Task::RollBack { .. } => {
+                let error = super::InitError::Stopped(ExitReason::Killed);
+                self.actions.push_back(Action::Initialized(Err(error)));
+            }
+            Task::Done => return,
+            _ => {}
+        }
+        self.begin_shutdown(now, ExitReason::Killed);
+    }
+
+    pub(super) fn on_tick(&mut self, now: Instant) {
+        while let Some(slot) = self.timers.take_due(now) {
+            let Some(child) = self.children.get_mut(&slot) else { continue };
+            child.timer = None;
+            let pid = child.pid();
+            match (child.stopping, &child.life) {
+                (Some(Stopping::Asked), Life::Running(handle)) => {
+                    let handle = handle.clone();
+                    child.stopping = Some(Stopping::Killed);
+                    self.actions.push_back(Action::Kill(pid, handle));
+                    if let Some(at) = now.checked_add(KILL_GRACE) {
+                        self.set_timer(slot, at);
+                    }
+                }
+                (Some(Stopping::Killed), Life::Running(handle)) => {
+                    let offender = child.offender(OffenderPid::Running(pid, handle.clone()));
+                    child.stopping = Some(Stopping::Quarantined);
+                    self.actions.push_back(Action::Report(Report::Quarantined(offender)));
+                }
+                (None, Life::Restarting(_)) if matches!(self.task, Task::Idle) => {
+                    self.restart_now(now, slot);
+                }
+                // Busy with another child: the retry follows as soon as that is done.
+                (None, Life::Restarting(_)) => self.mailbox.push_back(Letter::Retry(pid)),
+                _ => {}
+            }
+        }
+    }
+}
