@@ -121,6 +121,12 @@ impl Machine {
         self.lifecycle
     }
 
+    /// Tells whether a frame that names no prompt can only be the turn's that is in the CLI.
+    pub fn answers_by_position(&self) -> bool {
+        let first_attempt = self.flight.as_ref().is_some_and(|flight| !flight.taken_over);
+        !self.lifecycle && !self.rerunning && first_attempt
+    }
+
     /// The turn that is in the CLI, with its deadline.
     pub fn in_flight(&self) -> Option<&OpenTurn> {
         self.flight.as_ref().map(|flight| &flight.open)
