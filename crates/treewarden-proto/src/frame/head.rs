@@ -150,7 +150,7 @@ impl Frame {
     fn new(head: &Head<'_>, line: Bytes) -> Self {
         let base = line.as_ptr() as usize;
         let span = |json: Option<&str>| {
-            json.map_or(Span::default(), |json| {
+            json.map_or_else(Span::default, |json| {
                 let start = (json.as_ptr() as usize).saturating_sub(base);
                 Span { start, end: start + json.len() }
             })

@@ -7,12 +7,30 @@
 //! unexpected shape, are kept as they came. Key order means nothing, and keys are never rewritten.
 //! It does not split a byte stream into lines, and it does not count what it did not know.
 
+mod body;
+mod content;
 mod head;
 mod kind;
 mod repair;
+mod result;
 mod scan;
+mod system;
 mod turn_ids;
 
+pub use body::{
+    AssistantFrame, AuthStatus, Body, BodyError, CommandLifecycle, CommandState, ControlCancelRequest,
+    ConversationReset, KeepAlive, PromptSuggestion, RateLimitEvent, RateLimitInfo, StreamEvent, ToolProgress,
+    ToolUseSummary, TranscriptMirror, UserMessage,
+};
+pub use content::{
+    Block, Content, MediaBlock, Message, TextBlock, ThinkingBlock, ToolResultBlock, ToolUseBlock, Usage,
+};
 pub use head::{Frame, NotAFrame};
 pub use kind::{FrameKind, InternalKind, SystemKind};
+pub use result::{PermissionDenial, ResultFrame, ResultSubtype, TerminalReason};
+pub use system::{
+    ApiRetry, BackgroundTasksChanged, CompactBoundary, ControlRequestProgress, Hook, Informational, Init,
+    LocalCommandOutput, McpServer, ModelFallback, Notification, PermissionDenied, SessionState,
+    SessionStateChanged, SessionWritesLost, Status, SystemBody, Task, ThinkingTokens,
+};
 pub use turn_ids::TurnIds;

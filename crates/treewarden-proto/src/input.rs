@@ -1,0 +1,107 @@
+//! What the host says to the model: prompts, each one line.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use crate::TurnId;
+use crate::frame::Content;
+use crate::line::line;
+
+/// When a prompt runs that is sent while another one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Priority {
+    /// At once: the running turn is ended.
+    Now,
+    /// At the next tool boundary, as a part of the running turn.
+    Next,
+    /// After the running turn.
+    Later,
+}
+
+impl Priority {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::Next => "next",
+            Self::Later => "later",
+        }
+    }
+}
+
+/// A prompt for the CLI.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden_proto::{TurnId, input::UserFrame};
+///
+/// let line = UserFrame::new(TurnId::new(), "My name is Alice").encode();
+/// assert!(line.ends_with(b"\n"));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct UserFrame {
+    /// The turn.
+    pub uuid: TurnId,
+    /// What is said.
+    pub content: Content,
+    /// When it runs; the CLI's default if unset.
+    pub priority: Option<Priority>,
+    /// Whether the model is asked, or the text only put into the conversation.
+    pub should_query: bool,
+    /// Whether the text is taken as it is: no commands, no `@path`. Needed for text of others.
+    pub client_composed: bool,
+    /// More fields, as they are.
+    pub extra: Map<String, Value>,
+}
+
+impl UserFrame {
+    /// A prompt that asks the model.
+    pub fn new(uuid: TurnId, content: impl Into<Content>) -> Self {
+        let content = content.into();
+        Self { uuid, content, priority: None, should_query: true, client_composed: false, extra: Map::new() }
+    }
+
+    /// Sets when it runs.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Sets whether the model is asked.
+    #[must_use]
+    pub fn should_query(mut self, query: bool) -> Self {
+        self.should_query = query;
+        self
+    }
+
+    /// Sets whether the text is taken as it is.
+    #[must_use]
+    pub fn client_composed(mut self, verbatim: bool) -> Self {
+        self.client_composed = verbatim;
+        self
+    }
+
+    /// The prompt as one line, with its line end.
+    pub fn encode(&self) -> Bytes {
+        let mut frame = self.extra.clone();
+        let mut set = |key: &str, value: Value| frame.insert(key.to_owned(), value);
+        set("type", "user".into());
+        set("uuid", self.uuid.to_string().into());
+        set("message", json!({ "role": "user", "content": self.content }));
+        set("parent_tool_use_id", Value::Null);
+        set("session_id", "".into());
+        if let Some(priority) = self.priority {
+            set("priority", priority.as_str().into());
+        }
+        if !self.should_query {
+            set("shouldQuery", false.into());
+        }
+        if self.client_composed {
+            set("client_composed", true.into());
+        }
+        line(&Value::Object(frame))
+    }
+}
