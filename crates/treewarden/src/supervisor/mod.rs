@@ -1,1 +1,41 @@
 //! Supervises any ractor actor as OTP's supervisor does.
+//!
+//! The decisions are `treewarden_core::supervisor`'s; this module starts and stops real actors for it. A supervisor is
+//! three things: a *gate* (a ractor actor that stands for it in other trees: link it, stop it, kill it), a *watcher*
+//! (a ractor actor that the children are linked to and that does nothing but note their ends), and a *driver* (a task
+//! that feeds the machine). It is not a place for sessions: they are children like any other.
+//!
+//! It promises: a child's next run begins after its last one's task has ended, its state is dropped and its
+//! [`Resource`] is released; children are stopped newest first, each with its deadline, before the supervisor itself
+//! ends; nothing is left for ractor's kill sweep; every call is answered.
+
+mod builder;
+mod child;
+mod children;
+mod drive;
+mod feed;
+mod gate;
+mod handle;
+mod live;
+mod reason;
+mod runs;
+mod spec;
+mod start;
+mod watch;
+
+pub use builder::SupervisorBuilder;
+pub use child::{Child, Lifeline, Resource, RunningChild};
+pub use children::{ChildInfo, ChildStarted, ChildState, StartChildError};
+pub use feed::{Feed, Lagged, SupervisionEvent};
+pub use handle::{StartError, Supervisor};
+pub use live::Report;
+pub use reason::exit_reason;
+pub use spec::ChildSpec;
+pub use start::{Info, StartChild, StartContext, StartFailure, StartFuture, Started, supervised};
+
+pub use treewarden_core::supervisor::{
+    AutoShutdown, ChildId, Context, Counts, DeleteChildError, FailedToStartChild, FindChildError, Flags,
+    FlagsError, GiveUp, InitError, Kind, NoProc, Offender, OffenderPid, Pid, Reason, Restart,
+    RestartChildError, Shutdown, SpecError, Strategy, UpdateError,
+};
+pub use treewarden_core::{Backoff, ExitReason};

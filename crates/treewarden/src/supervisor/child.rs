@@ -1,0 +1,164 @@
+//! A running child: its actor, its task, and whatever else must be gone before the next one starts.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+use ractor::ActorCell;
+use ractor::concurrency::JoinHandle;
+use treewarden_core::ExitReason;
+use treewarden_core::supervisor::{ChildId, Pid};
+
+/// Something a child holds that outlives its task: a process, a pipe, a lease.
+///
+/// The supervisor calls [`release`](Self::release) after the child's task has ended and before anything else is done
+/// about that: the child counts as running until the returned future is ready.
+pub trait Resource: Send + Sync + 'static {
+    /// Lets go of everything, and is ready when it is gone.
+    fn release(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// What a start function hands to its supervisor: the actor, its task and its resources.
+pub struct Child {
+    pub(super) cell: ActorCell,
+    pub(super) join: JoinHandle<()>,
+    pub(super) resource: Option<Arc<dyn Resource>>,
+    pub(super) extension: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Child {
+    /// Makes a child of what ractor's `spawn` and `spawn_linked` return.
+    ///
+    /// Link the actor to [`StartContext::supervisor`](super::StartContext::supervisor) when it is spawned; otherwise
+    /// it is linked here, and an end in between is seen without its reason.
+    pub fn new(cell: impl Into<ActorCell>, join: JoinHandle<()>) -> Self {
+        Self { cell: cell.into(), join, resource: None, extension: None }
+    }
+
+    /// Adds what must be released before the child's next start.
+    #[must_use]
+    pub fn resource(mut self, resource: Arc<dyn Resource>) -> Self {
+        self.resource = Some(resource);
+        self
+    }
+
+    /// Adds a typed handle, for whoever looks the child up: see [`RunningChild::extension`].
+    #[must_use]
+    pub fn extension<T: Any + Send + Sync>(mut self, handle: T) -> Self {
+        self.extension = Some(Arc::new(handle));
+        self
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child").field("actor", &self.cell.get_id()).finish_non_exhaustive()
+    }
+}
+
+/// What a child and its supervisor tell each other besides ractor's messages: typed exit reasons.
+#[derive(Debug, Default)]
+pub struct Lifeline {
+    told: OnceLock<ExitReason>,
+    said: OnceLock<ExitReason>,
+}
+
+impl Lifeline {
+    /// Why the supervisor told the child to stop, once it has.
+    #[must_use]
+    pub fn told(&self) -> Option<&ExitReason> {
+        self.told.get()
+    }
+
+    /// Says with which reason the child is going to end; the first one counts.
+    ///
+    /// Use it before `stop`, whose own reason is only a string. A kill is still a kill, and an error returned from a
+    /// handler is still that error.
+    pub fn exit_with(&self, reason: ExitReason) {
+        let _ = self.said.set(reason);
+    }
+
+    pub(super) fn tell(&self, reason: ExitReason) {
+        let _ = self.told.set(reason);
+    }
+
+    pub(super) fn said(&self) -> Option<&ExitReason> {
+        self.said.get()
+    }
+}
+
+/// One run of a child, as calls and reports show it; a cheap clone that keeps nothing alive.
+#[derive(Clone)]
+pub struct RunningChild(Arc<Run>);
+
+struct Run {
+    id: ChildId,
+    pid: Pid,
+    cell: ActorCell,
+    lifeline: Arc<Lifeline>,
+    extension: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl RunningChild {
+    pub(super) fn new(
+        id: ChildId,
+        pid: Pid,
+        cell: ActorCell,
+        lifeline: Arc<Lifeline>,
+        extension: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Self {
+        Self(Arc::new(Run { id, pid, cell, lifeline, extension }))
+    }
+
+    /// The child's id within its supervisor.
+    #[must_use]
+    pub fn id(&self) -> &ChildId {
+        &self.0.id
+    }
+
+    /// Which run this is.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.0.pid
+    }
+
+    /// The actor.
+    #[must_use]
+    pub fn cell(&self) -> &ActorCell {
+        &self.0.cell
+    }
+
+    /// The typed handle that the start function added with [`Child::extension`].
+    #[must_use]
+    pub fn extension<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.extension.as_deref()?.downcast_ref()
+    }
+
+    /// Says whether this run has not ended.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.0.cell.get_status() < ractor::ActorStatus::Stopped
+    }
+
+    pub(super) fn lifeline(&self) -> &Arc<Lifeline> {
+        &self.0.lifeline
+    }
+}
+
+impl PartialEq for RunningChild {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for RunningChild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningChild")
+            .field("id", &self.0.id)
+            .field("pid", &self.0.pid)
+            .field("actor", &self.0.cell.get_id())
+            .finish_non_exhaustive()
+    }
+}

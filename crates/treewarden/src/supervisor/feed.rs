@@ -1,0 +1,137 @@
+//! What happens in a tree, for whoever wants to know: reports as data, and as `tracing` events of one shape.
+//!
+//! A feed holds the last 1024 events for each subscriber; one who is slower learns how many it missed. Nobody who
+//! listens can slow a supervisor down.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+use treewarden_core::supervisor::{Context, Offender, OffenderPid, Reason};
+
+use super::child::RunningChild;
+use super::live::Report;
+
+const CAPACITY: usize = 1024;
+
+/// One report, and the supervisor that made it.
+#[derive(Debug, Clone)]
+pub struct SupervisionEvent {
+    /// The supervisor's place in the tree; empty for a root without a name.
+    pub supervisor: Arc<str>,
+    /// What it reports.
+    pub report: Report,
+}
+
+/// Says how many events a slow subscriber missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("read every event of the feed: {0} were missed")]
+pub struct Lagged(pub u64);
+
+/// The reports of one supervisor and of those below it.
+#[derive(Debug)]
+pub struct Feed {
+    outlet: Arc<Outlet>,
+    receiver: Option<broadcast::Receiver<SupervisionEvent>>,
+}
+
+#[derive(Debug)]
+struct Outlet {
+    sender: Mutex<Option<broadcast::Sender<SupervisionEvent>>>,
+    parent: Option<Arc<Self>>,
+}
+
+impl Clone for Feed {
+    fn clone(&self) -> Self {
+        Self { outlet: self.outlet.clone(), receiver: None }
+    }
+}
+
+impl Feed {
+    /// Makes the feed of a supervisor, whose events the `parent` passes on.
+    pub(super) fn below(parent: Option<&Self>) -> Self {
+        let parent = parent.map(|feed| feed.outlet.clone());
+        Self { outlet: Arc::new(Outlet { sender: Mutex::default(), parent }), receiver: None }
+    }
+
+    /// Begins to listen: events from now on.
+    pub(super) fn subscribe(&self) -> Self {
+        let mut sender = self.outlet.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver = sender.get_or_insert_with(|| broadcast::channel(CAPACITY).0).subscribe();
+        Self { outlet: self.outlet.clone(), receiver: Some(receiver) }
+    }
+
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    ///
+    /// How many events were missed, when this subscriber was too slow; the next call goes on after them.
+    ///
+    /// # Cancel safety
+    ///
+    /// No event is lost when the future is dropped.
+    pub async fn next(&mut self) -> Result<SupervisionEvent, Lagged> {
+        if let Some(receiver) = &mut self.receiver {
+            match receiver.recv().await {
+                Ok(event) => return Ok(event),
+                Err(broadcast::error::RecvError::Lagged(missed)) => return Err(Lagged(missed)),
+                Err(broadcast::error::RecvError::Closed) => {}
+            }
+        }
+        std::future::pending().await
+    }
+
+    pub(super) fn publish(&self, supervisor: &Arc<str>, report: Report) {
+        trace(supervisor, &report);
+        let mut outlet = Some(&self.outlet);
+        let mut listeners = Vec::new();
+        while let Some(current) = outlet {
+            let sender = current.sender.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.extend(sender.as_ref().filter(|sender| sender.receiver_count() > 0).cloned());
+            outlet = current.parent.as_ref();
+        }
+        for listener in listeners {
+            let _ =
+                listener.send(SupervisionEvent { supervisor: supervisor.clone(), report: report.clone() });
+        }
+    }
+}
+
+fn trace(supervisor: &Arc<str>, report: &Report) {
+    match report {
+        Report::Progress(child) => tracing::info!(
+            target: "treewarden::supervisor", %supervisor, context = "progress", child = %child.id, pid = show(child)
+        ),
+        Report::Error(context, reason, child) => {
+            let reason = match reason {
+                Reason::Exit(reason) => reason.to_string(),
+                _ => "reached_max_restart_intensity".to_owned(),
+            };
+            error(supervisor, *context, &reason, child);
+        }
+        Report::Quarantined(child) => tracing::error!(
+            target: "treewarden::supervisor", %supervisor, context = "quarantined", child = %child.id,
+            pid = show(child), "a killed child is still there: a handler of it does not yield"
+        ),
+        Report::Parked(child) => tracing::error!(
+            target: "treewarden::supervisor", %supervisor, context = "parked", child = %child.id, pid = show(child)
+        ),
+        _ => {}
+    }
+}
+
+fn error(supervisor: &Arc<str>, context: Context, reason: &str, child: &Offender<RunningChild>) {
+    tracing::error!(
+        target: "treewarden::supervisor", %supervisor, context = context.as_str(), child = %child.id,
+        pid = show(child), reason
+    );
+}
+
+fn show(child: &Offender<RunningChild>) -> tracing::field::DisplayValue<String> {
+    tracing::field::display(match &child.pid {
+        OffenderPid::Running(pid, _) => pid.to_string(),
+        OffenderPid::Restarting(Some((pid, _))) => format!("restarting {pid}"),
+        OffenderPid::Restarting(None) => "restarting".to_owned(),
+        OffenderPid::Many(count) => format!("{count} children"),
+        _ => "undefined".to_owned(),
+    })
+}

@@ -1,0 +1,76 @@
+//! The actor that stands for a supervisor in other trees: to link to, to stop, to kill.
+//!
+//! It has no children of its own, so ractor's kill sweep finds nothing. Stopped, it waits until the driver has stopped
+//! every child; killed, the driver sees its task end and takes the children down.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ractor::{ActorProcessingErr, ActorRef};
+use tokio::sync::{Notify, watch};
+use treewarden_core::ExitReason;
+
+use super::child::Lifeline;
+
+/// What others want of the driver besides calls.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    stop: Mutex<Option<ExitReason>>,
+    suspended: AtomicBool,
+    pub(super) notify: Notify,
+}
+
+impl Control {
+    /// Asks for the end; the first reason counts.
+    pub(super) fn stop(&self, reason: ExitReason) {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.notify.notify_one();
+    }
+
+    pub(super) fn take_stop(&self) -> Option<ExitReason> {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn set_suspended(&self, suspended: bool) {
+        self.suspended.store(suspended, Ordering::SeqCst);
+        self.notify.notify_one();
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::SeqCst)
+    }
+}
+
+/// How a supervisor ended, once it has.
+pub(super) type Done = watch::Receiver<Option<ExitReason>>;
+
+pub(super) struct Gate {
+    pub(super) control: Arc<Control>,
+    pub(super) done: Done,
+    pub(super) lifeline: Option<Arc<Lifeline>>,
+}
+
+#[ractor::actor(message = (), state = (), arguments = ())]
+impl Gate {
+    async fn pre_start(&self, _myself: ActorRef<()>, _args: ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<()>,
+        _message: (),
+        _state: &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        tracing::warn!(target: "treewarden::supervisor", actor = %myself.get_id(), "supervisor received an unexpected message");
+        Ok(())
+    }
+
+    async fn post_stop(&self, _myself: ActorRef<()>, _state: &mut ()) -> Result<(), ActorProcessingErr> {
+        let told = self.lifeline.as_ref().and_then(|lifeline| lifeline.told().cloned());
+        self.control.stop(told.unwrap_or(ExitReason::Shutdown));
+        // An error means that the driver is gone, which is the same.
+        let _ = self.done.clone().wait_for(Option::is_some).await;
+        Ok(())
+    }
+}
