@@ -59,7 +59,8 @@ pub struct Machine {
     pub(super) flight: Option<Flight>,
     /// The CLI names prompts on its results.
     pub(super) lifecycle: bool,
-    /// The CLI runs a turn of its predecessor again, and that turn is not settled yet.
+    /// The CLI runs a turn of its predecessor again, and that turn is not settled yet; for a CLI that names no prompts
+    /// it stays set, since the result of that turn may still come once the transcript has settled it.
     pub(super) rerunning: bool,
     pub(super) suspended_until: Option<Instant>,
     /// The session is to stop once the turn is drained.
@@ -72,7 +73,7 @@ pub struct Machine {
 impl Machine {
     /// Makes the machine of a new incarnation, with what is still open in the order in which it came.
     ///
-    /// The first action is always [`Action::Start`], unless a turn has had all its attempts and nothing else waits.
+    /// Turns that have had all their attempts are settled; then comes [`Action::Start`].
     pub fn new(now: Instant, config: Config, open: Vec<Item>, actions: &mut Vec<Action>) -> Self {
         let mut machine = Self {
             phase: Phase::Starting { until: now + config.start_timeout },
@@ -123,8 +124,13 @@ impl Machine {
 
     /// Tells whether a frame that names no prompt can only be the turn's that is in the CLI.
     pub fn answers_by_position(&self) -> bool {
-        let first_attempt = self.flight.as_ref().is_some_and(|flight| !flight.taken_over);
-        !self.lifecycle && !self.rerunning && first_attempt
+        !self.lifecycle && self.flight.is_some() && !self.needs_transcript()
+    }
+
+    /// Tells whether only the transcript can say how the turn in the CLI came out.
+    pub(super) fn needs_transcript(&self) -> bool {
+        let taken_over = self.flight.as_ref().is_some_and(|flight| flight.taken_over);
+        !self.lifecycle && (self.rerunning || taken_over)
     }
 
     /// The turn that is in the CLI, with its deadline.
@@ -140,6 +146,9 @@ impl Machine {
         match event {
             Event::Enqueue(item) => {
                 self.queue.push_back(item);
+                if self.ends_its_turns() {
+                    self.settle_queue(actions);
+                }
                 self.dispatch(now, actions);
             }
             Event::Cancel(turn, reason) => self.cancel(now, turn, reason, actions),
@@ -182,7 +191,8 @@ impl Machine {
                     self.dispatch(now, actions);
                 }
                 let idle = self.config.idle_timeout.map(|idle| self.idle_since + idle);
-                if self.flight.is_none() && idle.is_some_and(|until| until <= now) {
+                let free = self.flight.is_none() && self.suspended_until.is_none();
+                if free && idle.is_some_and(|until| until <= now) {
                     self.stop(now, StopReason::Park, actions);
                 }
             }
@@ -259,6 +269,9 @@ impl Machine {
                 turn.deadline = turn.deadline.or_else(|| turn.timeout.map(|timeout| now + timeout));
                 actions.push(Action::Send(turn.turn));
                 self.flight = Some(Flight::new(turn, now));
+                if self.needs_transcript() {
+                    self.read_after(now, self.config.settle_grace);
+                }
             }
         }
     }
@@ -280,7 +293,7 @@ impl Machine {
         }
         let found = self.queue.iter().position(|item| matches!(item, Item::Turn(t) if t.turn == turn));
         let Some(Item::Turn(open)) = found.and_then(|at| self.queue.remove(at)) else { return };
-        let verdict = if open.attempts > 0 { Verdict::Interrupted } else { Verdict::Cancelled };
+        let verdict = if open.attempts > 0 { Self::drained(reason) } else { Verdict::Cancelled };
         actions.push(Action::Settle(turn, verdict));
         // The CLI that is coming up would run it again by itself.
         if open.attempts > 0 && !matches!(self.phase, Phase::Stopping(_)) {
@@ -300,6 +313,9 @@ impl Machine {
     }
 
     fn stop(&mut self, now: Instant, reason: StopReason, actions: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Stopping(_)) && reason != StopReason::Park {
+            self.abandon_flight(actions);
+        }
         if reason == StopReason::Requested {
             self.settle_queue(actions);
         }
@@ -311,10 +327,7 @@ impl Machine {
                 }
             }
             (_, StopReason::Park) => {}
-            (Phase::Stopping(_), reason) => {
-                self.abandon_flight(actions);
-                self.phase = Phase::Stopping(Then::Stop(reason));
-            }
+            (Phase::Stopping(_), reason) => self.phase = Phase::Stopping(Then::Stop(reason)),
             (Phase::Starting { .. } | Phase::Initializing { .. }, reason) => {
                 self.begin_stop(Then::Stop(reason), Action::Kill, actions);
             }
@@ -330,6 +343,11 @@ impl Machine {
         }
     }
 
+    /// Tells whether the session stops for good, so that no turn outlives it.
+    fn ends_its_turns(&self) -> bool {
+        self.stop_when_drained || self.phase == Phase::Stopping(Then::Stop(StopReason::Requested))
+    }
+
     fn settle_queue(&mut self, actions: &mut Vec<Action>) {
         for item in self.queue.drain(..) {
             if let Item::Turn(turn) = item {
@@ -339,13 +357,13 @@ impl Machine {
         }
     }
 
-    /// Leaves the turn to the next incarnation, unless it was to end anyway or must not run twice.
+    /// Puts the turn back for the next incarnation, unless it was to end anyway or must not run twice.
     fn abandon_flight(&mut self, actions: &mut Vec<Action>) {
         let Some(flight) = self.flight.take() else { return };
         let verdict = match (flight.drain, flight.open.delivery) {
             (Some((reason, _)), _) => Self::drained(reason),
             (None, Delivery::AtMostOnce) => Verdict::Crashed,
-            (None, Delivery::ExactlyOnce) => return,
+            (None, Delivery::ExactlyOnce) => return self.queue.push_front(Item::Turn(flight.open)),
         };
         actions.push(Action::Settle(flight.turn(), verdict));
     }
@@ -355,14 +373,20 @@ impl Machine {
             Phase::Ended => {}
             Phase::Stopping(then) => match then {
                 Then::Crash(kind) => self.crash(ExitClass::Crash(kind), actions),
-                Then::Stop(reason) => self.end(End::Stopped(reason), actions),
+                Then::Stop(reason) => {
+                    self.abandon_flight(actions);
+                    self.end(End::Stopped(reason), actions);
+                }
                 Then::Park => self.end(End::Parked, actions),
                 Then::Clear => {
                     actions.push(Action::NewConversation);
                     self.end(End::Parked, actions);
                 }
                 Then::Reopen if self.queue.is_empty() => self.end(End::Parked, actions),
-                Then::Reopen => self.start(now, None, actions),
+                Then::Reopen => {
+                    self.reopened = false;
+                    self.start(now, None, actions);
+                }
             },
             phase @ (Phase::Starting { .. } | Phase::Initializing { .. }) => {
                 self.phase = phase;

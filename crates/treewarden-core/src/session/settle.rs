@@ -4,24 +4,27 @@
 //! result names it ................................. that result
 //! result names nothing, CLI reports no lifecycle:
 //!     first attempt, nothing run again ............ that result
-//!     otherwise ................................... the transcript, if the answer stands there
+//!     otherwise, and for all turns after it ....... the transcript, once the answer stands there
 //! reported complete, CLI idle for settle_grace .... the transcript
 //! deadline or interrupt, then an aborted result ... interrupted or timed out
 //! … and no result within drain_timeout ............ the same, and the CLI is killed
 //! CLI gone ........................................ stays open for the next incarnation
 //! ```
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use treewarden_proto::TurnId;
 
 use super::event::{Action, Fact, Found, Lifecycle, ResultFact, Verdict};
 use super::exit_class::CrashKind;
 use super::flight::{DrainReason, Flight};
-use super::machine::Machine;
+use super::machine::{Machine, Phase};
 
 /// So often may the credentials be refused in one turn: a key that is being renewed is refused once.
 const REFUSALS: u32 = 2;
+
+/// So often does the time between two reads of the transcript double: up to 64 times `settle_grace`.
+const MAX_DOUBLINGS: u32 = 6;
 
 impl Machine {
     pub(super) fn frame(&mut self, now: Instant, fact: Fact, actions: &mut Vec<Action>) {
@@ -44,13 +47,21 @@ impl Machine {
     }
 
     pub(super) fn active(&mut self, now: Instant) {
-        let by_transcript = !self.lifecycle && self.rerunning;
-        self.with_flight(|flight, config| {
+        self.with_flight(|flight, _| {
             flight.last_activity = now;
             flight.probed_at = None;
             flight.awaits_host = false;
-            if by_transcript && !flight.reading {
-                flight.read_at = Some(now + config.settle_grace);
+        });
+        if self.needs_transcript() {
+            self.read_after(now, self.config.settle_grace);
+        }
+    }
+
+    /// Has the transcript asked after this time, unless it is being asked.
+    pub(super) fn read_after(&mut self, now: Instant, wait: Duration) {
+        self.with_flight(|flight, _| {
+            if !flight.reading {
+                flight.read_at = Some(now + wait);
             }
         });
     }
@@ -81,10 +92,11 @@ impl Machine {
         if let Some(limited_for) = result.limited_for {
             self.suspended_until = Some(now + limited_for);
         }
+        let needs_transcript = self.needs_transcript();
         let Some(flight) = &mut self.flight else { return };
         let named = result.turns.contains(&flight.turn());
         let by_position = !self.lifecycle && result.turns.is_empty() && !result.unsolicited;
-        if named || (by_position && !flight.taken_over && !self.rerunning) {
+        if named || (by_position && !needs_transcript) {
             let verdict = match (result.aborted, flight.drain) {
                 (true, Some((reason, _))) => Self::drained(reason),
                 (true, None) => Verdict::Interrupted,
@@ -116,7 +128,11 @@ impl Machine {
             Found::Nothing => {
                 flight.reads += 1;
                 flight.arm_read(now, &self.config);
-                if self.lifecycle && flight.reads >= self.config.transcript_reads {
+                let reads = flight.reads;
+                if self.needs_transcript() {
+                    self.read_after(now, self.config.settle_grace * (1 << reads.min(MAX_DOUBLINGS)));
+                }
+                if self.lifecycle && reads >= self.config.transcript_reads && self.phase == Phase::Open {
                     self.kill(CrashKind::AnswerMissing, actions);
                 }
             }
@@ -136,7 +152,10 @@ impl Machine {
         let Some(flight) = &mut self.flight else { return };
         if flight.drain.is_none() {
             flight.drain = Some((reason, now + self.config.drain_timeout));
-            actions.push(Action::Interrupt);
+            // A CLI that is being ended needs no interrupt; the reason is what its turn is settled with.
+            if self.phase == Phase::Open {
+                actions.push(Action::Interrupt);
+            }
         }
     }
 
@@ -150,7 +169,7 @@ impl Machine {
 
     fn settle(&mut self, now: Instant, verdict: Verdict, actions: &mut Vec<Action>) {
         let Some(flight) = self.flight.take() else { return };
-        self.rerunning = false;
+        self.rerunning &= !self.lifecycle;
         actions.push(Action::Settle(flight.turn(), verdict));
         self.dispatch(now, actions);
     }
