@@ -1,0 +1,202 @@
+//! What a crash leaves behind, and how the next incarnation takes it over.
+
+mod session_support;
+
+use session_support::*;
+use treewarden_core::session::{
+    Action, Config, CrashKind, DrainReason, End, Event, ExitClass, Item, OpenTurn, Opening, Permanent,
+    PermanentKind, StartFailure, State, Verdict,
+};
+
+fn start_failed(failure: StartFailure) -> Event {
+    Event::StartFailed(failure)
+}
+
+#[test]
+fn a_crash_leaves_an_exactly_once_turn_open() {
+    let mut bench = Bench::busy();
+    assert_eq!(bench.on(killed()), [crashed(CrashKind::Signal(9))]);
+    assert_eq!(bench.state(), State::Ended);
+}
+
+#[test]
+fn a_crash_fails_an_at_most_once_turn() {
+    let mut bench = Bench::up(Config::default(), vec![Item::Turn(at_most_once(1)), item(2)], true);
+    assert_eq!(bench.on(killed()), [settle(1, Verdict::Crashed), crashed(CrashKind::Signal(9))]);
+}
+
+#[test]
+fn a_crash_before_the_first_turn_is_sent_fails_no_turn() {
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(at_most_once(1))]);
+    bench.feed(Event::Spawned);
+    assert_eq!(bench.on(killed()), [crashed(CrashKind::Signal(9))]);
+}
+
+#[test]
+fn a_crash_ends_a_turn_that_was_to_end_anyway() {
+    let mut bench = Bench::busy();
+    bench.feed(Event::Cancel(turn(1), DrainReason::TimedOut));
+    assert_eq!(bench.on(killed()), [settle(1, Verdict::TimedOut), crashed(CrashKind::Signal(9))]);
+}
+
+#[test]
+fn a_clean_exit_under_a_turn_is_a_crash() {
+    assert_eq!(Bench::busy().on(exited()), [crashed(CrashKind::Exit(0))]);
+}
+
+#[test]
+fn a_clean_exit_of_an_idle_cli_parks_the_session() {
+    assert_eq!(Bench::ready().on(exited()), [Action::End(End::Parked)]);
+}
+
+#[test]
+fn a_turn_that_was_under_way_is_run_again_before_any_other() {
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1)), item(2)]);
+    assert_eq!(bench.take(), [start(true)]);
+    bench.feed(Event::Spawned);
+    assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
+    assert_eq!(bench.machine.in_flight().expect("it was sent").attempts, 2);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), send(2)]);
+}
+
+#[test]
+fn a_turn_that_was_never_sent_is_not_a_reason_to_run_anything_again() {
+    assert_eq!(Bench::new(Config::default(), vec![item(1)]).take(), [start(false)]);
+    assert_eq!(Bench::new(Config::default(), vec![Item::Clear]).take(), [start(false)]);
+}
+
+#[test]
+fn a_turn_that_had_all_its_attempts_fails() {
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 20)), item(2)]);
+    assert_eq!(bench.take(), [settle(1, Verdict::Crashed), start(false)]);
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 19))]);
+    assert_eq!(bench.take(), [start(true)]);
+}
+
+#[test]
+fn an_at_most_once_turn_that_was_sent_is_not_sent_again() {
+    let sent = OpenTurn { attempts: 1, ..at_most_once(1) };
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(sent)]);
+    assert_eq!(bench.take(), [settle(1, Verdict::Crashed), start(false)]);
+}
+
+#[test]
+fn cancelling_the_turn_that_is_being_rerun_restarts_without_the_rerun() {
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1)), item(2)]);
+    bench.feed(Event::Spawned);
+    assert_eq!(bench.on(cancel(1)), [settle(1, Verdict::Interrupted), Action::Kill]);
+    assert_eq!(
+        bench.on(Event::Initialized { lifecycle: true }),
+        [],
+        "nothing is sent to a CLI that is killed"
+    );
+    assert_eq!(bench.on(killed()), [start(false)]);
+    bench.feed(Event::Spawned);
+    assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(2)]);
+}
+
+#[test]
+fn interrupting_the_turn_that_is_being_rerun_ends_it() {
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
+    assert_eq!(bench.on(Event::Interrupt), [settle(1, Verdict::Interrupted), Action::Kill]);
+    let failed = start_failed(StartFailure::Transient(ExitClass::Clean));
+    assert_eq!(bench.on(failed), [Action::End(End::Parked)], "and nothing else waits");
+}
+
+#[test]
+fn a_rerun_turn_that_runs_out_of_its_time_before_it_is_sent_is_timed_out() {
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
+    let late = Event::Cancel(turn(1), DrainReason::TimedOut);
+    assert_eq!(bench.on(late), [settle(1, Verdict::TimedOut), Action::Kill]);
+}
+
+#[test]
+fn a_turn_enqueued_during_that_restart_is_the_next_to_run() {
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
+    bench.feed(Event::Spawned);
+    bench.feed(cancel(1));
+    bench.feed(Event::Enqueue(item(2)));
+    assert_eq!(bench.on(killed()), [start(false)]);
+}
+
+#[test]
+fn an_id_that_is_in_use_is_resumed_once() {
+    let mut bench = Bench::new(Config::default(), vec![item(1)]);
+    let again = bench.on(start_failed(StartFailure::IdInUse));
+    assert_eq!(again, [start_as(Opening::Resume, false)]);
+    let actions = bench.on(start_failed(StartFailure::NoConversation));
+    assert!(
+        matches!(&actions[..], [
+            Action::Settle(_, Verdict::NotStarted(reason)),
+            Action::End(End::Failed(end)),
+        ] if reason == end && end.kind == PermanentKind::ConversationLost),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_conversation_that_is_not_there_is_opened_fresh_once() {
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
+    let again = bench.on(start_failed(StartFailure::NoConversation));
+    assert_eq!(again, [start_as(Opening::Fresh, true)]);
+    let actions = bench.on(start_failed(StartFailure::IdInUse));
+    assert!(
+        matches!(&actions[..], [_, Action::End(End::Failed(end))] if end.kind == PermanentKind::IdInUse),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_restart_after_a_cancel_may_change_the_opening_anew() {
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1)), item(2)]);
+    bench.feed(start_failed(StartFailure::NoConversation));
+    bench.feed(Event::Spawned);
+    bench.feed(cancel(1));
+    assert_eq!(bench.on(killed()), [start(false)]);
+    let again = bench.on(start_failed(StartFailure::NoConversation));
+    assert_eq!(again, [start_as(Opening::Fresh, false)], "the killed CLI left nothing on disk");
+}
+
+#[test]
+fn a_permanent_failure_to_start_settles_every_turn() {
+    let reason = Permanent::new(PermanentKind::CliNotFound, "no CLI at \"/opt/claude\"");
+    let open = vec![Item::Turn(taken(1, 1)), Item::Clear, item(2)];
+    let mut bench = Bench::new(Config::default(), open);
+    let not_started = || Verdict::NotStarted(reason.clone());
+    assert_eq!(
+        bench.on(start_failed(StartFailure::Permanent(reason.clone()))),
+        [settle(1, not_started()), settle(2, not_started()), Action::End(End::Failed(reason.clone()))]
+    );
+}
+
+#[test]
+fn a_refusal_that_shows_in_the_exit_settles_every_turn_too() {
+    let reason = Permanent::new(PermanentKind::BadOption, "unknown option");
+    let mut bench = Bench::new(Config::default(), vec![item(1)]);
+    bench.feed(Event::Spawned);
+    let exited = bench.on(Event::Exited(ExitClass::Permanent(reason.clone())));
+    assert_eq!(exited, [settle(1, Verdict::NotStarted(reason.clone())), Action::End(End::Failed(reason))]);
+}
+
+#[test]
+fn a_passing_failure_to_start_is_a_crash_and_keeps_the_turns() {
+    let mut bench = Bench::new(Config::default(), vec![item(1)]);
+    let failure = StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources));
+    assert_eq!(bench.on(start_failed(failure)), [crashed(CrashKind::NoResources)]);
+}
+
+#[test]
+fn a_cli_that_ran_out_of_memory_says_so() {
+    let ended = Action::End(End::Crashed(ExitClass::OutOfMemory));
+    assert_eq!(Bench::busy().on(Event::Exited(ExitClass::OutOfMemory)), [ended]);
+}
+
+#[test]
+fn an_incarnation_that_is_over_does_nothing() {
+    let mut bench = Bench::busy();
+    bench.feed(killed());
+    for event in [Event::Enqueue(item(2)), result(&[1]), killed(), Event::Interrupt, Event::Spawned] {
+        assert_eq!(bench.on(event), []);
+    }
+    assert_eq!(bench.pass(secs(1_000_000)), []);
+}

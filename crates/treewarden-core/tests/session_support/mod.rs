@@ -1,0 +1,187 @@
+//! A bench for the session machine: it owns the time, hands events over and collects actions.
+
+#![allow(dead_code, reason = "each test file uses its own part of the bench")]
+#![expect(clippy::allow_attributes, reason = "the part that is unused differs between the test files")]
+
+use std::time::{Duration, Instant};
+
+use treewarden_core::session::CrashKind;
+use treewarden_core::session::{
+    Action, Config, Delivery, DrainReason, End, Event, ExitClass, Fact, Item, Lifecycle, Machine, OpenTurn,
+    Opening, ResultFact, Start, State, StopReason, Verdict,
+};
+use treewarden_proto::TurnId;
+use uuid::Uuid;
+
+/// The turn with this number.
+pub(crate) fn turn(number: u128) -> TurnId {
+    TurnId::from_uuid(Uuid::from_u128(number))
+}
+
+pub(crate) fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A turn that was never sent, and is carried on after a crash.
+pub(crate) fn open(number: u128) -> OpenTurn {
+    OpenTurn {
+        turn: turn(number),
+        attempts: 0,
+        delivery: Delivery::ExactlyOnce,
+        timeout: Some(secs(300)),
+        deadline: None,
+    }
+}
+
+/// A turn that this many incarnations have sent.
+pub(crate) fn taken(number: u128, attempts: u32) -> OpenTurn {
+    OpenTurn { attempts, ..open(number) }
+}
+
+pub(crate) fn at_most_once(number: u128) -> OpenTurn {
+    OpenTurn { delivery: Delivery::AtMostOnce, ..open(number) }
+}
+
+pub(crate) fn item(number: u128) -> Item {
+    Item::Turn(open(number))
+}
+
+/// The result of these turns.
+pub(crate) fn result(turns: &[u128]) -> Event {
+    Event::Frame(Fact::Result(ResultFact {
+        turns: turns.iter().map(|n| turn(*n)).collect(),
+        ..ResultFact::default()
+    }))
+}
+
+/// The result of these turns, ended by an interrupt.
+pub(crate) fn aborted(turns: &[u128]) -> Event {
+    Event::Frame(Fact::Result(ResultFact {
+        turns: turns.iter().map(|n| turn(*n)).collect(),
+        aborted: true,
+        is_error: true,
+        ..ResultFact::default()
+    }))
+}
+
+pub(crate) fn lifecycle(number: u128, state: Lifecycle) -> Event {
+    Event::Frame(Fact::Lifecycle(turn(number), state))
+}
+
+pub(crate) fn frame(fact: Fact) -> Event {
+    Event::Frame(fact)
+}
+
+pub(crate) fn cancel(number: u128) -> Event {
+    Event::Cancel(turn(number), DrainReason::Interrupted)
+}
+
+pub(crate) fn send(number: u128) -> Action {
+    Action::Send(turn(number))
+}
+
+pub(crate) fn settle(number: u128, verdict: Verdict) -> Action {
+    Action::Settle(turn(number), verdict)
+}
+
+pub(crate) fn start(rerun: bool) -> Action {
+    Action::Start(Start { opening: None, rerun })
+}
+
+pub(crate) fn start_as(opening: Opening, rerun: bool) -> Action {
+    Action::Start(Start { opening: Some(opening), rerun })
+}
+
+pub(crate) fn stopped(reason: StopReason) -> Action {
+    Action::End(End::Stopped(reason))
+}
+
+pub(crate) fn crashed(kind: CrashKind) -> Action {
+    Action::End(End::Crashed(ExitClass::Crash(kind)))
+}
+
+/// The CLI was killed by a signal from outside.
+pub(crate) fn killed() -> Event {
+    Event::Exited(ExitClass::Crash(CrashKind::Signal(9)))
+}
+
+/// The CLI ended as it was asked to.
+pub(crate) fn exited() -> Event {
+    Event::Exited(ExitClass::Clean)
+}
+
+/// A machine, its time, and the actions that nobody has looked at yet.
+pub(crate) struct Bench {
+    pub(crate) machine: Machine,
+    pub(crate) now: Instant,
+    actions: Vec<Action>,
+}
+
+impl Bench {
+    pub(crate) fn new(config: Config, open: Vec<Item>) -> Self {
+        let now = Instant::now();
+        let mut actions = Vec::new();
+        let machine = Machine::new(now, config, open, &mut actions);
+        Self { machine, now, actions }
+    }
+
+    /// A machine whose CLI has come up, with its first actions already taken.
+    pub(crate) fn up(config: Config, open: Vec<Item>, lifecycle: bool) -> Self {
+        let mut bench = Self::new(config, open);
+        bench.feed(Event::Spawned);
+        bench.feed(Event::Initialized { lifecycle });
+        bench
+    }
+
+    /// A machine whose CLI is idle.
+    pub(crate) fn ready() -> Self {
+        let mut bench = Self::up(Config::default(), vec![], true);
+        bench.take();
+        bench
+    }
+
+    /// A machine whose CLI works at turn 1.
+    pub(crate) fn busy() -> Self {
+        let mut bench = Self::up(Config::default(), vec![item(1)], true);
+        bench.take();
+        bench
+    }
+
+    pub(crate) fn feed(&mut self, event: Event) {
+        self.machine.handle(self.now, event, &mut self.actions);
+    }
+
+    /// Hands an event over and returns what is to be done about it.
+    pub(crate) fn on(&mut self, event: Event) -> Vec<Action> {
+        self.take();
+        self.feed(event);
+        self.take()
+    }
+
+    /// Hands an event over, and everything that is due in the time that passes after it.
+    pub(crate) fn pass(&mut self, time: Duration) -> Vec<Action> {
+        let until = self.now + time;
+        self.take();
+        while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= until) {
+            let before = self.actions.len();
+            self.now = self.now.max(at);
+            self.machine.handle_timeout(self.now, &mut self.actions);
+            let moved = self.machine.poll_timeout() != Some(at) || self.actions.len() > before;
+            assert!(moved, "a deadline that nothing comes of: {:?}", self.machine);
+        }
+        self.now = until;
+        self.take()
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.machine.state()
+    }
+}

@@ -1,0 +1,272 @@
+//! How turns begin, end, and are given the result that is theirs.
+
+mod session_support;
+
+use session_support::*;
+use treewarden_core::session::{
+    Action, Config, CrashKind, End, Event, Fact, Found, Item, Lifecycle, ResultFact, State, StopReason,
+    Verdict,
+};
+
+#[test]
+fn the_cli_is_initialized_before_the_first_turn_is_sent() {
+    let mut bench = Bench::new(Config::default(), vec![item(1)]);
+    assert_eq!(bench.take(), [start(false)]);
+    assert_eq!(bench.on(Event::Spawned), [Action::Initialize]);
+    assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
+    assert_eq!(bench.state(), State::Busy(turn(1)));
+}
+
+#[test]
+fn turns_begin_in_the_order_in_which_they_were_opened() {
+    let mut bench = Bench::up(Config::default(), vec![item(1), item(2)], true);
+    bench.feed(Event::Enqueue(item(3)));
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), send(2)]);
+    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result), send(3)]);
+    assert_eq!(bench.on(result(&[3])), [settle(3, Verdict::Result)]);
+    assert_eq!(bench.state(), State::Ready);
+}
+
+#[test]
+fn one_turn_at_a_time_is_in_the_cli() {
+    let mut bench = Bench::busy();
+    assert_eq!(bench.on(Event::Enqueue(item(2))), []);
+    assert_eq!(bench.on(lifecycle(1, Lifecycle::Completed)), [], "completed alone is not the end of a turn");
+    assert_eq!(bench.machine.queued(), 1);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), send(2)]);
+}
+
+#[test]
+fn a_turn_enqueued_while_the_cli_starts_waits_for_it() {
+    let mut bench = Bench::new(Config::default(), vec![]);
+    assert_eq!(bench.on(Event::Enqueue(item(1))), []);
+    bench.feed(Event::Spawned);
+    assert_eq!(bench.on(Event::Enqueue(item(2))), []);
+    assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
+}
+
+#[test]
+fn a_queued_turn_that_is_cancelled_never_runs() {
+    let mut bench = Bench::up(Config::default(), vec![item(1), item(2), item(3)], true);
+    assert_eq!(bench.on(cancel(2)), [settle(2, Verdict::Cancelled)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), send(3)]);
+}
+
+#[test]
+fn cancelling_a_turn_that_is_settled_or_unknown_does_nothing() {
+    let mut bench = Bench::busy();
+    bench.feed(result(&[1]));
+    assert_eq!(bench.on(cancel(1)), []);
+    assert_eq!(bench.on(cancel(9)), []);
+    assert_eq!(bench.state(), State::Ready);
+}
+
+#[test]
+fn a_running_turn_that_is_cancelled_drains_to_its_result() {
+    let mut bench = Bench::busy();
+    bench.feed(Event::Enqueue(item(2)));
+    assert_eq!(bench.on(cancel(1)), [Action::Interrupt]);
+    assert_eq!(bench.state(), State::Draining(turn(1)));
+    assert_eq!(bench.on(cancel(1)), [], "one interrupt is enough");
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::Interrupted), send(2)]);
+}
+
+#[test]
+fn an_interrupt_ends_the_running_turn_and_no_other() {
+    let mut bench = Bench::busy();
+    bench.feed(Event::Enqueue(item(2)));
+    assert_eq!(bench.on(Event::Interrupt), [Action::Interrupt]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::Interrupted), send(2)]);
+    assert_eq!(bench.state(), State::Busy(turn(2)));
+}
+
+#[test]
+fn an_interrupt_of_an_idle_session_does_nothing() {
+    assert_eq!(Bench::ready().on(Event::Interrupt), []);
+}
+
+#[test]
+fn a_late_success_while_draining_completes_the_turn() {
+    let mut bench = Bench::busy();
+    bench.feed(Event::Interrupt);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+}
+
+#[test]
+fn an_abort_that_nobody_asked_for_is_an_interruption() {
+    assert_eq!(Bench::busy().on(aborted(&[1])), [settle(1, Verdict::Interrupted)]);
+}
+
+#[test]
+fn a_prompt_that_the_cli_drops_ends_interrupted() {
+    let mut bench = Bench::busy();
+    assert_eq!(bench.on(lifecycle(1, Lifecycle::Dropped)), [settle(1, Verdict::Interrupted)]);
+    assert_eq!(bench.on(aborted(&[1])), [], "and it ends once");
+}
+
+#[test]
+fn results_that_name_other_turns_are_ignored() {
+    let mut bench = Bench::busy();
+    assert_eq!(bench.on(result(&[7])), []);
+    assert_eq!(bench.on(result(&[])), [], "nor is one that names nothing taken, when the CLI can name");
+    assert_eq!(bench.on(lifecycle(7, Lifecycle::Dropped)), []);
+    assert_eq!(bench.state(), State::Busy(turn(1)));
+    assert_eq!(bench.on(result(&[7, 1])), [settle(1, Verdict::Result)]);
+}
+
+#[test]
+fn a_result_that_comes_while_nothing_runs_is_ignored() {
+    let mut bench = Bench::ready();
+    assert_eq!(bench.on(result(&[7])), []);
+    assert_eq!(bench.on(Event::Enqueue(item(1))), [send(1)]);
+}
+
+#[test]
+fn a_completed_turn_of_an_idle_cli_is_settled_from_the_transcript() {
+    let mut bench = Bench::busy();
+    assert_eq!(bench.on(lifecycle(1, Lifecycle::Completed)), []);
+    assert_eq!(bench.pass(secs(5)), [], "completed alone: the result may come yet");
+    assert_eq!(bench.on(frame(Fact::Idle)), []);
+    assert_eq!(bench.pass(millis(299)), []);
+    assert_eq!(bench.pass(millis(1)), [Action::ReadTranscript(turn(1))]);
+    assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Answer)), [settle(1, Verdict::Transcript)]);
+}
+
+#[test]
+fn a_cli_that_goes_on_with_a_completed_turn_is_waited_for() {
+    let mut bench = Bench::busy();
+    bench.feed(lifecycle(1, Lifecycle::Completed));
+    bench.feed(frame(Fact::Idle));
+    bench.feed(frame(Fact::Running));
+    assert_eq!(bench.pass(secs(60)), []);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+}
+
+#[test]
+fn a_result_during_the_read_of_the_transcript_wins() {
+    let mut bench = Bench::busy();
+    bench.feed(lifecycle(1, Lifecycle::Completed));
+    bench.feed(frame(Fact::Idle));
+    bench.pass(millis(300));
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Answer)), []);
+}
+
+#[test]
+fn an_interruption_in_the_transcript_ends_the_turn_interrupted() {
+    let mut bench = Bench::busy();
+    bench.feed(lifecycle(1, Lifecycle::Completed));
+    bench.feed(frame(Fact::Idle));
+    bench.pass(millis(300));
+    let found = Event::TranscriptRead(turn(1), Found::Interruption);
+    assert_eq!(bench.on(found), [settle(1, Verdict::Interrupted)]);
+}
+
+#[test]
+fn an_answer_that_is_nowhere_ends_the_cli_and_keeps_the_turn() {
+    let mut bench = Bench::busy();
+    bench.feed(lifecycle(1, Lifecycle::Completed));
+    bench.feed(frame(Fact::Idle));
+    for _ in 0..9 {
+        assert_eq!(bench.pass(millis(300)), [Action::ReadTranscript(turn(1))]);
+        assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Nothing)), []);
+    }
+    assert_eq!(bench.pass(millis(300)), [Action::ReadTranscript(turn(1))]);
+    assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Nothing)), [Action::Kill]);
+    assert_eq!(bench.on(killed()), [crashed(CrashKind::AnswerMissing)]);
+}
+
+#[test]
+fn a_clear_keeps_its_place_in_the_queue() {
+    let mut bench = Bench::up(Config::default(), vec![item(1), Item::Clear, item(2)], true);
+    assert_eq!(bench.on(Event::Interrupt), [Action::Interrupt]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::Interrupted), Action::Stop]);
+    assert_eq!(bench.state(), State::Stopping);
+    assert_eq!(bench.machine.queued(), 1, "turn 2 is left to the next incarnation");
+    assert_eq!(bench.on(exited()), [Action::NewConversation, Action::End(End::Parked)]);
+}
+
+#[test]
+fn a_clear_of_an_idle_session_ends_its_cli_at_once() {
+    let mut bench = Bench::ready();
+    assert_eq!(bench.on(Event::Enqueue(Item::Clear)), [Action::Stop]);
+    assert_eq!(bench.on(exited()), [Action::NewConversation, Action::End(End::Parked)]);
+}
+
+#[test]
+fn a_usage_limit_suspends_and_then_the_queue_goes_on() {
+    let mut bench = Bench::busy();
+    bench.feed(Event::Enqueue(item(2)));
+    let limited = ResultFact {
+        turns: vec![turn(1)],
+        is_error: true,
+        limited_for: Some(secs(3600)),
+        ..ResultFact::default()
+    };
+    assert_eq!(bench.on(frame(Fact::Result(limited))), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.state(), State::Suspended(bench.now + secs(3600)));
+    assert_eq!(bench.on(Event::Enqueue(item(3))), []);
+    assert_eq!(bench.pass(secs(3599)), []);
+    assert_eq!(bench.pass(secs(1)), [send(2)]);
+}
+
+#[test]
+fn a_suspended_session_does_not_park_before_its_limit_is_lifted() {
+    let config = {
+        let mut config = Config::default();
+        config.idle_timeout = Some(secs(60));
+        config
+    };
+    let mut bench = Bench::up(config, vec![item(1)], true);
+    let limited = ResultFact { turns: vec![turn(1)], limited_for: Some(secs(3600)), ..ResultFact::default() };
+    bench.feed(frame(Fact::Result(limited)));
+    bench.now += secs(100);
+    let now = bench.now;
+    let mut actions = Vec::new();
+    bench.machine.handle_timeout(now, &mut actions);
+    assert_eq!(actions, [], "a call before its time changes nothing");
+    assert_eq!(bench.pass(secs(3500)), []);
+    assert_eq!(bench.pass(secs(60)), [Action::Stop]);
+}
+
+#[test]
+fn credentials_refused_once_are_given_another_chance() {
+    let mut bench = Bench::busy();
+    assert_eq!(bench.on(frame(Fact::CredentialsRefused)), []);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+    bench.feed(Event::Enqueue(item(2)));
+    assert_eq!(bench.on(frame(Fact::CredentialsRefused)), [], "the count is per turn");
+}
+
+#[test]
+fn credentials_refused_twice_end_the_turn() {
+    let mut bench = Bench::busy();
+    bench.feed(frame(Fact::CredentialsRefused));
+    assert_eq!(bench.on(frame(Fact::CredentialsRefused)), [Action::Interrupt]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::CredentialsRefused)]);
+}
+
+#[test]
+fn an_idle_session_parks_after_its_idle_time() {
+    let mut config = Config::default();
+    config.idle_timeout = Some(secs(900));
+    let mut bench = Bench::up(config, vec![item(1)], true);
+    bench.pass(secs(100));
+    bench.feed(result(&[1]));
+    assert_eq!(bench.pass(secs(899)), []);
+    assert_eq!(bench.pass(secs(1)), [Action::Stop]);
+    assert_eq!(bench.on(Event::Enqueue(item(2))), [], "too late for this incarnation");
+    assert_eq!(bench.on(exited()), [Action::End(End::Parked)]);
+}
+
+#[test]
+fn only_an_idle_session_parks() {
+    let mut starting = Bench::new(Config::default(), vec![]);
+    assert_eq!(starting.on(Event::Stop(StopReason::Park)), []);
+    let mut busy = Bench::busy();
+    assert_eq!(busy.on(Event::Stop(StopReason::Park)), []);
+    assert_eq!(busy.state(), State::Busy(turn(1)));
+    let mut ready = Bench::ready();
+    assert_eq!(ready.on(Event::Stop(StopReason::Park)), [Action::Stop]);
+    assert_eq!(ready.on(exited()), [Action::End(End::Parked)]);
+}
