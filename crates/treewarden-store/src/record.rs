@@ -1,0 +1,85 @@
+//! The record of one session.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use treewarden_proto::{SessionId, SessionName};
+
+/// What is kept of a session while no process of it lives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Its name.
+    pub name: SessionName,
+    /// The CLI's id of its conversation.
+    pub session_id: SessionId,
+    /// The ids it had before, oldest first.
+    #[serde(default)]
+    pub earlier_ids: Vec<SessionId>,
+    /// Where its CLI was started last.
+    #[serde(default)]
+    pub cwd: Option<PathBuf>,
+    /// Where its CLI keeps transcripts.
+    #[serde(default)]
+    pub config_dir: Option<PathBuf>,
+    /// The version of its last CLI.
+    #[serde(default)]
+    pub cli_version: Option<String>,
+    /// Whether a first turn was written to the CLI, so that the id may exist on disk.
+    #[serde(default)]
+    pub persisted: bool,
+    /// How many turns were completed.
+    #[serde(default)]
+    pub completed_turns: u64,
+    /// The uuid of the last message seen settled.
+    #[serde(default)]
+    pub last_settled: Option<String>,
+    /// The model that was chosen while it ran.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// The permission mode that was chosen while it ran.
+    #[serde(default)]
+    pub permission_mode: Option<String>,
+    /// Whether it was stopped on purpose.
+    #[serde(default)]
+    pub stopped: bool,
+    /// When it was made, in Unix milliseconds.
+    #[serde(default)]
+    pub created_at: u64,
+    /// When it was last put, in Unix milliseconds.
+    #[serde(default)]
+    pub updated_at: u64,
+    /// Fields of a newer version, kept when the record is written back.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl SessionRecord {
+    /// Makes the record of a new session.
+    pub fn new(name: SessionName, session_id: SessionId) -> Self {
+        Self {
+            name,
+            session_id,
+            earlier_ids: Vec::new(),
+            cwd: None,
+            config_dir: None,
+            cli_version: None,
+            persisted: false,
+            completed_turns: 0,
+            last_settled: None,
+            model: None,
+            permission_mode: None,
+            stopped: false,
+            created_at: crate::store::now(),
+            updated_at: 0,
+            extra: Map::new(),
+        }
+    }
+
+    /// Follows the conversation to a new id; the old one stays in the chain.
+    pub fn follow(&mut self, id: SessionId) {
+        if self.session_id != id {
+            self.earlier_ids.push(std::mem::replace(&mut self.session_id, id));
+        }
+    }
+}
