@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
 use crate::store::now;
@@ -19,12 +20,12 @@ pub enum TurnState {
 }
 
 /// What [`Store::settle`] found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Settled {
     /// This call settled the turn.
     Now,
     /// The turn had this outcome already, which stands.
-    Already(Value),
+    Already(Box<RawValue>),
 }
 
 /// One turn of the journal.
@@ -162,23 +163,28 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`] if the outcome cannot be stored, or the turn is unknown.
-    pub fn settle(&self, turn: TurnId, outcome: &Value) -> Result<Settled, StoreError> {
+    pub fn settle(&self, turn: TurnId, outcome: &RawValue) -> Result<Settled, StoreError> {
         let changed = self
             .db()
             .prepare_cached(
                 "UPDATE turns SET outcome = ?, settled_at = ? WHERE turn = ? AND outcome IS NULL",
             )?
-            .execute(params![outcome.to_string(), now().cast_signed(), turn.to_string()])?;
+            .execute(params![outcome.get(), now().cast_signed(), turn.to_string()])?;
         if changed == 1 {
             return Ok(Settled::Now);
         }
-        let outcome = self.turn(turn)?.and_then(|row| row.outcome);
-        outcome.map(Settled::Already).ok_or_else(|| {
-            StoreError::new(
+        let first: Option<Option<String>> = self
+            .db()
+            .prepare_cached("SELECT outcome FROM turns WHERE turn = ?")?
+            .query_row([turn.to_string()], |row| row.get(0))
+            .optional()?;
+        match first.flatten() {
+            Some(first) => Ok(Settled::Already(RawValue::from_string(first)?)),
+            None => Err(StoreError::new(
                 StoreErrorKind::Other,
                 format!("settle the turn {turn}: the journal does not hold it"),
-            )
-        })
+            )),
+        }
     }
 
     /// The turn, if the journal holds it.
@@ -215,5 +221,27 @@ impl Store {
             .db()
             .prepare_cached("SELECT 1 FROM turns WHERE session_id = ? LIMIT 1")?
             .exists([id.to_string()])?)
+    }
+
+    /// The last turn of this conversation whose outcome says `"outcome": "completed"`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the journal cannot be read.
+    pub fn last_completed(&self, id: SessionId) -> Result<Option<TurnId>, StoreError> {
+        let turn: Option<String> = self
+            .db()
+            .prepare_cached(
+                "SELECT turn FROM turns WHERE session_id = ? AND outcome ->> '$.outcome' = 'completed'
+                 ORDER BY seq DESC LIMIT 1",
+            )?
+            .query_row([id.to_string()], |row| row.get(0))
+            .optional()?;
+        let parse = |text: String| {
+            text.parse().map_err(|error| {
+                StoreError::new(StoreErrorKind::Corrupt, format!("read a stored turn: {error}"))
+            })
+        };
+        turn.map(parse).transpose()
     }
 }
