@@ -10,6 +10,7 @@ mod ids;
 pub mod input;
 mod line;
 pub mod spec;
+pub mod transcript;
 mod wire;
 
 pub use frame::Frame;
