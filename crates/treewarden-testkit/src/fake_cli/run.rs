@@ -1,0 +1,347 @@
+//! The life of one fake CLI: start, the loop over stdin, control requests, the end.
+
+use std::collections::VecDeque;
+use std::io::BufRead;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::options::Options;
+use super::output::{exit, frame, raw, stderr, uuid};
+use super::script::{Script, Words};
+use super::transcript::{Transcript, config_dir, text_of};
+
+/// Set by the word `IGNORE_TERM`; the signal thread reads it.
+pub(super) static IGNORE_TERM: AtomicBool = AtomicBool::new(false);
+
+pub(super) enum Input {
+    Line(String),
+    Eof,
+}
+
+pub(super) struct Prompt {
+    pub(super) uuid: String,
+    pub(super) text: String,
+    pub(super) frame: Value,
+}
+
+pub(super) struct Cli {
+    pub(super) options: Options,
+    pub(super) script: Script,
+    pub(super) session_id: String,
+    pub(super) transcript: Transcript,
+    pub(super) model: String,
+    pub(super) mode: String,
+    pub(super) results: u64,
+    pub(super) queue: VecDeque<Prompt>,
+    pub(super) interrupted: bool,
+    pub(super) answered: Option<Value>,
+    pub(super) ignore_eof: bool,
+    pub(super) eof: bool,
+    pub(super) failed: bool,
+    /// The uuid of the turn that this process took up by itself after a resume.
+    pub(super) taken_up: Option<String>,
+    ended: bool,
+    input: Receiver<Input>,
+}
+
+pub(super) fn main(args: Vec<String>) -> ExitCode {
+    let options = Options::parse(&args);
+    let script = match Script::from_env() {
+        Ok(script) => script,
+        Err(error) => {
+            stderr(&format!("{error}\n"));
+            return ExitCode::from(2);
+        }
+    };
+    if options.version {
+        raw(format!("{} (Claude Code)\n", script.version).as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    if let Some(flag) = &options.unknown {
+        stderr(&format!("error: unknown option '{flag}'\n"));
+        return ExitCode::FAILURE;
+    }
+    watch_sigterm();
+    let mut cli = match Cli::open(options, script) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    cli.serve();
+    cli.transcript.hint();
+    ExitCode::from(u8::from(cli.failed))
+}
+
+#[cfg(unix)]
+fn watch_sigterm() {
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM]) else { return };
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if !IGNORE_TERM.load(Ordering::Relaxed) {
+                exit(143);
+            }
+        }
+    });
+}
+
+#[cfg(not(unix))]
+fn watch_sigterm() {}
+
+fn read_stdin() -> Receiver<Input> {
+    let (sender, receiver) = sync_channel(1024);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { break };
+            if sender.send(Input::Line(line)).is_err() {
+                return;
+            }
+        }
+        drop(sender.send(Input::Eof));
+    });
+    receiver
+}
+
+impl Cli {
+    fn open(options: Options, mut script: Script) -> Result<Self, ExitCode> {
+        let session_id = options.resume.clone().or_else(|| options.session_id.clone()).unwrap_or_else(uuid);
+        let start = std::mem::take(&mut script.start).once(&config_dir(), &format!("start-{session_id}"));
+        IGNORE_TERM.store(start.has("IGNORE_TERM"), Ordering::Relaxed);
+        if start.text("CRASH") == Some("spawn") {
+            crash(&start);
+        }
+        let mut transcript = Transcript::new(&session_id);
+        let exists = transcript.path().exists();
+        if options.resume.is_some() {
+            if !exists {
+                frame(&json!({
+                    "type": "result", "subtype": "error_during_execution", "is_error": true, "num_turns": 0,
+                    "errors": [format!("No conversation found with session ID: {session_id}")],
+                    "duration_ms": 0, "duration_api_ms": 0, "total_cost_usd": 0, "usage": {}, "modelUsage": {},
+                    "permission_denials": [], "session_id": session_id, "uuid": uuid(),
+                }));
+                return Err(ExitCode::FAILURE);
+            }
+            transcript.load();
+        } else if exists {
+            stderr(&format!("Error: Session ID {session_id} is already in use.\n"));
+            return Err(ExitCode::FAILURE);
+        }
+        let ignore_eof = start.has("IGNORE_EOF");
+        script.start = start;
+        Ok(Self {
+            model: options.model.clone().unwrap_or_else(|| "claude-sonnet-5".into()),
+            mode: options.mode.clone().unwrap_or_else(|| "default".into()),
+            options,
+            script,
+            session_id,
+            transcript,
+            ignore_eof,
+            results: 0,
+            queue: VecDeque::new(),
+            interrupted: false,
+            answered: None,
+            eof: false,
+            failed: false,
+            taken_up: None,
+            ended: false,
+            input: read_stdin(),
+        })
+    }
+
+    fn serve(&mut self) {
+        if self.script.start.has("HANG") {
+            hang();
+        }
+        let mut resume = std::env::var("CLAUDE_CODE_RESUME_INTERRUPTED_TURN").is_ok_and(|v| v == "1")
+            && self.options.resume.is_some();
+        while !self.ended {
+            if let Some(prompt) = self.queue.pop_front() {
+                // Prompts that came while a turn ran become one turn.
+                let mut prompts = vec![prompt];
+                prompts.extend(self.queue.drain(..));
+                self.begin(prompts, &mut resume);
+            } else if self.eof && !self.ignore_eof {
+                return;
+            } else {
+                self.pump(Duration::from_millis(250));
+            }
+        }
+    }
+
+    fn begin(&mut self, prompts: Vec<Prompt>, resume: &mut bool) {
+        if std::mem::take(resume)
+            && let Some((uuid, text)) = self.transcript.interrupted()
+        {
+            self.taken_up = Some(uuid.clone());
+            let own = prompts.iter().any(|p| p.uuid == uuid);
+            self.turn(vec![Prompt { uuid, text, frame: Value::Null }], true);
+            if !own {
+                self.transcript.hint();
+            }
+        }
+        let mut fresh = Vec::new();
+        for prompt in prompts {
+            if self.options.resume.is_some() && self.transcript.find(&prompt.uuid).is_some() {
+                self.resent(&prompt, &mut fresh);
+            } else {
+                fresh.push(prompt);
+            }
+        }
+        if !fresh.is_empty() {
+            self.turn(fresh, false);
+        }
+    }
+
+    /// A prompt whose uuid stands in the history already.
+    fn resent(&mut self, prompt: &Prompt, fresh: &mut Vec<Prompt>) {
+        let done = self.transcript.find(&prompt.uuid).is_some_and(|at| self.transcript.is_settled(at));
+        if done || !self.script.lifecycle {
+            self.replay(prompt);
+            if self.taken_up.as_deref() != Some(prompt.uuid.as_str()) {
+                self.lifecycle(&prompt.uuid, "completed");
+            }
+        } else {
+            let Prompt { uuid, text, frame } = prompt;
+            fresh.push(Prompt { uuid: uuid.clone(), text: text.clone(), frame: frame.clone() });
+        }
+    }
+
+    pub(super) fn replay(&self, prompt: &Prompt) {
+        if self.options.replay && prompt.frame.is_object() {
+            let mut echo = prompt.frame.clone();
+            echo["session_id"] = json!(self.session_id);
+            echo["isReplay"] = json!(true);
+            frame(&echo);
+        }
+    }
+
+    pub(super) fn lifecycle(&self, command: &str, state: &str) {
+        if self.script.lifecycle {
+            frame(&json!({
+                "type": "command_lifecycle", "command_uuid": command, "state": state,
+                "uuid": uuid(), "session_id": self.session_id,
+            }));
+        }
+    }
+
+    /// Answers stdin for this long, or until something changes for the turn.
+    pub(super) fn pump(&mut self, wait: Duration) {
+        let until = Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.eof {
+                std::thread::sleep(left);
+                return;
+            }
+            match self.input.recv_timeout(left) {
+                Ok(Input::Line(line)) => self.line(&line),
+                Ok(Input::Eof) | Err(RecvTimeoutError::Disconnected) => self.eof = true,
+                Err(RecvTimeoutError::Timeout) => return,
+            }
+            if self.interrupted || self.answered.is_some() || self.ended || !self.queue.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        if line.trim().is_empty() {
+            return;
+        }
+        let Ok(value) = serde_json::from_str::<Value>(line) else {
+            stderr("Error parsing streaming input line\n");
+            exit(1);
+        };
+        match value["type"].as_str() {
+            Some("control_request") => self.control(&value),
+            Some("control_response") => self.answered = Some(value),
+            Some("user") => {
+                let id = value["uuid"].as_str().map_or_else(uuid, str::to_owned);
+                let text = text_of(&value["message"]);
+                self.queue.push_back(Prompt { uuid: id, text, frame: value });
+            }
+            _ => {}
+        }
+    }
+
+    fn control(&mut self, value: &Value) {
+        let request = &value["request"];
+        let subtype = request["subtype"].as_str().unwrap_or_default();
+        let start = &self.script.start;
+        let response = match subtype {
+            "initialize" => {
+                if start.text("CRASH") == Some("initialize") {
+                    crash(start);
+                }
+                let mut reply = json!({
+                    "commands": [], "agents": [], "output_style": "default", "available_output_styles": [],
+                    "models": [], "account": {}, "pid": std::process::id(),
+                });
+                if self.script.lifecycle {
+                    reply["capabilities"] = json!(["interrupt_receipt_v1", "msg_lifecycle_v1"]);
+                    reply["claude_code_version"] = json!(self.script.version);
+                }
+                reply
+            }
+            "interrupt" => {
+                self.interrupted = true;
+                let queued: Vec<_> = self.queue.iter().map(|p| p.uuid.clone()).collect();
+                json!({ "still_queued": queued })
+            }
+            "end_session" => {
+                self.ended = true;
+                json!({})
+            }
+            "set_model" => {
+                self.model = request["model"].as_str().unwrap_or("claude-sonnet-5").to_owned();
+                json!({ "model": self.model })
+            }
+            "set_permission_mode" => {
+                self.mode = request["mode"].as_str().unwrap_or("default").to_owned();
+                json!({ "mode": self.mode })
+            }
+            "mcp_status" => json!({ "mcpServers": [] }),
+            "get_binary_version" => json!({ "version": self.script.version }),
+            other => {
+                frame(&json!({ "type": "control_response", "response": {
+                    "subtype": "error", "request_id": value["request_id"],
+                    "error": format!("Unsupported control request subtype: {other}"),
+                    "error_code": "unsupported_request",
+                }}));
+                return;
+            }
+        };
+        frame(&json!({ "type": "control_response", "response": {
+            "subtype": "success", "request_id": value["request_id"], "response": response,
+        }}));
+        if self.ended {
+            self.transcript.hint();
+            exit(0);
+        }
+    }
+}
+
+/// Ends the process as `EXIT=` says.
+pub(super) fn crash(words: &Words) -> ! {
+    #[cfg(unix)]
+    if words.text("EXIT") == Some("kill") {
+        signal_self(rustix::process::Signal::KILL);
+    }
+    exit(words.number("EXIT").and_then(|code| i32::try_from(code).ok()).unwrap_or(70))
+}
+
+pub(super) fn hang() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+#[cfg(unix)]
+pub(super) fn signal_self(signal: rustix::process::Signal) {
+    if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), signal) {
+        stderr(&format!("signal: {error}\n"));
+    }
+}

@@ -1,0 +1,94 @@
+//! The script language: words of a prompt, and the JSON script around them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// The script of one run.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) version: String,
+    pub(super) lifecycle: bool,
+    pub(super) start: Words,
+    prompts: Vec<Value>,
+}
+
+impl Script {
+    /// Reads the script that `TREEWARDEN_FAKE` names or holds.
+    pub(super) fn from_env() -> Result<Self, String> {
+        let json = match std::env::var("TREEWARDEN_FAKE") {
+            Err(_) => Value::Null,
+            Ok(text) => {
+                let text = if text.trim_start().starts_with('{') {
+                    text
+                } else {
+                    std::fs::read_to_string(&text).map_err(|e| format!("TREEWARDEN_FAKE={text}: {e}"))?
+                };
+                serde_json::from_str(&text).map_err(|e| format!("TREEWARDEN_FAKE: {e}"))?
+            }
+        };
+        Ok(Self {
+            version: json["version"].as_str().unwrap_or("2.1.330").to_owned(),
+            lifecycle: json["lifecycle"].as_bool().unwrap_or(true),
+            start: Words::new(json["start"].as_str().unwrap_or_default()),
+            prompts: json["prompts"].as_array().cloned().unwrap_or_default(),
+        })
+    }
+
+    /// The words that steer this prompt, and the answer that the script gives it, if any.
+    pub(super) fn steer(&self, prompt: &str) -> (Words, Option<String>) {
+        let mut words = prompt.to_owned();
+        let mut answer = None;
+        for rule in &self.prompts {
+            if prompt.contains(rule["contains"].as_str().unwrap_or_default()) {
+                words.push(' ');
+                words.push_str(rule["do"].as_str().unwrap_or_default());
+                answer = rule["answer"].as_str().map(str::to_owned).or(answer);
+            }
+        }
+        (Words::new(&words), answer)
+    }
+}
+
+/// The words of one prompt.
+#[derive(Debug, Default)]
+pub(super) struct Words(Vec<String>);
+
+impl Words {
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    pub(super) fn has(&self, word: &str) -> bool {
+        self.0.iter().any(|w| w == word)
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.0.iter().find_map(|w| w.strip_prefix(key)?.strip_prefix('='))
+    }
+
+    pub(super) fn number(&self, key: &str) -> Option<u64> {
+        self.text(key)?.parse().ok()
+    }
+
+    pub(super) fn millis(&self, key: &str) -> Duration {
+        Duration::from_millis(self.number(key).unwrap_or(0))
+    }
+
+    /// Drops all words if `ONCE=<k>` stands here and these were k attempts already.
+    ///
+    /// The count is a file in the config directory, so that it outlives the process.
+    pub(super) fn once(self, config_dir: &Path, key: &str) -> Self {
+        let Some(limit) = self.number("ONCE") else { return self };
+        let dir = config_dir.join("fake-attempts");
+        let file = dir.join(key);
+        let tried = std::fs::read_to_string(&file).ok().and_then(|t| t.parse().ok()).unwrap_or(0u64);
+        if tried >= limit {
+            return Self::default();
+        }
+        // A count that cannot be kept shows as a fault that never ends, which a test sees.
+        drop(std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&file, (tried + 1).to_string())));
+        self
+    }
+}

@@ -1,0 +1,341 @@
+//! One turn of the fake CLI, with the faults that its words ask for.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::output::{frame, raw, stderr, uuid};
+use super::run::{Cli, IGNORE_TERM, Prompt, crash, hang};
+use super::script::Words;
+use super::transcript::{INTERRUPTED, Transcript, config_dir};
+
+impl Cli {
+    /// Runs these prompts as one turn; a resumed one stands in the transcript already.
+    pub(super) fn turn(&mut self, prompts: Vec<Prompt>, resumed: bool) {
+        self.interrupted = false;
+        let text = prompts.iter().map(|p| p.text.as_str()).collect::<Vec<_>>().join("\n");
+        let (words, answer) = self.script.steer(&text);
+        let words = words.once(&config_dir(), &prompts[0].uuid);
+        self.state("running");
+        for prompt in &prompts {
+            self.lifecycle(&prompt.uuid, "queued");
+            self.lifecycle(&prompt.uuid, "started");
+        }
+        self.init();
+        for prompt in &prompts {
+            self.replay(prompt);
+            if !resumed {
+                let message = json!({ "role": "user", "content": prompt.text });
+                // As 2.1.330 does: a prompt sent again on a plain resume stands twice.
+                let twice = self.transcript.find(&prompt.uuid).is_some();
+                let entry = if twice { uuid() } else { prompt.uuid.clone() };
+                self.transcript.append("user", &entry, &message);
+            }
+        }
+        self.faults_before(&words);
+        let ids: Vec<_> = prompts.iter().map(|p| p.uuid.clone()).collect();
+        if text.trim() == "/clear" {
+            self.clear(&ids);
+        } else if let Some(result) = self.refusal(&words) {
+            self.result(result, &ids, &words, resumed);
+        } else {
+            let answer = answer.unwrap_or_else(|| self.recall(&text));
+            let result = self.answer(&words, &answer);
+            self.result(result, &ids, &words, resumed);
+        }
+        let state = if self.interrupted { "cancelled" } else { "completed" };
+        for id in &ids {
+            self.lifecycle(id, state);
+        }
+        self.interrupted = false;
+        self.state("idle");
+    }
+
+    fn state(&self, state: &str) {
+        if std::env::var("CLAUDE_CODE_SDK_READS_SESSION_STATE").is_ok_and(|v| v == "1") {
+            self.system("session_state_changed", json!({ "state": state }));
+        }
+    }
+
+    fn system(&self, subtype: &str, mut fields: Value) {
+        fields["type"] = json!("system");
+        fields["subtype"] = json!(subtype);
+        fields["uuid"] = json!(uuid());
+        fields["session_id"] = json!(self.session_id);
+        frame(&fields);
+    }
+
+    fn init(&self) {
+        let mut fields = json!({
+            "cwd": std::env::current_dir().unwrap_or_default(), "tools": ["Bash"], "mcp_servers": [],
+            "model": self.model, "permissionMode": self.mode, "slash_commands": ["clear"],
+            "apiKeySource": "none", "claude_code_version": self.script.version,
+            "output_style": "default", "agents": [], "skills": [], "plugins": [],
+        });
+        if self.script.lifecycle {
+            fields["capabilities"] = json!(["interrupt_receipt_v1", "msg_lifecycle_v1"]);
+        }
+        self.system("init", fields);
+    }
+
+    fn faults_before(&mut self, words: &Words) {
+        if words.text("CRASH") == Some("read") {
+            crash(words);
+        }
+        self.ignore_eof |= words.has("IGNORE_EOF");
+        IGNORE_TERM.fetch_or(words.has("IGNORE_TERM"), Ordering::Relaxed);
+        for n in 0..words.number("GARBAGE").unwrap_or(0) {
+            raw(format!("this is not JSON {n}\n").as_bytes());
+        }
+        if let Some(bytes) = words.number("HUGE") {
+            let filler = "x".repeat(usize::try_from(bytes).unwrap_or(usize::MAX));
+            self.system("informational", json!({ "level": "info", "content": filler }));
+        }
+        if let Some(bytes) = words.number("STDERR") {
+            for _ in 0..bytes.div_ceil(64) {
+                stderr("a line of noise on stderr, which nobody may be reading at all.\n\n");
+            }
+        }
+        if words.has("UNKNOWN") {
+            frame(&json!({ "type": "from_the_future", "uuid": uuid(), "session_id": self.session_id }));
+            self.system("from_the_future", json!({ "payload": [1, 2, 3] }));
+        }
+        if words.has("CHILD") {
+            let child = std::process::Command::new("setsid").args(["sleep", "300"]).spawn();
+            if let Err(error) = child {
+                stderr(&format!("setsid sleep: {error}\n"));
+            }
+        }
+        if words.has("HANG") {
+            hang();
+        }
+        #[cfg(unix)]
+        if words.has("FREEZE") {
+            super::run::signal_self(rustix::process::Signal::STOP);
+        }
+        self.wait(words.millis("DELAY"));
+    }
+
+    /// Waits so long, answering control requests; an interrupt ends it.
+    fn wait(&mut self, time: Duration) {
+        let until = std::time::Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            self.drain(left.min(Duration::from_millis(20)));
+            if self.interrupted || left.is_zero() {
+                return;
+            }
+        }
+    }
+
+    fn drain(&mut self, left: Duration) {
+        if self.queue.is_empty() {
+            self.pump(left);
+        } else {
+            std::thread::sleep(left);
+            self.pump(Duration::ZERO);
+        }
+    }
+
+    /// The result of a turn that the API refuses.
+    fn refusal(&mut self, words: &Words) -> Option<Value> {
+        let status = if words.has("AUTH") { Some(401) } else { words.number("STATUS") };
+        let status = if let Some(seconds) = words.number("LIMIT") {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let resets = now.map_or(0, |d| d.as_secs()) + seconds;
+            frame(&json!({ "type": "rate_limit_event", "uuid": uuid(), "session_id": self.session_id,
+                "rate_limit_info": { "status": "rejected", "resetsAt": resets, "rateLimitType": "five_hour" } }));
+            429
+        } else {
+            status?
+        };
+        let text = format!("API Error: {status} scripted");
+        self.say(&json!([{ "type": "text", "text": text }]), "stop_sequence");
+        Some(json!({ "subtype": "success", "is_error": true, "api_error_status": status,
+            "terminal_reason": "api_error", "result": text }))
+    }
+
+    fn recall(&self, text: &str) -> String {
+        if !text.contains("my name") {
+            return format!("answer to {text}");
+        }
+        let name = self.transcript.prompts().rev().find_map(|p| {
+            let rest = p.split_once("My name is ")?.1;
+            Some(rest.split(|c: char| !c.is_alphanumeric()).next()?.to_owned())
+        });
+        name.map_or_else(|| "I do not know your name.".into(), |n| format!("Your name is {n}."))
+    }
+
+    /// Streams the answer; returns what the result says of it.
+    fn answer(&mut self, words: &Words, answer: &str) -> Value {
+        if words.has("ASK") || words.text("TOOL").is_some() {
+            self.tool(words);
+        }
+        if !self.interrupted {
+            self.deltas(words, answer);
+        }
+        if self.interrupted {
+            let entry = uuid();
+            let message = json!({ "role": "user", "content": [{ "type": "text", "text": INTERRUPTED }] });
+            self.transcript.append("user", &entry, &message);
+            frame(&json!({ "type": "user", "message": message, "parent_tool_use_id": null, "uuid": entry,
+                "session_id": self.session_id }));
+            return json!({ "subtype": "error_during_execution", "is_error": true,
+                "errors": ["[ede_diagnostic] interrupted"], "terminal_reason": "aborted_streaming" });
+        }
+        self.say(&json!([{ "type": "text", "text": answer }]), "end_turn");
+        json!({ "subtype": "success", "is_error": false, "result": answer, "stop_reason": "end_turn",
+            "terminal_reason": "completed" })
+    }
+
+    fn say(&mut self, content: &Value, stop: &str) {
+        let id = uuid();
+        let message = json!({ "id": format!("msg_{id}"), "type": "message", "role": "assistant",
+            "model": self.model, "content": content, "stop_reason": stop, "stop_sequence": null,
+            "usage": { "input_tokens": 10, "output_tokens": 5 } });
+        self.transcript.append("assistant", &id, &message);
+        frame(&json!({ "type": "assistant", "message": message, "parent_tool_use_id": null,
+            "uuid": id, "session_id": self.session_id }));
+    }
+
+    fn deltas(&mut self, words: &Words, answer: &str) {
+        let die = words.text("CRASH").and_then(|c| c.strip_prefix("delta:")).and_then(|n| n.parse().ok());
+        let (count, gap) = words
+            .text("STREAM")
+            .and_then(|s| s.split_once(':'))
+            .map_or((3, words.millis("SLOW")), |(n, ms)| {
+                (n.parse().unwrap_or(3), Duration::from_millis(ms.parse().unwrap_or(0)))
+            });
+        if let Some(n) = words.number("N") {
+            return self.firehose(n);
+        }
+        for n in 0..count {
+            if die == Some(n) {
+                crash(words);
+            }
+            let line = self.delta(&format!("word{n} "));
+            if words.has("PARTIAL") && n == 0 {
+                let (head, tail) = line.split_at(line.len() / 2);
+                raw(head.as_bytes());
+                self.wait(Duration::from_millis(50));
+                raw(tail.as_bytes());
+            } else if self.options.partial {
+                raw(line.as_bytes());
+            }
+            self.wait(gap);
+            if self.interrupted {
+                return;
+            }
+        }
+        if die.is_some_and(|n| n >= count) {
+            crash(words);
+        }
+        if self.options.partial {
+            raw(self.delta(answer).as_bytes());
+        }
+    }
+
+    fn delta(&self, text: &str) -> String {
+        let event = json!({ "type": "content_block_delta", "index": 0,
+            "delta": { "type": "text_delta", "text": text } });
+        format!(
+            "{}\n",
+            json!({ "type": "stream_event", "event": event, "session_id": self.session_id,
+            "parent_tool_use_id": null, "uuid": uuid() })
+        )
+    }
+
+    fn firehose(&mut self, count: u64) {
+        let line = self.delta("The quick brown fox ");
+        let per = (64 * 1024 / line.len()).max(1);
+        let block = line.repeat(per);
+        let mut left = usize::try_from(count).unwrap_or(usize::MAX);
+        while left > 0 && !self.interrupted {
+            let now = left.min(per);
+            raw(&block.as_bytes()[..now * line.len()]);
+            left -= now;
+            self.drain(Duration::ZERO);
+        }
+    }
+
+    fn tool(&mut self, words: &Words) {
+        let id = format!("toolu_{}", uuid());
+        let input = json!({ "command": "true", "description": "step" });
+        self.say(&json!([{ "type": "tool_use", "id": id, "name": "Bash", "input": input }]), "tool_use");
+        let mut allowed = true;
+        if words.has("ASK") {
+            self.answered = None;
+            let request = uuid();
+            frame(&json!({ "type": "control_request", "request_id": request, "request": {
+                "subtype": "can_use_tool", "tool_name": "Bash", "input": input, "tool_use_id": id } }));
+            while self.answered.is_none() && !self.interrupted && !self.eof {
+                self.drain(Duration::from_millis(100));
+            }
+            if self.interrupted {
+                frame(&json!({ "type": "control_cancel_request", "request_id": request }));
+            }
+            let answer = self.answered.take().unwrap_or_default();
+            allowed = answer["response"]["response"]["behavior"] == "allow";
+        }
+        self.wait(words.millis("TOOL"));
+        let text = if allowed { "done" } else { "denied" };
+        let message = json!({ "role": "user", "content": [
+            { "type": "tool_result", "tool_use_id": id, "content": text, "is_error": !allowed } ] });
+        let entry = uuid();
+        self.transcript.append("user", &entry, &message);
+        frame(&json!({ "type": "user", "message": message, "parent_tool_use_id": null, "uuid": entry,
+            "session_id": self.session_id }));
+    }
+
+    fn result(&mut self, mut result: Value, ids: &[String], words: &Words, resumed: bool) {
+        if words.text("CRASH") == Some("result") {
+            crash(words);
+        }
+        result["type"] = json!("result");
+        result["uuid"] = json!(uuid());
+        if !words.has("MISSING") {
+            let usage = json!({ "input_tokens": 10, "output_tokens": 5 });
+            for (key, value) in [
+                ("duration_ms", json!(5)),
+                ("duration_api_ms", json!(4)),
+                ("num_turns", json!(1)),
+                ("total_cost_usd", json!(0.001)),
+                ("usage", usage),
+                ("modelUsage", json!({})),
+                ("permission_denials", json!([])),
+                ("session_id", json!(self.session_id)),
+            ] {
+                result[key] = value;
+            }
+        }
+        if self.script.lifecycle && !words.has("MISSING") {
+            result["user_message_uuids"] = json!(ids);
+            result["result_index"] = json!(self.results);
+            if resumed {
+                result["resume_reason"] = json!("interrupted_turn");
+            }
+        }
+        self.results += 1;
+        self.failed = result["is_error"] == true;
+        let line = format!("{result}\n");
+        if words.text("CRASH") == Some("half_result") {
+            raw(&line.as_bytes()[..line.len() / 2]);
+            crash(words);
+        }
+        raw(line.as_bytes());
+        if words.text("CRASH") == Some("after_result") {
+            crash(words);
+        }
+    }
+
+    fn clear(&mut self, ids: &[String]) {
+        let old = std::mem::replace(&mut self.session_id, uuid());
+        self.transcript.hint();
+        self.transcript = Transcript::new(&self.session_id);
+        frame(&json!({ "type": "conversation_reset", "new_conversation_id": self.session_id,
+            "session_id": old, "uuid": uuid() }));
+        let result = json!({ "subtype": "success", "is_error": false, "result": "", "num_turns": 0 });
+        self.result(result, ids, &Words::default(), false);
+    }
+}
