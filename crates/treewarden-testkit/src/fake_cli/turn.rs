@@ -201,12 +201,10 @@ impl Cli {
 
     fn deltas(&mut self, words: &Words, answer: &str) {
         let die = words.text("CRASH").and_then(|c| c.strip_prefix("delta:")).and_then(|n| n.parse().ok());
-        let (count, gap) = words
-            .text("STREAM")
-            .and_then(|s| s.split_once(':'))
-            .map_or((3, words.millis("SLOW")), |(n, ms)| {
-                (n.parse().unwrap_or(3), Duration::from_millis(ms.parse().unwrap_or(0)))
-            });
+        let (count, gap) = words.text("STREAM").and_then(|s| s.split_once(':')).map_or_else(
+            || (3, words.millis("SLOW")),
+            |(n, ms)| (n.parse().unwrap_or(3), Duration::from_millis(ms.parse().unwrap_or(0))),
+        );
         if let Some(n) = words.number("N") {
             return self.firehose(n);
         }

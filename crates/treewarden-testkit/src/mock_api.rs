@@ -1,1 +1,0 @@
-//! A model API on loopback.

@@ -1,0 +1,142 @@
+//! What the mock API answers, and the server-sent events that it becomes.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::request::{Request, tags_of};
+
+/// One scripted answer.
+#[derive(Debug, Clone)]
+#[must_use = "a reply does nothing until the handler returns it"]
+pub struct Reply {
+    pub(super) body: Body,
+    pub(super) delay: Duration,
+    pub(super) deltas: usize,
+    pub(super) gap: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    Text(String),
+    Tool { name: String, input: Value },
+    Error(u16),
+    Hang,
+}
+
+impl Reply {
+    fn new(body: Body) -> Self {
+        Self { body, delay: Duration::ZERO, deltas: 0, gap: Duration::ZERO }
+    }
+
+    /// Answers with this text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::new(Body::Text(text.into()))
+    }
+
+    /// Calls a tool with this input.
+    pub fn tool(name: impl Into<String>, input: Value) -> Self {
+        Self::new(Body::Tool { name: name.into(), input })
+    }
+
+    /// Calls the Bash tool with this command.
+    pub fn bash(command: &str) -> Self {
+        Self::tool("Bash", json!({ "command": command, "description": "step" }))
+    }
+
+    /// Refuses with an API error of this HTTP status, such as 400, 401, 429 or 529.
+    pub fn error(status: u16) -> Self {
+        Self::new(Body::Error(status))
+    }
+
+    /// Never answers.
+    pub fn hang() -> Self {
+        Self::new(Body::Hang)
+    }
+
+    /// Waits so long before the first byte.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Puts `count` deltas `word0 word1 …`, each followed by `gap`, before the text.
+    pub fn stream(mut self, count: usize, gap: Duration) -> Self {
+        (self.deltas, self.gap) = (count, gap);
+        self
+    }
+
+    /// The answer that the words of the prompt ask for.
+    pub fn from_words(request: &Request) -> Self {
+        let ask = request.prompt();
+        let number = |key| digits(ask, key).unwrap_or(0);
+        let delay = Duration::from_millis(number("DELAY="));
+        let status = number("STATUS=");
+        if status != 0 {
+            return Self::error(u16::try_from(status).unwrap_or(500));
+        }
+        if ask.contains("HANG") {
+            return Self::hang();
+        }
+        let command = ask.split_once("BASH=").and_then(|(_, rest)| rest.split_once(";;"));
+        if let Some((command, _)) = command.filter(|_| !request.after_tool) {
+            return Self::bash(command).delay(delay);
+        }
+        let tag = tags_of(ask).pop().unwrap_or_else(|| "none".into());
+        let stream = digits(ask, "STREAM=").and_then(|n| {
+            let gap = digits(ask, &format!("STREAM={n}:"))?;
+            Some((usize::try_from(n).ok()?, Duration::from_millis(gap)))
+        });
+        let (count, gap) = stream.unwrap_or((3, Duration::ZERO));
+        Self::text(format!("answer to {tag}")).delay(delay).stream(count, gap)
+    }
+
+    /// The events of the answer as a stream, and the pause after each.
+    pub(super) fn events(&self, model: &str, serial: u64) -> Vec<(Value, Duration)> {
+        let usage = json!({ "input_tokens": 10, "output_tokens": 5,
+            "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0 });
+        let start = json!({ "type": "message_start", "message": { "id": format!("msg_{serial}"),
+            "type": "message", "role": "assistant", "model": model, "content": [],
+            "stop_reason": null, "stop_sequence": null, "usage": usage } });
+        let mut events = vec![(start, Duration::ZERO)];
+        let mut put = |event, gap| events.push((event, gap));
+        let delta = |delta: Value| json!({ "type": "content_block_delta", "index": 0, "delta": delta });
+        let block =
+            |block: Value| json!({ "type": "content_block_start", "index": 0, "content_block": block });
+        let stop = match &self.body {
+            Body::Tool { name, input } => {
+                let id = format!("toolu_{serial}");
+                put(
+                    block(json!({ "type": "tool_use", "id": id, "name": name, "input": {} })),
+                    Duration::ZERO,
+                );
+                let partial = json!({ "type": "input_json_delta", "partial_json": input.to_string() });
+                put(delta(partial), Duration::ZERO);
+                "tool_use"
+            }
+            body => {
+                put(block(json!({ "type": "text", "text": "" })), Duration::ZERO);
+                for n in 0..self.deltas {
+                    put(delta(json!({ "type": "text_delta", "text": format!("word{n} ") })), self.gap);
+                }
+                let text = if let Body::Text(text) = body { text.as_str() } else { "" };
+                put(delta(json!({ "type": "text_delta", "text": text })), Duration::ZERO);
+                "end_turn"
+            }
+        };
+        put(json!({ "type": "content_block_stop", "index": 0 }), Duration::ZERO);
+        put(
+            json!({ "type": "message_delta", "delta": { "stop_reason": stop, "stop_sequence": null },
+            "usage": { "output_tokens": 5 } }),
+            Duration::ZERO,
+        );
+        put(json!({ "type": "message_stop" }), Duration::ZERO);
+        events
+    }
+}
+
+fn digits(text: &str, key: &str) -> Option<u64> {
+    let rest = text.split_once(key)?.1;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
