@@ -2,8 +2,15 @@
 //!
 //! * [`fake_cli`]: a scriptable stand-in for the `claude` command.
 //! * [`mock_api`]: a model API on loopback, for runs of the real command.
+//! * `faults`: kill, freeze, and look for processes that are left (Unix).
+//! * [`VirtualClock`], [`poll_until`]: time in tests.
 //!
 //! It is for tests; a running tree needs none of it.
 
+mod clock;
 pub mod fake_cli;
+#[cfg(unix)]
+pub mod faults;
 pub mod mock_api;
+
+pub use clock::{VirtualClock, poll_until};

@@ -41,12 +41,15 @@
 
 mod options;
 mod output;
+mod path;
 mod run;
 mod script;
 mod transcript;
 mod turn;
 
 use std::process::ExitCode;
+
+pub use path::fake_cli_path;
 
 /// Runs the fake CLI on these arguments (without the program's name) until it ends.
 ///

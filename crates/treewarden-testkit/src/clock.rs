@@ -1,0 +1,51 @@
+//! Time in tests: a clock that a test advances, and a poll with a deadline.
+
+use std::time::{Duration, Instant};
+
+/// A clock that stands still until it is advanced, to drive machines that take `now`.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use treewarden_testkit::VirtualClock;
+///
+/// let mut clock = VirtualClock::new();
+/// let before = clock.now();
+/// assert_eq!(clock.advance(Duration::from_secs(5)) - before, Duration::from_secs(5));
+/// ```
+#[derive(Debug, Clone)]
+pub struct VirtualClock(Instant);
+
+impl VirtualClock {
+    /// Makes a clock that stands at an arbitrary instant.
+    #[expect(clippy::new_without_default, reason = "a clock's start is not a neutral value")]
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The instant at which the clock stands.
+    pub fn now(&self) -> Instant {
+        self.0
+    }
+
+    /// Moves the clock forward, and returns where it stands then.
+    pub fn advance(&mut self, by: Duration) -> Instant {
+        self.0 += by;
+        self.0
+    }
+}
+
+/// Polls `check` until it gives a value or the time is over; `None` means that it was over.
+pub fn poll_until<T>(limit: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(value) = check() {
+            return Some(value);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
