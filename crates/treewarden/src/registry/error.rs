@@ -1,0 +1,28 @@
+//! What a registry refuses.
+
+use ractor::ActorCell;
+
+/// Says that a unique key has a living owner.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("register the key: actor {} has it", owner.get_id())]
+pub struct AlreadyRegistered {
+    /// The owner.
+    pub owner: ActorCell,
+}
+
+/// Says that an operation needs unique keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("use a key of a registry with duplicate keys as if it had one owner")]
+pub struct DuplicateKeys;
+
+/// Says why a value was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// The actor does not own the key.
+    #[error("update the value: the actor does not own the key")]
+    NotOwner,
+    /// The registry has duplicate keys.
+    #[error("update the value: the registry has duplicate keys")]
+    DuplicateKeys,
+}

@@ -1,0 +1,80 @@
+//! A name that something can be started under and found by, whatever registry and key it stands for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ractor::ActorCell;
+
+use super::error::AlreadyRegistered;
+use super::types::{Key, Registry, Value};
+
+/// A key of some registry: Elixir's `{:via, …}`.
+///
+/// A cheap clone. Keys of a registry with duplicate keys never resolve.
+#[derive(Clone)]
+pub struct Name(Arc<dyn Resolve>);
+
+trait Resolve: Send + Sync {
+    fn register(&self, owner: &ActorCell) -> Result<(), AlreadyRegistered>;
+    fn unregister(&self, owner: &ActorCell);
+    fn whereis(&self) -> Option<ActorCell>;
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+struct Via<K, V> {
+    registry: Registry<K, V>,
+    key: K,
+    value: V,
+}
+
+impl<K: Key + fmt::Debug, V: Value> Resolve for Via<K, V> {
+    fn register(&self, owner: &ActorCell) -> Result<(), AlreadyRegistered> {
+        self.registry.register(owner, self.key.clone(), self.value.clone())
+    }
+
+    fn unregister(&self, owner: &ActorCell) {
+        self.registry.unregister(owner, &self.key);
+    }
+
+    fn whereis(&self) -> Option<ActorCell> {
+        self.registry.whereis(&self.key).ok().flatten()
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.key, f)
+    }
+}
+
+impl Name {
+    pub(super) fn new<K: Key + fmt::Debug, V: Value>(registry: Registry<K, V>, key: K, value: V) -> Self {
+        Self(Arc::new(Via { registry, key, value }))
+    }
+
+    /// Gives the name to an actor.
+    ///
+    /// # Errors
+    ///
+    /// Another actor has it.
+    pub fn register(&self, owner: &ActorCell) -> Result<(), AlreadyRegistered> {
+        self.0.register(owner)
+    }
+
+    /// Takes the name from an actor, if that has it.
+    pub fn unregister(&self, owner: &ActorCell) {
+        self.0.unregister(owner);
+    }
+
+    /// Finds the actor that has the name.
+    #[must_use]
+    pub fn whereis(&self) -> Option<ActorCell> {
+        self.0.whereis()
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Name(")?;
+        self.0.describe(f)?;
+        f.write_str(")")
+    }
+}

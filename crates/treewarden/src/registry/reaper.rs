@@ -1,0 +1,105 @@
+//! Takes the keys of owners that have ended out of the tables.
+//!
+//! Correctness does not depend on it: look-ups skip owners that have ended, and a new owner replaces one. It keeps
+//! memory and counts honest. One task serves a registry; it begins with the first registration inside a tokio runtime,
+//! ends with the registry, and begins anew when its runtime ended before the registry did.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use ractor::{ActorCell, ActorId};
+use tokio::sync::Notify;
+
+/// What a reaper works for.
+pub(super) trait Reap: Send + Sync + 'static {
+    fn reaper(&self) -> &Reaper;
+    /// Every owner there is.
+    fn owners(&self) -> Vec<ActorCell>;
+    /// Forgets an owner that has ended.
+    fn forget(&self, owner: ActorId);
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Reaper {
+    state: Mutex<State>,
+    notify: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: bool,
+    /// Owners that the task does not know yet.
+    new: Vec<ActorCell>,
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        self.notify.notify_one();
+    }
+}
+
+impl Reaper {
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sees to it that `owner` is forgotten once it has ended.
+    pub(super) fn watch<R: Reap>(registry: &Arc<R>, owner: &ActorCell) {
+        let this = registry.reaper();
+        let must_start = this.with(|state| {
+            state.new.push(owner.clone());
+            !std::mem::replace(&mut state.running, true)
+        });
+        this.notify.notify_one();
+        if !must_start {
+            return;
+        }
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                let owners = registry.owners();
+                this.with(|state| state.new = owners);
+                drop(runtime.spawn(run(Running(Arc::downgrade(registry)), this.notify.clone())));
+            }
+            Err(_) => this.with(|state| {
+                state.running = false;
+                state.new.clear();
+            }),
+        }
+    }
+}
+
+/// Notes when the task is dropped, so that another one can take over.
+struct Running<R: Reap>(Weak<R>);
+
+impl<R: Reap> Drop for Running<R> {
+    fn drop(&mut self) {
+        if let Some(registry) = self.0.upgrade() {
+            registry.reaper().with(|state| state.running = false);
+        }
+    }
+}
+
+async fn run<R: Reap>(running: Running<R>, notify: Arc<Notify>) {
+    let mut waits: FuturesUnordered<Pin<Box<dyn Future<Output = ActorId> + Send>>> = FuturesUnordered::new();
+    loop {
+        {
+            let Some(registry) = running.0.upgrade() else { return };
+            for cell in registry.reaper().with(|state| std::mem::take(&mut state.new)) {
+                waits.push(Box::pin(async move {
+                    // Without a time limit there is nothing that can fail.
+                    let _ = cell.wait(None).await;
+                    cell.get_id()
+                }));
+            }
+        }
+        tokio::select! {
+            () = notify.notified() => {}
+            Some(owner) = waits.next(), if !waits.is_empty() => match running.0.upgrade() {
+                Some(registry) => registry.forget(owner),
+                None => return,
+            },
+        }
+    }
+}

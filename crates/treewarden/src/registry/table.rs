@@ -1,0 +1,101 @@
+//! The tables: entries by key and keys by owner, each in shards with a lock of their own.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use ractor::{ActorCell, ActorId, ActorStatus};
+
+/// One registration.
+#[derive(Debug, Clone)]
+pub(super) struct Slot<V> {
+    pub(super) owner: ActorCell,
+    pub(super) value: V,
+}
+
+impl<V> Slot<V> {
+    /// Whether the owner can still be talked to.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.owner.get_status() < ActorStatus::Stopping
+    }
+
+    /// Whether the owner has ended, stop hook and all.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.owner.get_status() == ActorStatus::Stopped
+    }
+
+    pub(super) fn is_of(&self, owner: &ActorCell) -> bool {
+        self.owner.get_id() == owner.get_id()
+    }
+}
+
+pub(super) type Shard<K, V> = HashMap<K, Vec<Slot<V>>>;
+
+/// What one actor has registered.
+#[derive(Debug)]
+pub(super) struct Owned<K> {
+    pub(super) cell: ActorCell,
+    pub(super) keys: Vec<K>,
+}
+
+type Owners<K> = HashMap<ActorId, Owned<K>>;
+
+#[derive(Debug)]
+pub(super) struct Tables<K, V> {
+    hasher: RandomState,
+    keys: Box<[RwLock<Shard<K, V>>]>,
+    owners: Box<[Mutex<Owners<K>>]>,
+}
+
+impl<K: Eq + Hash, V> Tables<K, V> {
+    pub(super) fn new(partitions: usize) -> Self {
+        let count = partitions.max(1).next_power_of_two();
+        Self {
+            hasher: RandomState::new(),
+            keys: (0..count).map(|_| RwLock::default()).collect(),
+            owners: (0..count).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<Shard<K, V>> {
+        // The high bits: the maps inside use the same kind of hash, but another seed.
+        let index = (self.hasher.hash_one(key) >> 32) as usize & (self.keys.len() - 1);
+        &self.keys[index]
+    }
+
+    pub(super) fn read<Q>(&self, key: &Q) -> RwLockReadGuard<'_, Shard<K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.shard(key).read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write<Q>(&self, key: &Q) -> RwLockWriteGuard<'_, Shard<K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.shard(key).write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Each shard in turn, for the operations that look at all keys.
+    pub(super) fn shards(&self) -> impl Iterator<Item = RwLockReadGuard<'_, Shard<K, V>>> {
+        self.keys.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn owners(&self, owner: ActorId) -> MutexGuard<'_, Owners<K>> {
+        let index = self.hasher.hash_one(owner) as usize & (self.owners.len() - 1);
+        self.owners[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn all_owners(&self) -> Vec<ActorCell> {
+        let mut cells = Vec::new();
+        for shard in &self.owners {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            cells.extend(shard.values().map(|owned| owned.cell.clone()));
+        }
+        cells
+    }
+}

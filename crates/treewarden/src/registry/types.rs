@@ -1,0 +1,332 @@
+//! The registry itself.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use ractor::{ActorCell, ActorId};
+
+use super::error::{AlreadyRegistered, DuplicateKeys, UpdateError};
+use super::events::{Listener, Outlet, RegistryEvent};
+use super::name::Name;
+use super::reaper::{Reap, Reaper};
+use super::table::{Owned, Slot, Tables};
+
+/// Says whether a key may have more than one owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// Each key has at most one owner.
+    Unique,
+    /// A key may be registered any number of times, by one actor too.
+    Duplicate,
+}
+
+/// One registration, as a look-up shows it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Entry<V> {
+    /// The actor that registered the key.
+    pub owner: ActorCell,
+    /// The value it registered.
+    pub value: V,
+}
+
+/// Keys, their owners and their values; a cheap clone.
+#[derive(Debug)]
+pub struct Registry<K, V = ()>(Arc<Inner<K, V>>);
+
+impl<K, V> Clone for Registry<K, V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+#[derive(Debug)]
+struct Inner<K, V> {
+    kind: Keys,
+    tables: Tables<K, V>,
+    outlet: Outlet<K, V>,
+    reaper: Reaper,
+}
+
+/// Describes a registry.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct RegistryBuilder {
+    kind: Keys,
+    partitions: usize,
+}
+
+impl RegistryBuilder {
+    /// Sets into how many parts the tables are divided, each with a lock of its own; 16 by default.
+    pub fn partitions(mut self, partitions: usize) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// Makes the registry.
+    #[must_use]
+    pub fn build<K: Key, V: Value>(self) -> Registry<K, V> {
+        Registry(Arc::new(Inner {
+            kind: self.kind,
+            tables: Tables::new(self.partitions),
+            outlet: Outlet::default(),
+            reaper: Reaper::default(),
+        }))
+    }
+}
+
+/// What a key must be able to do.
+pub trait Key: Eq + Hash + Clone + Send + Sync + 'static {}
+impl<K: Eq + Hash + Clone + Send + Sync + 'static> Key for K {}
+
+/// What a value must be able to do.
+pub trait Value: Clone + Send + Sync + 'static {}
+impl<V: Clone + Send + Sync + 'static> Value for V {}
+
+impl<K: Key, V: Value> Reap for Inner<K, V> {
+    fn reaper(&self) -> &Reaper {
+        &self.reaper
+    }
+
+    fn owners(&self) -> Vec<ActorCell> {
+        self.tables.all_owners()
+    }
+
+    fn forget(&self, owner: ActorId) {
+        let Some(owned) = self.tables.owners(owner).remove(&owner) else { return };
+        for key in owned.keys {
+            self.remove(&key, |slot| slot.owner.get_id() == owner);
+        }
+    }
+}
+
+impl<K: Key, V: Value> Inner<K, V> {
+    /// Removes the slots that match; says how many there were.
+    fn remove<Q>(&self, key: &Q, mut matches: impl FnMut(&Slot<V>) -> bool) -> usize
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut shard = self.tables.write(key);
+        let Some(slots) = shard.get_mut(key) else { return 0 };
+        let before = slots.len();
+        slots.retain(|slot| !matches(slot));
+        let removed = before - slots.len();
+        if slots.is_empty() {
+            shard.remove(key);
+        }
+        removed
+    }
+
+    /// Notes that the owner has one more key; says whether it is new here.
+    fn own(&self, owner: &ActorCell, key: K) -> bool {
+        let mut owners = self.tables.owners(owner.get_id());
+        let mut is_new = false;
+        let owned = owners.entry(owner.get_id()).or_insert_with(|| {
+            is_new = true;
+            Owned { cell: owner.clone(), keys: Vec::new() }
+        });
+        owned.keys.push(key);
+        is_new
+    }
+
+    /// Forgets `count` registrations of the key in the owner's list.
+    fn disown<Q>(&self, owner: &ActorCell, key: &Q, count: usize)
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut owners = self.tables.owners(owner.get_id());
+        if let Some(owned) = owners.get_mut(&owner.get_id()) {
+            let mut left = count;
+            owned.keys.retain(|known| {
+                left == 0 || known.borrow() != key || {
+                    left -= 1;
+                    false
+                }
+            });
+        }
+    }
+}
+
+impl<K: Key, V: Value> Registry<K, V> {
+    /// Describes a registry whose keys have one owner each.
+    pub fn unique() -> RegistryBuilder {
+        RegistryBuilder { kind: Keys::Unique, partitions: 16 }
+    }
+
+    /// Describes a registry whose keys may be registered more than once.
+    pub fn duplicate() -> RegistryBuilder {
+        RegistryBuilder { kind: Keys::Duplicate, partitions: 16 }
+    }
+
+    /// Whether a key may have more than one owner.
+    #[must_use]
+    pub fn kind(&self) -> Keys {
+        self.0.kind
+    }
+
+    /// Registers a key for an actor. It keeps it until it unregisters or has ended.
+    ///
+    /// The owner of a unique key that has ended, stop hook and all, is replaced at once.
+    ///
+    /// # Errors
+    ///
+    /// The key is unique and has an owner, the same actor included.
+    pub fn register(&self, owner: &ActorCell, key: K, value: V) -> Result<(), AlreadyRegistered> {
+        {
+            let mut shard = self.0.tables.write(&key);
+            let slots = shard.entry(key.clone()).or_default();
+            if self.0.kind == Keys::Unique {
+                slots.retain(|slot| !slot.is_vacant());
+                if let Some(slot) = slots.first() {
+                    return Err(AlreadyRegistered { owner: slot.owner.clone() });
+                }
+            }
+            slots.push(Slot { owner: owner.clone(), value: value.clone() });
+        }
+        if self.0.own(owner, key.clone()) {
+            Reaper::watch(&self.0, owner);
+        }
+        self.0.outlet.send(|| RegistryEvent::Registered { key, owner: owner.clone(), value });
+        Ok(())
+    }
+
+    /// Gives up a key: all of the actor's registrations of it.
+    pub fn unregister(&self, owner: &ActorCell, key: &K) {
+        self.unregister_match(owner, key, |_| true);
+    }
+
+    /// Gives up those of the actor's registrations of a key whose value matches.
+    pub fn unregister_match(&self, owner: &ActorCell, key: &K, mut matches: impl FnMut(&V) -> bool) {
+        let removed = self.0.remove(key, |slot| slot.is_of(owner) && matches(&slot.value));
+        if removed > 0 {
+            self.0.disown(owner, key, removed);
+            self.0.outlet.send(|| RegistryEvent::Unregistered { key: key.clone(), owner: owner.clone() });
+        }
+    }
+
+    /// Finds the owner of a unique key; one that is stopping is not found.
+    ///
+    /// # Errors
+    ///
+    /// The registry has duplicate keys.
+    pub fn whereis<Q>(&self, key: &Q) -> Result<Option<ActorCell>, DuplicateKeys>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        if self.0.kind == Keys::Duplicate {
+            return Err(DuplicateKeys);
+        }
+        let shard = self.0.tables.read(key);
+        let slot = shard.get(key).and_then(|slots| slots.first());
+        Ok(slot.filter(|slot| slot.is_reachable()).map(|slot| slot.owner.clone()))
+    }
+
+    /// Lists the registrations of a key whose owners have not ended.
+    #[must_use]
+    pub fn lookup<Q>(&self, key: &Q) -> Vec<Entry<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.matching(key, |_| true)
+    }
+
+    /// Lists the registrations of a key whose value matches.
+    #[must_use]
+    pub fn matching<Q>(&self, key: &Q, mut matches: impl FnMut(&V) -> bool) -> Vec<Entry<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let shard = self.0.tables.read(key);
+        let slots = shard.get(key).map_or(&[][..], Vec::as_slice);
+        let found = slots.iter().filter(|slot| slot.is_reachable() && matches(&slot.value));
+        found.map(|slot| Entry { owner: slot.owner.clone(), value: slot.value.clone() }).collect()
+    }
+
+    /// Goes through all registrations and keeps what `pick` makes of them.
+    #[must_use]
+    pub fn select<T>(&self, mut pick: impl FnMut(&K, &ActorCell, &V) -> Option<T>) -> Vec<T> {
+        let mut picked = Vec::new();
+        for shard in self.0.tables.shards() {
+            for (key, slots) in shard.iter() {
+                let slots = slots.iter().filter(|slot| slot.is_reachable());
+                picked.extend(slots.filter_map(|slot| pick(key, &slot.owner, &slot.value)));
+            }
+        }
+        picked
+    }
+
+    /// Counts the registrations whose owners have not ended.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.select(|_, _, _| Some(())).len()
+    }
+
+    /// Lists the keys of an actor, one for each registration.
+    #[must_use]
+    pub fn keys(&self, owner: &ActorCell) -> Vec<K> {
+        let owners = self.0.tables.owners(owner.get_id());
+        owners.get(&owner.get_id()).map(|owned| owned.keys.clone()).unwrap_or_default()
+    }
+
+    /// Lists the values that an actor registered for a key.
+    #[must_use]
+    pub fn values(&self, owner: &ActorCell, key: &K) -> Vec<V> {
+        let shard = self.0.tables.read(key);
+        let slots = shard.get(key).map_or(&[][..], Vec::as_slice);
+        slots.iter().filter(|slot| slot.is_of(owner)).map(|slot| slot.value.clone()).collect()
+    }
+
+    /// Changes the value of a unique key; returns the new value and the old one.
+    ///
+    /// # Errors
+    ///
+    /// The actor does not own the key, or the registry has duplicate keys.
+    pub fn update_value(
+        &self,
+        owner: &ActorCell,
+        key: &K,
+        change: impl FnOnce(&V) -> V,
+    ) -> Result<(V, V), UpdateError> {
+        if self.0.kind == Keys::Duplicate {
+            return Err(UpdateError::DuplicateKeys);
+        }
+        let mut shard = self.0.tables.write(key);
+        let slot = shard.get_mut(key).and_then(|slots| slots.iter_mut().find(|slot| slot.is_of(owner)));
+        let slot = slot.ok_or(UpdateError::NotOwner)?;
+        let new = change(&slot.value);
+        let old = std::mem::replace(&mut slot.value, new.clone());
+        Ok((new, old))
+    }
+
+    /// Calls `act` with all registrations of a key, outside of any lock; not at all when there are none.
+    pub fn dispatch<Q>(&self, key: &Q, act: impl FnOnce(Vec<Entry<V>>))
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let entries = self.lookup(key);
+        if !entries.is_empty() {
+            act(entries);
+        }
+    }
+
+    /// Begins to listen to keys that come and go by a call.
+    #[must_use]
+    pub fn listen(&self) -> Listener<K, V> {
+        self.0.outlet.listen()
+    }
+
+    /// Makes a name of a key: what Elixir writes as `{:via, Registry, {registry, key, value}}`.
+    pub fn name(&self, key: K, value: V) -> Name
+    where
+        K: std::fmt::Debug,
+    {
+        Name::new(self.clone(), key, value)
+    }
+}
