@@ -1,5 +1,4 @@
 //! How long it takes to know where a line goes, beside the least that a typed parser does.
-#![expect(missing_docs, reason = "the macros of criterion make public items")]
 
 use std::hint::black_box;
 

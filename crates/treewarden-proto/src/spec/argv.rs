@@ -80,7 +80,8 @@ const OWNED: &[(&str, &str)] = &[
 impl SessionSpec {
     /// The arguments for the CLI, without the program itself.
     ///
-    /// The system prompt is not among them: it goes with [`initialize`](Self::initialize).
+    /// The system prompt is not among them: it goes with [`initialize`](Self::initialize). An extra flag that
+    /// [`validate`](Self::validate) refuses because treewarden writes it itself is left out.
     pub fn argv(&self, opening: &Opening) -> Vec<String> {
         let mut args = Args(BASE.map(str::to_owned).to_vec());
         match opening {
@@ -123,6 +124,11 @@ impl Args {
             self.value(flag, values.join(","));
         }
     }
+}
+
+/// Whether this crate writes the flag itself, so that no extra flag may stand in for it.
+pub(super) fn is_owned(flag: &str) -> bool {
+    OWNED.iter().any(|(owned, _)| *owned == flag)
 }
 
 /// Notes an extra flag that is none, or that this crate writes itself.

@@ -8,7 +8,10 @@ use super::error::Faults;
 use super::{EnvValue, InheritEnv, SessionSpec};
 
 /// What a supervised CLI is always told, unless the spec says otherwise.
-const ALWAYS: [(&str, &str); 3] = [
+const ALWAYS: [(&str, &str); 4] = [
+    // Who drives the CLI: it shows in the user agent. Measured with CLI 2.1.330 and 2.1.197: an unknown name does
+    // not change the model, the tools or the mode.
+    ("CLAUDE_CODE_ENTRYPOINT", "sdk-rs"),
     // A prompt that was interrupted by a crash, sent again under its uuid, runs once and stands once.
     ("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1"),
     // The frames that say when a turn is over.

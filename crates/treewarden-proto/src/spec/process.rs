@@ -87,7 +87,7 @@ pub(super) fn args(spec: &SessionSpec, args: &mut Args) {
     if spec.include_partial_messages {
         args.flag("--include-partial-messages");
     }
-    for (flag, value) in &spec.extra_args {
+    for (flag, value) in spec.extra_args.iter().filter(|(flag, _)| !argv::is_owned(flag)) {
         match value {
             ExtraArg::Flag => args.flag(&format!("--{flag}")),
             ExtraArg::Value(value) => args.value(&format!("--{flag}"), value),

@@ -1,0 +1,107 @@
+//! Session options: what a file may say, what contradicts itself, and what becomes of it for the CLI.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use treewarden_proto::SessionId;
+use treewarden_proto::spec::{EnvValue, ExtraArg, Opening, PermissionMode, SessionSpec};
+
+fn id(n: u8) -> SessionId {
+    format!("{n:08x}-0000-4000-8000-000000000001").parse().expect("a UUID")
+}
+
+#[test]
+fn a_conflict_names_both_options() {
+    let conflicts = [
+        (SessionSpec::new().resume(id(1)).session_id(id(2)), ["resume", "session_id"]),
+        (SessionSpec::new().fork_session(true), ["fork_session", "resume"]),
+        (SessionSpec::new().tools(["Bash"]).disallowed_tools(["Bash"]), ["tools", "disallowed_tools"]),
+        (SessionSpec::new().extra_arg("model", "opus"), ["extra_args.model", "model"]),
+    ];
+    for (spec, options) in conflicts {
+        let error = spec.validate().expect_err("a conflict");
+        assert_eq!(error.options().collect::<Vec<_>>(), options, "{error}");
+        assert!(
+            options.iter().all(|o| error.to_string().contains(o.trim_start_matches("extra_args."))),
+            "{error}"
+        );
+    }
+    assert!(SessionSpec::new().resume(id(1)).session_id(id(2)).fork_session(true).validate().is_ok());
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let spec =
+        SessionSpec::new().model(" ").timeout(Duration::ZERO).max_turns(0).extra_arg("--x", ExtraArg::Flag);
+    assert_eq!(spec.validate().expect_err("faults").faults().count(), 4);
+}
+
+#[test]
+fn a_file_is_read_as_people_write_it() {
+    let spec: SessionSpec = toml::from_str(
+        r#"
+        name = "tenant-7/reviewer"
+        timeout = "2m"
+        permission_mode = "accept_edits"
+        allowed_tools = ["Read", "Bash(git:*)"]
+        inherit_env = ["PATH"]
+        settings = { env = { A = "b" } }
+        [env]
+        TOKEN = "secret-value"
+        HOME = false
+        [extra_args]
+        bare = true
+        "#,
+    )
+    .expect("a spec");
+    assert_eq!(spec.timeout, Duration::from_secs(120));
+    assert_eq!(spec.permission_mode, Some(PermissionMode::AcceptEdits));
+    assert_eq!(spec.env["HOME"], EnvValue::Unset);
+    assert!(!format!("{spec:?}").contains("secret-value"));
+    let again: SessionSpec = toml::from_str(&toml::to_string(&spec).expect("TOML")).expect("a spec");
+    assert_eq!(again, spec);
+}
+
+#[test]
+fn an_unknown_key_is_refused_by_name() {
+    let error = toml::from_str::<SessionSpec>("modell = \"sonnet\"").expect_err("an unknown key");
+    assert!(error.to_string().contains("modell"), "{error}");
+    let error = toml::from_str::<SessionSpec>("env = { A = true }").expect_err("not a value");
+    assert!(error.to_string().contains("false to leave the variable out"), "{error}");
+}
+
+#[test]
+fn every_value_is_joined_to_its_flag() {
+    let spec = SessionSpec::new().model("--odd").allowed_tools(["Read", "Grep"]).tools(Vec::<String>::new());
+    let argv = spec.extra_arg("bare", ExtraArg::Flag).argv(&Opening::Fresh(id(1)));
+    for arg in ["--model=--odd", "--allowedTools=Read,Grep", "--tools=", "--bare"] {
+        assert!(argv.iter().any(|a| a == arg), "{arg} not in {argv:?}");
+    }
+    assert!(argv.contains(&format!("--session-id={}", id(1))));
+    let fork = SessionSpec::new().argv(&Opening::Fork { from: id(1), to: id(2) });
+    assert!(fork.ends_with(&[
+        format!("--resume={}", id(1)),
+        "--fork-session".into(),
+        format!("--session-id={}", id(2))
+    ]));
+}
+
+#[test]
+fn an_extra_flag_never_stands_in_for_one_that_is_written_here() {
+    let argv = SessionSpec::new().extra_arg("resume", "x").argv(&Opening::Fresh(id(1)));
+    assert!(!argv.iter().any(|arg| arg.starts_with("--resume")), "{argv:?}");
+}
+
+#[test]
+fn the_environment_leaves_out_what_would_confuse_the_cli_and_hides_values() {
+    let inherited = [("PATH", "/bin"), ("CLAUDECODE", "1"), ("NODE_OPTIONS", "-x"), ("HOME", "/home/user")];
+    let inherited = inherited.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let spec = SessionSpec::new().env("HOME", EnvValue::Unset).env("TOKEN", "secret-value");
+    let environment = spec.environment(inherited);
+    assert_eq!(environment.get("PATH"), Some("/bin".as_ref()));
+    for name in ["CLAUDECODE", "NODE_OPTIONS", "HOME"] {
+        assert_eq!(environment.get(name), None, "{name}");
+    }
+    assert_eq!(environment.get("CLAUDE_CODE_RESUME_INTERRUPTED_TURN"), Some("1".as_ref()));
+    assert!(!format!("{environment:?}").contains("secret-value"));
+}
