@@ -1,1 +1,30 @@
-//! The config file: one file, one tree.
+//! The config file `treewarden.toml`: one file, one tree.
+//!
+//! A file is read in two steps. The first holds every key against one table of keys, which says for each where it may
+//! stand, what its value may be and what it means; that table makes the JSON Schema for editors as well. The second
+//! resolves what was read into a [`TreeSpec`]: defaults merged, paths made absolute, options checked against each
+//! other. A `TreeSpec` holds nothing that could still be refused.
+//!
+//! What is wrong with a file is reported all at once, each fault with file, line and column, what was expected, and a
+//! suggestion. Values that may be secret (those of `env`, `settings` and `mcp_config`) never stand in a report.
+//!
+//! It is not for starting anything (that is [`crate::tree`]), and it looks at no file but the one it is given.
+
+mod backoff;
+mod check;
+mod custom;
+mod error;
+mod file;
+mod keys;
+mod read;
+mod resolve;
+mod schema;
+mod source;
+mod spec;
+mod suggest;
+
+pub use custom::{ChildTable, ChildTypes};
+pub use error::{ConfigError, Fault, Place};
+pub use file::{load, load_with, parse, parse_with};
+pub use schema::schema;
+pub use spec::{ChildDecl, ChildKind, SessionDecl, SupervisorDecl, TreeSpec};

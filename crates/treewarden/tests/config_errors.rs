@@ -1,0 +1,192 @@
+//! What a broken config file is told.
+
+use std::path::Path;
+
+use treewarden::config::parse;
+
+/// The whole report on a text, as a user sees it.
+fn report(text: &str) -> String {
+    parse(text, Path::new("treewarden.toml")).expect_err("the text is broken").to_string()
+}
+
+/// The one-line messages of a report, with their places.
+fn messages(text: &str) -> Vec<String> {
+    let error = parse(text, Path::new("treewarden.toml")).expect_err("the text is broken");
+    let line = |fault: &treewarden::config::Fault| {
+        let place = fault.place.as_ref().expect("faults in a text have a place");
+        format!("{}:{} {}", place.line, place.column, fault.message)
+    };
+    error.faults().iter().map(line).collect()
+}
+
+#[test]
+fn a_report_shows_file_line_column_the_line_and_a_suggestion() {
+    let expected = "\
+treewarden.toml:2:1: unknown key `modle` in a session
+2 | modle = \"sonnet\"
+  | ^^^^^
+  = help: did you mean `model`?";
+    assert_eq!(report("[[child]]\nmodle = \"sonnet\"\nname = \"a\""), expected);
+}
+
+#[test]
+fn a_duplicate_name_points_at_both_places() {
+    let expected = "\
+treewarden.toml:5:8: the session name \"a\" is taken
+5 | name = \"a\"
+  |        ^^^
+  = treewarden.toml:2:8: it is used here first
+2 | name = \"a\"
+  |        ---
+  = help: a session's name is unique in the whole file: choose another, such as tenant-7/name";
+    assert_eq!(report("[[child]]\nname = \"a\"\n\n[[child]]\nname = \"a\""), expected);
+}
+
+#[test]
+fn a_session_name_is_unique_across_supervisors_too() {
+    let text = "[[child]]\nname = \"a\"\n[[child]]\nname = \"s\"\ntype = \"supervisor\"\n[[child.child]]\nname = \"a\"";
+    assert_eq!(messages(text), ["7:8 the session name \"a\" is taken"]);
+}
+
+#[test]
+fn siblings_of_different_types_need_different_names() {
+    let text = "[[child]]\nname = \"a\"\n[[child]]\nname = \"a\"\ntype = \"supervisor\"";
+    assert_eq!(messages(text), ["4:8 the name \"a\" is taken"]);
+}
+
+#[test]
+fn conflicting_options_are_both_named_and_both_shown() {
+    let text = "[[child]]\nname = \"a\"\nallowed_tools = [\"Bash\"]\ndisallowed_tools = [\"Bash\"]";
+    let expected = "\
+treewarden.toml:3:17: \"Bash\" stands both in `allowed_tools` and in `disallowed_tools`
+3 | allowed_tools = [\"Bash\"]
+  |                 ^^^^^^^^
+  = treewarden.toml:4:20: `disallowed_tools` is set here
+4 | disallowed_tools = [\"Bash\"]
+  |                    --------";
+    assert_eq!(report(text), expected);
+}
+
+#[test]
+fn a_conflict_with_a_default_points_into_the_defaults() {
+    let text = "[defaults]\nmodel = \"sonnet\"\n[[child]]\nname = \"a\"\nfallback_model = \"sonnet\"";
+    assert_eq!(messages(text), ["5:18 `fallback_model` is the same as `model`"]);
+}
+
+#[test]
+fn all_faults_of_a_file_are_reported_in_the_order_of_the_lines() {
+    let text =
+        "max_restarts = \"3\"\nstratgy = \"one_for_all\"\n[[child]]\nname = \"a b\"\n[[child]]\nresume = 3";
+    let expected = [
+        "1:16 `max_restarts` must be a whole number from 0 to 4294967295, found a string",
+        "2:1 unknown key `stratgy` at the top level",
+        "4:8 invalid name \"a b\"",
+        "5:1 this child has no name",
+        "6:10 `resume` must be a string, found an integer",
+    ];
+    assert_eq!(messages(text), expected);
+}
+
+/// A value, and what the key of the child that has it is told.
+#[track_caller]
+fn child(option: &str, message: &str, help: &str) {
+    let report = report(&format!("[[child]]\nname = \"a\"\n{option}"));
+    let lines: Vec<&str> = report.lines().collect();
+    assert!(lines[0].ends_with(message), "{report}");
+    let last = lines.last().expect("a report has lines");
+    assert!(help.is_empty() || last.ends_with(help), "{report}");
+}
+
+#[test]
+fn durations_say_how_they_are_written() {
+    child("timeout = \"15\"", "`timeout` must be a duration, found \"15\"", "write \"15s\"");
+    child("timeout = 15", "found an integer", "write \"15s\" for 15 seconds");
+    child("timeout = \"fast\"", "found \"fast\"", "\"2m\" or \"1h 30m\"");
+    child("idle_timeout = \"0s\"", "`idle_timeout` must be longer than \"0s\"", "");
+    child("shutdown = \"brutal-kill\"", "found \"brutal-kill\"", "did you mean \"brutal_kill\"?");
+    child("backoff = { intial = \"1s\" }", "`jitter` or `reset_after`", "did you mean `initial`?");
+}
+
+#[test]
+fn choices_are_listed_and_the_nearest_is_suggested() {
+    child("restart = \"allways\"", "\"permanent\", \"transient\" or \"temporary\", found \"allways\"", "");
+    child("permission_mode = \"plna\"", "found \"plna\"", "did you mean \"plan\"?");
+    child(
+        "setting_sources = [\"users\"]",
+        "`setting_sources[0]` must be \"user\", \"project\" or \"local\", found \"users\"",
+        "did you mean \"user\"?",
+    );
+    child("type = \"supervisr\"", "expected \"session\" or \"supervisor\"", "did you mean \"supervisor\"?");
+}
+
+#[test]
+fn wrong_types_say_what_to_write() {
+    child("allowed_tools = \"Read\"", "must be a list of strings, found a string", "write [\"Read\"]");
+    child("fork_session = \"true\"", "must be true or false, found a string", "write true without quotes");
+    child("session_id = \"42\"", "must be a UUID, found \"42\"", "11111111-2222-4333-8444-555555555555");
+    child("max_turns = 0", "from 1 to 4294967295, found 0", "");
+    child("max_budget_usd = -1.0", "must be an amount above 0, found -1", "");
+    child("cwd = \"~/work\"", "`~` is not expanded", "relative to this file");
+}
+
+#[test]
+fn an_option_in_the_wrong_table_says_where_it_belongs() {
+    assert_eq!(messages("model = \"sonnet\""), ["1:1 `model` cannot stand at the top level"]);
+    let text = "[defaults]\nname = \"a\"";
+    assert_eq!(messages(text), ["2:1 `name` cannot stand in [defaults]"]);
+    child("max_restarts = 3", "cannot stand in a session", "at the top level or in a supervisor");
+}
+
+#[test]
+fn a_significant_child_needs_a_restart_and_an_auto_shutdown_that_fit() {
+    let text = "[[child]]\nname = \"a\"\nsignificant = true";
+    let found = messages(text);
+    assert_eq!(found.len(), 2);
+    assert!(found[0].contains("`significant` and `restart = \"permanent\"` exclude each other"));
+    assert!(found[1].contains("`significant` and `auto_shutdown = \"never\"` exclude each other"));
+}
+
+#[test]
+fn broken_toml_is_reported_at_its_place() {
+    assert_eq!(messages("[[child]\nname = \"a\""), ["1:9 unclosed array table, expected `]`"]);
+    assert_eq!(messages("a = 1\na = 2"), ["2:1 duplicate key `a`"]);
+}
+
+#[test]
+fn values_that_may_be_secret_are_never_shown() {
+    let env = "[[child]]\nname = \"a\"\nenv = { API_KEY = \"sk-secret\", PORT = 8080 }";
+    assert_eq!(
+        messages(env),
+        ["3:39 `env.PORT` must be a string, or false to leave the variable out, found an integer"]
+    );
+    let inputs = [
+        env,
+        "[[child]]\nname = \"a\"\nenv.KEY = sk-secret",
+        "[[child]]\nname = \"a\"\nenv = { KEY = \"sk-secret }",
+        "[[child]]\nname = \"a\"\ntoken = \"sk-secret\"",
+        "[[child]]\nname = \"a\"\nmcp_config = [\"sk-secret\"]",
+    ];
+    for text in inputs {
+        assert!(!report(text).contains("secret"), "{}", report(text));
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = treewarden::config::load("no/such/treewarden.toml").expect_err("there is no such file");
+    assert!(error.to_string().starts_with("no/such/treewarden.toml: cannot be read: "), "{error}");
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let seeds = include_str!("../../../docs/treewarden.example.toml");
+    // Every prefix of a good file, and the file without each single character: all kinds of broken text.
+    for at in (0..seeds.len()).filter(|at| seeds.is_char_boundary(*at)) {
+        let _prefix = parse(&seeds[..at], Path::new("treewarden.toml"));
+        let mut without = seeds.to_owned();
+        without.remove(at);
+        if let Err(error) = parse(&without, Path::new("treewarden.toml")) {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}

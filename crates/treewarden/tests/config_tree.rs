@@ -1,0 +1,118 @@
+//! What a good config file becomes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use treewarden::config::{ChildKind, ChildTable, ChildTypes, SessionDecl, TreeSpec, parse, parse_with};
+use treewarden::supervisor::{Restart, Shutdown, StartContext, StartFailure, Started, Strategy};
+
+const FILE: &str = "/srv/app/treewarden.toml";
+
+fn read(text: &str) -> TreeSpec {
+    parse(text, Path::new(FILE)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn session(tree: &TreeSpec, at: usize) -> &SessionDecl {
+    match &tree.root.children[at].kind {
+        ChildKind::Session(session) => session,
+        other => panic!("{other:?} is no session"),
+    }
+}
+
+#[test]
+fn the_example_of_the_documentation_is_a_tree() {
+    let tree = read(include_str!("../../../docs/treewarden.example.toml"));
+    assert_eq!((tree.root.flags.max_restarts, tree.root.flags.max_seconds), (3, 5));
+    let names: Vec<&str> = tree.root.children.iter().map(|child| child.name.as_str()).collect();
+    assert_eq!(names, ["assistant", "code_reviewer", "pipeline"]);
+    assert_eq!(tree.root.children[1].restart, Restart::Permanent);
+    assert_eq!(tree.root.children[1].shutdown, Some(Shutdown::Timeout(Duration::from_secs(10))));
+    let ChildKind::Supervisor(pipeline) = &tree.root.children[2].kind else {
+        panic!("pipeline is a supervisor")
+    };
+    assert_eq!(pipeline.flags.strategy, Strategy::RestForOne);
+    let all = tree.sessions();
+    let all: Vec<&str> = all.iter().filter_map(|s| s.spec.name.as_ref()).map(|name| name.as_str()).collect();
+    assert_eq!(all, ["assistant", "code_reviewer", "planner", "writer"]);
+}
+
+#[test]
+fn an_empty_file_is_an_empty_tree() {
+    assert!(read("").root.children.is_empty());
+}
+
+#[test]
+fn defaults_fill_in_what_a_session_does_not_say() {
+    let tree = read(
+        "[defaults]\nmodel = \"sonnet\"\nidle_timeout = \"15m\"\nrestart = \"transient\"\n\
+         env = { A = \"1\", B = \"2\" }\n\
+         [[child]]\nname = \"a\"\n\
+         [[child]]\nname = \"b\"\nmodel = \"opus\"\nrestart = \"permanent\"\nenv = { B = false, C = \"3\" }",
+    );
+    let (a, b) = (session(&tree, 0), session(&tree, 1));
+    assert_eq!((a.spec.model.as_deref(), b.spec.model.as_deref()), (Some("sonnet"), Some("opus")));
+    assert_eq!(
+        (a.idle_timeout, b.idle_timeout),
+        (Some(Duration::from_secs(900)), Some(Duration::from_secs(900)))
+    );
+    assert_eq!(tree.root.children[0].restart, Restart::Transient);
+    assert_eq!(tree.root.children[1].restart, Restart::Permanent);
+    let names: Vec<&String> = b.spec.env.keys().collect();
+    assert_eq!(names, ["A", "B", "C"]);
+    assert_eq!(b.spec.env["B"], treewarden_proto::spec::EnvValue::Unset);
+}
+
+#[test]
+fn paths_belong_to_the_folder_of_the_file() {
+    let tree = read(
+        "state_dir = \"state\"\n[[child]]\nname = \"a\"\ncwd = \"work\"\nadd_dirs = [\"lib\", \"/usr/share\"]\n\
+         settings = \"settings.json\"\nmcp_config = \"mcp.json\"\ncli_path = \"bin/claude\"\n\
+         [[child]]\nname = \"b\"\ncli_path = \"claude\"",
+    );
+    assert_eq!(tree.state_dir.as_deref(), Some(Path::new("/srv/app/state")));
+    let spec = &session(&tree, 0).spec;
+    assert_eq!(spec.cwd.as_deref(), Some(Path::new("/srv/app/work")));
+    assert_eq!(spec.add_dirs, [Path::new("/srv/app/lib"), Path::new("/usr/share")]);
+    assert_eq!(spec.cli_path.as_deref(), Some(Path::new("/srv/app/bin/claude")));
+    let argv = serde_json::to_value(spec).expect("a spec is JSON");
+    assert_eq!(argv["settings"], "/srv/app/settings.json");
+    assert_eq!(argv["mcp_config"], "/srv/app/mcp.json");
+    assert_eq!(session(&tree, 1).spec.cli_path.as_deref(), Some(Path::new("claude")));
+}
+
+#[test]
+fn tables_are_taken_where_paths_could_stand() {
+    let tree = read(
+        "[[child]]\nname = \"a\"\n[child.mcp_config.files]\ncommand = \"mcp-files\"\n\
+         [child.settings]\ncleanupPeriodDays = 7",
+    );
+    let spec = serde_json::to_value(&session(&tree, 0).spec).expect("a spec is JSON");
+    assert_eq!(spec["mcp_config"]["files"]["command"], "mcp-files");
+    assert_eq!(spec["settings"]["cleanupPeriodDays"], 7);
+}
+
+#[test]
+fn a_program_adds_its_own_types_of_children() {
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Options {
+        port: u16,
+    }
+    let types = ChildTypes::new().with("server", |table: &ChildTable| {
+        let options: Options = table.read()?;
+        assert_eq!((table.name(), options.port), ("web", 8080));
+        let start = |_: StartContext| async { Ok::<_, StartFailure>(Started::Ignore) };
+        Ok::<_, serde_json::Error>(start)
+    });
+    let text = "[[child]]\nname = \"web\"\ntype = \"server\"\nport = 8080\nrestart = \"transient\"";
+    let tree = parse_with(text, Path::new(FILE), &types).unwrap_or_else(|error| panic!("{error}"));
+    assert!(
+        matches!(&tree.root.children[0].kind, ChildKind::Custom { type_name, .. } if type_name == "server")
+    );
+
+    let text = "[[child]]\nname = \"web\"\ntype = \"server\"\nprot = 8080";
+    let error = parse_with(text, Path::new(FILE), &types).expect_err("the type knows no such option");
+    let fault = &error.faults()[0];
+    assert_eq!(fault.place.as_ref().map(|place| (place.line, place.column)), Some((4, 1)));
+    assert!(fault.message.contains("unknown field `prot`, expected `port`"), "{error}");
+}
