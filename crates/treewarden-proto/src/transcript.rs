@@ -12,7 +12,7 @@ const MAX_KEY: usize = 200;
 
 /// The name of the folder that the CLI keeps for a working directory, given by its real path.
 ///
-/// Measured with CLI 2.1.330: each UTF-16 unit that is not an ASCII letter or digit becomes `-`, without Unicode
+/// Measured with CLI 2.1.330 and 2.1.197: each UTF-16 unit that is not an ASCII letter or digit becomes `-`, without Unicode
 /// normalization, and a longer name than 200 is cut and gets a hash of the whole path.
 ///
 /// # Examples

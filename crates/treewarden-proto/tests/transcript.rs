@@ -1,4 +1,4 @@
-//! Where the CLI keeps a conversation: names as CLI 2.1.330 made them.
+//! Where the CLI keeps a conversation: names as CLI 2.1.330 and 2.1.197 made them.
 
 use std::path::Path;
 
