@@ -85,4 +85,6 @@ pub enum Report<C> {
     Quarantined(Offender<C>),
     /// A child spent its budget and stays down.
     Parked(Offender<C>),
+    /// Somebody sent the supervisor's actor a message; it is ignored.
+    UnexpectedMessage,
 }

@@ -228,8 +228,8 @@ impl<S> ChildSpec<S> {
     /// A significant child that is permanent, or whose supervisor never shuts down by itself.
     pub fn validate(&self, auto_shutdown: AutoShutdown) -> Result<(), SpecError> {
         match (self.significant, self.restart, auto_shutdown) {
-            (true, Restart::Permanent, _) => Err(SpecError::SignificantPermanent(self.id.clone())),
             (true, _, AutoShutdown::Never) => Err(SpecError::SignificantNever(self.id.clone())),
+            (true, Restart::Permanent, _) => Err(SpecError::SignificantPermanent(self.id.clone())),
             _ => Ok(()),
         }
     }

@@ -10,25 +10,26 @@ impl<H: Host> Machine<H> {
     /// Replaces flags and merges specs by id, as OTP does.
     ///
     /// Running children stay and take their new spec at the next start; new ones are added and not started; those that
-    /// are not in the list stay, after those that are. The flags are replaced even when the specs are refused.
+    /// are not in the list stay, after those that are. Nothing is changed when something is refused.
     pub(super) fn code_change(
         &mut self,
         flags: Flags,
         specs: Vec<ChildSpec<H::Start>>,
     ) -> Result<(), UpdateError> {
         flags.validate()?;
-        self.set_flags(flags);
         match &mut self.mode {
             Mode::Dynamic { .. } => return Err(UpdateError::Dynamic),
             Mode::Template(template) => {
                 let [spec] = <[_; 1]>::try_from(specs).map_err(|_| UpdateError::Dynamic)?;
-                spec.validate(self.flags.auto_shutdown)?;
+                spec.validate(flags.auto_shutdown)?;
                 **template = spec;
+                self.set_flags(flags);
                 return Ok(());
             }
             Mode::Static => {}
         }
-        validate_specs(&specs, self.flags.auto_shutdown)?;
+        validate_specs(&specs, flags.auto_shutdown)?;
+        self.set_flags(flags);
         let mut order = Vec::with_capacity(specs.len());
         for spec in specs {
             match self.ids.get(&spec.id).copied() {

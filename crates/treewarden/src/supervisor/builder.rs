@@ -1,5 +1,6 @@
 //! Describes a supervisor, and starts it: as a root, under a user's own actor, or as a child of another supervisor.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorCell};
@@ -11,13 +12,14 @@ use treewarden_core::supervisor::{
 
 use super::child::{Child, Lifeline};
 use super::drive::Driver;
-use super::feed::Feed;
+use super::feed::{Feed, Observer, SupervisionEvent};
 use super::gate::{Control, Gate};
 use super::handle::{StartError, Supervisor};
 use super::live::{self, Factory};
 use super::spec::ChildSpec;
 use super::start::{Info, StartChild, StartContext, StartFailure, StartFuture, Started};
 use super::watch::{Notices, Watcher};
+use crate::registry::Name;
 
 /// How many calls wait before a caller has to.
 const CALLS: usize = 64;
@@ -30,6 +32,18 @@ pub struct SupervisorBuilder {
     flags: Flags,
     children: Vec<ChildSpec>,
     mode: Shape,
+    observer: Watch,
+    via: Option<Name>,
+}
+
+/// The observer, which has nothing to show.
+#[derive(Clone, Default)]
+struct Watch(Option<Observer>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Watch(..)" } else { "None" })
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -62,6 +76,20 @@ impl SupervisorBuilder {
     /// Sets the name that a root has in paths and reports.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Sets the name that the supervisor's actor has in a registry, from before its children start until it has ended.
+    pub fn via(mut self, name: Name) -> Self {
+        self.via = Some(name);
+        self
+    }
+
+    /// Calls `observe` with each report of this supervisor and of those below it, as it is made.
+    ///
+    /// It runs in the supervisor, which waits for it. A [`Feed`] is for everything that may take time.
+    pub fn on_report(mut self, observe: impl Fn(&SupervisionEvent) + Send + Sync + 'static) -> Self {
+        self.observer = Watch(Some(Arc::new(observe)));
         self
     }
 
@@ -176,15 +204,22 @@ impl SupervisorBuilder {
             Some(context) => context.path().into(),
             None => self.name.clone().unwrap_or_default(),
         };
-        let feed = Feed::below(context.map(|context| &context.feed));
+        let feed = Feed::below(context.map(|context| &context.feed), self.observer.0.clone());
         let lifeline: Option<Arc<Lifeline>> = context.map(StartContext::lifeline);
+        let via = self.via.clone();
         let machine = self.machine()?;
         let (done, is_done) = watch::channel(None);
         let control = Arc::new(Control::default());
         let notices = Arc::new(Notices::default());
         let watcher = Watcher { notices: notices.clone() };
         let (watcher, watcher_task) = spawn(watcher, None).await?;
-        let gate = Gate { control: control.clone(), done: is_done.clone(), lifeline: lifeline.clone() };
+        let gate = Gate {
+            control: control.clone(),
+            done: is_done.clone(),
+            lifeline: lifeline.clone(),
+            path: path.clone(),
+            feed: feed.clone(),
+        };
         let (gate, gate_task) = match spawn(gate, parent).await {
             Ok(gate) => gate,
             Err(error) => {
@@ -192,6 +227,11 @@ impl SupervisorBuilder {
                 return Err(error);
             }
         };
+        if let Some(taken) = via.and_then(|name| name.register(&gate).err()) {
+            gate.kill();
+            watcher.stop(None);
+            return Err(taken.into());
+        }
         let (calls, receiver) = mpsc::channel(CALLS);
         let (initialized, result) = oneshot::channel();
         let supervisor = Supervisor {
@@ -295,6 +335,7 @@ fn start_failure(error: StartError) -> StartFailure {
     StartFailure::new(match error {
         StartError::Init(InitError::Child(failed)) => ExitReason::shutdown_with(failed),
         StartError::Killed => ExitReason::Killed,
+        StartError::Name(taken) => ExitReason::error(taken),
         other => ExitReason::error(other),
     })
 }

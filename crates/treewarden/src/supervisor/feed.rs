@@ -34,10 +34,19 @@ pub struct Feed {
     receiver: Option<broadcast::Receiver<SupervisionEvent>>,
 }
 
-#[derive(Debug)]
+/// Something that is called with each report as it is made.
+pub(super) type Observer = Arc<dyn Fn(&SupervisionEvent) + Send + Sync>;
+
 struct Outlet {
     sender: Mutex<Option<broadcast::Sender<SupervisionEvent>>>,
+    observer: Option<Observer>,
     parent: Option<Arc<Self>>,
+}
+
+impl std::fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outlet")
+    }
 }
 
 impl Clone for Feed {
@@ -48,9 +57,9 @@ impl Clone for Feed {
 
 impl Feed {
     /// Makes the feed of a supervisor, whose events the `parent` passes on.
-    pub(super) fn below(parent: Option<&Self>) -> Self {
+    pub(super) fn below(parent: Option<&Self>, observer: Option<Observer>) -> Self {
         let parent = parent.map(|feed| feed.outlet.clone());
-        Self { outlet: Arc::new(Outlet { sender: Mutex::default(), parent }), receiver: None }
+        Self { outlet: Arc::new(Outlet { sender: Mutex::default(), observer, parent }), receiver: None }
     }
 
     /// Begins to listen: events from now on.
@@ -83,15 +92,17 @@ impl Feed {
     pub(super) fn publish(&self, supervisor: &Arc<str>, report: Report) {
         trace(supervisor, &report);
         let mut outlet = Some(&self.outlet);
-        let mut listeners = Vec::new();
+        let event = SupervisionEvent { supervisor: supervisor.clone(), report };
         while let Some(current) = outlet {
+            if let Some(observer) = &current.observer {
+                observer(&event);
+            }
             let sender = current.sender.lock().unwrap_or_else(PoisonError::into_inner);
-            listeners.extend(sender.as_ref().filter(|sender| sender.receiver_count() > 0).cloned());
+            if let Some(sender) = sender.as_ref().filter(|sender| sender.receiver_count() > 0) {
+                // Nobody left to hear it is no error.
+                let _ = sender.send(event.clone());
+            }
             outlet = current.parent.as_ref();
-        }
-        for listener in listeners {
-            let _ =
-                listener.send(SupervisionEvent { supervisor: supervisor.clone(), report: report.clone() });
         }
     }
 }
@@ -114,6 +125,9 @@ fn trace(supervisor: &Arc<str>, report: &Report) {
         ),
         Report::Parked(child) => tracing::error!(
             target: "treewarden::supervisor", %supervisor, context = "parked", child = %child.id, pid = show(child)
+        ),
+        Report::UnexpectedMessage => tracing::warn!(
+            target: "treewarden::supervisor", %supervisor, context = "unexpected_message"
         ),
         _ => {}
     }

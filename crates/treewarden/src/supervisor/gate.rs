@@ -11,6 +11,8 @@ use tokio::sync::{Notify, watch};
 use treewarden_core::ExitReason;
 
 use super::child::Lifeline;
+use super::feed::Feed;
+use super::live::Report;
 
 /// What others want of the driver besides calls.
 #[derive(Debug, Default)]
@@ -48,6 +50,8 @@ pub(super) struct Gate {
     pub(super) control: Arc<Control>,
     pub(super) done: Done,
     pub(super) lifeline: Option<Arc<Lifeline>>,
+    pub(super) path: Arc<str>,
+    pub(super) feed: Feed,
 }
 
 #[ractor::actor(message = (), state = (), arguments = ())]
@@ -58,11 +62,11 @@ impl Gate {
 
     async fn handle(
         &self,
-        myself: ActorRef<()>,
+        _myself: ActorRef<()>,
         _message: (),
         _state: &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        tracing::warn!(target: "treewarden::supervisor", actor = %myself.get_id(), "supervisor received an unexpected message");
+        self.feed.publish(&self.path, Report::UnexpectedMessage);
         Ok(())
     }
 

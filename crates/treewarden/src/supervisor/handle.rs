@@ -19,6 +19,7 @@ use super::feed::Feed;
 use super::gate::{Control, Done};
 use super::live::{Factory, Reply, Request};
 use super::spec::ChildSpec;
+use crate::registry::AlreadyRegistered;
 
 /// Says why a supervisor did not start.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum StartError {
     /// Its flags, a spec, or a child.
     #[error("{0}")]
     Init(#[from] InitError),
+    /// Its name has an owner.
+    #[error("{0}")]
+    Name(#[from] AlreadyRegistered),
     /// The supervisor was killed, or its parent is ending.
     #[error("start the supervisor: its parent is ending, or it was killed")]
     Killed,
@@ -208,7 +212,7 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// Flags or specs that are not valid; the flags may be replaced already when a spec is refused.
+    /// Flags or specs that are not valid; nothing is changed then.
     ///
     /// # Cancel safety
     ///
