@@ -1,0 +1,86 @@
+//! A tree that is about to start.
+
+use std::path::PathBuf;
+
+use treewarden_process::ContainmentPolicy;
+
+use super::error::{TreeError, TreeErrorKind};
+use super::grow::Grown;
+use super::lock::TreeLock;
+use super::running::Tree;
+use crate::config::TreeSpec;
+use crate::host::Host;
+
+/// A tree that is about to start.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct TreeBuilder {
+    spec: TreeSpec,
+    state_dir: Option<PathBuf>,
+    containment: ContainmentPolicy,
+}
+
+impl TreeBuilder {
+    pub(super) fn new(spec: TreeSpec) -> Self {
+        Self { spec, state_dir: None, containment: ContainmentPolicy::Best }
+    }
+
+    /// Keeps records, journal and leases in `dir`, whatever the spec says.
+    pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(dir.into());
+        self
+    }
+
+    /// Chooses how the processes of a session are held together; the best way that the system offers by default.
+    pub fn containment(mut self, policy: ContainmentPolicy) -> Self {
+        self.containment = policy;
+        self
+    }
+
+    /// What the tree is made of.
+    #[must_use]
+    pub fn spec(&self) -> &TreeSpec {
+        &self.spec
+    }
+
+    /// Starts the tree.
+    ///
+    /// What dead hosts left running is ended first. Sessions come back under their name and conversation; their open
+    /// turns are carried on.
+    ///
+    /// # Errors
+    ///
+    /// [`TreeError`] if another tree runs on the state directory, the directory cannot be used, leftovers cannot be
+    /// ended, or a child does not start; what was started is stopped again.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, what was started is stopped.
+    pub async fn start(self) -> Result<Tree, TreeError> {
+        let Self { spec, state_dir, containment } = self;
+        let dir = state_dir
+            .or_else(|| spec.state_dir.clone())
+            .or_else(treewarden_store::default_state_dir)
+            .ok_or_else(|| {
+            let text = "neither XDG_STATE_HOME nor HOME is set: choose a state directory with `state_dir`";
+            TreeError::state(text)
+        })?;
+        let lock = TreeLock::take(&dir)?;
+        let mut options =
+            Host::options().state_dir(&dir).durability(spec.durability).containment(containment);
+        if let Some(max_live) = spec.max_live {
+            options = options.max_live(max_live);
+        }
+        let host = options.open()?;
+        let swept = treewarden_process::sweep()
+            .await
+            .map_err(|error| TreeError::new(TreeErrorKind::Leftovers, error))?;
+        if swept.processes > 0 {
+            tracing::warn!(processes = swept.processes, "ended what dead hosts had left running");
+        }
+        let grown = Grown::new(&spec.root, &host)?;
+        let root = grown.builder.clone().start().await?;
+        grown.adopt(&host, &root);
+        Ok(Tree::new(host, root, lock, swept.processes))
+    }
+}

@@ -1,0 +1,85 @@
+//! Why a tree did not start.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::host::HostError;
+use crate::session;
+use crate::supervisor;
+
+/// A tree that did not start; nothing of it is left running.
+#[derive(Debug, Clone)]
+pub struct TreeError {
+    kind: TreeErrorKind,
+    message: String,
+    holder: Option<u32>,
+}
+
+/// The kinds of [`TreeError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TreeErrorKind {
+    /// Another tree runs on the state directory.
+    Held,
+    /// The state directory cannot be used.
+    State,
+    /// Processes that a dead host left behind could not be ended.
+    Leftovers,
+    /// The root supervisor or one of its children did not start.
+    Start,
+}
+
+impl TreeError {
+    pub(super) fn held(dir: &Path, holder: Option<u32>) -> Self {
+        let by = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+        let message = format!(
+            "start the tree: {by} runs one on {}; stop that one, or choose another state directory",
+            dir.display()
+        );
+        Self { kind: TreeErrorKind::Held, message, holder }
+    }
+
+    pub(super) fn state(message: impl fmt::Display) -> Self {
+        Self::new(TreeErrorKind::State, message)
+    }
+
+    pub(super) fn new(kind: TreeErrorKind, message: impl fmt::Display) -> Self {
+        Self { kind, message: format!("start the tree: {message}"), holder: None }
+    }
+
+    /// The kind of failure.
+    pub fn kind(&self) -> TreeErrorKind {
+        self.kind
+    }
+
+    /// The process that runs a tree on the state directory, if it is known.
+    pub fn holder(&self) -> Option<u32> {
+        self.holder
+    }
+}
+
+impl fmt::Display for TreeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {}", self.message)
+    }
+}
+
+impl std::error::Error for TreeError {}
+
+impl From<HostError> for TreeError {
+    fn from(error: HostError) -> Self {
+        Self::state(error)
+    }
+}
+
+impl From<supervisor::StartError> for TreeError {
+    fn from(error: supervisor::StartError) -> Self {
+        Self::new(TreeErrorKind::Start, error)
+    }
+}
+
+impl From<session::StartError> for TreeError {
+    fn from(error: session::StartError) -> Self {
+        Self::new(TreeErrorKind::Start, error)
+    }
+}

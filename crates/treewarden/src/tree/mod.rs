@@ -1,0 +1,23 @@
+//! A whole tree: a config file, or a [`TreeSpec`](crate::config::TreeSpec), as running supervisors and sessions.
+//!
+//! A tree has one host, one root supervisor, and the state directory to itself. Starting it takes the directory's
+//! lock, ends what dead hosts left behind, and starts the children in order; sessions that were there before come
+//! back under their name, with their conversation and their open turns. `grow` makes child specs of what a file
+//! declares, and is the place for changing a running tree: `code_change` takes the same specs.
+//!
+//! It is not for parsing (that is [`crate::config`]) and not for supervision itself ([`crate::supervisor`]).
+//!
+//! It promises: two trees never run on one state directory, whichever process they are in; the directory is free
+//! again only when every child is gone; a tree that does not start leaves nothing running.
+
+mod builder;
+mod error;
+mod grow;
+mod lock;
+mod outline;
+mod running;
+
+pub use builder::TreeBuilder;
+pub use error::{TreeError, TreeErrorKind};
+pub use outline::{NodeKind, NodeState, Outline};
+pub use running::Tree;
