@@ -1,7 +1,6 @@
 //! A bench for the session machine: it owns the time, hands events over and collects actions.
 
 #![allow(dead_code, reason = "each test file uses its own part of the bench")]
-#![expect(clippy::allow_attributes, reason = "the part that is unused differs between the test files")]
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,159 @@
+//! The model of the CLI, as CLI 2.1.330 and CLI 2.1.197 were measured to behave.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use treewarden_core::session::{Event, Fact, Lifecycle, ResultFact};
+use treewarden_proto::TurnId;
+
+/// A line of the transcript.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Line {
+    Prompt(TurnId),
+    Answer(TurnId),
+    Interruption(TurnId),
+}
+
+#[derive(Debug)]
+pub(crate) struct Cli {
+    weak: bool,
+    pub(crate) dead: bool,
+    pub(crate) frozen: bool,
+    /// What the model sees.
+    context: Vec<Line>,
+    /// The end of the context that has not reached the disk.
+    pub(crate) unwritten: VecDeque<Line>,
+    /// What it printed and nobody has read, each result with the turn that it truly answers.
+    pub(crate) printed: VecDeque<(Event, Option<TurnId>)>,
+    waiting: VecDeque<TurnId>,
+    running: Option<Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    turn: TurnId,
+    stage: u8,
+    aborted: bool,
+}
+
+impl Cli {
+    /// Opens the conversation on the disk; `rerun` runs its last prompt again if that has no end.
+    pub(crate) fn new(weak: bool, disk: &[Line], rerun: bool) -> Self {
+        let running = match disk.last() {
+            Some(Line::Prompt(turn)) if rerun => Some(Run { turn: *turn, stage: 0, aborted: false }),
+            _ => None,
+        };
+        Self {
+            weak,
+            dead: false,
+            frozen: false,
+            context: disk.to_vec(),
+            unwritten: VecDeque::new(),
+            printed: VecDeque::new(),
+            waiting: VecDeque::new(),
+            running,
+        }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        let works = self.running.is_some() || !self.waiting.is_empty();
+        self.dead || !self.printed.is_empty() || (works && !self.frozen)
+    }
+
+    /// Reads a user frame.
+    pub(crate) fn take(&mut self, turn: TurnId) {
+        if self.dead {
+            return;
+        }
+        let ended = [Line::Answer(turn), Line::Interruption(turn)];
+        if self.context.iter().any(|line| ended.contains(line)) {
+            self.print(Fact::Activity);
+            self.life(turn, Lifecycle::Completed);
+            self.idle();
+        } else if self.running.as_ref().is_some_and(|run| run.turn == turn) {
+            self.print(Fact::Activity);
+        } else {
+            assert!(!self.context.contains(&Line::Prompt(turn)), "{turn} stands twice in the context");
+            self.life(turn, Lifecycle::Queued);
+            self.waiting.push_back(turn);
+        }
+    }
+
+    pub(crate) fn interrupt(&mut self) {
+        if let Some(run) = self.running.as_mut().filter(|run| run.stage < 3) {
+            run.aborted = true;
+        }
+    }
+
+    pub(crate) fn probe(&mut self) {
+        if !self.dead && !self.frozen {
+            self.printed.push_back((Event::ProbeAnswered, None));
+        }
+    }
+
+    pub(crate) fn step(&mut self, limited: bool) {
+        if self.dead || self.frozen {
+            return;
+        }
+        let Some(run) = &mut self.running else {
+            // A prompt joins the context when its turn begins.
+            if let Some(turn) = self.waiting.pop_front() {
+                self.write(Line::Prompt(turn));
+                self.running = Some(Run { turn, stage: 0, aborted: false });
+            }
+            return;
+        };
+        run.stage += 1;
+        let (turn, stage, aborted) = (run.turn, run.stage, run.aborted);
+        match stage {
+            1 => {
+                self.print(Fact::Running);
+                self.life(turn, Lifecycle::Started);
+            }
+            2 => self.print(Fact::AwaitsHost),
+            3 if aborted => self.write(Line::Interruption(turn)),
+            3 => {
+                self.print(Fact::Activity);
+                self.write(Line::Answer(turn));
+            }
+            _ => {
+                self.result(turn, aborted, limited);
+                self.life(turn, Lifecycle::Completed);
+                self.running = None;
+                self.idle();
+            }
+        }
+    }
+
+    fn result(&mut self, turn: TurnId, aborted: bool, limited: bool) {
+        let fact = ResultFact {
+            turns: if self.weak { vec![] } else { vec![turn] },
+            aborted,
+            is_error: aborted || limited,
+            unsolicited: false,
+            limited_for: limited.then_some(Duration::from_secs(3600)),
+        };
+        self.printed.push_back((Event::Frame(Fact::Result(fact)), Some(turn)));
+    }
+
+    fn write(&mut self, line: Line) {
+        self.context.push(line);
+        self.unwritten.push_back(line);
+    }
+
+    fn print(&mut self, fact: Fact) {
+        self.printed.push_back((Event::Frame(fact), None));
+    }
+
+    fn life(&mut self, turn: TurnId, state: Lifecycle) {
+        if !self.weak {
+            self.print(Fact::Lifecycle(turn, state));
+        }
+    }
+
+    fn idle(&mut self) {
+        if !self.weak && self.running.is_none() && self.waiting.is_empty() {
+            self.print(Fact::Idle);
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! A model of what stands around the session machine: the CLI, its transcript, and the driver.
+//!
+//! The world checks each action as it comes; a broken promise is a panic.
+
+mod cli;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use cli::{Cli, Line};
+use treewarden_core::session::{
+    Action, Config, CrashKind, Delivery, DrainReason, End, Event, ExitClass, Fact, Found, Item, Machine,
+    OpenTurn, ResultFact, Start, StartFailure, State, StopReason, Verdict,
+};
+use treewarden_proto::TurnId;
+use uuid::Uuid;
+
+/// What happens next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Op {
+    Enqueue {
+        at_most_once: bool,
+    },
+    Clear,
+    Cancel(u8),
+    Interrupt,
+    Stop(StopReason),
+    /// The CLI goes a step.
+    Step {
+        limited: bool,
+    },
+    /// A frame is read.
+    Read,
+    /// The driver finishes something that it was told to do.
+    Drive {
+        fails: bool,
+    },
+    /// This many writes of the CLI reach the disk.
+    Flush(u8),
+    Kill,
+    Freeze,
+    Stray {
+        named: bool,
+    },
+    /// Time passes, up to the next deadline.
+    Wait(u16),
+    /// The next deadline comes.
+    Deadline,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    weak: bool,
+    now: Instant,
+    machine: Machine,
+    /// What the driver holds open, in order.
+    open: Vec<Item>,
+    opened: BTreeSet<TurnId>,
+    settled: BTreeMap<TurnId, Verdict>,
+    disk: Vec<Line>,
+    cli: Option<Cli>,
+    starting: Option<Start>,
+    initializing: bool,
+    reads: Vec<TurnId>,
+    ending: bool,
+    /// The turn whose result is being handled.
+    truth: Option<TurnId>,
+    stop_asked: bool,
+    /// How the session ended for good.
+    pub(crate) over: Option<End>,
+    parked: bool,
+}
+
+impl World {
+    pub(crate) fn new(weak: bool) -> Self {
+        let now = Instant::now();
+        let mut actions = Vec::new();
+        let machine = Machine::new(now, config(), Vec::new(), &mut actions);
+        let mut world = Self {
+            weak,
+            now,
+            machine,
+            open: Vec::new(),
+            opened: BTreeSet::new(),
+            settled: BTreeMap::new(),
+            disk: Vec::new(),
+            cli: None,
+            starting: None,
+            initializing: false,
+            reads: Vec::new(),
+            ending: false,
+            truth: None,
+            stop_asked: false,
+            over: None,
+            parked: false,
+        };
+        world.act(actions);
+        world
+    }
+
+    pub(crate) fn apply(&mut self, op: Op) {
+        if self.over.is_some() {
+            return;
+        }
+        match op {
+            Op::Enqueue { at_most_once } => self.enqueue(at_most_once),
+            Op::Clear => self.join(Item::Clear),
+            Op::Cancel(which) => {
+                let turns: Vec<_> = self.open.iter().filter_map(id).collect();
+                if let Some(turn) = turns.get(usize::from(which) % turns.len().max(1)) {
+                    self.feed(Event::Cancel(*turn, DrainReason::Interrupted));
+                }
+            }
+            Op::Interrupt => self.feed(Event::Interrupt),
+            Op::Stop(reason) if !self.parked => {
+                self.stop_asked |= reason != StopReason::Park;
+                self.feed(Event::Stop(reason));
+            }
+            Op::Stop(_) => {}
+            Op::Step { limited } => {
+                if let Some(cli) = &mut self.cli {
+                    cli.step(limited);
+                }
+            }
+            Op::Read => self.read(),
+            Op::Drive { fails } => self.drive(fails),
+            Op::Flush(count) => self.flush(count.into()),
+            Op::Kill => {
+                if let Some(cli) = &mut self.cli {
+                    cli.dead = true;
+                }
+            }
+            Op::Freeze => {
+                if let Some(cli) = &mut self.cli {
+                    cli.frozen = true;
+                }
+            }
+            Op::Stray { named } => self.stray(named),
+            Op::Wait(ms) => self.wait(self.now + Duration::from_millis(ms.into())),
+            Op::Deadline => {
+                if let Some(at) = self.machine.poll_timeout() {
+                    self.wait(at);
+                }
+            }
+        }
+    }
+
+    /// Lets the world run, without further harm, until nothing is left to do.
+    pub(crate) fn settle_down(&mut self) {
+        for _ in 0..5_000 {
+            let done = self.open.is_empty() && (self.parked || self.machine.state() == State::Ready);
+            if self.over.is_some() || done {
+                return;
+            }
+            let frozen = self.cli.as_ref().is_some_and(|cli| cli.frozen);
+            let initializing = self.initializing && !frozen;
+            let pending = self.starting.is_some() || initializing || self.ending || !self.reads.is_empty();
+            let busy = self.cli.as_ref().is_some_and(Cli::is_busy);
+            self.flush(usize::MAX);
+            self.apply(Op::Step { limited: false });
+            self.read();
+            self.drive(false);
+            if !pending && !busy {
+                let at =
+                    self.machine.poll_timeout().expect("a session that waits for nothing has a deadline");
+                self.wait(at);
+            }
+        }
+        panic!("the session does not come to rest: {self:#?}");
+    }
+
+    pub(crate) fn assert_all_settled(&self) {
+        if self.over == Some(End::Stopped(StopReason::Shutdown)) {
+            let kept: BTreeSet<_> = self.open.iter().filter_map(id).collect();
+            assert!(self.opened.iter().all(|turn| kept.contains(turn) != self.settled.contains_key(turn)));
+            return;
+        }
+        for turn in &self.opened {
+            assert!(self.settled.contains_key(turn), "{turn} has no outcome: {self:#?}");
+        }
+    }
+
+    fn enqueue(&mut self, at_most_once: bool) {
+        let turn = TurnId::from_uuid(Uuid::from_u128(self.opened.len() as u128 + 1));
+        let delivery = if at_most_once { Delivery::AtMostOnce } else { Delivery::ExactlyOnce };
+        let timeout = Some(Duration::from_secs(300));
+        self.opened.insert(turn);
+        self.join(Item::Turn(OpenTurn { turn, attempts: 0, delivery, timeout, deadline: None }));
+    }
+
+    fn join(&mut self, item: Item) {
+        self.open.push(item.clone());
+        if self.parked { self.incarnate() } else { self.feed(Event::Enqueue(item)) }
+    }
+
+    fn incarnate(&mut self) {
+        self.parked = false;
+        let mut actions = Vec::new();
+        self.machine = Machine::new(self.now, config(), self.open.clone(), &mut actions);
+        self.act(actions);
+    }
+
+    fn feed(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        self.machine.handle(self.now, event, &mut actions);
+        self.act(actions);
+    }
+
+    fn wait(&mut self, until: Instant) {
+        let due = self.machine.poll_timeout().filter(|at| *at <= until);
+        self.now = self.now.max(due.unwrap_or(until));
+        let mut actions = Vec::new();
+        self.machine.handle_timeout(self.now, &mut actions);
+        if let Some(at) = due {
+            let moved = self.machine.poll_timeout() != Some(at) || !actions.is_empty();
+            assert!(moved, "a deadline that nothing comes of: {:#?}", self.machine);
+        }
+        self.act(actions);
+    }
+
+    /// The next thing that the CLI printed is read; once all is read, its end is told.
+    fn read(&mut self) {
+        let Some(cli) = &mut self.cli else { return };
+        if let Some((event, truth)) = cli.printed.pop_front() {
+            self.truth = truth;
+            self.feed(event);
+            self.truth = None;
+        } else if cli.dead {
+            self.gone(ExitClass::Crash(CrashKind::Signal(9)));
+        }
+    }
+
+    fn gone(&mut self, class: ExitClass) {
+        self.cli = None;
+        self.initializing = false;
+        self.ending = false;
+        self.feed(Event::Exited(class));
+    }
+
+    fn drive(&mut self, fails: bool) {
+        if let Some(start) = self.starting.take() {
+            if fails || self.ending {
+                self.ending = false;
+                let failure = StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources));
+                return self.feed(Event::StartFailed(failure));
+            }
+            self.cli = Some(Cli::new(self.weak, &self.disk, start.rerun));
+            return self.feed(Event::Spawned);
+        }
+        if self.ending {
+            let Some(cli) = &mut self.cli else { return };
+            if !cli.printed.is_empty() {
+                return self.read();
+            }
+            return self.gone(ExitClass::Clean);
+        }
+        if self.initializing && self.cli.as_ref().is_some_and(|cli| !cli.frozen && !cli.dead) {
+            self.initializing = false;
+            return self.feed(Event::Initialized { lifecycle: !self.weak });
+        }
+        if let Some(turn) = self.reads.pop() {
+            let found = if self.disk.contains(&Line::Answer(turn)) {
+                Found::Answer
+            } else if self.disk.contains(&Line::Interruption(turn)) {
+                Found::Interruption
+            } else {
+                Found::Nothing
+            };
+            self.feed(Event::TranscriptRead(turn, found));
+        }
+    }
+
+    /// Writes of the CLI reach the disk, in order.
+    fn flush(&mut self, count: usize) {
+        let Some(cli) = self.cli.as_mut().filter(|cli| !cli.dead) else { return };
+        let count = count.min(cli.unwritten.len());
+        self.disk.extend(cli.unwritten.drain(..count));
+    }
+
+    fn stray(&mut self, named: bool) {
+        let Some(cli) = self.cli.as_mut().filter(|cli| !cli.dead && !cli.frozen) else { return };
+        let other = TurnId::from_uuid(Uuid::from_u128(1_000_000));
+        let turns = if named { vec![other] } else { vec![] };
+        let result = ResultFact { turns, unsolicited: !named || self.weak, ..ResultFact::default() };
+        cli.printed.push_back((Event::Frame(Fact::Result(result)), None));
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            assert!(self.over.is_none(), "{action:?} after the end");
+            match action {
+                Action::Start(start) => {
+                    assert!(self.cli.is_none() && self.starting.is_none(), "two CLIs at once");
+                    assert!(!self.stop_asked, "a start after a stop");
+                    self.starting = Some(start);
+                }
+                Action::Initialize => self.initializing = true,
+                Action::Send(turn) => self.send(turn),
+                Action::Interrupt => self.cli.as_mut().expect("a CLI to interrupt").interrupt(),
+                Action::Probe => self.cli.as_mut().expect("a CLI to probe").probe(),
+                Action::ReadTranscript(turn) => self.reads.push(turn),
+                Action::Settle(turn, verdict) => self.settle(turn, verdict),
+                Action::Stop | Action::Terminate | Action::Kill => {
+                    assert!(!self.ending, "a CLI is ended once");
+                    self.ending = true;
+                }
+                Action::NewConversation => {
+                    assert_eq!(self.open.first(), Some(&Item::Clear), "a clear out of its place");
+                    self.open.remove(0);
+                    self.disk.clear();
+                }
+                Action::End(end) => self.end(end),
+            }
+        }
+    }
+
+    fn send(&mut self, turn: TurnId) {
+        assert!(!self.stop_asked, "{turn} sent after a stop");
+        let deadline = self.machine.in_flight().filter(|open| open.turn == turn).map(|open| open.deadline);
+        match self.open.first_mut() {
+            Some(Item::Turn(open)) if open.turn == turn => {
+                open.attempts += 1;
+                open.deadline = deadline.flatten();
+            }
+            other => panic!("{turn} sent out of its order: {other:?}"),
+        }
+        self.cli.as_mut().expect("a CLI to write to").take(turn);
+    }
+
+    fn settle(&mut self, turn: TurnId, verdict: Verdict) {
+        match verdict {
+            Verdict::Result => assert_eq!(self.truth, Some(turn), "the result of another turn"),
+            Verdict::Transcript => assert!(self.disk.contains(&Line::Answer(turn)), "no such answer on disk"),
+            _ => {}
+        }
+        let before = self.settled.insert(turn, verdict);
+        assert_eq!(before, None, "{turn} settled twice");
+        let at = self.open.iter().position(|item| id(item) == Some(turn)).expect("the turn is open");
+        self.open.remove(at);
+    }
+
+    fn end(&mut self, end: End) {
+        assert!(self.cli.is_none() && self.starting.is_none(), "the end of a CLI that lives");
+        assert!(!self.stop_asked || matches!(end, End::Stopped(_)), "a stop that was lost: {end:?}");
+        self.reads.clear();
+        match end {
+            End::Parked if self.open.is_empty() => self.parked = true,
+            End::Parked | End::Crashed(_) => self.incarnate(),
+            End::Stopped(_) | End::Failed(_) => self.over = Some(end),
+        }
+    }
+}
+
+fn id(item: &Item) -> Option<TurnId> {
+    match item {
+        Item::Turn(open) => Some(open.turn),
+        Item::Clear => None,
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.idle_timeout = Some(Duration::from_secs(900));
+    config.max_attempts = 5;
+    config
+}
