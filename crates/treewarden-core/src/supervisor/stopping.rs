@@ -27,7 +27,8 @@ impl<H: Host> Machine<H> {
         }
         let (handle, pid) = (handle.clone(), child.pid());
         let (stopping, action, deadline) = match child.spec.effective_shutdown() {
-            Shutdown::BrutalKill => {
+            // No time at all is a kill: asked and killed in the same instant, the child would not get to run.
+            Shutdown::BrutalKill | Shutdown::Timeout(Duration::ZERO) => {
                 (Stopping::Killed, Action::Kill(pid, handle), now.checked_add(KILL_GRACE))
             }
             limit => {

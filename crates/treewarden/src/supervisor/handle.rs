@@ -199,7 +199,24 @@ impl Supervisor {
     ///
     /// The future may be dropped at any time.
     pub async fn get_childspec(&self, id: impl Into<ChildId>) -> Result<CoreSpec<()>, FindChildError> {
-        match self.call(Request::GetChildSpec(Target::Id(id.into()))).await {
+        self.spec(Target::Id(id.into())).await
+    }
+
+    /// Shows the spec of the child of a dynamic supervisor that has this run.
+    ///
+    /// # Errors
+    ///
+    /// No child has this run.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn get_run_spec(&self, pid: Pid) -> Result<CoreSpec<()>, FindChildError> {
+        self.spec(Target::Pid(pid)).await
+    }
+
+    async fn spec(&self, target: Target) -> Result<CoreSpec<()>, FindChildError> {
+        match self.call(Request::GetChildSpec(target)).await {
             Some(Reply::GetChildSpec(result)) => result.map(|spec| spec.map_start(drop)),
             _ => Err(FindChildError::NoProc),
         }

@@ -1,0 +1,220 @@
+//! The steps of a schedule.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+use treewarden::supervisor::ExitReason;
+
+use crate::kid::KidMsg;
+use crate::registry_ops;
+use crate::supervisor_ops::Target;
+use crate::term::{exit, noproc, reason, term};
+use crate::world::{Proc, World};
+
+/// The run of a schedule, as the steps see it.
+pub(crate) struct Stage {
+    pub(crate) world: Arc<World>,
+    pub(crate) root: Option<Proc>,
+    pub(crate) suspended: bool,
+    pub(crate) template: Option<Value>,
+    pub(crate) auto: treewarden::supervisor::AutoShutdown,
+}
+
+/// A step's reply; `None` where the oracle has none.
+type Outcome = Result<Option<Value>, Value>;
+
+impl Stage {
+    /// Runs one step. What the oracle's step would exit with is its reply.
+    pub(crate) async fn step(&mut self, op: &str, step: &Value) -> Option<Value> {
+        let outcome = match op {
+            "exit" | "kill" | "signal" | "call" | "set_plan" | "sleep" => self.on_child(op, step).await,
+            "whereis" => Ok(Some(self.whereis(step))),
+            "reg_start" => Ok(Some(registry_ops::start(&self.world, step))),
+            op if op.starts_with("reg_") => registry_ops::step(&self.world, op, step).map(Some),
+            _ => self.on_supervisor(op, step).await,
+        };
+        outcome.unwrap_or_else(Some)
+    }
+
+    fn find(&self, step: &Value) -> Result<Proc, Value> {
+        self.world.find(step["id"].as_str().unwrap_or_default())
+    }
+
+    async fn on_child(&self, op: &str, step: &Value) -> Outcome {
+        match op {
+            "sleep" => {
+                tokio::time::sleep(Duration::from_millis(step["ms"].as_u64().unwrap_or(0))).await;
+                Ok(None)
+            }
+            "set_plan" => {
+                self.world.set_plan(step["id"].as_str().unwrap_or_default(), &step["plan"], true);
+                Ok(None)
+            }
+            "exit" => {
+                let process = self.find(step)?;
+                let mode = step["mode"].as_str().unwrap_or("stop").to_owned();
+                let message = KidMsg::Die { mode, reason: step["reason"].clone() };
+                send(&process, message);
+                Ok(wait_gone(&process).await)
+            }
+            "kill" => {
+                let process = self.find(step)?;
+                process.cell.kill();
+                Ok(wait_gone(&process).await)
+            }
+            "signal" => {
+                let process = self.find(step)?;
+                if step["reason"] == "kill" {
+                    process.cell.kill();
+                } else {
+                    send(&process, KidMsg::Signal(step["reason"].clone()));
+                }
+                Ok(None)
+            }
+            _ => self.call(step).await.map(Some),
+        }
+    }
+
+    /// `gen_server:call`: the reply, or what the caller exits with.
+    async fn call(&self, step: &Value) -> Result<Value, Value> {
+        let process = self.find(step)?;
+        let (caller, reply) = oneshot::channel();
+        if process.is_gone() || !send(&process, KidMsg::Echo(step["msg"].clone(), caller)) {
+            return Ok(noproc());
+        }
+        let limit = Duration::from_millis(step["timeout"].as_u64().unwrap_or(1000));
+        Ok(match timeout(limit, reply).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) => noproc(),
+            Err(_) => exit(json!(["timeout", "gen_server:call"])),
+        })
+    }
+
+    fn whereis(&self, step: &Value) -> Value {
+        let name = step["name"].as_str().unwrap_or_default();
+        let owner = self.world.names.whereis(name).ok().flatten();
+        let owner = owner.and_then(|cell| self.world.find_cell(&cell));
+        owner.map_or_else(|| json!("undefined"), |process| process.pid())
+    }
+
+    /// The supervisor that a step is for.
+    fn target(&self, step: &Value) -> Result<Target<'_>, Value> {
+        let process = match step["sup"].as_str() {
+            Some(label) => self.world.find(label)?,
+            None => self.root.clone().ok_or_else(noproc)?,
+        };
+        let is_root = step["sup"].as_str().is_none();
+        let (supervisor, style) = process.supervisor.clone().ok_or_else(noproc)?;
+        let auto = if is_root { self.auto } else { treewarden::supervisor::AutoShutdown::Never };
+        let template = self.template.clone();
+        Ok(Target { world: &self.world, process, supervisor, style, auto, template })
+    }
+
+    async fn on_supervisor(&mut self, op: &str, step: &Value) -> Outcome {
+        if matches!(op, "suspend_sup" | "resume_sup") {
+            return self.suspend(op);
+        }
+        let target = self.target(step)?;
+        Ok(Some(match op {
+            "start_child" => target.start_child(step).await,
+            "raw_start_child" => target.raw_start_child(step).await,
+            "terminate_child" => target.terminate_child(step).await?,
+            "restart_child" => target.restart_child(step).await,
+            "delete_child" => target.delete_child(step).await,
+            "get_childspec" => target.get_childspec(step).await?,
+            "which_children" => target.which_children().await,
+            "count_children" => target.count_children().await,
+            "code_change" => target.code_change(step).await,
+            "stop_sup" => stop(&target, step).await,
+            "sup_stop_call" => stop_call(&target, step).await,
+            "kill_sup" => {
+                if !target.supervisor.is_alive() {
+                    return Ok(Some(json!(["sup_down", "noproc"])));
+                }
+                target.supervisor.cell().kill();
+                json!(["sup_down", term(&target.supervisor.wait().await)])
+            }
+            "stranger_exit" => {
+                if step["reason"] == "kill" {
+                    target.supervisor.cell().kill();
+                }
+                return Ok(None);
+            }
+            "stray_message" => {
+                // A dead supervisor takes no messages.
+                let _ = target.supervisor.cell().send_message(());
+                return Ok(None);
+            }
+            other => json!(["unknown_op", other]),
+        }))
+    }
+
+    fn suspend(&mut self, op: &str) -> Outcome {
+        let target = self.target(&Value::Null)?;
+        let (supervisor, suspends) = (target.supervisor.clone(), op == "suspend_sup");
+        if !supervisor.is_alive() {
+            return Ok(Some(exit(json!(["noproc", if suspends { "sys:suspend" } else { "sys:resume" }]))));
+        }
+        if suspends {
+            supervisor.suspend();
+        } else {
+            supervisor.resume();
+        }
+        self.suspended = suspends;
+        Ok(None)
+    }
+}
+
+fn send(process: &Proc, message: KidMsg) -> bool {
+    process.kid.as_ref().is_some_and(|kid| kid.cast(message).is_ok())
+}
+
+/// Waits for a process to be gone: no reply, or `timeout`.
+async fn wait_gone(process: &Proc) -> Option<Value> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !process.gone.load(Ordering::SeqCst) {
+        if Instant::now() > deadline {
+            return Some(json!("timeout"));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    None
+}
+
+/// An exit signal from the parent.
+async fn stop(target: &Target<'_>, step: &Value) -> Value {
+    let why = step.get("reason").cloned().unwrap_or_else(|| json!("shutdown"));
+    if !target.supervisor.is_alive() {
+        return json!(["sup_down", "noproc"]);
+    }
+    if why == "kill" {
+        target.supervisor.cell().kill();
+    } else if target.process.label != "sup" {
+        // The driver's root is not this supervisor's parent: a stranger's signal is ignored.
+        return json!("timeout");
+    }
+    let reason: ExitReason = reason(&why);
+    let ended = async {
+        if why == "kill" { target.supervisor.wait().await } else { target.supervisor.stop(reason).await }
+    };
+    match timeout(Duration::from_secs(10), ended).await {
+        Ok(reason) => json!(["sup_down", term(&reason)]),
+        Err(_) => json!("timeout"),
+    }
+}
+
+/// `gen_server:stop/3`.
+async fn stop_call(target: &Target<'_>, step: &Value) -> Value {
+    if !target.supervisor.is_alive() {
+        return exit(json!("noproc"));
+    }
+    let why = step.get("reason").map_or(ExitReason::Normal, reason);
+    match timeout(Duration::from_secs(10), target.supervisor.stop(why)).await {
+        Ok(_) => json!("ok"),
+        Err(_) => exit(json!("timeout")),
+    }
+}

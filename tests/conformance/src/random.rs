@@ -1,0 +1,276 @@
+//! Makes schedules at random: small trees, odd children, and steps in any order.
+//!
+//! A seed makes the same schedule for ever. What it writes stays within what both sides can do: no step that crashes
+//! Elixir's `DynamicSupervisor` by calling what it does not know, and no two things that race in Erlang.
+
+use serde_json::{Value, json};
+
+/// A source of choices.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % sides.max(1)
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.roll(100) < percent
+    }
+
+    fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.roll(items.len())]
+    }
+
+    fn reason(&mut self) -> Value {
+        [
+            json!("normal"),
+            json!("shutdown"),
+            json!({"shutdown": "x"}),
+            json!("boom"),
+            json!("boom"),
+            json!("killed"),
+        ][self.roll(6)]
+        .clone()
+    }
+}
+
+const IDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+fn plan(dice: &mut Dice) -> Value {
+    let mut outcomes = vec![json!("ok")];
+    for _ in 0..dice.roll(4) {
+        outcomes.push(match dice.roll(9) {
+            0 => json!({"error": "no"}),
+            1 => json!({"raise": "bad"}),
+            2 => json!({"return": "junk"}),
+            3 => json!({"init_exit": "ie"}),
+            4 => json!("ignore"),
+            5 => json!({"ok_info": "extra"}),
+            6 => json!({"error": {"shutdown": "why"}}),
+            _ => json!("ok"),
+        });
+    }
+    if dice.chance(12) {
+        outcomes.remove(0);
+    }
+    outcomes.push(json!("ok"));
+    Value::Array(outcomes)
+}
+
+fn child(dice: &mut Dice, id: &str, auto: bool, depth: usize) -> Value {
+    let mut spec = json!({"id": id});
+    let restart = *dice.pick(&["permanent", "permanent", "transient", "temporary"]);
+    if restart != "permanent" || dice.chance(20) {
+        spec["restart"] = json!(restart);
+    }
+    if auto && restart != "permanent" && dice.chance(50) || dice.chance(2) {
+        spec["significant"] = json!(true);
+    }
+    if depth > 0 && dice.chance(20) {
+        spec["type"] = json!("supervisor");
+        let (sup, auto) = flags(dice, false);
+        spec["sup"] = sup;
+        let ids = &["x", "y", "z"][..1 + dice.roll(3)];
+        spec["children"] = ids.iter().map(|id| child(dice, id, auto, depth - 1)).collect();
+        return spec;
+    }
+    match dice.roll(8) {
+        0 => spec["on_stop"] = json!("trap"),
+        1 => spec["on_stop"] = json!({"exit": dice.reason()}),
+        2 => {
+            spec["on_stop"] = json!({"delay": 25});
+            spec["shutdown"] = json!(2000);
+        }
+        3 => {
+            spec["on_stop"] = json!("trap");
+            spec["shutdown"] = json!("brutal_kill");
+        }
+        4 => spec["shutdown"] = json!(*dice.pick(&["infinity", "brutal_kill"])),
+        _ => {}
+    }
+    if dice.chance(8) {
+        spec["on_stop"] = json!("hang");
+        spec["shutdown"] = json!(60);
+    }
+    if dice.chance(15) {
+        spec["name"] = json!(*dice.pick(&["N", "M"]));
+    }
+    if dice.chance(45) {
+        spec["plan"] = plan(dice);
+    }
+    spec
+}
+
+fn flags(dice: &mut Dice, root: bool) -> (Value, bool) {
+    let mut sup = json!({});
+    let strategies: &[&str] = &["one_for_one", "one_for_all", "rest_for_one"];
+    sup["strategy"] = json!(*dice.pick(strategies));
+    sup["intensity"] = json!(if root { dice.roll(9) } else { dice.roll(4) });
+    sup["period"] = json!(3600);
+    let auto = *dice.pick(&["never", "never", "any_significant", "all_significant"]);
+    sup["auto_shutdown"] = json!(auto);
+    (sup, auto != "never")
+}
+
+/// The labels of a tree's children, and of its supervisors.
+fn labels(children: &[Value], path: &str, kids: &mut Vec<String>, supervisors: &mut Vec<String>) {
+    for child in children {
+        let label = format!("{path}{}", child["id"].as_str().unwrap_or_default());
+        if let Some(below) = child["children"].as_array() {
+            supervisors.push(label.clone());
+            labels(below, &format!("{label}/"), kids, supervisors);
+        } else {
+            kids.push(label);
+        }
+    }
+}
+
+/// Makes the schedule of a seed.
+#[must_use]
+pub fn schedule(seed: u64) -> Value {
+    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    for _ in 0..8 {
+        dice.roll(2);
+    }
+    let name = format!("random_{seed}");
+    match dice.roll(10) {
+        0 => loose(&mut dice, &name, "dynamic"),
+        1 => loose(&mut dice, &name, "simple_one_for_one"),
+        _ => fixed(&mut dice, &name),
+    }
+}
+
+fn fixed(dice: &mut Dice, name: &str) -> Value {
+    let (sup, auto) = flags(dice, true);
+    let count = 1 + dice.roll(5);
+    let children: Vec<Value> = IDS[..count].iter().map(|id| child(dice, id, auto, 2)).collect();
+    let (mut kids, mut supervisors) = (Vec::new(), Vec::new());
+    labels(&children, "", &mut kids, &mut supervisors);
+    let mut steps = Vec::new();
+    for _ in 0..6 + dice.roll(16) {
+        fixed_step(dice, auto, &mut kids, &supervisors, &mut steps);
+    }
+    // A kill's effects on a tree race each other in Erlang; so do deaths within a group that stops.
+    let unordered = steps
+        .iter()
+        .any(|step| step["op"] == "kill_sup" || step["op"] == "kill" && is_in(&supervisors, step));
+    json!({"name": name, "sup": sup, "children": children, "steps": steps, "unordered": unordered})
+}
+
+fn is_in(labels: &[String], step: &Value) -> bool {
+    step["id"].as_str().is_some_and(|id| labels.iter().any(|label| label == id))
+}
+
+fn fixed_step(
+    dice: &mut Dice,
+    auto: bool,
+    kids: &mut Vec<String>,
+    supervisors: &[String],
+    steps: &mut Vec<Value>,
+) {
+    let any = |dice: &mut Dice| (*dice.pick(&IDS)).to_owned();
+    let kid = |dice: &mut Dice, kids: &[String]| {
+        if kids.is_empty() { "a".to_owned() } else { dice.pick(kids).clone() }
+    };
+    let step = match dice.roll(30) {
+        0..=7 => {
+            let mode = *dice.pick(&["stop", "stop", "error", "exit"]);
+            json!({"op": "exit", "id": kid(dice, kids), "reason": dice.reason(), "mode": mode})
+        }
+        8..=10 => json!({"op": "kill", "id": kid(dice, kids)}),
+        11 => json!({"op": "signal", "id": kid(dice, kids), "reason": dice.reason()}),
+        12 | 13 => json!({"op": "terminate_child", "id": any(dice)}),
+        14 | 15 => json!({"op": "restart_child", "id": any(dice)}),
+        16 => json!({"op": "delete_child", "id": any(dice)}),
+        17 => json!({"op": "get_childspec", "id": any(dice)}),
+        18 | 19 => {
+            let id = any(dice);
+            kids.push(id.clone());
+            json!({"op": "start_child", "spec": child(dice, &id, auto, 0)})
+        }
+        20 => json!({"op": "count_children"}),
+        21 if !supervisors.is_empty() => json!({"op": "which_children", "sup": dice.pick(supervisors)}),
+        22 if !supervisors.is_empty() => json!({"op": "kill", "id": dice.pick(supervisors)}),
+        23 if !supervisors.is_empty() => {
+            let sup = dice.pick(supervisors).clone();
+            json!({"op": "terminate_child", "sup": sup, "id": *dice.pick(&["x", "y", "z"])})
+        }
+        24 => {
+            steps.push(json!({"op": "suspend_sup"}));
+            for _ in 0..2 {
+                steps.push(json!({"op": "kill", "id": kid(dice, kids), "nosettle": true}));
+            }
+            json!({"op": "resume_sup"})
+        }
+        25 => json!({"op": "set_plan", "id": kid(dice, kids), "plan": plan(dice)}),
+        26 if dice.chance(30) => json!({"op": "stop_sup", "reason": dice.reason()}),
+        27 => json!({"op": "call", "id": kid(dice, kids), "msg": "hello"}),
+        28 => json!({"op": "whereis", "name": "N"}),
+        29 if dice.chance(30) => {
+            let ids = &IDS[..1 + dice.roll(3)];
+            let children: Value = ids.iter().map(|id| child(dice, id, auto, 0)).collect();
+            json!({"op": "code_change", "sup": flags(dice, true).0, "children": children})
+        }
+        _ => json!({"op": "which_children"}),
+    };
+    steps.push(step);
+    if dice.chance(30) {
+        steps.push(json!({"op": "which_children"}));
+    }
+}
+
+/// A supervisor whose children come and go.
+fn loose(dice: &mut Dice, name: &str, strategy: &str) -> Value {
+    let mut sup = json!({"strategy": strategy, "intensity": dice.roll(9), "period": 3600});
+    let mut children = Vec::new();
+    let is_dynamic = strategy == "dynamic";
+    if is_dynamic {
+        if dice.chance(30) {
+            sup["max_children"] = json!(1 + dice.roll(4));
+        }
+    } else {
+        let mut template = child(dice, "tmpl", false, 0);
+        for key in ["name", "plan", "significant"] {
+            template.as_object_mut().map(|map| map.remove(key));
+        }
+        template["template"] = json!(true);
+        children.push(template);
+    }
+    let mut steps = Vec::new();
+    let mut known: Vec<String> = Vec::new();
+    for _ in 0..6 + dice.roll(14) {
+        let id = (*dice.pick(&IDS)).to_owned();
+        let old = if known.is_empty() { id.clone() } else { dice.pick(&known).clone() };
+        let step = match dice.roll(12) {
+            0..=3 => {
+                if known.contains(&id) {
+                    continue;
+                }
+                known.push(id.clone());
+                if is_dynamic {
+                    json!({"op": "start_child", "spec": child(dice, &id, false, 0)})
+                } else {
+                    let mut plan = plan(dice);
+                    // OTP 25 keeps a phantom when a restart is ignored; see the excused schedule.
+                    if let Some(plan) = plan.as_array_mut() {
+                        plan.retain(|outcome| outcome != "ignore");
+                    }
+                    steps.push(json!({"op": "set_plan", "id": id, "plan": plan}));
+                    json!({"op": "start_child", "id": id})
+                }
+            }
+            4..=6 => json!({"op": "exit", "id": old, "reason": dice.reason()}),
+            7 => json!({"op": "kill", "id": old}),
+            8 | 9 => json!({"op": "terminate_child", "id": old}),
+            10 => json!({"op": "count_children"}),
+            _ if dice.chance(25) => json!({"op": "stop_sup", "reason": "shutdown"}),
+            _ => json!({"op": "which_children"}),
+        };
+        steps.push(step);
+    }
+    steps.push(json!({"op": "which_children"}));
+    json!({"name": name, "sup": sup, "children": children, "steps": steps, "unordered": true})
+}

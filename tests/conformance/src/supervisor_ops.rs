@@ -1,0 +1,279 @@
+//! The steps that call a supervisor, with replies as Erlang's.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use treewarden::supervisor::{
+    ChildInfo, ChildSpec, ChildStarted, ChildState, DeleteChildError, FindChildError, RestartChildError,
+    RunningChild, StartChildError, StartFailure, Supervisor, UpdateError,
+};
+
+use crate::term::{exit, noproc, normalized, term, without_exit};
+use crate::world::{Proc, Style, World, pid_of};
+use crate::{tree, validate};
+
+/// A supervisor as a step addresses it.
+pub(crate) struct Target<'a> {
+    pub(crate) world: &'a Arc<World>,
+    pub(crate) process: Proc,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) style: Style,
+    /// The flags it runs with, for the checks that our types make needless.
+    pub(crate) auto: treewarden::supervisor::AutoShutdown,
+    pub(crate) template: Option<Value>,
+}
+
+impl Target<'_> {
+    /// The id of a child, without its path.
+    fn short<'s>(&self, step: &'s Value) -> &'s str {
+        let id = step["id"].as_str().unwrap_or_default();
+        id.rsplit('/').next().unwrap_or(id)
+    }
+
+    fn path(&self) -> String {
+        if self.process.label == "sup" { String::new() } else { format!("{}/", self.process.label) }
+    }
+
+    fn running(&self, step: &Value) -> Result<Proc, Value> {
+        self.world.find(step["id"].as_str().unwrap_or_default())
+    }
+
+    /// What Elixir's call to a dead supervisor exits with.
+    fn elixir_noproc(&self, request: Value) -> Value {
+        exit(json!(["noproc", ["Elixir.GenServer", "call", [self.process.pid(), request, "infinity"]]]))
+    }
+
+    pub(crate) async fn start_child(&self, step: &Value) -> Value {
+        let (spec, shown) = match self.style {
+            Style::Simple => {
+                let Some(template) = &self.template else { return noproc() };
+                (tree::instance(self.world, template, step["id"].as_str().unwrap_or_default()), Value::Null)
+            }
+            style => (
+                tree::child_spec(self.world, &step["spec"], &self.path(), self.auto, style),
+                step["spec"].clone(),
+            ),
+        };
+        match spec {
+            Ok(spec) => self.add(spec, &shown).await,
+            Err(_) if !self.supervisor.is_alive() && self.style != Style::Dynamic => noproc(),
+            Err(bad) => json!(["error", bad]),
+        }
+    }
+
+    async fn add(&self, spec: ChildSpec, shown: &Value) -> Value {
+        let id = spec.id().clone();
+        let request = json!([
+            "start_child",
+            [
+                ["otp_oracle", "start_child_proc", [normalized(shown), format!("{}{id}", self.path())]],
+                validate::restart_name(spec.restart_type()),
+                validate::shutdown_term(spec.shutdown_type()),
+                validate::kind_name(spec.child_kind()),
+                ["otp_oracle"]
+            ]
+        ]);
+        match self.supervisor.start_child(spec).await {
+            Ok(ChildStarted::Ignored) if self.style == Style::Dynamic => json!("ignore"),
+            Ok(started) => started_term(started),
+            Err(StartChildError::AlreadyStarted { child, .. }) => {
+                json!(["error", ["already_started", pid_of(&child)]])
+            }
+            Err(StartChildError::AlreadyPresent(_)) => json!(["error", "already_present"]),
+            Err(StartChildError::MaxChildren { .. }) => json!(["error", "max_children"]),
+            Err(StartChildError::Failed { reason, .. }) => match self.style {
+                Style::Normal => json!(["error", [term(&reason), ["child", id.as_str()]]]),
+                Style::Simple => json!(["error", term(&reason)]),
+                Style::Dynamic => json!(["error", without_exit(term(&reason))]),
+            },
+            Err(StartChildError::NoProc) if self.style == Style::Dynamic => self.elixir_noproc(request),
+            Err(StartChildError::NoProc) => noproc(),
+            Err(other) => json!(["error", other.to_string()]),
+        }
+    }
+
+    /// An invalid spec, straight through.
+    pub(crate) async fn raw_start_child(&self, step: &Value) -> Value {
+        if !self.supervisor.is_alive() {
+            return noproc();
+        }
+        match validate::raw(&step["spec"], self.auto) {
+            Err(bad) => json!(["error", bad]),
+            Ok(checked) => {
+                let undef = |_| async {
+                    Err(StartFailure::new(treewarden::supervisor::ExitReason::Panic("undef".into())))
+                };
+                self.add(tree::finish(ChildSpec::new(checked.id.as_str(), undef), &checked), &Value::Null)
+                    .await
+            }
+        }
+    }
+
+    pub(crate) async fn terminate_child(&self, step: &Value) -> Result<Value, Value> {
+        let by_pid = step["by"] == "pid";
+        let result = match self.style {
+            Style::Normal if by_pid => {
+                self.running(step)?;
+                if self.supervisor.is_alive() {
+                    Err(FindChildError::NotFound)
+                } else {
+                    Err(FindChildError::NoProc)
+                }
+            }
+            Style::Normal => self.supervisor.terminate_child(self.short(step)).await,
+            Style::Simple | Style::Dynamic => {
+                let process = self.running(step)?;
+                let result = match self.pid(&process).await {
+                    Some(pid) => self.supervisor.terminate_run(pid).await,
+                    None if self.supervisor.is_alive() => Err(FindChildError::NotFound),
+                    None => Err(FindChildError::NoProc),
+                };
+                if self.style == Style::Dynamic && result == Err(FindChildError::NoProc) {
+                    return Ok(self.elixir_noproc(json!(["terminate_child", process.pid()])));
+                }
+                match result {
+                    // OTP says ok for a pid that is dead, whoever's it was.
+                    Err(FindChildError::NotFound) if self.style == Style::Simple && process.is_gone() => {
+                        Ok(())
+                    }
+                    other => other,
+                }
+            }
+        };
+        Ok(find_term(result.map(|()| json!("ok"))))
+    }
+
+    /// The run that a process is, or was when it ended.
+    async fn pid(&self, process: &Proc) -> Option<treewarden::supervisor::Pid> {
+        self.supervisor.is_alive().then_some(())?;
+        Some(process.run_id())
+    }
+
+    pub(crate) async fn restart_child(&self, step: &Value) -> Value {
+        match self.supervisor.restart_child(self.short(step)).await {
+            Ok(started) => started_term(started),
+            Err(RestartChildError::NotFound) => json!(["error", "not_found"]),
+            Err(RestartChildError::Running) => json!(["error", "running"]),
+            Err(RestartChildError::Restarting) => json!(["error", "restarting"]),
+            Err(RestartChildError::Failed(reason)) => json!(["error", term(&reason)]),
+            Err(RestartChildError::Dynamic) => json!(["error", "simple_one_for_one"]),
+            Err(_) => noproc(),
+        }
+    }
+
+    pub(crate) async fn delete_child(&self, step: &Value) -> Value {
+        match self.supervisor.delete_child(self.short(step)).await {
+            Ok(()) => json!("ok"),
+            Err(DeleteChildError::NotFound) => json!(["error", "not_found"]),
+            Err(DeleteChildError::Running) => json!(["error", "running"]),
+            Err(DeleteChildError::Restarting) => json!(["error", "restarting"]),
+            Err(DeleteChildError::Dynamic) => json!(["error", "simple_one_for_one"]),
+            Err(_) => noproc(),
+        }
+    }
+
+    pub(crate) async fn get_childspec(&self, step: &Value) -> Result<Value, Value> {
+        let spec = match self.style {
+            Style::Normal if step["by"] == "pid" => {
+                self.running(step)?;
+                if self.supervisor.is_alive() {
+                    Err(FindChildError::NotFound)
+                } else {
+                    Err(FindChildError::NoProc)
+                }
+            }
+            Style::Normal => self.supervisor.get_childspec(self.short(step)).await,
+            _ => self.supervisor.get_run_spec(self.running(step)?.run_id()).await,
+        };
+        Ok(find_term(spec.map(|spec| {
+            json!(["ok", {
+                "id": spec.id.as_str(),
+                "restart": validate::restart_name(spec.restart),
+                "significant": spec.significant.to_string(),
+                "shutdown": validate::shutdown_term(spec.effective_shutdown()),
+                "type": validate::kind_name(spec.kind),
+            }])
+        })))
+    }
+
+    pub(crate) async fn which_children(&self) -> Value {
+        let Ok(children) = self.supervisor.which_children().await else { return noproc() };
+        let mut lines: Vec<Value> = children.iter().map(|child| self.line(child)).collect();
+        if self.style != Style::Normal {
+            lines.sort_by_key(ToString::to_string);
+        }
+        Value::Array(lines)
+    }
+
+    fn line(&self, child: &ChildInfo) -> Value {
+        let id = if self.style == Style::Normal { child.id.as_str() } else { "undefined" };
+        let pid = match &child.state {
+            ChildState::Running(_, child) => pid_of(child),
+            ChildState::Restarting => json!("restarting"),
+            _ => json!("undefined"),
+        };
+        json!([id, pid, validate::kind_name(child.kind)])
+    }
+
+    pub(crate) async fn count_children(&self) -> Value {
+        let Ok(counts) = self.supervisor.count_children().await else { return noproc() };
+        json!({
+            "specs": counts.specs,
+            "active": counts.active,
+            "supervisors": counts.supervisors,
+            "workers": counts.workers,
+        })
+    }
+
+    /// A release upgrade: `init/1` is called again.
+    pub(crate) async fn code_change(&self, step: &Value) -> Value {
+        if !self.supervisor.is_alive() {
+            return exit(json!(["noproc", "sys:suspend"]));
+        }
+        let sup = step.get("sup").cloned().unwrap_or_else(|| json!({}));
+        if sup["init"] == "ignore" {
+            return json!("ok");
+        }
+        let refused = |bad: Value| json!(["error", ["error", bad]]);
+        let flags = match validate::flags(&sup) {
+            Ok((flags, _)) => flags,
+            Err(bad) => return refused(bad),
+        };
+        let children = step.get("children").and_then(Value::as_array).cloned().unwrap_or_default();
+        let specs = match tree::child_specs(self.world, &children, &self.path(), flags.auto_shutdown) {
+            Ok(specs) => specs,
+            Err(bad) => return refused(bad),
+        };
+        match self.supervisor.code_change(flags, specs).await {
+            Ok(()) => json!("ok"),
+            // OTP returns the list that it checked.
+            Err(UpdateError::Dynamic) if children.is_empty() => refused(json!(["ok", [[], {}]])),
+            Err(other) => refused(json!(other.to_string())),
+        }
+    }
+}
+
+fn find_term(result: Result<Value, FindChildError>) -> Value {
+    match result {
+        Ok(value) => value,
+        Err(FindChildError::NotFound) => json!(["error", "not_found"]),
+        Err(_) => noproc(),
+    }
+}
+
+fn started_term(started: ChildStarted) -> Value {
+    match started {
+        ChildStarted::Running(child, info) => {
+            let pid = running_pid(&child);
+            match info.and_then(|info| info.downcast::<Value>().ok()) {
+                Some(info) => json!(["ok", pid, info]),
+                None => json!(["ok", pid]),
+            }
+        }
+        _ => json!(["ok", "undefined"]),
+    }
+}
+
+fn running_pid(child: &RunningChild) -> Value {
+    pid_of(child)
+}

@@ -1,0 +1,224 @@
+//! Makes supervisors and child specs of what a schedule says.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::{Value, json};
+use treewarden::supervisor::{
+    AutoShutdown, ChildSpec, ExitReason, Pid, Resource, StartContext, StartFailure, Started, Supervisor,
+    SupervisorBuilder,
+};
+
+use crate::term::{failure, term};
+use crate::world::{Proc, Style, World};
+use crate::{kid, validate};
+
+/// Translates a child; `path` is its supervisor's label with a slash, or empty.
+pub(crate) fn child_spec(
+    world: &Arc<World>,
+    spec: &Value,
+    path: &str,
+    auto: AutoShutdown,
+    style: Style,
+) -> Result<ChildSpec, Value> {
+    let checked = validate::child(spec, auto, style)?;
+    let label = format!("{path}{}", checked.id);
+    if let Some(plan) = spec.get("plan") {
+        world.set_plan(&label, plan, false);
+    }
+    Ok(with_start(world, spec, label, checked))
+}
+
+/// A child of a `simple_one_for_one` supervisor: the template, under a label of its own.
+pub(crate) fn instance(world: &Arc<World>, template: &Value, label: &str) -> Result<ChildSpec, Value> {
+    let checked = validate::child(template, AutoShutdown::AnySignificant, Style::Simple)?;
+    Ok(with_start(world, template, label.to_owned(), checked))
+}
+
+fn with_start(world: &Arc<World>, spec: &Value, label: String, checked: validate::Checked) -> ChildSpec {
+    let (world, shared) = (world.clone(), Arc::new(spec.clone()));
+    let start = move |context: StartContext| -> Pin<Box<dyn Future<Output = _> + Send>> {
+        let (world, spec, label) = (world.clone(), shared.clone(), label.clone());
+        if spec.get("sup").is_some() {
+            Box::pin(nested(world, spec, label, context))
+        } else {
+            Box::pin(kid::start(world, spec, label, context))
+        }
+    };
+    finish(ChildSpec::new(checked.id.as_str(), start), &checked)
+}
+
+/// The rest of a spec.
+pub(crate) fn finish(spec: ChildSpec, checked: &validate::Checked) -> ChildSpec {
+    let spec = spec.restart(checked.restart).significant(checked.significant).kind(checked.kind);
+    match checked.shutdown {
+        Some(shutdown) => spec.shutdown(shutdown),
+        None => spec,
+    }
+}
+
+/// `init/1` of a supervisor: its flags and children, or what it fails with.
+pub(crate) fn builder(
+    world: &Arc<World>,
+    sup: &Value,
+    children: &[Value],
+    path: &str,
+) -> Result<(SupervisorBuilder, Style), Value> {
+    let (flags, style) = validate::flags(sup).map_err(|bad| json!(["supervisor_data", bad]))?;
+    let auto = flags.auto_shutdown;
+    let builder = Supervisor::builder().flags(flags);
+    let builder = match style {
+        Style::Dynamic => {
+            let max = validate::max_children(sup).map_err(|bad| json!(["supervisor_data", bad]))?;
+            builder.dynamic(max)
+        }
+        Style::Simple => {
+            let [template] = children else { return Err(json!(["bad_start_spec", children.len()])) };
+            let spec = child_spec(world, template, path, auto, style);
+            builder.template(spec.map_err(|bad| json!(["start_spec", bad]))?)
+        }
+        Style::Normal => {
+            let specs = child_specs(world, children, path, auto).map_err(|bad| json!(["start_spec", bad]))?;
+            builder.children(specs)
+        }
+    };
+    Ok((builder, style))
+}
+
+/// `check_startspec`: each spec, and no id twice.
+pub(crate) fn child_specs(
+    world: &Arc<World>,
+    children: &[Value],
+    path: &str,
+    auto: AutoShutdown,
+) -> Result<Vec<ChildSpec>, Value> {
+    let mut specs: Vec<ChildSpec> = Vec::new();
+    for child in children {
+        let spec = child_spec(world, child, path, auto, Style::Normal)?;
+        if specs.iter().any(|known| known.id() == spec.id()) {
+            return Err(json!(["duplicate_child_name", spec.id().as_str()]));
+        }
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
+fn ignores(sup: &Value) -> bool {
+    sup.get("init").is_some_and(|init| init == "ignore")
+}
+
+fn exit_event(world: &World, label: &str, n: u64, reason: &Value) {
+    world.exited(label, n, &AtomicBool::new(false), reason);
+}
+
+/// Starts a supervisor that is a child.
+async fn nested(
+    world: Arc<World>,
+    spec: Arc<Value>,
+    label: String,
+    context: StartContext,
+) -> Result<Started, StartFailure> {
+    let n = world.next_n(&label);
+    world.emit(json!({"ev": "start", "id": label, "n": n, "kind": "sup"}));
+    let children = spec.get("children").and_then(Value::as_array).cloned().unwrap_or_default();
+    if ignores(&spec["sup"]) {
+        exit_event(&world, &label, n, &json!("normal"));
+        return Ok(Started::Ignore);
+    }
+    let started = match builder(&world, &spec["sup"], &children, &format!("{label}/")) {
+        Err(reason) => Err(StartFailure::new(failure(reason))),
+        Ok((builder, style)) => {
+            world.set_style(&label, style);
+            builder.start_child_of(&context).await.map(|started| (started, style))
+        }
+    };
+    match started {
+        Err(failed) => {
+            exit_event(&world, &label, n, &term(failed.reason()));
+            Err(failed)
+        }
+        Ok(((supervisor, child), style)) => {
+            let process = adopt(&world, label, n, context.pid(), (supervisor, style));
+            let ended = Ended { world, process: process.clone() };
+            Ok(Started::Running(child.extension(process).resource(Arc::new(ended))))
+        }
+    }
+}
+
+/// Says that a supervisor is gone, before its parent acts on that.
+struct Ended {
+    world: Arc<World>,
+    process: Proc,
+}
+
+impl Resource for Ended {
+    fn release(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(report_end(&self.world, &self.process))
+    }
+}
+
+async fn report_end(world: &World, process: &Proc) {
+    if let Some((supervisor, _)) = &process.supervisor {
+        let reason: ExitReason = supervisor.wait().await;
+        world.exited(&process.label, process.n, &process.gone, &term(&reason));
+    }
+}
+
+fn adopt(world: &Arc<World>, label: String, n: u64, run: Pid, supervisor: (Supervisor, Style)) -> Proc {
+    let cell = supervisor.0.cell();
+    let process = Proc { label, n, cell, kid: None, supervisor: Some(supervisor), gone: Arc::default(), run };
+    world.add(process.clone());
+    let (watched, by) = (process.clone(), world.clone());
+    tokio::spawn(async move { report_end(&by, &watched).await });
+    process
+}
+
+/// Starts the root; what `start_link` returned.
+pub(crate) async fn root(world: &Arc<World>, sup: &Value, children: &[Value]) -> (Option<Proc>, Value) {
+    let label = "sup";
+    let is_dynamic = sup.get("strategy").is_some_and(|strategy| strategy == "dynamic");
+    let start = || {
+        let n = world.next_n(label);
+        world.emit(json!({"ev": "start", "id": label, "n": n, "kind": "sup"}));
+        n
+    };
+    let n = if is_dynamic { 1 } else { start() };
+    if ignores(sup) && !is_dynamic {
+        exit_event(world, label, n, &json!("normal"));
+        return (None, json!("ignore"));
+    }
+    let started = match builder(world, sup, children, "") {
+        Err(reason) => Err(reason),
+        Ok((builder, style)) => {
+            world.set_style("", style);
+            let observer = world.clone();
+            let builder = builder.on_report(move |event| observer.report(event));
+            let started = builder.start().await.map(|supervisor| (supervisor, style));
+            started.map_err(|error| match error {
+                treewarden::supervisor::StartError::Init(treewarden::supervisor::InitError::Child(
+                    failed,
+                )) => term(&ExitReason::shutdown_with(failed)),
+                other => json!(other.to_string()),
+            })
+        }
+    };
+    match started {
+        Ok((supervisor, style)) => {
+            if is_dynamic {
+                start();
+            }
+            let process =
+                adopt(world, label.to_owned(), n, Pid { slot: 0, incarnation: 0 }, (supervisor, style));
+            let reply = json!(["ok", process.pid()]);
+            (Some(process), reply)
+        }
+        Err(reason) => {
+            if !is_dynamic {
+                exit_event(world, label, n, &reason);
+            }
+            (None, json!(["error", reason]))
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a run remembers: the trace so far, and who is who.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ractor::{ActorCell, ActorRef};
+use serde_json::{Value, json};
+use treewarden::registry::Registry;
+use treewarden::supervisor::{OffenderPid, Pid, Reason, Report, RunningChild, SupervisionEvent, Supervisor};
+
+use crate::kid::KidMsg;
+use crate::term::{term, without_exit};
+
+/// How the oracle addresses a supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    Normal,
+    Simple,
+    Dynamic,
+}
+
+/// A process of the trace.
+#[derive(Debug, Clone)]
+pub(crate) struct Proc {
+    pub(crate) label: String,
+    pub(crate) n: u64,
+    pub(crate) cell: ActorCell,
+    pub(crate) kid: Option<ActorRef<KidMsg>>,
+    pub(crate) supervisor: Option<(Supervisor, Style)>,
+    pub(crate) gone: Arc<AtomicBool>,
+    /// Its run, as its supervisor knows it.
+    pub(crate) run: Pid,
+}
+
+impl Proc {
+    pub(crate) fn pid(&self) -> Value {
+        json!(format!("{}#{}", self.label, self.n))
+    }
+
+    pub(crate) fn run_id(&self) -> Pid {
+        self.run
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    counters: HashMap<String, u64>,
+    plans: HashMap<String, Vec<Value>>,
+    procs: HashMap<(String, u64), Proc>,
+    newest: HashMap<String, u64>,
+    /// By the supervisor's path.
+    styles: HashMap<String, Style>,
+}
+
+/// One run of one schedule.
+#[derive(Debug)]
+pub(crate) struct World {
+    events: Mutex<Vec<Value>>,
+    table: Mutex<Table>,
+    pub(crate) names: Registry<String>,
+    pub(crate) registry: Mutex<Option<Registry<String, Value>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            events: Mutex::default(),
+            table: Mutex::default(),
+            names: Registry::<String>::unique().build(),
+            registry: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn emit(&self, event: Value) {
+        lock(&self.events).push(event);
+    }
+
+    pub(crate) fn event_count(&self) -> usize {
+        lock(&self.events).len()
+    }
+
+    pub(crate) fn take_events(&self) -> Vec<Value> {
+        std::mem::take(&mut lock(&self.events))
+    }
+
+    pub(crate) fn next_n(&self, label: &str) -> u64 {
+        let mut table = lock(&self.table);
+        let counter = table.counters.entry(label.to_owned()).or_default();
+        *counter += 1;
+        *counter
+    }
+
+    pub(crate) fn set_plan(&self, label: &str, plan: &Value, replace: bool) {
+        let plan = plan.as_array().cloned().unwrap_or_default();
+        let mut table = lock(&self.table);
+        if replace {
+            table.plans.insert(label.to_owned(), plan);
+        } else {
+            table.plans.entry(label.to_owned()).or_insert(plan);
+        }
+    }
+
+    /// The outcome of the next start; the last one of a plan repeats.
+    pub(crate) fn next_outcome(&self, label: &str) -> Value {
+        match lock(&self.table).plans.get_mut(label) {
+            None => json!("ok"),
+            Some(plan) if plan.is_empty() => json!("ok"),
+            Some(plan) if plan.len() == 1 => plan[0].clone(),
+            Some(plan) => plan.remove(0),
+        }
+    }
+
+    pub(crate) fn add(&self, process: Proc) {
+        let mut table = lock(&self.table);
+        table.newest.insert(process.label.clone(), process.n);
+        table.procs.insert((process.label.clone(), process.n), process);
+    }
+
+    /// The process with a label: the newest one, or `a#2`.
+    pub(crate) fn find(&self, id: &str) -> Result<Proc, Value> {
+        let table = lock(&self.table);
+        let (label, n) = match id.split_once('#') {
+            Some((label, n)) => (label, n.parse().ok()),
+            None => (id, table.newest.get(id).copied()),
+        };
+        let found = n.and_then(|n| table.procs.get(&(label.to_owned(), n)).cloned());
+        found.ok_or_else(|| {
+            if id.contains('#') {
+                json!(["EXIT", ["badmatch", []]])
+            } else {
+                json!(["EXIT", ["no_such_label", id]])
+            }
+        })
+    }
+
+    pub(crate) fn set_style(&self, path: &str, style: Style) {
+        lock(&self.table).styles.insert(path.to_owned(), style);
+    }
+
+    pub(crate) fn find_cell(&self, cell: &ActorCell) -> Option<Proc> {
+        lock(&self.table).procs.values().find(|known| known.cell.get_id() == cell.get_id()).cloned()
+    }
+
+    /// Notes that a process is gone; only the first word counts.
+    pub(crate) fn exited(&self, label: &str, n: u64, gone: &AtomicBool, reason: &Value) {
+        if !gone.swap(true, Ordering::SeqCst) {
+            self.emit(json!({"ev": "exit", "id": label, "n": n, "reason": reason}));
+        }
+    }
+
+    /// A supervision report as an event of the trace.
+    pub(crate) fn report(&self, event: &SupervisionEvent) {
+        let style = lock(&self.table).styles.get(&*event.supervisor).copied().unwrap_or(Style::Normal);
+        match &event.report {
+            Report::Progress(child) => {
+                self.emit(json!({"ev": "progress", "id": child.id.as_str(), "pid": pid_term(&child.pid)}));
+            }
+            Report::Error(context, reason, child) => {
+                let reason = match reason {
+                    Reason::Exit(reason) if style == Style::Dynamic => without_exit(term(reason)),
+                    Reason::Exit(reason) => term(reason),
+                    _ => json!("reached_max_restart_intensity"),
+                };
+                let id = if style == Style::Dynamic { "undefined" } else { child.id.as_str() };
+                let (context, pid) = (context.as_str(), pid_term(&child.pid));
+                self.emit(json!({"ev": "sup_report", "context": context, "reason": reason, "offender": id, "pid": pid}));
+            }
+            Report::UnexpectedMessage if style != Style::Dynamic => {
+                let text = "Supervisor received unexpected message: ";
+                self.emit(json!({"ev": "log", "level": "error", "text": text}));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The trace's name of a running child.
+pub(crate) fn pid_of(child: &RunningChild) -> Value {
+    child.extension::<Proc>().map_or_else(|| json!("?#0"), Proc::pid)
+}
+
+fn pid_term(pid: &OffenderPid<RunningChild>) -> Value {
+    match pid {
+        OffenderPid::Running(_, child) => pid_of(child),
+        OffenderPid::Restarting(Some((_, child))) => json!(["restarting", pid_of(child)]),
+        OffenderPid::Restarting(None) => json!(["restarting", "undefined"]),
+        OffenderPid::Many(count) => json!(["nb_children", count]),
+        _ => json!("undefined"),
+    }
+}
