@@ -4,7 +4,8 @@ mod session_support;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, CrashKind, Event, Fact, Found, Item, Lifecycle, StartFailure, State, StopReason, Verdict,
+    Action, Config, CrashKind, Event, Fact, Found, Item, Lifecycle, ResultFact, StartFailure, State,
+    StopReason, Verdict,
 };
 
 fn stop(reason: StopReason) -> Event {
@@ -96,17 +97,22 @@ fn a_stop_that_drains_gives_way_to_a_shutdown() {
 #[test]
 fn a_suspended_session_stops_at_once() {
     let mut bench = Bench::busy();
-    let limited = treewarden_core::session::ResultFact {
-        turns: vec![turn(1)],
-        limited_for: Some(secs(3600)),
-        ..Default::default()
-    };
+    let limited = ResultFact { turns: vec![turn(1)], limited_for: Some(secs(3600)), ..ResultFact::default() };
     bench.feed(frame(Fact::Result(limited)));
     bench.feed(Event::Enqueue(item(2)));
     assert!(matches!(bench.state(), State::Suspended(_)));
     assert_eq!(bench.on(stop(REQUESTED)), [settle(2, Verdict::Cancelled), Action::Stop]);
     assert_eq!(bench.pass(secs(4000)), []);
     assert_eq!(bench.on(exited()), [stopped(REQUESTED)]);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_usage_limit_that_its_last_turn_hit() {
+    let mut bench = Bench::busy();
+    bench.feed(stop(REQUESTED));
+    let limited = ResultFact { turns: vec![turn(1)], limited_for: Some(secs(3600)), ..ResultFact::default() };
+    let result = frame(Fact::Result(limited));
+    assert_eq!(bench.on(result), [settle(1, Verdict::Result), Action::Stop]);
 }
 
 #[test]

@@ -254,12 +254,15 @@ impl Machine {
 
     /// Begins the next turn if the CLI is free: the one place from which turns begin.
     pub(super) fn dispatch(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.phase != Phase::Open || self.flight.is_some() || self.suspended_until.is_some() {
+        if self.phase != Phase::Open || self.flight.is_some() {
             return;
         }
         self.idle_since = now;
         if self.stop_when_drained {
             return self.begin_stop(Then::Stop(StopReason::Requested), Action::Stop, actions);
+        }
+        if self.suspended_until.is_some() {
+            return;
         }
         match self.queue.pop_front() {
             None => {}
