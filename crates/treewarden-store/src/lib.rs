@@ -7,6 +7,7 @@ mod journal;
 mod lease;
 mod record;
 mod store;
+pub mod transcript;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use journal::{Settled, TurnRow, TurnState};

@@ -1,6 +1,15 @@
 //! Claude Code sessions, supervised like OTP processes.
 
 pub mod config;
+pub mod host;
 pub mod registry;
 pub mod session;
 pub mod supervisor;
+pub mod tree;
+
+pub use host::Host;
+pub use session::{Session, SessionOptions};
+pub use supervisor::Supervisor;
+pub use tree::Tree;
+pub use treewarden_core::ExitReason;
+pub use treewarden_proto::{SessionId, SessionName, SessionSpec, TurnId};

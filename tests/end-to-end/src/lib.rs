@@ -1,1 +1,93 @@
-//! End to end.
+//! What the end-to-end tests share: a host in a folder of its own, and a fake CLI that it drives.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use treewarden::{Host, SessionOptions, SessionSpec};
+use treewarden_testkit::{fake_cli, faults};
+
+/// So long a test waits for anything.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder with a state directory, a home and a working directory, gone with the value.
+#[derive(Debug)]
+pub struct Lab {
+    dir: tempfile::TempDir,
+    /// The host whose state is kept there.
+    pub host: Host,
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lab {
+    /// Makes the folder and opens a host in it.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        std::fs::create_dir(dir.path().join("work")).expect("a folder can be made");
+        let host = Host::options().state_dir(dir.path().join("state")).open().expect("a host can be opened");
+        Self { dir, host }
+    }
+
+    /// Opens the state directory again, as another host would.
+    pub fn reopen(self) -> Self {
+        let Self { dir, host } = self;
+        let state = host.state_dir().to_owned();
+        drop(host);
+        let host = Host::options().state_dir(state).open().expect("a host can be opened");
+        Self { dir, host }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The options of a session on the fake CLI.
+    pub fn spec(&self, name: &str) -> SessionSpec {
+        SessionSpec::new()
+            .name(name.parse().expect("a valid name"))
+            .cli_path(fake_cli_path())
+            .cwd(self.path().join("work"))
+            .env("HOME", self.path().display().to_string())
+            .env("CLAUDE_CONFIG_DIR", self.path().join("claude").display().to_string())
+    }
+
+    /// The same, for this lab's host.
+    pub fn options(&self, name: &str) -> SessionOptions {
+        SessionOptions::from(self.spec(name)).host(&self.host)
+    }
+}
+
+/// The fake CLI, built if it is not there yet.
+pub fn fake_cli_path() -> PathBuf {
+    fake_cli::fake_cli_path().expect("the fake CLI is built with the tests")
+}
+
+/// Polls until `probe` gives a value.
+///
+/// # Panics
+///
+/// If it gives none in time.
+pub async fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < until, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Checks that no process carries the cookie of a conversation.
+///
+/// # Panics
+///
+/// If one still does after five seconds.
+pub fn assert_nothing_left(session_id: &str) {
+    faults::assert_no_process_left(session_id, Duration::from_secs(5));
+}

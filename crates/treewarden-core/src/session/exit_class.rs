@@ -52,6 +52,8 @@ pub enum CrashKind {
     NotDrained,
     /// It reported a turn complete and neither printed nor stored the answer.
     AnswerMissing,
+    /// The task that drove it failed.
+    EngineFailed,
     /// It could not be spawned for want of memory, descriptors or processes.
     NoResources,
 }
@@ -171,6 +173,7 @@ impl fmt::Display for CrashKind {
             Self::Silent => f.write_str("no sign of life"),
             Self::NotDrained => f.write_str("an interrupted turn did not end"),
             Self::AnswerMissing => f.write_str("a turn completed without an answer"),
+            Self::EngineFailed => f.write_str("the task that drove it failed"),
             Self::NoResources => f.write_str("no resources to spawn it"),
         }
     }

@@ -1,1 +1,41 @@
 //! Named sessions: the handle, the actor, and the engine that owns one CLI.
+//!
+//! ```text
+//!  Session ──┐                     ┌── SessionActor (ractor): starts the engine, ends as the engine ended
+//!  Session ──┼──► Desk ◄───────────┤
+//!  Turn ─────┘  queue, callers,    └── Engine: one task, one CLI, one session machine
+//!               status, record
+//! ```
+//!
+//! A [`Session`] is a cheap handle. What it is asked is put on the *desk*, which all incarnations of the session
+//! share: the queue of open turns, whoever waits for them, the status. The *actor* is what a supervisor sees. The
+//! *engine* lives while there is a CLI. When a CLI dies the engine ends, the actor ends with the same reason, the
+//! supervisor starts another actor, and that one's engine finds the desk as it was.
+//!
+//! Nothing here decides what to do with a turn or a CLI: that is [`treewarden_core::session`].
+
+mod actor;
+mod desk;
+mod engine;
+mod error;
+mod event;
+mod handle;
+mod options;
+mod outcome;
+mod sink;
+mod status;
+mod stream;
+mod turn;
+
+pub use actor::{CliCrashed, SessionActor, SessionActorState, SessionArguments};
+pub(crate) use desk::{Command, Desk};
+pub(crate) use engine::config_dir as engine_config_dir;
+pub use error::{QueryError, QueryErrorKind};
+pub use event::Event;
+pub use handle::{Session, StartError, StartErrorKind};
+pub use options::SessionOptions;
+pub use outcome::{Answer, Failure, FailureKind, Outcome};
+pub use status::{SessionState, Status};
+pub use stream::{Collected, Frames, Text, TextDeltas, ToolUses};
+pub use treewarden_core::session::{Delivery, ExitClass, StopReason};
+pub use turn::Turn;

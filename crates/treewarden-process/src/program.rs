@@ -1,0 +1,55 @@
+//! What is spawned, and the mark by which its processes are found again.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::PathBuf;
+
+/// The variable that carries the session's cookie to every process of its tree.
+pub(crate) const COOKIE: &str = "TREEWARDEN_SESSION";
+
+/// The variable that names the host, by process id and start time.
+pub(crate) const HOST: &str = "TREEWARDEN_HOST";
+
+/// A program to spawn.
+///
+/// Its environment is exactly `env` and the marks of the tree; nothing is inherited. `Debug` shows no values.
+#[derive(Clone)]
+pub struct Program {
+    /// The file to execute.
+    pub path: PathBuf,
+    /// Its arguments, without its name.
+    pub args: Vec<OsString>,
+    /// Its whole environment.
+    pub env: BTreeMap<OsString, OsString>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&OsStr> = self.env.keys().map(OsString::as_os_str).collect();
+        f.debug_struct("Program")
+            .field("path", &self.path)
+            .field("args", &self.args.len())
+            .field("env", &names)
+            .field("cwd", &self.cwd)
+            .finish()
+    }
+}
+
+/// The mark of one session's processes: whatever carries it belongs to the tree, wherever it went.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cookie(String);
+
+impl Cookie {
+    /// Makes the cookie of a session; `id` must be unique to it.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    /// The cookie as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

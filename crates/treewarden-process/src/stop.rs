@@ -1,0 +1,172 @@
+//! Ends a tree: a ladder of ever harder means, each with a deadline that an exit ends early.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::process::Signal;
+
+use crate::gone::{NotGone, TreeGone};
+use crate::tree::{Members, Tree};
+use crate::writer::LineWriter;
+
+/// How long killed processes may take to be gone; one in an uninterruptible wait may take longer.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// How long the tail of stderr is waited for once nobody is left to write it.
+const TAIL: Duration = Duration::from_millis(200);
+
+/// How long the leader of a dropped tree may take to clean up.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// One means of ending a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rung {
+    /// Write this line to the leader.
+    WriteLine(Bytes),
+    /// Close the leader's stdin.
+    CloseStdin,
+    /// Send SIGTERM to the leader alone, so that it cleans up after itself.
+    Terminate,
+}
+
+/// The means by which a tree is ended, in order, each with the time that the leader then has to exit; after the last one,
+/// whatever is left is killed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ladder {
+    rungs: Vec<(Rung, Duration)>,
+}
+
+impl Ladder {
+    /// The shortest ladder: everything is killed at once.
+    pub fn kill() -> Self {
+        Self::default()
+    }
+
+    /// Adds a rung.
+    #[must_use]
+    pub fn rung(mut self, rung: Rung, deadline: Duration) -> Self {
+        self.rungs.push((rung, deadline));
+        self
+    }
+}
+
+impl Tree {
+    /// Ends the tree and proves it gone.
+    ///
+    /// What the leader still prints must be read meanwhile, or it may wait for that for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`NotGone`] if a process is left although it was killed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the tree in the background, without the rungs.
+    pub async fn stop(mut self, ladder: Ladder, mut stdin: Option<LineWriter>) -> Result<TreeGone, NotGone> {
+        let stderr = self.stderr_tail();
+        let members = self.members.take().expect("only `stop` takes the members, and it consumes the tree");
+        let members = Ending::new(members);
+        for (rung, deadline) in ladder.rungs {
+            if members.get().leader.status().is_some() {
+                break;
+            }
+            climb(rung, members.get(), &mut stdin);
+            let mut status = members.get().leader.watch();
+            let exited = async {
+                if let Some(stdin) = &mut stdin {
+                    let _broken = stdin.flush().await;
+                }
+                let _ended = status.wait_for(Option::is_some).await;
+            };
+            let _late = tokio::time::timeout(deadline, exited).await;
+        }
+        drop(stdin);
+        members.get().kill();
+        let result = if is_gone(members.get()) {
+            finish(members.disarm())
+        } else {
+            let members = members.disarm();
+            match tokio::task::spawn_blocking(move || kill_all(members)).await {
+                Ok(result) => result,
+                Err(_) => Err(NotGone::unknown()),
+            }
+        };
+        stderr.closed(TAIL).await;
+        result
+    }
+}
+
+fn climb(rung: Rung, members: &Members, stdin: &mut Option<LineWriter>) {
+    tracing::debug!(pid = %members.leader.pid(), ?rung, "ending a tree");
+    match rung {
+        Rung::WriteLine(line) => {
+            if let Some(stdin) = stdin {
+                let _gone = stdin.push(line);
+            }
+        }
+        Rung::CloseStdin => *stdin = None,
+        Rung::Terminate => drop(members.leader.signal(Signal::TERM)),
+    }
+}
+
+fn is_gone(members: &Members) -> bool {
+    members.leader.status().is_some() && members.others().is_empty()
+}
+
+fn finish(members: Members) -> Result<TreeGone, NotGone> {
+    Ok(TreeGone::proven(members.leader.status()))
+}
+
+/// Kills until nothing is left: a process that was forking while it was killed leaves another.
+fn kill_all(members: Members) -> Result<TreeGone, NotGone> {
+    let until = Instant::now() + BOUND;
+    let mut pause = Duration::from_micros(200);
+    loop {
+        members.kill();
+        if is_gone(&members) {
+            return finish(members);
+        }
+        if Instant::now() >= until {
+            return Err(NotGone::of(members.others()));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// The members of a tree whose owner is on its way out: if it is dropped, a thread ends them.
+pub(crate) struct Ending(Option<Members>);
+
+impl Ending {
+    pub(crate) fn new(members: Members) -> Self {
+        Self(Some(members))
+    }
+
+    pub(crate) fn get(&self) -> &Members {
+        self.0.as_ref().expect("the members are taken by `disarm` alone, which consumes the value")
+    }
+
+    pub(crate) fn disarm(mut self) -> Members {
+        self.0.take().expect("the members are taken by `disarm` alone, which consumes the value")
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let Some(members) = self.0.take() else { return };
+        members.leader.signal(Signal::TERM);
+        let end = move || {
+            let until = Instant::now() + GRACE;
+            while members.leader.status().is_none() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if let Err(error) = kill_all(members) {
+                tracing::error!(%error, "a dropped tree is not gone");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("treewarden-reap".into()).spawn(end) {
+            tracing::error!(%error, "failed to start a thread that ends a dropped tree; it was sent SIGTERM");
+        }
+    }
+}

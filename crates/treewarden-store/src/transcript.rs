@@ -1,0 +1,251 @@
+//! The CLI's own transcript: finds it, makes it ready for a resume, and looks answers up in it.
+//!
+//! The transcript belongs to the CLI. This module only reads it, ends a torn last line, and appends one line that the
+//! CLI itself would write; it never changes or removes a line. Which leaf is the true one is decided in
+//! [`treewarden_core::resume_point`]. A transcript may be hundreds of megabytes: it is streamed, and an entry that
+//! cannot be read is passed over.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+use treewarden_core::resume_point::{Entry, Role, Transcript};
+use treewarden_proto::{SessionId, TurnId};
+
+/// Where a conversation can be resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resumable {
+    /// Nothing of it is on disk: it is begun, not resumed.
+    NothingPersisted,
+    /// It is on disk, and its resume point is right.
+    At {
+        /// The uuid of its true leaf.
+        leaf: String,
+        /// The CLI would have gone elsewhere, and was told.
+        hint_written: bool,
+    },
+    /// What was settled is not on disk any more.
+    Lost {
+        /// What is missing.
+        reason: String,
+    },
+}
+
+/// What a transcript holds of the end of a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DiskAnswer {
+    /// The text of the last message of the model.
+    pub text: String,
+    /// The model had ended its answer.
+    pub complete: bool,
+    /// The turn was interrupted.
+    pub interrupted: bool,
+}
+
+/// A transcript that cannot be read or prepared.
+#[derive(Debug, thiserror::Error)]
+#[error("read the transcript {}: {source}", path.display())]
+pub struct TranscriptError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Finds the transcript of a conversation; `None` if there is none.
+///
+/// The CLI keeps it below a folder that it names after the working directory. The folder is not derived but looked for,
+/// since only the file's name is certain.
+pub fn find(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
+    let file = format!("{id}.jsonl");
+    let projects = std::fs::read_dir(config_dir.join("projects")).ok()?;
+    let found = projects.flatten().map(|project| project.path().join(&file)).filter(|path| path.is_file());
+    found.max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
+}
+
+/// Makes a conversation ready to be resumed, and says where it will be.
+///
+/// `settled` is the last turn that came to an answer: a branch without it is not the conversation.
+///
+/// # Errors
+///
+/// [`TranscriptError`] if the file cannot be read, or not be appended to where that is needed.
+pub fn prepare(
+    config_dir: &Path,
+    id: SessionId,
+    settled: Option<TurnId>,
+) -> Result<Resumable, TranscriptError> {
+    let Some(path) = find(config_dir, id) else { return Ok(Resumable::NothingPersisted) };
+    let error = |source| TranscriptError { path: path.clone(), source };
+    let mut tree = Transcript::default();
+    scan(&path, |line| feed(&mut tree, line)).map_err(error)?;
+    if tree.is_empty() {
+        return Ok(Resumable::NothingPersisted);
+    }
+    let settled = settled.map(|turn| turn.to_string());
+    let point = match tree.resume_point(settled.as_deref()) {
+        Ok(point) => point,
+        Err(lost) => return Ok(Resumable::Lost { reason: lost.to_string() }),
+    };
+    let hint = point.hint.then(|| {
+        serde_json::json!({ "type": "last-prompt", "lastPrompt": "", "leafUuid": point.leaf, "sessionId": id })
+    });
+    append(&path, hint.as_ref()).map_err(error)?;
+    Ok(Resumable::At { leaf: point.leaf, hint_written: point.hint })
+}
+
+/// Looks for the end of a turn; `None` if the conversation or the turn is not on disk.
+///
+/// Only what follows the turn's own prompt in the tree counts, so that no other turn's answer is taken for its.
+///
+/// # Errors
+///
+/// [`TranscriptError`] if the file cannot be read.
+pub fn answer_to(
+    config_dir: &Path,
+    id: SessionId,
+    turn: TurnId,
+) -> Result<Option<DiskAnswer>, TranscriptError> {
+    let Some(path) = find(config_dir, id) else { return Ok(None) };
+    let turn = turn.to_string();
+    let mut tree = Transcript::default();
+    let mut messages: Vec<Line> = Vec::new();
+    scan(&path, |line| {
+        // What was before the prompt's last appearance cannot be an answer to it.
+        if line.uuid.as_deref() == Some(&turn) {
+            messages.clear();
+        }
+        feed(&mut tree, line.clone());
+        if line.message.is_some() && !line.is_sidechain {
+            messages.push(line);
+        }
+    })
+    .map_err(|source| TranscriptError { path, source })?;
+    let Some(newest) = messages.last().and_then(|line| line.uuid.as_deref()) else { return Ok(None) };
+    let Some(after) = tree.messages_after(newest, &turn) else { return Ok(None) };
+    let of = |uuid: &str| messages.iter().rev().find(|line| line.uuid.as_deref() == Some(uuid));
+    Ok(Some(judge(&after.into_iter().filter_map(of).collect::<Vec<_>>())))
+}
+
+/// Reads the end of a turn off its messages, newest first.
+fn judge(messages: &[&Line]) -> DiskAnswer {
+    let interrupted = messages
+        .first()
+        .is_some_and(|line| line.kind == "user" && line.text().starts_with("[Request interrupted by user"));
+    let Some(last) = messages.first().filter(|line| line.kind == "assistant") else {
+        return DiskAnswer { text: String::new(), complete: false, interrupted };
+    };
+    let id = last.message_id();
+    let mut parts: Vec<String> = messages
+        .iter()
+        .take_while(|line| line.kind == "assistant" && line.message_id() == id)
+        .map(|line| line.text())
+        .collect();
+    parts.reverse();
+    // A CLI that was killed and resumed may close the turn itself, with a message that is no answer.
+    let text = parts.concat();
+    let complete = last.calls().is_empty() && !text.is_empty() && text != "No response requested.";
+    DiskAnswer { text, complete, interrupted }
+}
+
+/// One line of the transcript, as far as it matters here.
+#[derive(Debug, Clone, Deserialize)]
+struct Line {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    uuid: Option<String>,
+    #[serde(default, rename = "parentUuid")]
+    parent: Option<String>,
+    #[serde(default, rename = "logicalParentUuid")]
+    logical_parent: Option<String>,
+    #[serde(default, rename = "isSidechain")]
+    is_sidechain: bool,
+    #[serde(default, rename = "leafUuid")]
+    leaf: Option<String>,
+    #[serde(default)]
+    message: Option<Value>,
+}
+
+impl Line {
+    fn blocks(&self) -> impl Iterator<Item = &Value> {
+        let content = self.message.as_ref().and_then(|message| message["content"].as_array());
+        content.into_iter().flatten()
+    }
+
+    fn ids(&self, kind: &'static str, key: &'static str) -> Vec<String> {
+        let of_kind = self.blocks().filter(move |block| block["type"] == kind);
+        of_kind.filter_map(|block| block[key].as_str()).map(str::to_owned).collect()
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.ids("tool_use", "id")
+    }
+
+    fn message_id(&self) -> Option<&str> {
+        self.message.as_ref()?["id"].as_str()
+    }
+
+    fn text(&self) -> String {
+        match self.message.as_ref().map(|message| &message["content"]) {
+            Some(Value::String(text)) => text.clone(),
+            _ => self
+                .blocks()
+                .filter(|block| block["type"] == "text")
+                .filter_map(|b| b["text"].as_str())
+                .collect(),
+        }
+    }
+}
+
+fn feed(tree: &mut Transcript, line: Line) {
+    if line.kind == "last-prompt"
+        && let Some(leaf) = &line.leaf
+    {
+        tree.hint(leaf);
+    }
+    let role = match line.kind.as_str() {
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        _ => Role::Link,
+    };
+    let (calls, results) = (line.calls(), line.ids("tool_result", "tool_use_id"));
+    let Some(uuid) = line.uuid else { return };
+    let parent = line.parent.or(line.logical_parent);
+    tree.entry(Entry { uuid, parent, role, side_chain: line.is_sidechain, calls, results });
+}
+
+/// Calls `each` for every line that can be read, in order.
+fn scan(path: &Path, mut each: impl FnMut(Line)) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if let Ok(line) = serde_json::from_slice(&line) {
+            each(line);
+        }
+    }
+}
+
+/// Ends a torn last line and appends `entry`, in one write each.
+fn append(path: &Path, entry: Option<&Value>) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+    let torn = file.seek(SeekFrom::End(-1)).is_ok() && {
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        last != *b"\n"
+    };
+    let mut text = String::new();
+    if torn {
+        text.push('\n');
+    }
+    if let Some(entry) = entry {
+        text.push_str(&entry.to_string());
+        text.push('\n');
+    }
+    if text.is_empty() { Ok(()) } else { file.write_all(text.as_bytes()) }
+}

@@ -1,0 +1,259 @@
+//! The session as a ractor actor, and as a child of a supervisor.
+//!
+//! The actor is a doorbell: its only message says that there is work on the desk. It starts the engine, watches it,
+//! and ends with the reason with which the engine ended, so that whoever supervises it decides what follows. Its
+//! mailbox holds at most one ring and one notice of the engine's end.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ractor::{ActorProcessingErr, ActorRef};
+use tokio::task::JoinHandle;
+use treewarden_core::ExitReason;
+use treewarden_core::session::{CrashKind, End, ExitClass, StopReason};
+use treewarden_proto::SessionName;
+
+use super::desk::{Command, Desk, EngineSlot};
+use super::engine;
+use super::handle::{Session, StartError};
+use super::options::SessionOptions;
+use crate::host::{self, Host};
+use crate::supervisor::{Child, Resource, StartChild, StartContext, StartFailure, Started};
+
+/// How a CLI took its session with it: the error that a crashed session actor ends with.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the CLI of session {name} ended: {class}")]
+pub struct CliCrashed {
+    name: SessionName,
+    class: ExitClass,
+}
+
+impl CliCrashed {
+    /// How the CLI ended.
+    pub fn class(&self) -> &ExitClass {
+        &self.class
+    }
+}
+
+/// A session as a plain ractor actor, for a tree of the user's own.
+///
+/// Spawn it with [`SessionArguments`], linked to any actor. It ends with [`CliCrashed`] when its CLI dies; an actor
+/// that is spawned again under the same name takes over the conversation and the open turns, whose callers still
+/// wait. Talk to it through [`Session::named`] or [`Host::session`].
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SessionActor;
+
+/// What a [`SessionActor`] is spawned with.
+#[derive(Debug)]
+pub struct SessionArguments {
+    desk: Arc<Desk>,
+}
+
+impl SessionArguments {
+    /// Takes the name that the options give, or takes over from the actor that held it before and died.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if the options contradict each other, the host cannot be opened, or a live session holds the
+    /// name.
+    pub fn new(options: impl Into<SessionOptions>) -> Result<Self, StartError> {
+        let options = Arc::new(options.into());
+        options.spec.validate().map_err(|error| StartError::invalid(&error))?;
+        let host = match &options.host {
+            Some(host) => host.clone(),
+            None => Host::shared().map_err(|error| StartError::host(&error))?,
+        };
+        let name = host::name_of(&options.spec);
+        if let Some(desk) = host.find(name.as_str())
+            && !desk.is_closed()
+        {
+            let served = desk.doorbell().is_some();
+            return if served { Err(StartError::taken(&name)) } else { Ok(Self { desk }) };
+        }
+        let desk = Desk::open(&host, &options, name)?;
+        Ok(Self { desk })
+    }
+}
+
+/// What a [`SessionActor`] keeps: the engine of the moment.
+#[derive(Debug)]
+pub struct SessionActorState {
+    desk: Arc<Desk>,
+    engine: EngineSlot,
+}
+
+fn take(slot: &EngineSlot) -> Option<JoinHandle<End>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+#[ractor::actor(message = (), state = SessionActorState, arguments = SessionArguments)]
+impl SessionActor {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<()>,
+        arguments: SessionArguments,
+    ) -> Result<SessionActorState, ActorProcessingErr> {
+        let desk = arguments.desk;
+        desk.serve(myself);
+        let engine = desk.engine_slot();
+        Ok(SessionActorState { desk, engine })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<()>,
+        _rung: (),
+        state: &mut SessionActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(ended) = state.ended().await {
+            return state.after(ended);
+        }
+        if state.desk.answer() {
+            state.start_engine();
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<()>,
+        state: &mut SessionActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.desk.command(Command::Stop(StopReason::Shutdown));
+        if let Some(engine) = take(&state.engine) {
+            let _ended = engine.await;
+        }
+        Ok(())
+    }
+}
+
+impl SessionActorState {
+    fn start_engine(&self) {
+        let desk = Arc::clone(&self.desk);
+        let task = tokio::spawn(async move {
+            let end = engine::run(Arc::clone(&desk)).await;
+            if end != End::Parked {
+                desk.engine_ended();
+            }
+            end
+        });
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
+    /// How the engine ended, if it did.
+    async fn ended(&self) -> Option<End> {
+        let finished = {
+            let mut slot = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+            if slot.as_ref().is_some_and(JoinHandle::is_finished) || !self.desk.engine_lives() {
+                slot.take()
+            } else {
+                None
+            }
+        };
+        match finished?.await {
+            Ok(end) => Some(end),
+            Err(error) => {
+                tracing::error!(session = %self.desk.name, %error, "the engine of a session panicked");
+                self.desk.engine_ended();
+                Some(End::Crashed(ExitClass::Crash(CrashKind::EngineFailed)))
+            }
+        }
+    }
+
+    fn after(&self, end: End) -> Result<(), ActorProcessingErr> {
+        match end {
+            // After a stop whoever asked for it ends the actor. After a failure the actor lives on, so that the reason
+            // can be seen; the next turn tries again.
+            End::Parked | End::Stopped(_) | End::Failed(_) => {}
+            End::Crashed(class) => {
+                let crashed = CliCrashed { name: self.desk.name.clone(), class };
+                return Err(Box::new(ExitReason::error(crashed)));
+            }
+        }
+        if self.desk.answer() {
+            self.start_engine();
+        }
+        Ok(())
+    }
+}
+
+/// Ends with its actor: what is left of the engine is waited for before the next actor starts.
+struct Leftovers {
+    desk: Arc<Desk>,
+    engine: EngineSlot,
+}
+
+impl Resource for Leftovers {
+    fn release(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            if let Some(engine) = take(&self.engine) {
+                engine.abort();
+                let _ended = engine.await;
+            }
+            self.desk.unserve();
+        })
+    }
+}
+
+/// Starts the actors of one named session, and owns its name.
+pub(crate) struct SessionChild {
+    options: Arc<SessionOptions>,
+    host: Host,
+    name: SessionName,
+    desk: Mutex<Option<Arc<Desk>>>,
+}
+
+impl fmt::Debug for SessionChild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionChild").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl SessionChild {
+    pub(crate) fn new(options: Arc<SessionOptions>, host: Host, name: SessionName) -> Self {
+        Self { options, host, name, desk: Mutex::new(None) }
+    }
+
+    fn desk(&self) -> Result<Arc<Desk>, StartError> {
+        let mut slot = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(desk) = &*slot {
+            return Ok(Arc::clone(desk));
+        }
+        let desk = Desk::open(&self.host, &self.options, self.name.clone())?;
+        *slot = Some(Arc::clone(&desk));
+        Ok(desk)
+    }
+}
+
+impl Drop for SessionChild {
+    /// The spec is gone, so that nobody will start the session again.
+    fn drop(&mut self) {
+        if let Some(desk) = self.desk.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            desk.retire();
+        }
+    }
+}
+
+impl StartChild for SessionChild {
+    fn start(
+        &self,
+        context: StartContext,
+    ) -> Pin<Box<dyn Future<Output = Result<Started, StartFailure>> + Send + '_>> {
+        Box::pin(async move {
+            let desk = self.desk()?;
+            if context.incarnation() > 1 && context.last_exit().is_some_and(|exit| !exit.is_clean()) {
+                desk.lock().condition.restarts += 1;
+            }
+            let arguments = SessionArguments { desk: Arc::clone(&desk) };
+            let (actor, join) =
+                ractor::Actor::spawn_linked(None, SessionActor, arguments, context.supervisor()).await?;
+            let leftovers = Leftovers { desk: Arc::clone(&desk), engine: desk.engine_slot() };
+            let child = Child::new(actor.get_cell(), join)
+                .resource(Arc::new(leftovers))
+                .extension(Session::of_desk(desk));
+            Ok(Started::Running(child))
+        })
+    }
+}

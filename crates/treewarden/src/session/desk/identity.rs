@@ -1,0 +1,236 @@
+//! Whose conversation the desk serves: its record, its journal, its transcript.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use treewarden_core::session::Delivery;
+use treewarden_proto::frame::Content;
+use treewarden_proto::spec::{Environment, PermissionMode};
+use treewarden_proto::{SessionId, TurnId};
+use treewarden_store::transcript::{self, DiskAnswer};
+use treewarden_store::{SessionRecord, Settled, StoreError, TurnRow};
+
+use super::{Desk, Entry};
+use crate::host::Host;
+use crate::session::engine_config_dir;
+use crate::session::handle::StartError;
+use crate::session::options::SessionOptions;
+use crate::session::outcome::{Outcome, OutcomeRecord};
+use treewarden_proto::SessionName;
+
+impl Desk {
+    /// Takes the name, with whatever an earlier host left open under it.
+    pub(crate) fn open(
+        host: &Host,
+        options: &Arc<SessionOptions>,
+        name: SessionName,
+    ) -> Result<Arc<Self>, StartError> {
+        let store = host.store();
+        let record = store.record(&name).map_err(|error| StartError::store(&error))?;
+        let record = record.filter(|record| carries_on(record, options));
+        let open = match &record {
+            Some(_) => store.open_turns(&name).map_err(|error| StartError::store(&error))?,
+            None => Vec::new(),
+        };
+        let desk = Arc::new(Self::new(host.clone(), Arc::clone(options), name, record));
+        for row in open {
+            let delivery = if row.at_most_once { Delivery::AtMostOnce } else { Delivery::ExactlyOnce };
+            desk.restore(row.turn, content(row.prompt), delivery, row.interruptions);
+        }
+        host.claim(Arc::clone(&desk)).map_err(|holder| StartError::taken(&holder.name))
+    }
+
+    /// The session's record; the first call makes it.
+    pub(crate) fn record(&self) -> SessionRecord {
+        let mut inner = self.lock();
+        let record = inner.record.get_or_insert_with(|| {
+            let spec = &self.options.spec;
+            let carried = spec.resume.filter(|_| !spec.fork_session);
+            let id = carried.or(spec.session_id).unwrap_or_else(SessionId::random);
+            Box::new(SessionRecord::new(self.name.clone(), id))
+        });
+        (**record).clone()
+    }
+
+    pub(crate) fn session_id(&self) -> SessionId {
+        self.record().session_id
+    }
+
+    /// Makes the record durable before a CLI is spawned.
+    pub(crate) fn put_record(
+        &self,
+        record: &SessionRecord,
+        cwd: &Path,
+        environment: &Environment,
+    ) -> Result<(), StoreError> {
+        let mut record = record.clone();
+        record.cwd = Some(cwd.to_owned());
+        record.config_dir = Some(engine_config_dir(environment, cwd));
+        self.host.store().put(&record)?;
+        self.lock().record = Some(Box::new(record));
+        Ok(())
+    }
+
+    /// Stores a change of the record; a failure is said, and does not stop the session.
+    fn change_record(&self, change: impl FnOnce(&mut SessionRecord)) {
+        let mut record = self.record();
+        change(&mut record);
+        if let Err(error) = self.host.store().put(&record) {
+            tracing::error!(session = %self.name, %error, "failed to store the record of a session");
+        }
+        self.lock().record = Some(Box::new(record));
+    }
+
+    /// Follows the conversation to another id; `false` if it is the same, or one that was left behind.
+    ///
+    /// A CLI that was given a new conversation may name the old one once more (seen with 2.1.330).
+    pub(crate) fn follow(&self, id: SessionId) -> bool {
+        let record = self.record();
+        if record.session_id == id || record.earlier_ids.contains(&id) {
+            return false;
+        }
+        self.change_record(|record| record.follow(id));
+        true
+    }
+
+    /// Gives the session a new conversation.
+    pub(crate) fn new_conversation(&self) -> SessionId {
+        let id = SessionId::random();
+        self.change_record(|record| record.follow(id));
+        id
+    }
+
+    /// Notes durably whether the session is meant to be stopped.
+    pub(crate) fn set_stopped(&self, stopped: bool) {
+        if self.record().stopped != stopped {
+            self.change_record(|record| record.stopped = stopped);
+        }
+    }
+
+    /// The model and permission mode that were chosen at run time.
+    pub(crate) fn overrides(&self) -> (Option<String>, Option<PermissionMode>) {
+        let record = self.record();
+        let mode = record.permission_mode.and_then(|mode| serde_json::from_value(mode.into()).ok());
+        (record.model, mode)
+    }
+
+    /// The id was chosen by us and not by the spec, so that whatever the CLI has under it is ours.
+    pub(crate) fn owns_id(&self) -> bool {
+        let spec = &self.options.spec;
+        let id = self.session_id();
+        self.host.store().has_turns(id).unwrap_or(false)
+            || (spec.session_id != Some(id) && spec.resume != Some(id))
+    }
+
+    /// The conversation is carried on from elsewhere, so that it must be on disk.
+    pub(crate) fn must_exist(&self) -> bool {
+        let spec = &self.options.spec;
+        !spec.fork_session && spec.resume == Some(self.session_id())
+    }
+
+    /// The conversation to copy, if this is the first start of a fork.
+    pub(crate) fn fork_from(&self) -> Option<SessionId> {
+        let spec = &self.options.spec;
+        let id = self.session_id();
+        let from = spec.resume.filter(|from| spec.fork_session && *from != id)?;
+        let forked = self.record().persisted || self.host.store().has_turns(id).unwrap_or(false);
+        (!forked).then_some(from)
+    }
+
+    /// The last turn of this conversation that came to an answer: the transcript must hold it.
+    pub(crate) fn last_settled(&self) -> Option<TurnId> {
+        self.host.store().last_completed(self.session_id()).ok().flatten()
+    }
+
+    /// Looks for the answer to a turn in the CLI's transcript.
+    pub(crate) fn answer_on_disk(&self, turn: TurnId) -> Option<DiskAnswer> {
+        let record = self.record();
+        let config_dir = record.config_dir?;
+        transcript::answer_to(&config_dir, record.session_id, turn).ok().flatten()
+    }
+
+    /// Makes a new turn durable.
+    pub(crate) fn open_turn(&self, turn: TurnId, prompt: &Content) -> Result<(), StoreError> {
+        let at_most_once = self.options.delivery == Delivery::AtMostOnce;
+        let prompt = serde_json::to_value(prompt).unwrap_or_default();
+        self.host.store().open_turn(&TurnRow::new(
+            turn,
+            self.name.clone(),
+            self.session_id(),
+            prompt,
+            at_most_once,
+        ))
+    }
+
+    /// Stores an outcome, and returns the one that counts: a turn has one outcome, and the first one stands.
+    pub(crate) fn store_outcome(&self, turn: TurnId, outcome: Outcome) -> Outcome {
+        let record = serde_json::value::to_raw_value(&OutcomeRecord::new(&outcome));
+        let stored = match record {
+            Ok(record) => self.host.store().settle(turn, &record),
+            Err(_) => return outcome,
+        };
+        match stored {
+            Ok(Settled::Now) => outcome,
+            Ok(Settled::Already(first)) => match serde_json::from_str::<OutcomeRecord>(first.get()) {
+                Ok(first) => first.into_outcome(turn, self.session_id()),
+                Err(_) => outcome,
+            },
+            Err(error) => {
+                // The caller still gets it; after a crash of the host the turn is asked for again under the same id.
+                tracing::error!(session = %self.name, %turn, %error, "failed to store the outcome of a turn");
+                outcome
+            }
+        }
+    }
+
+    /// Counts a crash against the turns that it interrupted, and says which.
+    pub(crate) fn interrupted(&self) -> Vec<(TurnId, u32)> {
+        let mut hit = Vec::new();
+        for entry in &mut self.lock().entries {
+            if let Entry::Turn(entry) = entry
+                && std::mem::take(&mut entry.in_flight)
+            {
+                entry.interruptions += 1;
+                let interruptions = entry.interruptions;
+                for sink in &entry.sinks {
+                    sink.resumed(interruptions);
+                }
+                hit.push((entry.open.turn, interruptions));
+            }
+        }
+        for (turn, _) in &hit {
+            if let Err(error) = self.host.store().mark_interrupted(*turn) {
+                tracing::warn!(session = %self.name, %turn, %error, "failed to count an interruption");
+            }
+        }
+        hit
+    }
+
+    /// Notes that a turn is being written to a CLI, and returns its prompt.
+    pub(crate) fn sent(&self, turn: TurnId, deadline: Option<Instant>) -> Option<Arc<Content>> {
+        let mut inner = self.lock();
+        let entry = inner.turn_mut(turn)?;
+        entry.open.attempts += 1;
+        entry.open.deadline = deadline;
+        entry.in_flight = true;
+        let prompt = Arc::clone(&entry.prompt);
+        let at_most_once = entry.open.delivery == Delivery::AtMostOnce;
+        drop(inner);
+        if at_most_once && let Err(error) = self.host.store().mark_sent(turn) {
+            tracing::warn!(session = %self.name, %turn, %error, "failed to note that a turn is sent");
+        }
+        Some(prompt)
+    }
+}
+
+/// Tells whether the record belongs to what the options ask for: the name wins, unless they name another conversation.
+fn carries_on(record: &SessionRecord, options: &SessionOptions) -> bool {
+    let spec = &options.spec;
+    let wanted = if spec.fork_session { spec.session_id } else { spec.resume.or(spec.session_id) };
+    wanted.is_none_or(|id| record.session_id == id || record.earlier_ids.contains(&id))
+}
+
+fn content(prompt: serde_json::Value) -> Content {
+    serde_json::from_value(prompt).unwrap_or_else(|_| Content::Text(String::new()))
+}

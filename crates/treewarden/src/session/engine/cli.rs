@@ -1,0 +1,281 @@
+//! The CLI that an engine owns: its tree, its pipes, its lease and its place among the live ones.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+use treewarden_core::session::{Event, ExitClass, ExitFacts, Permanent, PermanentKind, StartFailure};
+use treewarden_process::{Ladder, Line, LineReader, LineWriter, NotGone, Rung, StderrTail, Tree, TreeGone};
+use treewarden_proto::control::HostRequest;
+use treewarden_proto::frame::ResultFrame;
+use treewarden_store::Lease;
+
+use super::{Engine, Task, Wake};
+use crate::host::Happening;
+
+/// How long what a dead CLI left in its pipe is read.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// One CLI and what belongs to it.
+pub(super) struct Cli {
+    tree: Option<Tree>,
+    pid: u32,
+    containment: Box<str>,
+    writer: Option<LineWriter>,
+    reader: LineReader,
+    stderr: StderrTail,
+    _lease: Lease,
+    _place: OwnedSemaphorePermit,
+    /// The id was chosen by us, so that a refusal of it is about our own transcript.
+    owns_id: bool,
+    pub(super) started: bool,
+    pub(super) at_eof: bool,
+    startup_failure: Option<String>,
+    errors: String,
+}
+
+/// How a CLI is to be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// In good order, so that its transcript is flushed.
+    Ladder,
+    /// By SIGTERM: its turn is left as it stands.
+    Terminate,
+    /// At once.
+    Kill,
+    /// It ended by itself; what it left behind is ended.
+    Gone,
+}
+
+/// A tree on its way to its end.
+pub(super) struct Closing {
+    ending: Option<Task<Result<TreeGone, NotGone>>>,
+    done: Option<Result<TreeGone, NotGone>>,
+    asked: bool,
+    drained_by: Option<tokio::time::Instant>,
+}
+
+impl Closing {
+    pub(super) fn is_closed(&self) -> bool {
+        self.done.is_some()
+    }
+
+    /// Until when what is left in the pipe is read.
+    pub(super) fn drained_by(&self) -> Option<tokio::time::Instant> {
+        self.drained_by
+    }
+}
+
+impl Cli {
+    pub(super) fn new(
+        mut tree: Tree,
+        lease: Lease,
+        place: OwnedSemaphorePermit,
+        owns_id: bool,
+    ) -> Option<Self> {
+        Some(Self {
+            pid: tree.pid().get(),
+            containment: tree.containment().to_string().into(),
+            writer: tree.take_stdin(),
+            reader: tree.take_stdout()?,
+            stderr: tree.stderr_tail(),
+            tree: Some(tree),
+            _lease: lease,
+            _place: place,
+            owns_id,
+            started: false,
+            at_eof: false,
+            startup_failure: None,
+            errors: String::new(),
+        })
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        Some(self.pid)
+    }
+
+    /// Writes a line, now if the pipe has room, and otherwise as soon as it has.
+    pub(super) fn write(&mut self, line: Bytes) {
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.push(line)
+        {
+            // A dead CLI shows itself by its exit, one that does not read by its silence.
+            tracing::debug!(pid = self.pid, %error, "a line was not written");
+        }
+    }
+
+    pub(super) fn containment(&self) -> Box<str> {
+        self.containment.clone()
+    }
+
+    /// Remembers what a result says about a start that failed.
+    pub(super) fn note_result(&mut self, result: &ResultFrame) {
+        self.startup_failure.clone_from(&result.startup_failure_reason);
+        self.errors = result.errors.as_deref().unwrap_or_default().join("; ");
+    }
+}
+
+/// Waits for whatever the CLI does next; each branch may be dropped without loss.
+pub(super) async fn wake(
+    cli: &mut Option<Box<Cli>>,
+    ending: bool,
+    may_read: bool,
+    lines: &mut Vec<Line>,
+) -> Wake {
+    let Some(Cli { tree, writer, reader, at_eof, .. }) = cli.as_deref_mut() else {
+        return std::future::pending().await;
+    };
+    let may_read = may_read && !*at_eof;
+    tokio::select! {
+        biased;
+        result = flush(writer.as_mut()) => Wake::Written(result),
+        () = exit(tree.as_ref(), ending) => Wake::Gone,
+        more = reader.next_batch(lines), if may_read => Wake::Lines(more.unwrap_or(false)),
+    }
+}
+
+/// Writes what waits; pending while nothing does.
+async fn flush(writer: Option<&mut LineWriter>) -> io::Result<()> {
+    match writer.filter(|writer| !writer.is_flushed()) {
+        Some(writer) => writer.flush().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the CLI to end by itself.
+async fn exit(tree: Option<&Tree>, ending: bool) {
+    match tree.filter(|_| !ending) {
+        Some(tree) => drop(tree.exited().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the tree that is being ended is gone.
+pub(super) async fn closed(closing: &mut Option<Closing>) {
+    let Some(closing) = closing else { return std::future::pending().await };
+    let Some(ending) = &mut closing.ending else { return std::future::pending().await };
+    closing.done = Some(ending.as_mut().await);
+    closing.ending = None;
+}
+
+impl Engine {
+    /// Begins to end the CLI; what it still prints is read meanwhile.
+    pub(super) fn begin_closing(&mut self, how: How) {
+        if self.starting.take().is_some() {
+            // Dropping the start procedure ends whatever it had spawned; the next start proves it gone.
+            return self.handle(Event::Exited(ExitClass::Clean));
+        }
+        let Some(cli) = &mut self.cli else { return };
+        let Some(tree) = cli.tree.take() else { return };
+        let (ladder, stdin) = (ladder(how), cli.writer.take());
+        let asked = how != How::Gone;
+        let ending: Task<_> = Box::pin(tree.stop(ladder, stdin));
+        self.closing = Some(Closing { ending: Some(ending), done: None, asked, drained_by: None });
+        self.full = None;
+    }
+
+    /// The tree is gone; what it left in its pipe is read before the exit is told.
+    pub(super) fn closed(&mut self) {
+        let at_eof = self.cli.as_ref().is_none_or(|cli| cli.at_eof);
+        if at_eof {
+            self.exited();
+        } else if let Some(closing) = &mut self.closing {
+            closing.drained_by = Some(tokio::time::Instant::now() + DRAIN);
+        }
+    }
+
+    /// Tells the machine that the CLI is gone, and how it ended.
+    pub(super) fn exited(&mut self) {
+        let (Some(cli), Some(closing)) = (self.cli.take(), self.closing.take()) else { return };
+        let stderr = cli.stderr.text();
+        let gone = match closing.done {
+            Some(Ok(gone)) => gone,
+            Some(Err(error)) => {
+                tracing::error!(session = %self.desk.name, %error, "processes of a CLI cannot be ended");
+                return self.not_gone(&error);
+            }
+            None => return,
+        };
+        let status = gone.status();
+        let facts = ExitFacts {
+            code: status.and_then(|status| status.code()),
+            signal: status.and_then(|status| ExitStatusExt::signal(&status)),
+            stderr: &stderr,
+            startup_failure: cli.startup_failure.as_deref(),
+            errors: &cli.errors,
+            asked: closing.asked,
+            started: cli.started,
+        };
+        let class = ExitClass::of(&facts);
+        self.show_exit(&class, status.as_ref(), &stderr);
+        self.desk.lock().gone = Some(gone);
+        let failure = match () {
+            () if cli.owns_id && class.is_id_in_use() => Some(StartFailure::IdInUse),
+            () if cli.owns_id && class.is_conversation_lost() => Some(StartFailure::NoConversation),
+            () => None,
+        };
+        drop(cli);
+        self.handle(match failure {
+            Some(failure) => Event::StartFailed(failure),
+            None => Event::Exited(class),
+        });
+    }
+
+    /// What is left of a tree must not meet a new one: the session cannot start again by itself.
+    fn not_gone(&mut self, error: &NotGone) {
+        let permanent = Permanent::new(
+            PermanentKind::NotGone,
+            format!("failed to {error}; end it by hand, then restart the session"),
+        );
+        self.handle(Event::Exited(ExitClass::Permanent(permanent)));
+    }
+
+    /// Shows what the status says of a CLI that was spawned.
+    pub(super) fn show_cli(&mut self) {
+        let Some(cli) = &self.cli else { return };
+        let mut inner = self.desk.lock();
+        inner.condition.generation += 1;
+        inner.condition.pid = cli.pid();
+        inner.condition.containment = Some(cli.containment());
+    }
+
+    fn show_exit(&self, class: &ExitClass, status: Option<&ExitStatus>, stderr: &str) {
+        let how = status.map_or_else(|| class.to_string(), |status| format!("{class} ({status})"));
+        let tail = stderr.trim();
+        let line = if tail.is_empty() { how.clone() } else { format!("{how}: {}", last_lines(tail)) };
+        if *class != ExitClass::Clean {
+            tracing::warn!(session = %self.desk.name, exit = %line, "a CLI ended");
+        }
+        self.desk.lock().condition.last_exit = Some(line.as_str().into());
+        self.desk.host.publish(&self.desk.name, || Happening::Exited { class: line });
+    }
+
+    /// A write that failed: the CLI is gone, which its exit will say.
+    pub(super) fn written(&mut self, result: &io::Result<()>) {
+        if let Err(error) = result {
+            tracing::debug!(session = %self.desk.name, %error, "a line was not written");
+        }
+    }
+}
+
+/// The end of stderr, short enough for a table.
+fn last_lines(text: &str) -> &str {
+    let from = text.len().saturating_sub(2000);
+    let from = (from..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(from);
+    &text[from..]
+}
+
+fn ladder(how: How) -> Ladder {
+    let seconds = Duration::from_secs;
+    match how {
+        How::Ladder => Ladder::kill()
+            .rung(Rung::WriteLine(HostRequest::EndSession.encode("tw-end")), seconds(3))
+            .rung(Rung::CloseStdin, seconds(1))
+            .rung(Rung::Terminate, seconds(3)),
+        How::Terminate => Ladder::kill().rung(Rung::Terminate, seconds(3)),
+        How::Kill | How::Gone => Ladder::kill(),
+    }
+}

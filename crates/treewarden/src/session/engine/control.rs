@@ -1,0 +1,99 @@
+//! Control requests of ours, and what their answers mean.
+
+use bytes::Bytes;
+use serde_json::Value;
+use treewarden_core::session::Event;
+use treewarden_proto::control::{ControlResponse, HostRequest};
+use treewarden_proto::frame::{Body, Frame};
+
+use super::Engine;
+
+/// What a request was sent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Initialize,
+    Probe,
+    Other,
+}
+
+/// The requests that wait for an answer, and the next id.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    next: u64,
+    initialize: Option<u64>,
+    probe: Option<u64>,
+}
+
+impl Pending {
+    fn add(&mut self, purpose: Purpose) -> String {
+        self.next += 1;
+        match purpose {
+            Purpose::Initialize => self.initialize = Some(self.next),
+            Purpose::Probe => self.probe = Some(self.next),
+            Purpose::Other => {}
+        }
+        format!("tw-{}", self.next)
+    }
+
+    fn take(&mut self, id: &str) -> Option<Purpose> {
+        let number: u64 = id.strip_prefix("tw-")?.parse().ok()?;
+        if self.initialize == Some(number) {
+            self.initialize = None;
+            Some(Purpose::Initialize)
+        } else if self.probe == Some(number) {
+            self.probe = None;
+            Some(Purpose::Probe)
+        } else {
+            Some(Purpose::Other)
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn request(&mut self, purpose: &Purpose, request: HostRequest) {
+        let id = self.pending.add(*purpose);
+        let line = request.encode(&id);
+        self.write(line);
+    }
+
+    pub(super) fn write(&mut self, line: Bytes) {
+        if let Some(cli) = &mut self.cli {
+            cli.write(line);
+        }
+    }
+
+    pub(super) fn control_response(&mut self, frame: &Frame) {
+        let Ok(Body::ControlResponse(response)) = frame.body() else { return };
+        match self.pending.take(&response.request_id) {
+            Some(Purpose::Initialize) => self.initialized(&response),
+            Some(Purpose::Probe) => self.handle(Event::ProbeAnswered),
+            Some(Purpose::Other) => {
+                if let Err(error) = &response.outcome {
+                    tracing::warn!(session = %self.desk.name, %error, "the CLI refused a control request");
+                }
+            }
+            // The echo of an answer of ours, or an answer to somebody else.
+            None => {}
+        }
+    }
+
+    fn initialized(&mut self, response: &ControlResponse) {
+        let capabilities = match &response.outcome {
+            Ok(answer) => answer.get("capabilities").and_then(Value::as_array),
+            Err(error) => {
+                tracing::warn!(session = %self.desk.name, %error, "the CLI refused initialize");
+                None
+            }
+        };
+        let lifecycle = capabilities.is_some_and(|all| all.iter().any(|name| name == "msg_lifecycle_v1"));
+        {
+            let mut inner = self.desk.lock();
+            inner.condition.attributed = Some(lifecycle);
+            inner.condition.reason = None;
+        }
+        if let Some(cli) = &mut self.cli {
+            cli.started = true;
+        }
+        self.handle(Event::Initialized { lifecycle });
+    }
+}

@@ -1,0 +1,122 @@
+//! What the machine's actions do.
+
+use std::sync::Arc;
+
+use treewarden_core::session::{Action, End, State, Verdict};
+use treewarden_proto::TurnId;
+use treewarden_proto::control::HostRequest;
+use treewarden_proto::input::UserFrame;
+
+use super::cli::How;
+use super::verdict::{self, Matter};
+use super::{Engine, control};
+use crate::host::{self, Happening};
+use crate::session::status::SessionState;
+
+impl Engine {
+    pub(super) fn effect(&mut self, action: Action) {
+        match action {
+            Action::Start(start) => self.begin_start(start),
+            Action::Initialize => self.initialize(),
+            Action::Send(turn) => self.send(turn),
+            Action::Interrupt => {
+                self.request(&control::Purpose::Other, HostRequest::Interrupt { cancel_queued: true })
+            }
+            Action::Probe => self.request(&control::Purpose::Probe, HostRequest::GetBinaryVersion),
+            Action::ReadTranscript(turn) => self.read_transcript(turn),
+            Action::Settle(turn, verdict) => self.settle(turn, verdict),
+            Action::Stop => self.begin_closing(How::Ladder),
+            Action::Terminate => self.begin_closing(How::Terminate),
+            Action::Kill => self.begin_closing(How::Kill),
+            Action::NewConversation => self.new_conversation(),
+            Action::End(end) => self.finish(end),
+        }
+    }
+
+    fn initialize(&mut self) {
+        let fields = self.desk.options.spec.initialize();
+        self.request(&control::Purpose::Initialize, HostRequest::Initialize(fields));
+        let (model, mode) = self.desk.overrides();
+        if let Some(model) = model {
+            self.request(&control::Purpose::Other, HostRequest::SetModel(Some(model)));
+        }
+        if let Some(mode) = mode {
+            self.request(&control::Purpose::Other, HostRequest::SetPermissionMode(mode));
+        }
+    }
+
+    /// Writes the user frame of a turn.
+    fn send(&mut self, turn: TurnId) {
+        let deadline = self.machine.in_flight().and_then(|open| open.deadline);
+        let Some(prompt) = self.desk.sent(turn, deadline) else { return };
+        self.run.forget();
+        let line = UserFrame::new(turn, prompt.as_ref().clone()).encode();
+        if let Some(cli) = &mut self.cli {
+            cli.write(line);
+        }
+    }
+
+    fn read_transcript(&mut self, turn: TurnId) {
+        let desk = Arc::clone(&self.desk);
+        self.reading = Some(Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || desk.answer_on_disk(turn));
+            (turn, read.await.ok().flatten())
+        }));
+    }
+
+    /// Stores the outcome, then delivers it.
+    fn settle(&mut self, turn: TurnId, verdict: Verdict) {
+        let matter = Matter {
+            turn,
+            session_id: self.desk.session_id(),
+            interruptions: self.desk.interruptions(turn),
+            result: self.result.as_ref(),
+            on_disk: self.on_disk.as_ref(),
+        };
+        let outcome = verdict::outcome(verdict, &matter);
+        let outcome = self.desk.store_outcome(turn, outcome);
+        self.desk.host.publish(&self.desk.name, || host::settled(turn, &outcome));
+        self.desk.settle(turn, &outcome);
+    }
+
+    fn new_conversation(&mut self) {
+        let id = self.desk.new_conversation();
+        self.desk.host.publish(&self.desk.name, || Happening::Conversation { session_id: id });
+        self.desk.cleared();
+    }
+
+    fn finish(&mut self, end: End) {
+        if let End::Crashed(_) = &end {
+            for (turn, interruptions) in self.desk.interrupted() {
+                self.desk
+                    .host
+                    .publish(&self.desk.name, || Happening::TurnInterrupted { turn, interruptions });
+            }
+        }
+        let state = match &end {
+            End::Parked | End::Stopped(_) => SessionState::Parked,
+            End::Crashed(_) => SessionState::Restarting,
+            End::Failed(_) => SessionState::Failed,
+        };
+        if let End::Failed(permanent) = &end {
+            self.desk.lock().condition.reason = Some(permanent.message.as_str().into());
+        }
+        self.desk.set_state(state, None, None);
+        self.end = Some(end);
+    }
+
+    /// Shows what the machine is doing in the status.
+    pub(super) fn show_state(&mut self) {
+        let (state, turn) = match self.machine.state() {
+            State::Starting | State::Initializing => (SessionState::Starting, None),
+            State::Ready => (SessionState::Ready, None),
+            State::Busy(turn) => (SessionState::Busy, Some(turn)),
+            State::Draining(turn) => (SessionState::Draining, Some(turn)),
+            State::Suspended(_) => (SessionState::Suspended, None),
+            State::Stopping => (SessionState::Stopping, None),
+            State::Ended => return,
+        };
+        let pid = self.cli.as_ref().and_then(|cli| cli.pid());
+        self.desk.set_state(state, pid, turn);
+    }
+}

@@ -1,0 +1,251 @@
+//! The engine: the task that owns one CLI, and the session machine that says what to do with it.
+//!
+//! It turns what happens (work on the desk, frames, exits, timers) into events, and the machine's actions into
+//! effects. It decides nothing itself, and it never waits for a consumer, for the CLI to read its stdin, or for user
+//! code: whatever may take time is one branch of its loop.
+//!
+//! An engine lives from the first turn of a session to the moment when its CLI is parked, stopped or dead. A parked
+//! session has none.
+
+mod answers;
+mod cli;
+mod control;
+mod effects;
+mod route;
+mod start;
+mod verdict;
+
+pub(crate) use self::start::config_dir;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use treewarden_core::session::{Action, End, Event, Fact, Machine, Start, StartFailure, State, StopReason};
+use treewarden_process::Line;
+use treewarden_proto::TurnId;
+use treewarden_proto::frame::Frame;
+use treewarden_store::transcript::DiskAnswer;
+
+use self::cli::{Cli, Closing};
+use self::control::Pending;
+use self::route::Run;
+use super::desk::{Command, Desk};
+use super::sink::Sink;
+use super::status::SessionState;
+
+type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Serves the desk until its CLI is parked with nothing left to do, stopped, or dead.
+pub(super) async fn run(desk: Arc<Desk>) -> End {
+    loop {
+        let end = Engine::new(Arc::clone(&desk)).run().await;
+        match end {
+            End::Parked if !desk.engine_may_end() => {}
+            end => return end,
+        }
+    }
+}
+
+struct Engine {
+    desk: Arc<Desk>,
+    machine: Machine,
+    actions: Vec<Action>,
+    /// The start procedure, while it runs.
+    starting: Option<Task<Result<Box<Cli>, StartFailure>>>,
+    cli: Option<Box<Cli>>,
+    /// The CLI's tree, while it is being ended.
+    closing: Option<Closing>,
+    reading: Option<Task<(TurnId, Option<DiskAnswer>)>>,
+    /// What the transcript held, while the machine decides about it.
+    on_disk: Option<DiskAnswer>,
+    /// The result frame that is being handled.
+    result: Option<Frame>,
+    pending: Pending,
+    run: Run,
+    /// Frames of the turn in flight that were read and not handed on yet.
+    batch: Vec<super::event::Event>,
+    /// The consumer whose buffer is full; nothing is read until it has room.
+    full: Option<Arc<Sink>>,
+    lines: Vec<Line>,
+    state: State,
+    end: Option<End>,
+}
+
+/// What woke the engine.
+enum Wake {
+    Desk,
+    Started(Result<Box<Cli>, StartFailure>),
+    Lines(bool),
+    Gone,
+    Closed,
+    Drained,
+    Transcript(TurnId, Option<DiskAnswer>),
+    Room,
+    Written(std::io::Result<()>),
+    Timer,
+}
+
+impl Engine {
+    fn new(desk: Arc<Desk>) -> Self {
+        let mut actions = Vec::new();
+        let open = desk.take_all();
+        let machine = Machine::new(Instant::now(), desk.options.timing.clone(), open, &mut actions);
+        Self {
+            desk,
+            state: machine.state(),
+            machine,
+            actions,
+            starting: None,
+            cli: None,
+            closing: None,
+            reading: None,
+            on_disk: None,
+            result: None,
+            pending: Pending::default(),
+            run: Run::default(),
+            batch: Vec::new(),
+            full: None,
+            lines: Vec::new(),
+            end: None,
+        }
+    }
+
+    async fn run(mut self) -> End {
+        self.show_state();
+        loop {
+            self.perform();
+            if let Some(end) = self.end.take() {
+                return end;
+            }
+            match self.wake().await {
+                Wake::Desk => self.intake(),
+                Wake::Started(Ok(cli)) => self.spawned(cli),
+                Wake::Started(Err(failure)) => {
+                    self.starting = None;
+                    self.handle(Event::StartFailed(failure));
+                }
+                Wake::Lines(more) => self.read_lines(more),
+                Wake::Gone => self.begin_closing(cli::How::Gone),
+                Wake::Closed => self.closed(),
+                Wake::Drained => self.exited(),
+                Wake::Transcript(turn, found) => self.transcript_read(turn, found),
+                Wake::Room => self.full = None,
+                Wake::Written(result) => self.written(&result),
+                Wake::Timer => self.machine.handle_timeout(Instant::now(), &mut self.actions),
+            }
+        }
+    }
+
+    /// Waits until something happens; each branch may be dropped without loss.
+    async fn wake(&mut self) -> Wake {
+        let timer = self.machine.poll_timeout().map(tokio::time::Instant::from_std);
+        let Self { desk, starting, cli, closing, reading, full, lines, .. } = self;
+        let drained = closing.as_ref().and_then(Closing::drained_by);
+        let (ending, may_read) = (closing.is_some(), full.is_none());
+        tokio::select! {
+            biased;
+            () = desk.engine_bell.notified() => Wake::Desk,
+            done = poll_some(starting) => Wake::Started(done),
+            (turn, found) = poll_some(reading) => Wake::Transcript(turn, found),
+            () = cli::closed(closing) => Wake::Closed,
+            wake = cli::wake(cli, ending, may_read, lines) => wake,
+            () = room(full.as_ref()) => Wake::Room,
+            () = sleep_until(drained) => Wake::Drained,
+            () = sleep_until(timer) => Wake::Timer,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.machine.handle(Instant::now(), event, &mut self.actions);
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        self.handle(Event::Frame(fact));
+    }
+
+    /// Takes what is new on the desk.
+    fn intake(&mut self) {
+        let (items, commands) = self.desk.take_new();
+        for item in items {
+            self.handle(Event::Enqueue(item));
+        }
+        for command in commands {
+            self.handle(match command {
+                Command::Cancel(turn, reason) => Event::Cancel(turn, reason),
+                Command::Interrupt => Event::Interrupt,
+                Command::Stop(reason) => Event::Stop(reason),
+            });
+        }
+    }
+
+    fn spawned(&mut self, cli: Box<Cli>) {
+        self.starting = None;
+        self.cli = Some(cli);
+        self.show_cli();
+        self.handle(Event::Spawned);
+    }
+
+    fn transcript_read(&mut self, turn: TurnId, found: Option<DiskAnswer>) {
+        self.reading = None;
+        let found_as = verdict::found(found.as_ref());
+        self.on_disk = found;
+        self.handle(Event::TranscriptRead(turn, found_as));
+        self.perform();
+        self.on_disk = None;
+    }
+
+    /// Does what the machine asks, in order, until it asks for nothing more.
+    fn perform(&mut self) {
+        while !self.actions.is_empty() {
+            for action in std::mem::take(&mut self.actions) {
+                self.effect(action);
+            }
+        }
+        if self.machine.state() != self.state {
+            self.state = self.machine.state();
+            self.show_state();
+            if self.state == State::Ready && self.desk.host.is_crowded() {
+                self.handle(Event::Stop(StopReason::Park));
+                self.perform();
+            }
+        }
+    }
+
+    fn begin_start(&mut self, start: Start) {
+        self.pending = Pending::default();
+        self.run = Run::default();
+        self.starting = Some(Box::pin(start::start(Arc::clone(&self.desk), start)));
+    }
+}
+
+impl Drop for Engine {
+    /// An engine that is dropped before its end was killed with its actor: the tree that it owns ends by itself.
+    fn drop(&mut self) {
+        if self.end.is_none() {
+            self.desk.set_state(SessionState::Parked, None, None);
+        }
+    }
+}
+
+async fn poll_some<T>(task: &mut Option<Task<T>>) -> T {
+    match task {
+        Some(task) => task.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn room(full: Option<&Arc<Sink>>) {
+    match full {
+        Some(sink) => poll_fn(|cx| sink.poll_room(cx)).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

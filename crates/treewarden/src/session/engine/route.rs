@@ -1,0 +1,268 @@
+//! Where a frame goes: to the machine as a fact, to the consumers of the turn, to the feed.
+//!
+//! The CLI names the prompts that it works at on the first frames of a run, and not on every frame. So a run is
+//! followed: it begins with a frame that names prompts and ends with a result. A frame without a name belongs to the
+//! run that it stands in. Where the CLI never names prompts, it belongs to the turn in flight while nothing but that
+//! turn can have caused it.
+
+use std::time::Duration;
+
+use treewarden_core::session::{Event, Fact, Lifecycle, ResultFact};
+use treewarden_process::Line;
+use treewarden_proto::frame::{
+    Body, CommandState, Frame, FrameKind, ResultFrame, SessionState, SystemBody, SystemKind, TurnIds,
+};
+use treewarden_proto::{SessionId, TurnId};
+
+use super::{Engine, verdict};
+use crate::host::Happening;
+use crate::session::event::Event as TurnEvent;
+
+/// A limit that is said to last longer than this is looked at again after it.
+const LONGEST_SUSPENSION: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// The prompts that the CLI says it works at.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    turns: TurnIds,
+    /// When a usage limit that was reported is lifted, in seconds of the Unix epoch.
+    limited_until: Option<f64>,
+}
+
+impl Run {
+    /// Forgets what the CLI worked at: a new turn is written to it.
+    pub(super) fn forget(&mut self) {
+        self.turns = TurnIds::default();
+    }
+}
+
+impl Engine {
+    /// Handles a batch of lines.
+    pub(super) fn read_lines(&mut self, more: bool) {
+        let mut lines = std::mem::take(&mut self.lines);
+        for line in lines.drain(..) {
+            match line {
+                Line::Complete(bytes) => {
+                    let len = bytes.len();
+                    match Frame::parse(bytes) {
+                        Ok(frame) => self.route(frame),
+                        Err(_) => self.skip(len),
+                    }
+                }
+                Line::Partial(bytes) => self.skip(bytes.len()),
+                Line::TooLong { bytes } => self.skip(usize::try_from(bytes).unwrap_or(usize::MAX)),
+            }
+        }
+        self.lines = lines;
+        self.flush_batch();
+        if more {
+            self.fact(Fact::Activity);
+        } else if let Some(cli) = &mut self.cli {
+            cli.at_eof = true;
+            if self.closing.as_ref().is_some_and(|closing| closing.is_closed()) {
+                self.exited();
+            }
+        }
+    }
+
+    fn skip(&mut self, len: usize) {
+        let bytes = u64::try_from(len).unwrap_or(u64::MAX);
+        self.desk.lock().condition.skipped_lines += 1;
+        tracing::warn!(session = %self.desk.name, bytes, "skipped a line of the CLI that is no frame");
+        self.desk.host.publish(&self.desk.name, || Happening::Garbage { bytes });
+    }
+
+    fn route(&mut self, frame: Frame) {
+        match frame.kind() {
+            FrameKind::StreamEvent | FrameKind::Assistant | FrameKind::ToolProgress => self.content(frame),
+            FrameKind::User if !self.is_echo(&frame) => self.content(frame),
+            FrameKind::User | FrameKind::KeepAlive => {}
+            FrameKind::Result => self.result(frame),
+            FrameKind::CommandLifecycle => self.lifecycle(&frame),
+            FrameKind::ControlRequest => self.answer(&frame),
+            FrameKind::ControlResponse => self.control_response(&frame),
+            FrameKind::ConversationReset => self.conversation_reset(&frame),
+            FrameKind::RateLimitEvent => self.rate_limit(&frame),
+            FrameKind::System(kind) => self.system(kind, frame),
+            _ => {
+                if frame.is_unknown() {
+                    self.desk.lock().condition.unknown_frames += 1;
+                }
+                self.content(frame);
+            }
+        }
+    }
+
+    /// Tells whether the frame is our own prompt, coming back.
+    fn is_echo(&self, frame: &Frame) -> bool {
+        let turn = self.machine.in_flight().map(|open| open.turn);
+        turn.is_some() && frame.uuid_as_turn() == turn
+    }
+
+    /// Hands a frame to the turn that it belongs to, or else to the feed.
+    fn content(&mut self, frame: Frame) {
+        if !frame.turns().is_empty() {
+            self.run.turns = frame.turns().clone();
+        }
+        if self.owner().is_some() {
+            self.batch.push(TurnEvent::Frame(frame));
+        } else {
+            self.unsolicited(&frame);
+        }
+    }
+
+    /// The turn in flight, if the run is its.
+    fn owner(&self) -> Option<TurnId> {
+        let turn = self.machine.in_flight()?.turn;
+        let named = self.run.turns.contains(&turn);
+        let by_position = self.run.turns.is_empty() && self.machine.answers_by_position();
+        (named || by_position).then_some(turn)
+    }
+
+    fn unsolicited(&self, frame: &Frame) {
+        self.desk.host.publish(&self.desk.name, || Happening::Unsolicited {
+            kind: frame.type_name().into_owned(),
+            frame: verdict::raw(frame).unwrap_or_default(),
+        });
+    }
+
+    /// Hands what was gathered to the consumers of the turn.
+    pub(super) fn flush_batch(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let Some(turn) = self.machine.in_flight().map(|open| open.turn) else {
+            self.batch.clear();
+            return;
+        };
+        let sinks = self.desk.sinks_of(turn);
+        if let [sink] = &sinks[..] {
+            if sink.push(self.batch.drain(..)) {
+                self.full = Some(sink.clone());
+            }
+            return;
+        }
+        for sink in sinks {
+            if sink.push(self.batch.iter().cloned()) {
+                self.full = Some(sink);
+            }
+        }
+        self.batch.clear();
+    }
+
+    fn result(&mut self, frame: Frame) {
+        let Ok(Body::Result(result)) = frame.body() else {
+            return self.content(frame);
+        };
+        if self.owner().is_some() || frame.turns().iter().any(|turn| self.is_in_flight(*turn)) {
+            self.batch.push(TurnEvent::Frame(frame.clone()));
+        } else {
+            self.unsolicited(&frame);
+        }
+        self.flush_batch();
+        self.run.turns = TurnIds::default();
+        if let Some(id) = frame.session_id() {
+            self.follow(id);
+        }
+        if let Some(cli) = &mut self.cli {
+            cli.note_result(&result);
+        }
+        let fact = self.result_fact(&frame, &result);
+        self.result = Some(frame);
+        self.fact(Fact::Result(fact));
+        self.perform();
+        self.result = None;
+    }
+
+    fn is_in_flight(&self, turn: TurnId) -> bool {
+        self.machine.in_flight().is_some_and(|open| open.turn == turn)
+    }
+
+    fn result_fact(&mut self, frame: &Frame, result: &ResultFrame) -> ResultFact {
+        let limited = result.api_error_status == Some(429);
+        ResultFact {
+            turns: frame.turns().to_vec(),
+            aborted: result.is_interrupted(),
+            is_error: result.is_error(),
+            unsolicited: frame.origin_kind().is_some_and(|kind| kind != "human"),
+            limited_for: if limited { self.limited_for() } else { None },
+        }
+    }
+
+    fn limited_for(&mut self) -> Option<Duration> {
+        let until = self.run.limited_until.take()?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64();
+        Duration::try_from_secs_f64(until - now).ok().map(|left| left.min(LONGEST_SUSPENSION))
+    }
+
+    fn rate_limit(&mut self, frame: &Frame) {
+        if let Ok(Body::RateLimitEvent(event)) = frame.body()
+            && let Some(info) = event.rate_limit_info
+            && info.status.as_deref() == Some("rejected")
+        {
+            self.run.limited_until = info.resets_at;
+        }
+    }
+
+    fn lifecycle(&mut self, frame: &Frame) {
+        let Ok(Body::CommandLifecycle(event)) = frame.body() else { return };
+        let Some(turn) = event.command_uuid else { return };
+        let state = match event.state {
+            Some(CommandState::Queued) => Lifecycle::Queued,
+            Some(CommandState::Started) => Lifecycle::Started,
+            Some(CommandState::Completed) => Lifecycle::Completed,
+            Some(CommandState::Cancelled | CommandState::Discarded | CommandState::Refused) => {
+                Lifecycle::Dropped
+            }
+            _ => return,
+        };
+        self.flush_batch();
+        self.fact(Fact::Lifecycle(turn, state));
+        self.perform();
+    }
+
+    fn conversation_reset(&mut self, frame: &Frame) {
+        if let Ok(Body::ConversationReset(reset)) = frame.body()
+            && let Some(id) = reset.new_conversation_id
+        {
+            self.follow(id);
+        }
+        self.content(frame.clone());
+    }
+
+    /// Notes that the conversation goes by another id now.
+    fn follow(&mut self, id: SessionId) {
+        if self.desk.follow(id) {
+            self.desk.host.publish(&self.desk.name, || Happening::Conversation { session_id: id });
+        }
+    }
+
+    fn system(&mut self, kind: SystemKind, frame: Frame) {
+        match (kind, frame.body()) {
+            (SystemKind::SessionStateChanged, Ok(Body::System(SystemBody::SessionStateChanged(change)))) => {
+                self.flush_batch();
+                match change.state {
+                    Some(SessionState::Idle) => self.fact(Fact::Idle),
+                    Some(SessionState::Running) => self.fact(Fact::Running),
+                    _ => self.fact(Fact::AwaitsHost),
+                }
+            }
+            (SystemKind::ApiRetry, Ok(Body::System(SystemBody::ApiRetry(retry)))) => {
+                if retry.error.as_deref() == Some("authentication_failed") {
+                    self.handle(Event::Frame(Fact::CredentialsRefused));
+                }
+                self.content(frame);
+            }
+            (SystemKind::SessionWritesLost, _) => {
+                tracing::error!(session = %self.desk.name, "the CLI could not write its transcript");
+                self.desk.host.publish(&self.desk.name, || Happening::WritesLost);
+                self.content(frame);
+            }
+            (SystemKind::Unknown, _) => {
+                self.desk.lock().condition.unknown_frames += 1;
+                self.content(frame);
+            }
+            _ => self.content(frame),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The start procedure, the same for every (re)spawn: lease, old tree proven gone, place among the live CLIs, resume
+//! point, record, spawn.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use treewarden_core::session::{
+    CrashKind, ExitClass, Opening as Choice, Permanent, PermanentKind, Start, StartFailure,
+};
+use treewarden_process::{Cookie, Program, SpawnErrorKind, TreeGone};
+use treewarden_proto::SessionId;
+use treewarden_proto::spec::{Environment, Opening};
+use treewarden_store::transcript::{self, Resumable};
+use treewarden_store::{Holder, Lease, SessionRecord};
+
+use super::cli::Cli;
+use crate::session::desk::Desk;
+
+/// Runs the CLI that works at a killed turn again by itself.
+const RERUN: &str = "CLAUDE_CODE_RESUME_INTERRUPTED_TURN";
+
+pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailure> {
+    let environment = environment(&desk, start.rerun);
+    let cwd = cwd(&desk)?;
+    let path = find_cli(&desk, &environment)?;
+    let record = desk.record();
+    // The lease comes before the proof: whoever holds it may end the processes of the conversation.
+    let lease = lease(&desk, record.session_id)?;
+    let gone = prove_gone(&desk, record.session_id).await?;
+    let place = desk.host.place().await;
+    let opening = opening(&desk, &record, &environment, &cwd, start, &gone).await?;
+    desk.put_record(&record, &cwd, &environment).map_err(|error| {
+        permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
+    })?;
+    let program = Program {
+        path,
+        args: desk.options.spec.argv(&opening).into_iter().map(Into::into).collect(),
+        env: environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        cwd,
+    };
+    let cookie = Cookie::new(record.session_id.to_string());
+    let tree = treewarden_process::spawn(program, cookie, desk.host.inner.containment)
+        .await
+        .map_err(|error| spawn_failure(&error))?;
+    let cli = Cli::new(tree, lease, place, desk.owns_id());
+    Ok(Box::new(cli.expect("a tree that was just spawned still has its stdout")))
+}
+
+fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {
+    StartFailure::Permanent(Permanent::new(kind, message))
+}
+
+/// The CLI's whole environment.
+fn environment(desk: &Desk, rerun: bool) -> Environment {
+    let mut environment = desk.options.spec.environment(std::env::vars_os());
+    if rerun {
+        environment.insert(RERUN, "1");
+    } else {
+        environment.remove(RERUN);
+    }
+    environment
+}
+
+fn cwd(desk: &Desk) -> Result<PathBuf, StartFailure> {
+    let cwd = match &desk.options.spec.cwd {
+        Some(cwd) => cwd.clone(),
+        None => std::env::current_dir().map_err(|error| {
+            permanent(PermanentKind::CwdMissing, format!("the host's own working directory is gone: {error}"))
+        })?,
+    };
+    if cwd.is_dir() {
+        Ok(cwd)
+    } else {
+        let message = format!("the working directory {} is gone; make it again or set `cwd`", cwd.display());
+        Err(permanent(PermanentKind::CwdMissing, message))
+    }
+}
+
+/// The CLI that the spec names, or the first `claude` on the PATH that the CLI itself would see.
+fn find_cli(desk: &Desk, environment: &Environment) -> Result<PathBuf, StartFailure> {
+    if let Some(path) = &desk.options.spec.cli_path {
+        return Ok(path.clone());
+    }
+    let path = environment.get("PATH").unwrap_or_default();
+    let found = std::env::split_paths(path).map(|dir| dir.join("claude")).find(|file| is_program(file));
+    found.ok_or_else(|| {
+        let message = "no `claude` on the PATH; install it (npm install -g @anthropic-ai/claude-code) or set `cli_path`";
+        permanent(PermanentKind::CliNotFound, message)
+    })
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+async fn prove_gone(desk: &Desk, id: SessionId) -> Result<TreeGone, StartFailure> {
+    if let Some(gone) = desk.lock().gone.take() {
+        return Ok(gone);
+    }
+    let cookie = Cookie::new(id.to_string());
+    treewarden_process::prove_gone(cookie).await.map_err(|error| {
+        permanent(
+            PermanentKind::NotGone,
+            format!("processes of the session's last CLI cannot be ended: {error}"),
+        )
+    })
+}
+
+fn lease(desk: &Desk, id: SessionId) -> Result<Lease, StartFailure> {
+    Lease::acquire(desk.host.state_dir(), id, &Holder::this_process(&desk.name)).map_err(|held| {
+        permanent(
+            PermanentKind::Held,
+            format!("the conversation {id} is held by {held}; only one may write it"),
+        )
+    })
+}
+
+/// Decides between a new conversation and a resumed one, and prepares the transcript for the latter.
+async fn opening(
+    desk: &Desk,
+    record: &SessionRecord,
+    environment: &Environment,
+    cwd: &Path,
+    start: Start,
+    _gone: &TreeGone,
+) -> Result<Opening, StartFailure> {
+    let id = record.session_id;
+    match start.opening {
+        Some(Choice::Fresh) => return Ok(Opening::Fresh(id)),
+        Some(Choice::Resume) => return Ok(Opening::Resume(id)),
+        None => {}
+    }
+    if let Some(from) = desk.fork_from() {
+        return Ok(Opening::Fork { from, to: id });
+    }
+    let config_dir = config_dir(environment, cwd);
+    let settled = desk.last_settled();
+    let prepared = tokio::task::spawn_blocking(move || transcript::prepare(&config_dir, id, settled)).await;
+    match prepared {
+        Ok(Ok(Resumable::NothingPersisted)) if settled.is_some() || desk.must_exist() => {
+            let message = format!(
+                "the conversation {id} is lost: no transcript of it is left; `clear` the session to begin a new one"
+            );
+            Err(permanent(PermanentKind::ConversationLost, message))
+        }
+        Ok(Ok(Resumable::NothingPersisted)) => Ok(Opening::Fresh(id)),
+        Ok(Ok(Resumable::At { .. })) => Ok(Opening::Resume(id)),
+        Ok(Ok(Resumable::Lost { reason })) => Err(permanent(
+            PermanentKind::ConversationLost,
+            format!("the conversation {id} is lost: {reason}; `clear` the session to begin a new one"),
+        )),
+        Ok(Err(error)) => Err(permanent(
+            PermanentKind::ConversationLost,
+            format!("the transcript of {id} cannot be read: {error}"),
+        )),
+        Err(_) => Err(StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources))),
+    }
+}
+
+/// Where the CLI keeps its transcripts.
+pub(crate) fn config_dir(environment: &Environment, cwd: &Path) -> PathBuf {
+    match environment.get("CLAUDE_CONFIG_DIR").filter(|dir| !dir.is_empty()) {
+        Some(dir) => cwd.join(dir),
+        None => Path::new(environment.get("HOME").unwrap_or_default()).join(".claude"),
+    }
+}
+
+fn spawn_failure(error: &treewarden_process::SpawnError) -> StartFailure {
+    let kind = match error.kind() {
+        SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable => PermanentKind::CliNotFound,
+        SpawnErrorKind::CwdMissing => PermanentKind::CwdMissing,
+        _ => {
+            tracing::warn!(%error, "failed to spawn a CLI");
+            return StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources));
+        }
+    };
+    permanent(kind, format!("failed to {error}"))
+}

@@ -1,0 +1,127 @@
+//! Makes the outcome of a turn out of the machine's verdict and the frame or entry that it was reached by.
+
+use serde_json::value::RawValue;
+use treewarden_core::session::{Found, PermanentKind, Verdict};
+use treewarden_proto::frame::{Body, Frame, ResultFrame, ResultSubtype};
+use treewarden_proto::{SessionId, TurnId};
+use treewarden_store::transcript::DiskAnswer;
+
+use crate::session::outcome::{Answer, Failure, FailureKind, Outcome};
+
+/// What an outcome is made of.
+pub(super) struct Matter<'a> {
+    pub(super) turn: TurnId,
+    pub(super) session_id: SessionId,
+    pub(super) interruptions: u32,
+    /// The result frame that is being handled.
+    pub(super) result: Option<&'a Frame>,
+    /// What the transcript held.
+    pub(super) on_disk: Option<&'a DiskAnswer>,
+}
+
+pub(super) fn outcome(verdict: Verdict, matter: &Matter<'_>) -> Outcome {
+    let failed = |kind, message: &str| {
+        Outcome::Failed(Failure { kind, message: message.to_owned(), result: matter.result.and_then(raw) })
+    };
+    match verdict {
+        Verdict::Result => of_result(matter),
+        Verdict::Transcript => of_transcript(matter),
+        Verdict::Interrupted => Outcome::Interrupted,
+        Verdict::Cancelled => Outcome::Cancelled,
+        Verdict::TimedOut => failed(FailureKind::TimedOut, "the turn ran out of its time (`timeout`)"),
+        Verdict::Crashed => failed(
+            FailureKind::Crashed,
+            "the CLI died under the turn, which may have run, and it is not to be tried again",
+        ),
+        Verdict::CredentialsRefused => failed(
+            FailureKind::Credentials,
+            "the model API refused the credentials (401); check ANTHROPIC_API_KEY or log in with the CLI",
+        ),
+        Verdict::NotStarted(permanent) => {
+            let kind = match permanent.kind {
+                PermanentKind::ConversationLost => FailureKind::ConversationLost,
+                PermanentKind::Credentials => FailureKind::Credentials,
+                _ => FailureKind::NotStarted,
+            };
+            failed(kind, &permanent.message)
+        }
+        other => failed(FailureKind::Execution, &format!("{other:?}")),
+    }
+}
+
+fn of_transcript(matter: &Matter<'_>) -> Outcome {
+    let text = matter.on_disk.map(|answer| answer.text.clone()).unwrap_or_default();
+    Outcome::Completed(answer(matter, text, None))
+}
+
+fn answer(matter: &Matter<'_>, text: String, result: Option<Box<RawValue>>) -> Answer {
+    Answer {
+        turn: matter.turn,
+        session_id: matter.session_id,
+        text,
+        interruptions: matter.interruptions,
+        result,
+    }
+}
+
+fn of_result(matter: &Matter<'_>) -> Outcome {
+    let body = matter.result.map(Frame::body);
+    let Some(Ok(Body::Result(result))) = body else {
+        return Outcome::Failed(Failure {
+            kind: FailureKind::Execution,
+            message: "the CLI ended the turn with a result frame that cannot be read".to_owned(),
+            result: matter.result.and_then(raw),
+        });
+    };
+    let frame = matter.result.and_then(raw);
+    let succeeded = matches!(result.subtype, None | Some(ResultSubtype::Success));
+    if result.is_error() || !succeeded {
+        let message = message(&result);
+        Outcome::Failed(Failure { kind: failure_kind(&result), message, result: frame })
+    } else {
+        let text = result.result.unwrap_or_default();
+        Outcome::Completed(answer(matter, text, frame))
+    }
+}
+
+fn message(result: &ResultFrame) -> String {
+    let text = result.result.as_deref().unwrap_or_default();
+    if !text.is_empty() {
+        return text.to_owned();
+    }
+    let errors = result.errors.as_deref().unwrap_or_default().join("; ");
+    let subtype = result.subtype.as_ref().map_or("an error", ResultSubtype::as_str);
+    if errors.is_empty() { format!("the turn ended with {subtype}") } else { errors }
+}
+
+fn failure_kind(result: &ResultFrame) -> FailureKind {
+    match (result.api_error_status, &result.subtype) {
+        (Some(401 | 403), _) => FailureKind::Credentials,
+        (Some(429), _) => FailureKind::UsageLimit,
+        (Some(_), _) => FailureKind::Api,
+        (
+            None,
+            Some(
+                ResultSubtype::ErrorMaxTurns
+                | ResultSubtype::ErrorMaxBudgetUsd
+                | ResultSubtype::ErrorMaxStructuredOutputRetries,
+            ),
+        ) => FailureKind::Limit,
+        (None, Some(ResultSubtype::Success)) => FailureKind::Api,
+        (None, _) => FailureKind::Execution,
+    }
+}
+
+/// The frame as it came, or nothing if it is no JSON after all.
+pub(super) fn raw(frame: &Frame) -> Option<Box<RawValue>> {
+    let text = std::str::from_utf8(frame.raw()).ok()?;
+    RawValue::from_string(text.trim_end().to_owned()).ok()
+}
+
+pub(super) fn found(answer: Option<&DiskAnswer>) -> Found {
+    match answer {
+        Some(answer) if answer.interrupted => Found::Interruption,
+        Some(answer) if answer.complete => Found::Answer,
+        _ => Found::Nothing,
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a call to a session failed.
+
+use std::fmt;
+
+use treewarden_proto::TurnId;
+
+use super::outcome::{Failure, FailureKind};
+
+/// A turn that could not be opened, or that ended without an answer.
+#[derive(Debug, Clone)]
+pub struct QueryError {
+    kind: QueryErrorKind,
+    turn: Option<TurnId>,
+    message: String,
+    failure: Option<Box<Failure>>,
+}
+
+/// The kinds of [`QueryError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum QueryErrorKind {
+    /// Nobody holds the name.
+    NoSuchSession,
+    /// The session's queue is full; nothing was stored or sent.
+    QueueFull,
+    /// The turn could not be made durable; nothing was sent.
+    Store,
+    /// The session ended before the turn did: the turn stays open, and is carried on when the session starts again.
+    Stopped,
+    /// The turn was interrupted.
+    Interrupted,
+    /// The turn was cancelled before it ran.
+    Cancelled,
+    /// The turn failed.
+    Failed(FailureKind),
+}
+
+impl QueryError {
+    pub(crate) fn new(kind: QueryErrorKind, turn: Option<TurnId>, message: impl Into<String>) -> Self {
+        Self { kind, turn, message: message.into(), failure: None }
+    }
+
+    pub(crate) fn no_such_session(name: &str) -> Self {
+        Self::new(
+            QueryErrorKind::NoSuchSession,
+            None,
+            format!("no session is named {name:?}; start one, or look at the names that are taken"),
+        )
+    }
+
+    pub(crate) fn store(error: &dyn fmt::Display) -> Self {
+        Self::new(
+            QueryErrorKind::Store,
+            None,
+            format!("failed to store the turn, and so it was not sent: {error}"),
+        )
+    }
+
+    pub(crate) fn stopped(turn: Option<TurnId>, why: &str) -> Self {
+        Self::new(QueryErrorKind::Stopped, turn, why)
+    }
+
+    pub(crate) fn failed(turn: TurnId, failure: Failure) -> Self {
+        Self {
+            kind: QueryErrorKind::Failed(failure.kind),
+            turn: Some(turn),
+            message: failure.message.clone(),
+            failure: Some(Box::new(failure)),
+        }
+    }
+
+    /// The kind of failure.
+    pub fn kind(&self) -> QueryErrorKind {
+        self.kind
+    }
+
+    /// The turn, if one was opened: its outcome can be asked for by this id.
+    pub fn turn(&self) -> Option<TurnId> {
+        self.turn
+    }
+
+    /// What the turn failed with, if it failed.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_deref()
+    }
+
+    /// Tells whether the same call may well succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self.kind {
+            QueryErrorKind::QueueFull | QueryErrorKind::Store => true,
+            QueryErrorKind::Failed(kind) => kind.is_retryable(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for QueryError {}

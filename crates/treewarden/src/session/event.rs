@@ -1,0 +1,30 @@
+//! What the stream of a turn yields.
+
+use treewarden_proto::frame::Frame;
+
+use super::outcome::Outcome;
+
+/// One item of a turn's stream.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// The CLI printed a frame that belongs to the turn.
+    Frame(Frame),
+    /// The CLI died under the turn and another one carries it on: what was streamed so far may come again.
+    Resumed {
+        /// How often that has happened to this turn.
+        interruptions: u32,
+    },
+    /// The turn is settled; always the last item.
+    Outcome(Outcome),
+}
+
+impl Event {
+    /// The bytes that the event counts for in the buffer of its stream.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.raw().len(),
+            Self::Resumed { .. } | Self::Outcome(_) => 0,
+        }
+    }
+}

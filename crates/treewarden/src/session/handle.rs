@@ -1,0 +1,372 @@
+//! The handle of a session: a cheap clone that keeps nothing alive.
+
+use std::fmt;
+use std::sync::Arc;
+
+use treewarden_proto::frame::Content;
+use treewarden_proto::{SessionId, SessionName, TurnId};
+
+use super::desk::{Command, Desk};
+use super::error::QueryError;
+use super::options::SessionOptions;
+use super::outcome::Answer;
+use super::sink::Sink;
+use super::status::{SessionState, Status};
+use super::turn::Turn;
+use crate::host::{Host, HostError};
+use crate::supervisor::Supervisor;
+use treewarden_core::session::StopReason;
+
+/// A session that did not start.
+#[derive(Debug, Clone)]
+pub struct StartError {
+    kind: StartErrorKind,
+    message: String,
+}
+
+/// The kinds of [`StartError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StartErrorKind {
+    /// The options contradict each other.
+    InvalidOptions,
+    /// A live session holds the name.
+    NameTaken,
+    /// The state directory cannot be used.
+    State,
+    /// The supervisor refused the child.
+    Supervisor,
+}
+
+impl StartError {
+    fn new(kind: StartErrorKind, message: String) -> Self {
+        Self { kind, message }
+    }
+
+    pub(crate) fn invalid(error: &dyn fmt::Display) -> Self {
+        Self::new(StartErrorKind::InvalidOptions, format!("start a session: {error}"))
+    }
+
+    pub(crate) fn taken(name: &SessionName) -> Self {
+        Self::new(StartErrorKind::NameTaken, format!("start session {name:?}: a live session holds the name"))
+    }
+
+    pub(crate) fn store(error: &dyn fmt::Display) -> Self {
+        Self::new(StartErrorKind::State, format!("start a session: {error}"))
+    }
+
+    pub(crate) fn host(error: &HostError) -> Self {
+        Self::store(error)
+    }
+
+    fn supervisor(error: &dyn fmt::Display) -> Self {
+        Self::new(StartErrorKind::Supervisor, format!("start a session: {error}"))
+    }
+
+    /// The kind of failure.
+    pub fn kind(&self) -> StartErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {}", self.message)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A session, by itself or by its name.
+///
+/// A cheap clone; dropping it stops nothing. A handle that was made by name finds whoever holds the name at each call.
+///
+/// # Examples
+///
+/// ```no_run
+/// use treewarden::session::Session;
+/// use treewarden::SessionSpec;
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let session = Session::start(SessionSpec::new().model("sonnet")).await?;
+/// session.query("My name is Alice").await?;
+/// println!("{}", session.query("What is my name?").await?);
+/// session.stop().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Session {
+    target: Target,
+}
+
+#[derive(Clone)]
+enum Target {
+    Desk(Arc<Desk>),
+    Name(Option<Host>, Arc<str>),
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Session").field(&self.name()).finish()
+    }
+}
+
+impl Session {
+    /// Starts a session of its own, under a supervisor of its own.
+    ///
+    /// No CLI is started yet: the first turn does that. The session lives until it is stopped, or crashes more than
+    /// `max_restarts` times within `max_seconds`. Without a name in the options it gets one.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if the options contradict each other, the name is taken, or the state directory cannot be used.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the session may have been started.
+    pub async fn start(options: impl Into<SessionOptions>) -> Result<Self, StartError> {
+        let options = options.into();
+        let host = match &options.host {
+            Some(host) => host.clone(),
+            None => Host::shared().map_err(|error| StartError::host(&error))?,
+        };
+        let (max_restarts, max_seconds) = (options.max_restarts, options.max_seconds);
+        let spec = options.child_spec(&host)?;
+        let name = spec.id().to_string();
+        if host.find(&name).is_some_and(|desk| !desk.is_closed()) {
+            let name = SessionName::new(&name).map_err(|error| StartError::invalid(&error))?;
+            return Err(StartError::taken(&name));
+        }
+        let supervisor = Supervisor::builder()
+            .max_restarts(max_restarts)
+            .max_seconds(max_seconds)
+            .child(spec)
+            .start()
+            .await
+            .map_err(|error| StartError::supervisor(&error))?;
+        let desk = host.find(&name).ok_or_else(|| StartError::supervisor(&"it ended at once"))?;
+        desk.set_supervisor(supervisor);
+        Ok(Self::of_desk(desk))
+    }
+
+    /// A handle for whoever holds `name` in [`Host::shared`] when it is used.
+    pub fn named(name: &str) -> Self {
+        Self { target: Target::Name(None, name.into()) }
+    }
+
+    /// A handle for whoever holds `name` in `host` when it is used.
+    pub fn named_in(host: &Host, name: &str) -> Self {
+        Self { target: Target::Name(Some(host.clone()), name.into()) }
+    }
+
+    pub(crate) fn of_desk(desk: Arc<Desk>) -> Self {
+        Self { target: Target::Desk(desk) }
+    }
+
+    fn desk(&self) -> Result<Arc<Desk>, QueryError> {
+        match &self.target {
+            Target::Desk(desk) => Ok(Arc::clone(desk)),
+            Target::Name(host, name) => {
+                let host = host.clone().or_else(|| Host::shared().ok());
+                host.and_then(|host| host.find(name)).ok_or_else(|| QueryError::no_such_session(name))
+            }
+        }
+    }
+
+    /// The name by which the session is found.
+    pub fn name(&self) -> &str {
+        match &self.target {
+            Target::Desk(desk) => desk.name.as_str(),
+            Target::Name(_, name) => name,
+        }
+    }
+
+    /// Sends a prompt and waits for its answer.
+    ///
+    /// Turns run one at a time, in order. While the session is being restarted, the call waits.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]: nobody holds the name, the queue is full, the turn cannot be stored, or it came to something
+    /// other than an answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the turn if it waits and interrupts it if it runs.
+    pub async fn query(&self, prompt: impl Into<Content>) -> Result<Answer, QueryError> {
+        self.open(prompt.into(), true).await?.answer().await
+    }
+
+    /// Sends a prompt and returns its stream.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]: nobody holds the name, the queue is full, or the turn cannot be stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the turn.
+    pub async fn stream(&self, prompt: impl Into<Content>) -> Result<Turn, QueryError> {
+        self.open(prompt.into(), false).await
+    }
+
+    #[expect(clippy::unused_async, reason = "the journal of a power-safe host is awaited here")]
+    async fn open(&self, prompt: Content, outcome_only: bool) -> Result<Turn, QueryError> {
+        let desk = self.desk()?;
+        let turn = TurnId::new();
+        desk.reserve()?;
+        if let Err(error) = desk.open_turn(turn, &prompt) {
+            desk.release();
+            return Err(QueryError::store(&error));
+        }
+        let sink = Arc::new(Sink::new(outcome_only));
+        desk.enqueue(turn, prompt, Arc::clone(&sink));
+        Ok(Turn::new(turn, desk, sink))
+    }
+
+    /// Joins an open turn, such as one that an earlier host left; `None` if it is not open here.
+    ///
+    /// A turn that is joined is not interrupted when the returned value is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if nobody holds the name.
+    pub fn attach(&self, turn: TurnId) -> Result<Option<Turn>, QueryError> {
+        let desk = self.desk()?;
+        let sink = Arc::new(Sink::new(false));
+        if desk.attach(turn, &sink) { Ok(Some(Turn::joined(turn, desk, sink))) } else { Ok(None) }
+    }
+
+    /// The conversation's id; `None` before the first start of a CLI.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if nobody holds the name.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    #[expect(clippy::unused_async, reason = "a handle of a session elsewhere will have to ask")]
+    pub async fn id(&self) -> Result<Option<SessionId>, QueryError> {
+        Ok(self.desk()?.status().session_id)
+    }
+
+    /// What is known of the session, at once.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if nobody holds the name.
+    pub fn status(&self) -> Result<Status, QueryError> {
+        Ok(self.desk()?.status())
+    }
+
+    /// Tells whether the session can be asked: somebody holds the name, and it was not stopped or given up.
+    pub fn is_alive(&self) -> bool {
+        self.desk().is_ok_and(|desk| !desk.is_closed())
+    }
+
+    /// Begins a new conversation, in its place behind the turns that wait; the session and its name stay.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if nobody holds the name or the queue is full.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the conversation is cleared all the same.
+    pub async fn clear(&self) -> Result<(), QueryError> {
+        let desk = self.desk()?;
+        let done = desk.enqueue_clear()?;
+        done.await.map_err(|_| QueryError::stopped(None, "the session ended before it was cleared"))
+    }
+
+    /// Interrupts the turn that runs; `false` if none does.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if nobody holds the name.
+    pub fn interrupt(&self) -> Result<bool, QueryError> {
+        Ok(self.desk()?.command(Command::Interrupt))
+    }
+
+    /// Takes a turn out of the queue, or interrupts it if it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if nobody holds the name.
+    pub fn cancel(&self, turn: TurnId) -> Result<(), QueryError> {
+        self.desk()?.cancel(turn, treewarden_core::session::DrainReason::Interrupted);
+        Ok(())
+    }
+
+    /// Stops the session: the running turn is interrupted, the others are cancelled, the CLI ends in good order.
+    ///
+    /// The session stays stopped, also when its host starts again, until [`start_again`](Self::start_again).
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if nobody holds the name.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the session may be left without a CLI, still served.
+    pub async fn stop(&self) -> Result<(), QueryError> {
+        let desk = self.desk()?;
+        desk.refuse("the session is stopped");
+        if desk.command(Command::Stop(StopReason::Requested)) {
+            desk.quiet().await;
+        }
+        desk.cancel_all();
+        if let Some(supervisor) = desk.supervisor() {
+            let _gone = supervisor.terminate_child(desk.name.as_str()).await;
+        } else if let Some(actor) = desk.doorbell() {
+            let _gone = actor.stop_and_wait(None, None).await;
+        }
+        desk.set_stopped(true);
+        desk.close("the session is stopped");
+        desk.set_state(SessionState::Stopped, None, None);
+        Ok(())
+    }
+
+    /// Starts a session again that was stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if it runs, or if its supervisor refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the session may have been started.
+    pub async fn start_again(&self) -> Result<(), StartError> {
+        let desk = self.desk().map_err(|error| StartError::supervisor(&error))?;
+        let Some(supervisor) = desk.supervisor() else {
+            return Err(StartError::supervisor(&"its supervisor is not one of treewarden's"));
+        };
+        desk.set_stopped(false);
+        supervisor
+            .restart_child(desk.name.as_str())
+            .await
+            .map(drop)
+            .map_err(|error| StartError::supervisor(&error))
+    }
+
+    /// Ends the session's actor and CLI and starts them anew; its conversation and open turns are carried on.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if its supervisor refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the session may be left stopped.
+    pub async fn restart(&self) -> Result<(), StartError> {
+        let desk = self.desk().map_err(|error| StartError::supervisor(&error))?;
+        let Some(supervisor) = desk.supervisor() else {
+            return Err(StartError::supervisor(&"its supervisor is not one of treewarden's"));
+        };
+        let id = desk.name.as_str();
+        supervisor.terminate_child(id).await.map_err(|error| StartError::supervisor(&error))?;
+        supervisor.restart_child(id).await.map(drop).map_err(|error| StartError::supervisor(&error))
+    }
+}

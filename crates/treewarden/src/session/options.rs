@@ -1,0 +1,162 @@
+//! What a session is started with, besides the options of its CLI.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use treewarden_core::Backoff;
+use treewarden_core::session::{Config, Delivery};
+use treewarden_core::supervisor::{Restart, Shutdown};
+use treewarden_proto::spec::SessionSpec;
+
+use super::actor::SessionChild;
+use super::handle::StartError;
+use crate::host::{self, Host};
+use crate::supervisor::ChildSpec;
+
+/// A [`SessionSpec`] with what treewarden itself does with the session: times, delivery, restart.
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing until a session is started with them"]
+pub struct SessionOptions {
+    pub(crate) spec: SessionSpec,
+    pub(crate) host: Option<Host>,
+    pub(crate) timing: Config,
+    pub(crate) delivery: Delivery,
+    pub(crate) restart: Restart,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) significant: bool,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) max_restarts: u32,
+    pub(crate) max_seconds: u32,
+}
+
+impl From<SessionSpec> for SessionOptions {
+    fn from(spec: SessionSpec) -> Self {
+        Self {
+            spec,
+            host: None,
+            timing: Config::default(),
+            delivery: Delivery::ExactlyOnce,
+            restart: Restart::Permanent,
+            shutdown: Shutdown::Timeout(Duration::from_secs(10)),
+            significant: false,
+            backoff: None,
+            max_restarts: 3,
+            max_seconds: 5,
+        }
+    }
+}
+
+impl SessionOptions {
+    /// The options of the CLI.
+    pub fn spec(&self) -> &SessionSpec {
+        &self.spec
+    }
+
+    /// Uses this host instead of [`Host::shared`].
+    pub fn host(mut self, host: &Host) -> Self {
+        self.host = Some(host.clone());
+        self
+    }
+
+    /// Parks the CLI after so long without a turn; never unless set.
+    ///
+    /// A parked session keeps its name and its conversation, and its next turn resumes it.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a busy CLI may print nothing before it is asked for a sign of life, and killed if it gives none; 120 s.
+    pub fn silence_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.silence_timeout = timeout;
+        self
+    }
+
+    /// How long that sign of life may take; 10 s.
+    pub fn probe_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.probe_timeout = timeout;
+        self
+    }
+
+    /// How long an interrupted turn may take to its end before the CLI is killed; 10 s.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.drain_timeout = timeout;
+        self
+    }
+
+    /// How long a CLI may take to come up; 60 s.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.start_timeout = timeout;
+        self
+    }
+
+    /// How many CLIs may die under one turn before it fails; 20.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.timing.max_attempts = attempts.max(1);
+        self
+    }
+
+    /// Whether a crash carries a turn on (default) or fails it.
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
+    }
+
+    /// When the session is restarted; always by default.
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// How the session is stopped; in good order within 10 s by default.
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// Whether the session's end counts for its supervisor's `auto_shutdown`.
+    pub fn significant(mut self, significant: bool) -> Self {
+        self.significant = significant;
+        self
+    }
+
+    /// How long restarts wait; they are immediate unless set.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// How many restarts within `max_seconds` are too many, for a session that is started by itself; 3.
+    pub fn max_restarts(mut self, restarts: u32) -> Self {
+        self.max_restarts = restarts;
+        self
+    }
+
+    /// The window of `max_restarts`, in seconds; 5.
+    pub fn max_seconds(mut self, seconds: u32) -> Self {
+        self.max_seconds = seconds.max(1);
+        self
+    }
+
+    /// Makes the session a child for any supervisor; the child's id is the session's name.
+    ///
+    /// The name is taken when the child is first started, and freed when the spec's last clone is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if the options contradict each other.
+    pub fn child_spec(self, host: &Host) -> Result<ChildSpec, StartError> {
+        self.spec.validate().map_err(|error| StartError::invalid(&error))?;
+        let name = host::name_of(&self.spec);
+        let options = Arc::new(self);
+        let child = SessionChild::new(Arc::clone(&options), host.clone(), name.clone());
+        let spec = ChildSpec::new(name.as_str(), child)
+            .restart(options.restart)
+            .shutdown(options.shutdown)
+            .significant(options.significant);
+        Ok(match options.backoff.clone() {
+            Some(backoff) => spec.backoff(backoff),
+            None => spec,
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! How a turn comes out: exactly one outcome, stored and delivered once.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use treewarden_proto::{SessionId, TurnId};
+
+/// The one terminal outcome of a turn.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The turn got its answer.
+    Completed(Answer),
+    /// The turn ended without an answer.
+    Failed(Failure),
+    /// The turn was interrupted while it ran.
+    Interrupted,
+    /// The turn was taken out of the queue before it ran.
+    Cancelled,
+}
+
+/// The answer to a turn; its `Display` is the text.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The turn.
+    pub turn: TurnId,
+    /// The conversation that the answer stands in.
+    pub session_id: SessionId,
+    /// The text of the answer.
+    pub text: String,
+    /// How many CLIs died while they worked at the turn.
+    pub interruptions: u32,
+    /// The CLI's `result` frame as it came; `None` if the answer was read from the transcript because the CLI died
+    /// between storing and printing it.
+    pub result: Option<Box<RawValue>>,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+/// Why a turn got no answer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The kind of failure.
+    pub kind: FailureKind,
+    /// What happened, in words.
+    pub message: String,
+    /// The CLI's `result` frame, if it printed one.
+    pub result: Option<Box<RawValue>>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.message)
+    }
+}
+
+/// The kinds of failure of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The model API answered with an error, after the CLI's own retries.
+    Api,
+    /// The usage limit is reached; the session waits until it is lifted.
+    UsageLimit,
+    /// The credentials were refused.
+    Credentials,
+    /// The turn ran into `max_turns`, `max_budget_usd` or a like limit of its session.
+    Limit,
+    /// The CLI reported an error while it ran the turn.
+    Execution,
+    /// The turn ran out of its time.
+    TimedOut,
+    /// The CLI died under the turn, which may have run, and it is not to run again.
+    Crashed,
+    /// The session could not start, and trying again by itself would not help.
+    NotStarted,
+    /// The conversation that the session is to resume is gone.
+    ConversationLost,
+    /// The supervisor gave the session up: it crashed too often.
+    GivenUp,
+}
+
+impl FailureKind {
+    /// Tells whether the same prompt may well succeed later, without a change of options or credentials.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Api | Self::UsageLimit | Self::TimedOut | Self::Crashed | Self::GivenUp)
+    }
+}
+
+impl Outcome {
+    /// The outcome in one word: `completed`, `failed`, `interrupted` or `cancelled`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Completed(_) => "completed",
+            Self::Failed(_) => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The answer, if there is one.
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            Self::Completed(answer) => Some(answer),
+            _ => None,
+        }
+    }
+}
+
+/// An outcome as the journal and the command's `--json` show it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OutcomeRecord {
+    outcome: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session_id: Option<SessionId>,
+    #[serde(default)]
+    interruptions: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<FailureKind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(default)]
+    result: Option<Box<RawValue>>,
+}
+
+impl OutcomeRecord {
+    pub(crate) fn new(outcome: &Outcome) -> Self {
+        let mut record = Self {
+            outcome: outcome.word().to_owned(),
+            text: None,
+            session_id: None,
+            interruptions: 0,
+            failure: None,
+            message: None,
+            result: None,
+        };
+        match outcome {
+            Outcome::Completed(answer) => {
+                record.text = Some(answer.text.clone());
+                record.session_id = Some(answer.session_id);
+                record.interruptions = answer.interruptions;
+                record.result.clone_from(&answer.result);
+            }
+            Outcome::Failed(failure) => {
+                record.failure = Some(failure.kind);
+                record.message = Some(failure.message.clone());
+                record.result.clone_from(&failure.result);
+            }
+            Outcome::Interrupted | Outcome::Cancelled => {}
+        }
+        record
+    }
+
+    pub(crate) fn into_outcome(self, turn: TurnId, session_id: SessionId) -> Outcome {
+        match self.outcome.as_str() {
+            "completed" => Outcome::Completed(Answer {
+                turn,
+                session_id: self.session_id.unwrap_or(session_id),
+                text: self.text.unwrap_or_default(),
+                interruptions: self.interruptions,
+                result: self.result,
+            }),
+            "interrupted" => Outcome::Interrupted,
+            "cancelled" => Outcome::Cancelled,
+            _ => Outcome::Failed(Failure {
+                kind: self.failure.unwrap_or(FailureKind::Execution),
+                message: self.message.unwrap_or_default(),
+                result: self.result,
+            }),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A turn as its caller holds it: a stream of events that ends with the outcome.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use treewarden_core::session::DrainReason;
+use treewarden_proto::TurnId;
+
+use super::desk::Desk;
+use super::error::{QueryError, QueryErrorKind};
+use super::event::Event;
+use super::outcome::{Answer, Outcome};
+use super::sink::Sink;
+
+/// How a turn ended for one consumer.
+#[derive(Debug, Clone)]
+pub(crate) enum Ended {
+    /// It was settled.
+    Settled(Outcome),
+    /// Its session ended first; the turn stays open in the journal.
+    Left(String),
+}
+
+/// One prompt on its way to its outcome, as a stream of [`Event`]s.
+///
+/// The stream's last item is always [`Event::Outcome`], unless the session itself ends first; then the stream ends
+/// and [`outcome`](Self::outcome) says so. The stream buffers up to 1 MiB of frames; while it is full, the CLI is
+/// made to wait, and nothing is dropped.
+///
+/// Dropping a turn before its end interrupts it: the session drains it to its result before the next turn begins.
+/// [`detach`](Self::detach) lets it run on instead.
+pub struct Turn {
+    id: TurnId,
+    desk: Arc<Desk>,
+    sink: Arc<Sink>,
+    batch: VecDeque<Event>,
+    ended: Option<Ended>,
+    detached: bool,
+    delivered: bool,
+    /// Text deltas came since the last whole message.
+    pub(super) saw_delta: bool,
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").field("id", &self.id).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl Turn {
+    pub(super) fn new(id: TurnId, desk: Arc<Desk>, sink: Arc<Sink>) -> Self {
+        Self {
+            id,
+            desk,
+            sink,
+            batch: VecDeque::new(),
+            ended: None,
+            detached: false,
+            delivered: false,
+            saw_delta: false,
+        }
+    }
+
+    /// A turn that somebody else opened: dropping it ends nothing.
+    pub(super) fn joined(id: TurnId, desk: Arc<Desk>, sink: Arc<Sink>) -> Self {
+        let mut turn = Self::new(id, desk, sink);
+        turn.detached = true;
+        turn
+    }
+
+    /// The turn's id, by which its outcome can be asked for later.
+    pub fn id(&self) -> TurnId {
+        self.id
+    }
+
+    /// Waits for the next event; `None` after the outcome.
+    ///
+    /// # Cancel safety
+    ///
+    /// No event is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Event> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// Waits for the outcome and drops the events before it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryErrorKind::Stopped`] if the session ended before the turn did.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the turn, which interrupts it.
+    pub async fn outcome(mut self) -> Result<Outcome, QueryError> {
+        self.sink.close_frames();
+        self.batch.clear();
+        while self.ended.is_none() && self.next().await.is_some() {}
+        match &self.ended {
+            Some(Ended::Settled(outcome)) => Ok(outcome.clone()),
+            Some(Ended::Left(why)) => Err(QueryError::stopped(Some(self.id), why)),
+            None => Err(QueryError::stopped(Some(self.id), "the turn's stream ended without an outcome")),
+        }
+    }
+
+    /// Waits for the answer and drops the events before it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] with the kind of whatever the turn came to instead of an answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the turn, which interrupts it.
+    pub async fn answer(self) -> Result<Answer, QueryError> {
+        let id = self.id;
+        match self.outcome().await? {
+            Outcome::Completed(answer) => Ok(answer),
+            Outcome::Failed(failure) => Err(QueryError::failed(id, failure)),
+            Outcome::Interrupted => {
+                Err(QueryError::new(QueryErrorKind::Interrupted, Some(id), "the turn was interrupted"))
+            }
+            Outcome::Cancelled => Err(QueryError::new(
+                QueryErrorKind::Cancelled,
+                Some(id),
+                "the turn was cancelled before it ran",
+            )),
+        }
+    }
+
+    /// Lets the turn run on without a consumer; its outcome can be asked for by its id.
+    pub fn detach(mut self) -> TurnId {
+        self.detached = true;
+        self.sink.close_frames();
+        self.id
+    }
+
+    /// Asks for the turn to end: cancelled if it waits, interrupted if it runs.
+    ///
+    /// The stream goes on to the outcome.
+    pub fn interrupt(&self) {
+        self.desk.cancel(self.id, DrainReason::Interrupted);
+    }
+}
+
+impl Stream for Turn {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let this = &mut *self;
+        loop {
+            if let Some(event) = this.batch.pop_front() {
+                return Poll::Ready(Some(event));
+            }
+            if let Some(ended) = &this.ended {
+                let Ended::Settled(outcome) = ended else { return Poll::Ready(None) };
+                if std::mem::replace(&mut this.delivered, true) {
+                    return Poll::Ready(None);
+                }
+                return Poll::Ready(Some(Event::Outcome(outcome.clone())));
+            }
+            match this.sink.poll_take(&mut this.batch, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {}
+                Poll::Ready(Some(ended)) => this.ended = Some(ended),
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.sink.close_frames();
+        if !self.detached && self.ended.is_none() && !self.sink.is_ended() {
+            self.desk.cancel(self.id, DrainReason::Interrupted);
+        }
+    }
+}
