@@ -25,6 +25,8 @@ pub enum Resumable {
         leaf: String,
         /// The CLI would have gone elsewhere, and was told.
         hint_written: bool,
+        /// The prompt of the open turn is part of it.
+        holds_open_turn: bool,
     },
     /// What was settled is not on disk any more.
     Lost {
@@ -66,7 +68,8 @@ pub fn find(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
 
 /// Makes a conversation ready to be resumed, and says where it will be.
 ///
-/// `settled` is the last turn that came to an answer: a branch without it is not the conversation.
+/// `settled` is the last turn that came to an answer: a branch without it is not the conversation. `open` is the turn
+/// that is to be carried on.
 ///
 /// # Errors
 ///
@@ -75,6 +78,7 @@ pub fn prepare(
     config_dir: &Path,
     id: SessionId,
     settled: Option<TurnId>,
+    open: Option<TurnId>,
 ) -> Result<Resumable, TranscriptError> {
     let Some(path) = find(config_dir, id) else { return Ok(Resumable::NothingPersisted) };
     let error = |source| TranscriptError { path: path.clone(), source };
@@ -92,7 +96,8 @@ pub fn prepare(
         serde_json::json!({ "type": "last-prompt", "lastPrompt": "", "leafUuid": point.leaf, "sessionId": id })
     });
     append(&path, hint.as_ref()).map_err(error)?;
-    Ok(Resumable::At { leaf: point.leaf, hint_written: point.hint })
+    let holds_open_turn = open.is_some_and(|turn| tree.descends(&point.leaf, &turn.to_string()));
+    Ok(Resumable::At { leaf: point.leaf, hint_written: point.hint, holds_open_turn })
 }
 
 /// Looks for the end of a turn; `None` if the conversation or the turn is not on disk.

@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: a host in a folder of its own, and a fake CLI that it drives.
 
+pub mod kills;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -90,4 +92,9 @@ pub async fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> 
 /// If one still does after five seconds.
 pub fn assert_nothing_left(session_id: &str) {
     faults::assert_no_process_left(session_id, Duration::from_secs(5));
+}
+
+/// The real CLI at the pinned version, installed on first use; `None` if it is to be skipped, which is printed.
+pub fn real_cli() -> Option<PathBuf> {
+    std::env::var_os("TREEWARDEN_REAL_CLI").map(PathBuf::from)
 }

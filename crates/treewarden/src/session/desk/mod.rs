@@ -488,6 +488,11 @@ impl Desk {
         self.lock().turn_mut(turn).map_or(0, |entry| entry.interruptions)
     }
 
+    /// The turn that is under way, or next.
+    pub(crate) fn first_open(&self) -> Option<TurnId> {
+        self.lock().entries.iter().find_map(Entry::turn)
+    }
+
     /// Whoever consumes the frames of a turn.
     pub(crate) fn sinks_of(&self, turn: TurnId) -> Vec<Arc<Sink>> {
         let mut inner = self.lock();

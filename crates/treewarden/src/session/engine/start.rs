@@ -20,7 +20,7 @@ use crate::session::desk::Desk;
 const RERUN: &str = "CLAUDE_CODE_RESUME_INTERRUPTED_TURN";
 
 pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailure> {
-    let environment = environment(&desk, start.rerun);
+    let mut environment = environment(&desk);
     let cwd = cwd(&desk)?;
     let path = find_cli(&desk, &environment)?;
     let record = desk.record();
@@ -28,7 +28,11 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     let lease = lease(&desk, record.session_id)?;
     let gone = prove_gone(&desk, record.session_id).await?;
     let place = desk.host.place().await;
-    let opening = opening(&desk, &record, &environment, &cwd, start, &gone).await?;
+    let (opening, holds_open_turn) = opening(&desk, &record, &environment, &cwd, start, &gone).await?;
+    // A CLI that is told so while the turn never reached its transcript would run an older one again.
+    if start.rerun && holds_open_turn {
+        environment.insert(RERUN, "1");
+    }
     desk.put_record(&record, &cwd, &environment).map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
@@ -51,13 +55,9 @@ fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {
 }
 
 /// The CLI's whole environment.
-fn environment(desk: &Desk, rerun: bool) -> Environment {
+fn environment(desk: &Desk) -> Environment {
     let mut environment = desk.options.spec.environment(std::env::vars_os());
-    if rerun {
-        environment.insert(RERUN, "1");
-    } else {
-        environment.remove(RERUN);
-    }
+    environment.remove(RERUN);
     environment
 }
 
@@ -124,19 +124,20 @@ async fn opening(
     cwd: &Path,
     start: Start,
     _gone: &TreeGone,
-) -> Result<Opening, StartFailure> {
+) -> Result<(Opening, bool), StartFailure> {
     let id = record.session_id;
     match start.opening {
-        Some(Choice::Fresh) => return Ok(Opening::Fresh(id)),
-        Some(Choice::Resume) => return Ok(Opening::Resume(id)),
+        Some(Choice::Fresh) => return Ok((Opening::Fresh(id), false)),
+        Some(Choice::Resume) => return Ok((Opening::Resume(id), true)),
         None => {}
     }
     if let Some(from) = desk.fork_from() {
-        return Ok(Opening::Fork { from, to: id });
+        return Ok((Opening::Fork { from, to: id }, false));
     }
     let config_dir = config_dir(environment, cwd);
-    let settled = desk.last_settled();
-    let prepared = tokio::task::spawn_blocking(move || transcript::prepare(&config_dir, id, settled)).await;
+    let (settled, open) = (desk.last_settled(), desk.first_open());
+    let prepared =
+        tokio::task::spawn_blocking(move || transcript::prepare(&config_dir, id, settled, open)).await;
     match prepared {
         Ok(Ok(Resumable::NothingPersisted)) if settled.is_some() || desk.must_exist() => {
             let message = format!(
@@ -144,8 +145,8 @@ async fn opening(
             );
             Err(permanent(PermanentKind::ConversationLost, message))
         }
-        Ok(Ok(Resumable::NothingPersisted)) => Ok(Opening::Fresh(id)),
-        Ok(Ok(Resumable::At { .. })) => Ok(Opening::Resume(id)),
+        Ok(Ok(Resumable::NothingPersisted)) => Ok((Opening::Fresh(id), false)),
+        Ok(Ok(Resumable::At { holds_open_turn, .. })) => Ok((Opening::Resume(id), holds_open_turn)),
         Ok(Ok(Resumable::Lost { reason })) => Err(permanent(
             PermanentKind::ConversationLost,
             format!("the conversation {id} is lost: {reason}; `clear` the session to begin a new one"),
