@@ -1,17 +1,19 @@
-//! One writer for each conversation: an OS lock that its holder's death frees, however it dies.
+//! One writer for each conversation, one tree for each state directory.
 //!
-//! The lock file is never removed, so two holders can never lock two files of one name.
+//! Both are locks of the operating system, free when their holder dies, however it dies. They keep two holders apart;
+//! they do not tell whether the holder's CLI is gone.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use treewarden_proto::{SessionId, SessionName};
 
-/// Who holds a lease.
+use crate::lock::LockFile;
+
+/// Who holds a lease or a tree lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Its process.
@@ -20,12 +22,12 @@ pub struct Holder {
     pub started: u64,
     /// Its machine.
     pub host: String,
-    /// The session's name there.
+    /// The name of the session, or of the tree.
     pub name: SessionName,
 }
 
 impl Holder {
-    /// This process, for the session `name`.
+    /// This process, for the session or tree `name`.
     pub fn this_process(name: &SessionName) -> Self {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         // The command's name may hold spaces and parentheses; the fields begin after the last one.
@@ -36,7 +38,7 @@ impl Holder {
     }
 }
 
-/// A lease that was refused.
+/// A lease or tree lock that was refused; its text says who holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// The holder, if it could be read.
@@ -49,7 +51,7 @@ impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.error, &self.by) {
             (Some(error), _) => write!(f, "nobody known (its lock cannot be tried: {error})"),
-            (None, Some(by)) => write!(f, "session {} of process {} on {}", by.name, by.pid, by.host),
+            (None, Some(by)) => write!(f, "{} of process {} on {}", by.name, by.pid, by.host),
             (None, None) => f.write_str("another process"),
         }
     }
@@ -61,40 +63,42 @@ impl std::error::Error for Held {}
 #[derive(Debug)]
 #[must_use = "dropping a lease gives it up"]
 pub struct Lease {
-    _file: File,
+    _lock: LockFile,
 }
 
 impl Lease {
-    /// Takes the lease of a conversation, without waiting.
+    /// Takes the lease of a conversation, without waiting for its holder.
     ///
     /// # Errors
     ///
     /// [`Held`] if another process or session holds it, or the lock cannot be tried.
     pub fn acquire(dir: &Path, id: SessionId, holder: &Holder) -> Result<Self, Held> {
-        let failed = |error: std::io::Error| Held { by: None, error: Some(error.to_string()) };
         let leases = dir.join("leases");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&leases).map_err(failed)?;
-        let path = leases.join(format!("{id}.lock"));
-        let mut options = File::options();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let by = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str(&text).ok());
-                return Err(Held { by, error: None });
-            }
-            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
-        }
-        let text = serde_json::to_vec(holder).map_err(|error| failed(error.into()))?;
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text)).map_err(failed)?;
-        Ok(Self { _file: file })
+        make_dir(&leases)?;
+        Ok(Self { _lock: LockFile::acquire(&leases.join(format!("{id}.lock")), holder)? })
     }
+}
+
+/// The right to run the tree of a state directory; dropping it gives it up.
+#[derive(Debug)]
+#[must_use = "dropping a tree lock gives it up"]
+pub struct TreeLock {
+    _lock: LockFile,
+}
+
+impl TreeLock {
+    /// Takes the lock of the state directory `dir`, without waiting for its holder.
+    ///
+    /// # Errors
+    ///
+    /// [`Held`] if another tree holds it, in this process or another, or the lock cannot be tried.
+    pub fn acquire(dir: &Path, holder: &Holder) -> Result<Self, Held> {
+        make_dir(dir)?;
+        Ok(Self { _lock: LockFile::acquire(&dir.join("tree.lock"), holder)? })
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<(), Held> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| Held { by: None, error: Some(error.to_string()) })
 }
