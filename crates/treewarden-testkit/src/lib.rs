@@ -2,6 +2,7 @@
 //!
 //! * [`fake_cli`]: a scriptable stand-in for the `claude` command.
 //! * [`mock_api`]: a model API on loopback, for runs of the real command.
+//! * `real_cli`: the real command, installed on first use (Unix).
 //! * `faults`: kill, freeze, and look for processes that are left (Unix).
 //! * [`VirtualClock`], [`poll_until`]: time in tests.
 //!
@@ -12,5 +13,8 @@ pub mod fake_cli;
 #[cfg(unix)]
 pub mod faults;
 pub mod mock_api;
+#[cfg(unix)]
+pub mod real_cli;
+mod target;
 
 pub use clock::{VirtualClock, poll_until};

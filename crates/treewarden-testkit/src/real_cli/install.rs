@@ -1,0 +1,118 @@
+//! Installing the npm package: once, whole or not at all, whoever comes first.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::error::RealCliError;
+use crate::clock::poll_until;
+use crate::target;
+
+/// The native programs are some 380 MB; a slow line takes its time.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// How much of npm's stderr stands in an error.
+const TAIL: usize = 2000;
+
+pub(super) fn install(version: &str) -> Result<PathBuf, RealCliError> {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if version.split('.').count() != 3 || !version.split('.').all(digits) {
+        return Err(RealCliError::BadVersion(version.to_owned()));
+    }
+    let target = target::target_dir().map_err(RealCliError::io("cargo's target folder"))?;
+    let home = target.join(format!("treewarden-cli-{version}"));
+    let program = home.join("node_modules").join(".bin").join("claude");
+    // The folder appears by a rename, so what is there is whole.
+    if program.exists() {
+        return Ok(program);
+    }
+    let lock = target.join(format!("treewarden-cli-{version}.lock"));
+    let _lock = target::lock(&lock).map_err(RealCliError::io(lock))?;
+    if program.exists() {
+        return Ok(program);
+    }
+    // Under the lock, what stands here is left over from an install that was killed.
+    let partial = target.join(format!("treewarden-cli-{version}.partial"));
+    remove(&partial)?;
+    remove(&home)?;
+    fs::create_dir_all(&partial).map_err(RealCliError::io(&partial))?;
+    npm(&partial, version).and_then(|()| link(&partial, version)).inspect_err(|_| drop(remove(&partial)))?;
+    fs::rename(&partial, &home).map_err(RealCliError::io(&home))?;
+    Ok(program)
+}
+
+fn remove(dir: &Path) -> Result<(), RealCliError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RealCliError::io(dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn package(version: &str) -> String {
+    format!("@anthropic-ai/claude-code@{version}")
+}
+
+fn npm(prefix: &Path, version: &str) -> Result<(), RealCliError> {
+    let package = package(version);
+    let log = prefix.join("npm.log");
+    let stderr = fs::File::create(&log).map_err(RealCliError::io(&log))?;
+    let mut child = Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--no-update-notifier"])
+        .args(["--ignore-scripts", "--include=optional", "--engine-strict=false", "--global=false"])
+        .arg("--prefix")
+        .arg(prefix)
+        .arg(&package)
+        .current_dir(prefix)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => RealCliError::NpmMissing,
+            _ => RealCliError::io("npm")(error),
+        })?;
+    let Some(ended) = poll_until(LIMIT, || child.try_wait().transpose()) else {
+        drop(child.kill().and_then(|()| child.wait()));
+        return Err(RealCliError::NpmHung { package, limit: LIMIT });
+    };
+    let status = ended.map_err(RealCliError::io("npm"))?;
+    if status.success() {
+        return Ok(());
+    }
+    let stderr = fs::read(&log).unwrap_or_default();
+    let tail = &stderr[stderr.len().saturating_sub(TAIL)..];
+    let stderr = String::from_utf8_lossy(tail).trim().to_owned();
+    Err(RealCliError::NpmFailed { package, status: status.to_string(), stderr })
+}
+
+/// Points `.bin/claude` at the native program, which the package's install script would do.
+fn link(prefix: &Path, version: &str) -> Result<(), RealCliError> {
+    let scope = prefix.join("node_modules").join("@anthropic-ai");
+    let entries = fs::read_dir(&scope).map_err(RealCliError::io(&scope))?;
+    let mut names: Vec<String> = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    // Old versions of npm bring the one for musl too; it sorts after the one for glibc.
+    names.sort();
+    let mut tried = Vec::new();
+    for name in names.iter().filter(|name| name.starts_with("claude-code-")) {
+        match says(&scope.join(name).join("claude")) {
+            Ok(says) if says.split_whitespace().next() == Some(version) => {
+                let link = prefix.join("node_modules").join(".bin").join("claude");
+                drop(fs::remove_file(&link));
+                let to = Path::new("..").join("@anthropic-ai").join(name).join("claude");
+                return std::os::unix::fs::symlink(to, &link).map_err(RealCliError::io(&link));
+            }
+            Ok(says) => tried.push(format!("{name} says {:?}", says.trim())),
+            Err(error) => tried.push(format!("{name}: {error}")),
+        }
+    }
+    let tried = if tried.is_empty() { "no native package".to_owned() } else { tried.join("; ") };
+    Err(RealCliError::NoProgram { package: package(version), tried })
+}
+
+fn says(program: &Path) -> io::Result<String> {
+    let output =
+        Command::new(program).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,113 @@
+//! The real `claude` command at a pinned version, for tests against it.
+//!
+//! The npm package `@anthropic-ai/claude-code` is installed into cargo's target folder on first use,
+//! once for all test processes, and is run against the [mock API](crate::mock_api) with a dummy key:
+//! no model is asked, and no account is needed. No install script of the package is run.
+//!
+//! Without npm the tests that need the command fail, and say what to install. Skipping them is the
+//! reader's choice: `TREEWARDEN_SKIP_REAL_CLI=1`, and it is printed.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+//! use treewarden_testkit::{mock_api::MockApi, real_cli::RealCli};
+//!
+//! let Some(cli) = RealCli::for_test() else { return Ok(()) };
+//! let api = MockApi::start().await?;
+//! let mut command = std::process::Command::new(cli.path());
+//! command.env_clear().envs(cli.environment("/home/user".as_ref(), &api));
+//! # Ok(()) }
+//! ```
+
+mod error;
+mod install;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub use error::RealCliError;
+
+use crate::mock_api::MockApi;
+
+/// The version that [`RealCli::install`] installs, and that this workspace is measured with.
+pub const PINNED_VERSION: &str = "2.1.330";
+
+/// An installed `claude` command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RealCli {
+    path: PathBuf,
+    version: String,
+}
+
+impl RealCli {
+    /// Installs the pinned version, or finds it installed; it blocks for some seconds the first time.
+    ///
+    /// # Errors
+    ///
+    /// npm is missing or fails, or the folder cannot be written; the text says what to do.
+    pub fn install() -> Result<Self, RealCliError> {
+        Self::install_version(PINNED_VERSION)
+    }
+
+    /// Installs another version, such as `2.1.197`, or finds it installed.
+    ///
+    /// # Errors
+    ///
+    /// As [`RealCli::install`].
+    pub fn install_version(version: &str) -> Result<Self, RealCliError> {
+        let path = install::install(version)?;
+        Ok(Self { path, version: version.to_owned() })
+    }
+
+    /// The pinned version for a test; `None` if `TREEWARDEN_SKIP_REAL_CLI=1` skips it, which is printed.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be installed; the text says what to do.
+    pub fn for_test() -> Option<Self> {
+        Self::for_test_version(PINNED_VERSION)
+    }
+
+    /// Another version for a test; `None` if `TREEWARDEN_SKIP_REAL_CLI=1` skips it, which is printed.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be installed; the text says what to do.
+    pub fn for_test_version(version: &str) -> Option<Self> {
+        if std::env::var_os("TREEWARDEN_SKIP_REAL_CLI").is_some_and(|value| value == "1") {
+            let thread = std::thread::current();
+            let test = thread.name().unwrap_or("a test of the real CLI");
+            // Not `eprintln`: the test harness keeps that back, and a skip must be seen.
+            drop(writeln!(std::io::stderr(), "skipped: {test}: TREEWARDEN_SKIP_REAL_CLI is set"));
+            return None;
+        }
+        match Self::install_version(version) {
+            Ok(cli) => Some(cli),
+            Err(error) => panic!(
+                "failed to install the real CLI: {error} (TREEWARDEN_SKIP_REAL_CLI=1 skips the tests of it)"
+            ),
+        }
+    }
+
+    /// The program.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its version, such as `2.1.330`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The whole environment of a run against this mock API: its own home, a dummy key, no way out.
+    ///
+    /// Start the command with an empty environment and these variables only.
+    pub fn environment(&self, home: &Path, api: &MockApi) -> Vec<(String, String)> {
+        let mut variables = api.env();
+        let own = [("HOME", home.to_string_lossy().as_ref()), ("PATH", "/usr/bin:/bin")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        variables.extend(own);
+        variables
+    }
+}

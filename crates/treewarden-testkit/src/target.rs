@@ -1,0 +1,29 @@
+//! Cargo's target folder, where this crate keeps what it builds or installs on first use.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The target folder of the running test: `CARGO_TARGET_DIR`, or found upwards from the program.
+pub(crate) fn target_dir() -> io::Result<PathBuf> {
+    // A relative one is relative to where cargo was started, which a test does not know.
+    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    if let Some(dir) = named {
+        std::fs::create_dir_all(&dir)?;
+        return Ok(dir);
+    }
+    let exe = std::env::current_exe()?;
+    let is_target = |dir: &&Path| dir.ends_with("target") || dir.join("CACHEDIR.TAG").is_file();
+    let found = exe.ancestors().skip(1).find(is_target).map(Path::to_owned);
+    found.ok_or_else(|| {
+        let what = format!("{} is in no target folder of cargo: set CARGO_TARGET_DIR", exe.display());
+        io::Error::new(io::ErrorKind::NotFound, what)
+    })
+}
+
+/// Waits for the lock of this file, across processes; it is held until the value is dropped.
+pub(crate) fn lock(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    file.lock()?;
+    Ok(file)
+}
