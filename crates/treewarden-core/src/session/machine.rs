@@ -99,6 +99,11 @@ impl Machine {
         machine
     }
 
+    /// Has no turn begin before `until`: a usage limit that an earlier CLI hit is not lifted by its end.
+    pub fn suspend(&mut self, until: Instant) {
+        self.suspended_until = Some(until);
+    }
+
     /// What the session is doing.
     pub fn state(&self) -> State {
         match (&self.phase, &self.flight) {

@@ -9,16 +9,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::{ActorId, ActorProcessingErr, ActorRef};
 use tokio::task::JoinHandle;
 use treewarden_core::ExitReason;
 use treewarden_core::session::{CrashKind, End, ExitClass, StopReason};
 use treewarden_proto::SessionName;
 
-use super::desk::{Command, Desk, EngineSlot};
+use super::desk::{Command, Desk};
 use super::engine;
 use super::handle::{Session, StartError};
 use super::options::SessionOptions;
+use super::status::SessionState;
 use crate::host::{self, Host};
 use crate::supervisor::{Child, Resource, StartChild, StartContext, StartFailure, Started};
 
@@ -49,7 +50,11 @@ pub struct SessionActor;
 #[derive(Debug)]
 pub struct SessionArguments {
     desk: Arc<Desk>,
+    engine: EngineSlot,
 }
+
+/// The task of the engine of one actor; whoever ends the actor sees that it ends too.
+type EngineSlot = Arc<Mutex<Option<JoinHandle<End>>>>;
 
 impl SessionArguments {
     /// Takes the name that the options give, or takes over from the actor that held it before and died.
@@ -70,18 +75,33 @@ impl SessionArguments {
             && !desk.is_closed()
         {
             let served = desk.doorbell().is_some();
-            return if served { Err(StartError::taken(&name)) } else { Ok(Self { desk }) };
+            return if served { Err(StartError::taken(&name)) } else { Ok(Self::of(desk)) };
         }
-        let desk = Desk::open(&host, &options, name)?;
-        Ok(Self { desk })
+        Ok(Self::of(Desk::open(&host, &options, name)?))
+    }
+
+    fn of(desk: Arc<Desk>) -> Self {
+        Self { desk, engine: EngineSlot::default() }
     }
 }
 
 /// What a [`SessionActor`] keeps: the engine of the moment.
 #[derive(Debug)]
 pub struct SessionActorState {
+    actor: ActorId,
     desk: Arc<Desk>,
     engine: EngineSlot,
+    stopped: bool,
+}
+
+impl Drop for SessionActorState {
+    /// An actor that was killed leaves its engine: it ends, and its CLI's tree with it.
+    fn drop(&mut self) {
+        if let Some(engine) = &*self.engine.lock().unwrap_or_else(PoisonError::into_inner) {
+            engine.abort();
+        }
+        self.desk.abandoned(self.actor, self.stopped);
+    }
 }
 
 fn take(slot: &EngineSlot) -> Option<JoinHandle<End>> {
@@ -95,10 +115,10 @@ impl SessionActor {
         myself: ActorRef<()>,
         arguments: SessionArguments,
     ) -> Result<SessionActorState, ActorProcessingErr> {
-        let desk = arguments.desk;
+        let SessionArguments { desk, engine } = arguments;
+        let actor = myself.get_id();
         desk.serve(myself);
-        let engine = desk.engine_slot();
-        Ok(SessionActorState { desk, engine })
+        Ok(SessionActorState { actor, desk, engine, stopped: false })
     }
 
     async fn handle(
@@ -125,7 +145,19 @@ impl SessionActor {
         if let Some(engine) = take(&state.engine) {
             let _ended = engine.await;
         }
+        state.stopped = true;
         Ok(())
+    }
+}
+
+/// Tells the actor that its engine ended, also by a panic.
+struct Notice(Option<Arc<Desk>>);
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        if let Some(desk) = &self.0 {
+            desk.engine_ended();
+        }
     }
 }
 
@@ -133,9 +165,10 @@ impl SessionActorState {
     fn start_engine(&self) {
         let desk = Arc::clone(&self.desk);
         let task = tokio::spawn(async move {
-            let end = engine::run(Arc::clone(&desk)).await;
-            if end != End::Parked {
-                desk.engine_ended();
+            let mut notice = Notice(Some(Arc::clone(&desk)));
+            let end = engine::run(desk).await;
+            if end == End::Parked {
+                notice.0 = None;
             }
             end
         });
@@ -181,6 +214,7 @@ impl SessionActorState {
 
 /// Ends with its actor: what is left of the engine is waited for before the next actor starts.
 struct Leftovers {
+    actor: ActorId,
     desk: Arc<Desk>,
     engine: EngineSlot,
 }
@@ -192,7 +226,7 @@ impl Resource for Leftovers {
                 engine.abort();
                 let _ended = engine.await;
             }
-            self.desk.unserve();
+            self.desk.unserve(self.actor);
         })
     }
 }
@@ -216,12 +250,23 @@ impl SessionChild {
         Self { options, host, name, desk: Mutex::new(None) }
     }
 
+    /// A session that somebody stopped stays so, whatever its supervisor or its host does, until it is asked for.
+    fn stays_stopped(&self, desk: &Desk, context: &StartContext) -> bool {
+        let first = context.incarnation() == 1;
+        let asked_for = if first { self.options.asked_for } else { context.attempt() == 0 };
+        if asked_for {
+            desk.set_stopped(false);
+        }
+        desk.is_stopped()
+    }
+
     fn desk(&self) -> Result<Arc<Desk>, StartError> {
         let mut slot = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(desk) = &*slot {
             return Ok(Arc::clone(desk));
         }
         let desk = Desk::open(&self.host, &self.options, self.name.clone())?;
+        desk.own();
         *slot = Some(Arc::clone(&desk));
         Ok(desk)
     }
@@ -243,13 +288,19 @@ impl StartChild for SessionChild {
     ) -> Pin<Box<dyn Future<Output = Result<Started, StartFailure>> + Send + '_>> {
         Box::pin(async move {
             let desk = self.desk()?;
+            if self.stays_stopped(&desk, &context) {
+                desk.close("the session is stopped; start it again");
+                desk.set_state(SessionState::Stopped, None, None);
+                return Ok(Started::Ignore);
+            }
             if context.incarnation() > 1 && context.last_exit().is_some_and(|exit| !exit.is_clean()) {
                 desk.lock().condition.restarts += 1;
             }
-            let arguments = SessionArguments { desk: Arc::clone(&desk) };
+            let arguments = SessionArguments::of(Arc::clone(&desk));
+            let engine = Arc::clone(&arguments.engine);
             let (actor, join) =
                 ractor::Actor::spawn_linked(None, SessionActor, arguments, context.supervisor()).await?;
-            let leftovers = Leftovers { desk: Arc::clone(&desk), engine: desk.engine_slot() };
+            let leftovers = Leftovers { actor: actor.get_id(), desk: Arc::clone(&desk), engine };
             let child = Child::new(actor.get_cell(), join)
                 .resource(Arc::new(leftovers))
                 .extension(Session::of_desk(desk));

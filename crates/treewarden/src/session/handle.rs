@@ -15,6 +15,7 @@ use super::status::{SessionState, Status};
 use super::turn::Turn;
 use crate::host::{Host, HostError};
 use crate::supervisor::Supervisor;
+use treewarden_core::ExitReason;
 use treewarden_core::session::StopReason;
 
 /// A session that did not start.
@@ -126,7 +127,8 @@ impl Session {
     ///
     /// When the future is dropped the session may have been started.
     pub async fn start(options: impl Into<SessionOptions>) -> Result<Self, StartError> {
-        let options = options.into();
+        let mut options = options.into();
+        options.asked_for = true;
         let host = match &options.host {
             Some(host) => host.clone(),
             None => Host::shared().map_err(|error| StartError::host(&error))?,
@@ -146,7 +148,7 @@ impl Session {
             .await
             .map_err(|error| StartError::supervisor(&error))?;
         let desk = host.find(&name).ok_or_else(|| StartError::supervisor(&"it ended at once"))?;
-        desk.set_supervisor(supervisor);
+        desk.set_private_supervisor(supervisor);
         Ok(Self::of_desk(desk))
     }
 
@@ -302,7 +304,8 @@ impl Session {
 
     /// Stops the session: the running turn is interrupted, the others are cancelled, the CLI ends in good order.
     ///
-    /// The session stays stopped, also when its host starts again, until [`start_again`](Self::start_again).
+    /// The session stays stopped, also when its host starts again, until it is started by
+    /// [`start_again`](Self::start_again) or [`start`](Self::start).
     ///
     /// # Errors
     ///
@@ -318,13 +321,18 @@ impl Session {
             desk.quiet().await;
         }
         desk.cancel_all();
+        desk.set_stopped(true);
+        if let Some(supervisor) = desk.private_supervisor() {
+            let _reason = supervisor.stop(ExitReason::Shutdown).await;
+            return Ok(());
+        }
         if let Some(supervisor) = desk.supervisor() {
             let _gone = supervisor.terminate_child(desk.name.as_str()).await;
         } else if let Some(actor) = desk.doorbell() {
+            // A supervisor that starts it again finds it stopped.
             let _gone = actor.stop_and_wait(None, None).await;
         }
-        desk.set_stopped(true);
-        desk.close("the session is stopped");
+        desk.close("the session is stopped; start it again");
         desk.set_state(SessionState::Stopped, None, None);
         Ok(())
     }

@@ -27,6 +27,8 @@ pub struct SessionOptions {
     pub(crate) backoff: Option<Backoff>,
     pub(crate) max_restarts: u32,
     pub(crate) max_seconds: u32,
+    /// Somebody starts this very session, so that it runs even if it was stopped before.
+    pub(crate) asked_for: bool,
 }
 
 impl From<SessionSpec> for SessionOptions {
@@ -42,6 +44,7 @@ impl From<SessionSpec> for SessionOptions {
             backoff: None,
             max_restarts: 3,
             max_seconds: 5,
+            asked_for: false,
         }
     }
 }

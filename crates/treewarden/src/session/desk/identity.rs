@@ -103,9 +103,14 @@ impl Desk {
 
     /// Notes durably whether the session is meant to be stopped.
     pub(crate) fn set_stopped(&self, stopped: bool) {
-        if self.record().stopped != stopped {
+        if self.is_stopped() != stopped {
             self.change_record(|record| record.stopped = stopped);
         }
+    }
+
+    /// The session is meant to be stopped.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.lock().record.as_ref().is_some_and(|record| record.stopped)
     }
 
     /// The model and permission mode that were chosen at run time.

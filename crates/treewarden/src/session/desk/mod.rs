@@ -3,17 +3,18 @@
 //! Handles put work on the desk; the engine of the moment takes it off. When a CLI or an actor dies, the desk stays,
 //! with the open turns in order and their callers still waiting. The desk decides nothing: that is the machine's job.
 
+mod condition;
 mod identity;
+mod service;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ractor::{ActorRef, ActorStatus};
+use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
-use treewarden_core::session::{Delivery, DrainReason, End, Item, OpenTurn, StopReason};
+use treewarden_core::session::{Delivery, DrainReason, Item, OpenTurn, StopReason};
 use treewarden_process::TreeGone;
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionName, TurnId};
@@ -21,9 +22,9 @@ use treewarden_store::SessionRecord;
 
 use super::error::{QueryError, QueryErrorKind};
 use super::options::SessionOptions;
-use super::outcome::{Failure, FailureKind, Outcome};
+use super::outcome::Outcome;
 use super::sink::Sink;
-use super::status::{Condition, SessionState, Status};
+use super::status::Condition;
 use super::turn::Ended;
 use crate::host::{self, Happening, Host};
 use crate::supervisor::Supervisor;
@@ -88,7 +89,12 @@ pub(crate) struct Inner {
     bell_rung: bool,
     doorbell: Option<ActorRef<()>>,
     supervisor: Option<Supervisor>,
+    /// A child spec owns the name, and says when nobody will serve it any more.
+    owned: bool,
+    /// The supervisor is there for this session alone.
+    private: bool,
     idle_since: Option<Instant>,
+    suspended_until: Option<Instant>,
     pub(crate) record: Option<Box<SessionRecord>>,
     pub(crate) gone: Option<TreeGone>,
     pub(crate) condition: Condition,
@@ -100,15 +106,11 @@ pub(crate) struct Desk {
     pub(crate) options: Arc<SessionOptions>,
     pub(crate) host: Host,
     inner: Mutex<Inner>,
-    engine: EngineSlot,
     /// Wakes the engine.
     pub(crate) engine_bell: Notify,
     /// Wakes whoever waits for the end of the engine.
     quiet: Notify,
 }
-
-/// The task of the engine of the moment.
-pub(crate) type EngineSlot = Arc<Mutex<Option<JoinHandle<End>>>>;
 
 impl fmt::Debug for Desk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,12 +139,14 @@ impl Desk {
                 bell_rung: false,
                 doorbell: None,
                 supervisor: None,
+                owned: false,
+                private: false,
                 idle_since: None,
+                suspended_until: None,
                 record: record.map(Box::new),
                 gone: None,
                 condition: Condition::default(),
             }),
-            engine: EngineSlot::default(),
             engine_bell: Notify::new(),
             quiet: Notify::new(),
         }
@@ -243,77 +247,6 @@ impl Desk {
         }
     }
 
-    /// Gives a command to the engine; `false` if none lives.
-    pub(crate) fn command(&self, command: Command) -> bool {
-        let mut inner = self.lock();
-        if !inner.engine_lives {
-            return false;
-        }
-        inner.commands.push_back(command);
-        self.ring(inner);
-        true
-    }
-
-    /// Wakes whoever serves the session: the engine, or else the actor that starts one.
-    fn ring(&self, mut inner: MutexGuard<'_, Inner>) {
-        if inner.engine_lives {
-            drop(inner);
-            self.engine_bell.notify_one();
-        } else if !inner.bell_rung
-            && let Some(doorbell) = &inner.doorbell
-        {
-            // At most one ring is under way, so that the actor's mailbox holds one message of ours at most.
-            let rung = doorbell.send_message(()).is_ok();
-            inner.bell_rung = rung;
-        }
-    }
-
-    /// Gives the session to a new incarnation of its actor.
-    pub(crate) fn serve(&self, doorbell: ActorRef<()>) {
-        let mut inner = self.lock();
-        inner.standing = Standing::Served;
-        inner.doorbell = Some(doorbell);
-        inner.bell_rung = false;
-        if inner.has_work() {
-            self.ring(inner);
-        }
-    }
-
-    /// Answers a ring: `true` if an engine is to be started now.
-    pub(crate) fn answer(&self) -> bool {
-        let mut inner = self.lock();
-        inner.bell_rung = false;
-        let start = !inner.engine_lives && inner.has_work();
-        inner.engine_lives |= start;
-        start
-    }
-
-    /// Ends the engine unless there is more to do; `false` if there is.
-    pub(crate) fn engine_may_end(&self) -> bool {
-        let mut inner = self.lock();
-        inner.engine_lives = inner.has_work();
-        let may_end = !inner.engine_lives;
-        drop(inner);
-        if may_end {
-            self.quiet.notify_waiters();
-        }
-        may_end
-    }
-
-    /// Ends the engine whatever there is to do, and wakes the actor.
-    pub(crate) fn engine_ended(&self) {
-        let mut inner = self.lock();
-        inner.engine_lives = false;
-        inner.commands.clear();
-        inner.taken = 0;
-        inner.bell_rung = true;
-        if let Some(doorbell) = &inner.doorbell {
-            let _closed = doorbell.send_message(());
-        }
-        drop(inner);
-        self.quiet.notify_waiters();
-    }
-
     /// Takes the whole queue for a new machine.
     pub(crate) fn take_all(&self) -> Vec<Item> {
         let mut inner = self.lock();
@@ -388,125 +321,6 @@ impl Desk {
 
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.lock().standing, Standing::Closed(_))
-    }
-
-    pub(crate) fn engine_lives(&self) -> bool {
-        self.lock().engine_lives
-    }
-
-    pub(crate) fn engine_slot(&self) -> EngineSlot {
-        Arc::clone(&self.engine)
-    }
-
-    /// Waits until no engine lives.
-    pub(crate) async fn quiet(&self) {
-        loop {
-            let quiet = self.quiet.notified();
-            if !self.engine_lives() {
-                return;
-            }
-            quiet.await;
-        }
-    }
-
-    /// The actor that serves the session, if one does.
-    pub(crate) fn doorbell(&self) -> Option<ActorRef<()>> {
-        let served = |actor: &ActorRef<()>| (actor.get_status() as u8) < (ActorStatus::Stopping as u8);
-        self.lock().doorbell.clone().filter(served)
-    }
-
-    /// Notes that the actor is gone; another may come.
-    pub(crate) fn unserve(&self) {
-        let mut inner = self.lock();
-        inner.doorbell = None;
-        inner.engine_lives = false;
-        inner.commands.clear();
-        inner.taken = 0;
-        drop(inner);
-        self.quiet.notify_waiters();
-    }
-
-    pub(crate) fn supervisor(&self) -> Option<Supervisor> {
-        self.lock().supervisor.clone()
-    }
-
-    pub(crate) fn set_supervisor(&self, supervisor: Supervisor) {
-        self.lock().supervisor = Some(supervisor);
-    }
-
-    /// Ends the session for good: nobody will start it again.
-    ///
-    /// After a crash its turns fail, since the session was given up; otherwise they stay open in the journal.
-    pub(crate) fn retire(self: &Arc<Self>) {
-        let crashed = self.lock().condition.state == SessionState::Restarting;
-        if crashed {
-            self.give_up();
-        }
-        self.close(if crashed {
-            "the session crashed too often and was given up"
-        } else {
-            "the session was stopped"
-        });
-        self.set_state(SessionState::Stopped, None, None);
-        self.host.disclaim(self);
-    }
-
-    fn give_up(&self) {
-        let turns: Vec<TurnId> = self.lock().entries.iter().filter_map(Entry::turn).collect();
-        let last = self.lock().condition.last_exit.clone().unwrap_or_default();
-        for turn in turns {
-            let message =
-                format!("the session crashed too often and its supervisor gave it up; last: {last}");
-            let failure = Failure { kind: FailureKind::GivenUp, message, result: None };
-            let outcome = self.store_outcome(turn, Outcome::Failed(failure));
-            self.host.publish(&self.name, || host::settled(turn, &outcome));
-            self.settle(turn, &outcome);
-        }
-    }
-
-    /// Since when the CLI is idle, for whoever needs its place.
-    pub(crate) fn idle_since(&self) -> Option<Instant> {
-        self.lock().idle_since
-    }
-
-    /// Shows what the session does.
-    pub(crate) fn set_state(&self, state: SessionState, pid: Option<u32>, turn: Option<TurnId>) {
-        let mut inner = self.lock();
-        let changed = inner.condition.state != state || inner.condition.pid != pid;
-        inner.idle_since = (state == SessionState::Ready).then(Instant::now);
-        inner.condition.state = state;
-        inner.condition.pid = pid;
-        inner.condition.turn = turn;
-        drop(inner);
-        if changed {
-            tracing::debug!(session = %self.name, ?state, pid, "session");
-            self.host.publish(&self.name, || Happening::State { state, pid });
-        }
-    }
-
-    pub(crate) fn interruptions(&self, turn: TurnId) -> u32 {
-        self.lock().turn_mut(turn).map_or(0, |entry| entry.interruptions)
-    }
-
-    /// The turn that is under way, or next.
-    pub(crate) fn first_open(&self) -> Option<TurnId> {
-        self.lock().entries.iter().find_map(Entry::turn)
-    }
-
-    /// Whoever consumes the frames of a turn.
-    pub(crate) fn sinks_of(&self, turn: TurnId) -> Vec<Arc<Sink>> {
-        let mut inner = self.lock();
-        let all = inner.turn_mut(turn).map(|entry| entry.sinks.clone()).unwrap_or_default();
-        drop(inner);
-        all.into_iter().filter(|sink| sink.wants_frames()).collect()
-    }
-
-    /// The session's status, at once, whatever it is doing.
-    pub(crate) fn status(&self) -> Status {
-        let inner = self.lock();
-        let record = inner.record.as_deref();
-        let queued = inner.entries.len();
-        Status::new(self.name.clone(), record, queued, &inner.condition)
     }
 }
 

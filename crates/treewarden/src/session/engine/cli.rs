@@ -214,7 +214,9 @@ impl Engine {
         self.desk.lock().gone = Some(gone);
         let failure = match () {
             () if cli.owns_id && class.is_id_in_use() => Some(StartFailure::IdInUse),
-            () if cli.owns_id && class.is_conversation_lost() => Some(StartFailure::NoConversation),
+            () if cli.owns_id && class.is_conversation_lost() && self.desk.last_settled().is_none() => {
+                Some(StartFailure::NoConversation)
+            }
             () => None,
         };
         drop(cli);

@@ -112,7 +112,10 @@ impl Engine {
             State::Ready => (SessionState::Ready, None),
             State::Busy(turn) => (SessionState::Busy, Some(turn)),
             State::Draining(turn) => (SessionState::Draining, Some(turn)),
-            State::Suspended(_) => (SessionState::Suspended, None),
+            State::Suspended(until) => {
+                self.desk.suspend(until);
+                (SessionState::Suspended, None)
+            }
             State::Stopping => (SessionState::Stopping, None),
             State::Ended => return,
         };

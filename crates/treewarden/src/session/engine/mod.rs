@@ -91,7 +91,10 @@ impl Engine {
     fn new(desk: Arc<Desk>) -> Self {
         let mut actions = Vec::new();
         let open = desk.take_all();
-        let machine = Machine::new(Instant::now(), desk.options.timing.clone(), open, &mut actions);
+        let mut machine = Machine::new(Instant::now(), desk.options.timing.clone(), open, &mut actions);
+        if let Some(until) = desk.suspended_until() {
+            machine.suspend(until);
+        }
         Self {
             desk,
             state: machine.state(),

@@ -244,7 +244,8 @@ impl Engine {
                 match change.state {
                     Some(SessionState::Idle) => self.fact(Fact::Idle),
                     Some(SessionState::Running) => self.fact(Fact::Running),
-                    _ => self.fact(Fact::AwaitsHost),
+                    // What the CLI waits for was answered already: see `answers`.
+                    _ => self.fact(Fact::Activity),
                 }
             }
             (SystemKind::ApiRetry, Ok(Body::System(SystemBody::ApiRetry(retry)))) => {

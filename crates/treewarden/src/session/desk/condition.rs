@@ -1,0 +1,74 @@
+//! What the desk shows of its session.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use treewarden_proto::TurnId;
+
+use super::{Desk, Entry};
+use crate::host::Happening;
+use crate::session::sink::Sink;
+use crate::session::status::{SessionState, Status};
+
+impl Desk {
+    /// Since when the CLI is idle, for whoever needs its place.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        self.lock().idle_since
+    }
+
+    /// Shows what the session does.
+    pub(crate) fn set_state(&self, state: SessionState, pid: Option<u32>, turn: Option<TurnId>) {
+        let mut inner = self.lock();
+        let changed = inner.condition.state != state || inner.condition.pid != pid;
+        inner.idle_since = (state == SessionState::Ready).then(Instant::now);
+        if state != SessionState::Suspended {
+            inner.condition.suspended_until = None;
+        }
+        inner.condition.state = state;
+        inner.condition.pid = pid;
+        inner.condition.turn = turn;
+        drop(inner);
+        if changed {
+            tracing::debug!(session = %self.name, ?state, pid, "session");
+            self.host.publish(&self.name, || Happening::State { state, pid });
+        }
+    }
+
+    pub(crate) fn interruptions(&self, turn: TurnId) -> u32 {
+        self.lock().turn_mut(turn).map_or(0, |entry| entry.interruptions)
+    }
+
+    /// Notes that no turn begins before this time.
+    pub(crate) fn suspend(&self, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        let mut inner = self.lock();
+        inner.suspended_until = Some(until);
+        inner.condition.suspended_until = Some(SystemTime::now() + left);
+    }
+
+    /// Until when no turn begins.
+    pub(crate) fn suspended_until(&self) -> Option<Instant> {
+        self.lock().suspended_until.filter(|until| *until > Instant::now())
+    }
+
+    /// The turn that is under way, or next.
+    pub(crate) fn first_open(&self) -> Option<TurnId> {
+        self.lock().entries.iter().find_map(Entry::turn)
+    }
+
+    /// Whoever consumes the frames of a turn.
+    pub(crate) fn sinks_of(&self, turn: TurnId) -> Vec<Arc<Sink>> {
+        let mut inner = self.lock();
+        let all = inner.turn_mut(turn).map(|entry| entry.sinks.clone()).unwrap_or_default();
+        drop(inner);
+        all.into_iter().filter(|sink| sink.wants_frames()).collect()
+    }
+
+    /// The session's status, at once, whatever it is doing.
+    pub(crate) fn status(&self) -> Status {
+        let inner = self.lock();
+        let record = inner.record.as_deref();
+        let queued = inner.entries.len();
+        Status::new(self.name.clone(), record, queued, &inner.condition)
+    }
+}
