@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use treewarden::{Host, SessionOptions, SessionSpec};
+use treewarden_testkit::real_cli::RealCli;
 use treewarden_testkit::{fake_cli, faults};
 
 /// So long a test waits for anything.
@@ -96,5 +97,5 @@ pub fn assert_nothing_left(session_id: &str) {
 
 /// The real CLI at the pinned version, installed on first use; `None` if it is to be skipped, which is printed.
 pub fn real_cli() -> Option<PathBuf> {
-    std::env::var_os("TREEWARDEN_REAL_CLI").map(PathBuf::from)
+    RealCli::for_test().map(|cli| cli.path().to_owned())
 }
