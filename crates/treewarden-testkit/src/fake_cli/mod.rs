@@ -26,6 +26,7 @@
 //! | `FREEZE` | stops itself with SIGSTOP |
 //! | `DELAY=<ms>`, `SLOW=<ms>` | waits before the first delta, before each delta |
 //! | `STREAM=<n>:<ms>` | n deltas, ms apart |
+//! | `SPEAK=<ms>` | the answer itself as deltas, word by word, ms apart |
 //! | `N=<n>` | n equal deltas, as fast as the pipe takes them |
 //! | `GARBAGE=<n>`, `HUGE=<bytes>`, `PARTIAL`, `UNKNOWN` | lines that are not JSON, one long line, a line in two writes, frames of unknown types |
 //! | `STDERR=<bytes>` | floods stderr |

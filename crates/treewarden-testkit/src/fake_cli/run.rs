@@ -44,6 +44,8 @@ pub(super) struct Cli {
     pub(super) failed: bool,
     /// The uuid of the turn that this process took up by itself after a resume.
     pub(super) taken_up: Option<String>,
+    /// The uuids of the prompts that the turn of the moment answers.
+    pub(super) current: Vec<String>,
     ended: bool,
     input: Receiver<Input>,
 }
@@ -146,6 +148,7 @@ impl Cli {
             eof: false,
             failed: false,
             taken_up: None,
+            current: Vec::new(),
             ended: false,
             input: read_stdin(),
         })

@@ -17,6 +17,7 @@ impl Cli {
         let text = prompts.iter().map(|p| p.text.as_str()).collect::<Vec<_>>().join("\n");
         let (words, answer) = self.script.steer(&text);
         let words = words.once(&config_dir(), &prompts[0].uuid);
+        self.current = prompts.iter().map(|p| p.uuid.clone()).collect();
         self.state("running");
         for prompt in &prompts {
             self.lifecycle(&prompt.uuid, "queued");
@@ -195,8 +196,9 @@ impl Cli {
             "model": self.model, "content": content, "stop_reason": stop, "stop_sequence": null,
             "usage": { "input_tokens": 10, "output_tokens": 5 } });
         self.transcript.append("assistant", &id, &message);
-        frame(&json!({ "type": "assistant", "message": message, "parent_tool_use_id": null,
-            "uuid": id, "session_id": self.session_id }));
+        let value = json!({ "type": "assistant", "message": message, "parent_tool_use_id": null,
+            "uuid": id, "session_id": self.session_id });
+        frame(&self.attributed(value));
     }
 
     fn deltas(&mut self, words: &Words, answer: &str) {
@@ -207,6 +209,9 @@ impl Cli {
         );
         if let Some(n) = words.number("N") {
             return self.firehose(n);
+        }
+        if let Some(gap) = words.number("SPEAK") {
+            return self.speak(answer, Duration::from_millis(gap));
         }
         for n in 0..count {
             if die == Some(n) {
@@ -237,11 +242,33 @@ impl Cli {
     fn delta(&self, text: &str) -> String {
         let event = json!({ "type": "content_block_delta", "index": 0,
             "delta": { "type": "text_delta", "text": text } });
-        format!(
-            "{}\n",
-            json!({ "type": "stream_event", "event": event, "session_id": self.session_id,
-            "parent_tool_use_id": null, "uuid": uuid() })
-        )
+        let value = json!({ "type": "stream_event", "event": event, "session_id": self.session_id,
+            "parent_tool_use_id": null, "uuid": uuid() });
+        format!("{}\n", self.attributed(value))
+    }
+
+    /// Names the prompts that a frame answers, as versions with lifecycle frames do.
+    fn attributed(&self, mut value: Value) -> Value {
+        if self.script.lifecycle
+            && let Some(first) = self.current.first()
+        {
+            value["user_message_uuid"] = json!(first);
+            value["user_message_uuids"] = json!(self.current);
+        }
+        value
+    }
+
+    /// Streams the answer itself, word by word.
+    fn speak(&mut self, answer: &str, gap: Duration) {
+        for word in answer.split_inclusive(' ') {
+            if self.options.partial {
+                raw(self.delta(word).as_bytes());
+            }
+            self.wait(gap);
+            if self.interrupted {
+                return;
+            }
+        }
     }
 
     fn firehose(&mut self, count: u64) {
