@@ -1,3 +1,63 @@
-//! The treewarden command.
+//! The treewarden command: runs a tree of sessions, and talks to one that runs.
+//!
+//! It holds no logic that an embedder would miss: `daemon` serves what the `treewarden` crate offers on a socket,
+//! `verbs` are clients of it, `demo` shows both without a key.
 
-fn main() {}
+mod args;
+mod client;
+mod daemon;
+mod demo;
+mod exit;
+mod output;
+mod place;
+mod verbs;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, Verb};
+
+fn main() -> ExitCode {
+    // The demo's sessions run this very program under another name as their CLI.
+    if let Some(code) = demo::stand_in() {
+        return code;
+    }
+    let cli = Cli::parse();
+    let default = match cli.verb {
+        Some(Verb::Run { .. }) => "info",
+        // The demo kills on purpose, and tells of it itself.
+        None | Some(Verb::Demo) => "off",
+        Some(_) => "error",
+    };
+    log(cli.log.as_deref(), default);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::note(format!("error: cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(verbs::run(cli.verb.unwrap_or(Verb::Demo)));
+    // Reads of stdin cannot be cancelled, and must not keep the command from ending.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error) if exit::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(format!("error: {error:#}"));
+            exit::code(&error).into()
+        }
+    }
+}
+
+fn log(filter: Option<&str>, default: &str) {
+    let filter = filter.filter(|filter| !filter.is_empty()).unwrap_or(default);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
+        output::note(format!("warning: the log filter {filter:?} is not understood: {error}"));
+        EnvFilter::new(default)
+    });
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

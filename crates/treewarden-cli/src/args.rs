@@ -1,0 +1,162 @@
+//! The arguments of the command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use treewarden::TurnId;
+
+/// Runs Claude Code sessions in a supervision tree, and talks to them
+#[derive(Debug, Parser)]
+#[command(name = "treewarden", version, max_term_width = 100, after_help = AFTER)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+
+    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as treewarden=debug
+    #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG", hide_env_values = true)]
+    pub(crate) log: Option<String>,
+}
+
+const AFTER: &str =
+    "Without a verb the demo is run. The exit codes and the socket's protocol are in docs/command.md.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show a killed session carry its conversation on; needs no key and no Claude Code
+    Demo,
+    /// Start the tree of a config file, and serve it until SIGTERM or Ctrl-C
+    Run {
+        /// The config file
+        #[arg(default_value = "treewarden.toml")]
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the sessions
+    Ps {
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Send a prompt to a session and print the answer
+    Ask(Ask),
+    /// Talk to a session, line by line
+    Chat {
+        /// The session
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show what became of a turn
+    Turn {
+        /// The turn, by its UUID
+        turn: TurnId,
+        /// Wait until the turn has its outcome
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take a turn out of its queue, or interrupt it if it runs
+    Cancel {
+        /// The turn, by its UUID
+        turn: TurnId,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// End a session's CLI and start it anew; the conversation and open turns are carried on
+    Restart(Target),
+    /// Stop a session until it is started again
+    Stop(Target),
+    /// Start a session that was stopped
+    Start(Target),
+    /// Begin a new conversation in a session
+    Clear(Target),
+    /// Interrupt the turn that a session is running
+    Interrupt(Target),
+    /// Show the tree
+    Tree {
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show what happened lately, and what happens
+    Events {
+        /// Go on until Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Watch the sessions, as top does
+    Top {
+        /// How often to look, in seconds
+        #[arg(short, long, default_value_t = 1.0, value_parser = interval)]
+        interval: f64,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Check a config file and say all that is wrong with it
+    Check {
+        /// The config file
+        #[arg(default_value = "treewarden.toml")]
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the config file
+    Schema,
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "give a number of seconds".to_owned())?;
+    if (0.1..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("give 0.1 to 3600 seconds".to_owned()) }
+}
+
+/// Where the running tree is.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Place {
+    /// The control socket; by default control.sock in the state directory
+    #[arg(long, value_name = "PATH", env = "TREEWARDEN_SOCKET", hide_env_values = true)]
+    pub(crate) socket: Option<PathBuf>,
+    /// The state directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Output {
+    /// Print JSON, in the form that docs/command.md describes
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The session
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// The session
+    pub(crate) name: String,
+    /// The prompt; - reads it from stdin
+    pub(crate) prompt: String,
+    /// Print the text as it comes; with --json, every frame
+    #[arg(long)]
+    pub(crate) stream: bool,
+    /// Print the turn's id at once and let it run; `treewarden turn` fetches its outcome
+    #[arg(long, conflicts_with = "stream")]
+    pub(crate) detach: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}

@@ -1,0 +1,148 @@
+//! Turns over the socket: asked, streamed, waited for, and interrupted when the client goes.
+
+use serde_json::{Value, json};
+use treewarden::TurnId;
+use treewarden::session::{Event, QueryError, QueryErrorKind, Turn};
+
+use super::Shared;
+use super::connection::{Connection, Hangup};
+use crate::wire::{Code, Refusal, Streaming};
+
+/// Sends a prompt to a session and answers with its outcome.
+pub(super) async fn ask(
+    shared: &Shared,
+    connection: &mut Connection,
+    name: &str,
+    prompt: String,
+    stream: Streaming,
+    detach: bool,
+) -> Result<(), Hangup> {
+    let turn = match shared.tree.session(name).stream(prompt).await {
+        Ok(turn) => turn,
+        Err(error) => return connection.end(Err(refusal(&error))).await,
+    };
+    let id = turn.id();
+    if detach {
+        let answer = json!({ "turn": turn.detach(), "name": name });
+        return connection.end(Ok(answer)).await;
+    }
+    connection.item(json!({ "type": "opened", "turn": id })).await?;
+    follow(shared, connection, turn, stream).await
+}
+
+/// Waits for an open turn without owning it, and answers with its outcome.
+pub(super) async fn wait(shared: &Shared, connection: &mut Connection, turn: TurnId) -> Result<(), Hangup> {
+    let name = match shared.tree.host().turn(turn) {
+        Ok(Some(report)) if report.outcome.is_none() => report.name,
+        _ => return connection.end(report(shared, turn)).await,
+    };
+    match shared.tree.session(name.as_str()).attach(turn) {
+        Ok(Some(joined)) => follow(shared, connection, joined, Streaming::None).await,
+        // It was settled just now, or its session is not served here.
+        Ok(None) => connection.end(report(shared, turn)).await,
+        Err(error) => connection.end(Err(refusal(&error))).await,
+    }
+}
+
+/// Passes a turn's events on until its outcome. When the client goes the turn is dropped, which interrupts it unless
+/// it was only joined.
+async fn follow(
+    shared: &Shared,
+    connection: &mut Connection,
+    mut turn: Turn,
+    stream: Streaming,
+) -> Result<(), Hangup> {
+    let id = turn.id();
+    if stream == Streaming::None {
+        let outcome = tokio::select! {
+            outcome = turn.outcome() => outcome,
+            hangup = connection.gone() => return Err(hangup),
+        };
+        return match outcome {
+            Ok(_) => connection.end(report(shared, id)).await,
+            Err(error) => connection.end(Err(refusal(&error))).await,
+        };
+    }
+    // Text is told from frames here as `Turn::text_deltas` does, with the resumptions in between.
+    let mut saw_delta = false;
+    loop {
+        let event = tokio::select! {
+            event = turn.next() => event,
+            hangup = connection.gone() => return Err(hangup),
+        };
+        match event {
+            Some(Event::Frame(frame)) if stream == Streaming::Frames => {
+                let raw = serde_json::from_slice::<Value>(frame.raw()).unwrap_or_default();
+                connection.item(json!({ "type": "frame", "frame": raw })).await?;
+            }
+            Some(Event::Frame(frame)) => {
+                if let Some(text) = text(&frame, &mut saw_delta) {
+                    connection.item(json!({ "type": "text", "text": text })).await?;
+                }
+            }
+            Some(Event::Resumed { interruptions }) => {
+                saw_delta = false;
+                connection.item(json!({ "type": "resumed", "interruptions": interruptions })).await?;
+            }
+            Some(Event::Outcome(_)) => return connection.end(report(shared, id)).await,
+            None => {
+                let why = turn.outcome().await.err();
+                let refusal =
+                    why.as_ref().map_or_else(|| Refusal::new(Code::Stopped, "the session ended"), refusal);
+                return connection.end(Err(refusal)).await;
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The text that a frame adds to the answer.
+fn text(frame: &treewarden_proto::frame::Frame, saw_delta: &mut bool) -> Option<String> {
+    if frame.parent_tool_use_id().is_some() {
+        return None;
+    }
+    if let Some(text) = frame.text_delta() {
+        *saw_delta = true;
+        return Some(text.into_owned());
+    }
+    let is_message = frame.kind() == treewarden_proto::frame::FrameKind::Assistant;
+    if !is_message || std::mem::replace(saw_delta, false) {
+        return None;
+    }
+    let value: Value = serde_json::from_slice(frame.raw()).ok()?;
+    let blocks = value["message"]["content"].as_array()?;
+    let text: String = blocks.iter().filter_map(|block| block["text"].as_str()).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+/// A turn as the journal has it, with every key that `--json` promises.
+pub(super) fn report(shared: &Shared, turn: TurnId) -> Result<Value, Refusal> {
+    let host = shared.tree.host();
+    let found = host.turn(turn).map_err(|error| Refusal::new(Code::Failed, error))?;
+    let Some(found) = found else {
+        return Err(Refusal::new(Code::NoSuchTurn, format!("no turn has the id {turn}")));
+    };
+    let outcome = found.outcome.unwrap_or_default();
+    let get = |key: &str| outcome.get(key).cloned().unwrap_or_default();
+    let mut session_id = get("session_id");
+    if session_id.is_null() {
+        let status = host.session(found.name.as_str()).and_then(|session| session.status().ok());
+        session_id = json!(status.and_then(|status| status.session_id));
+    }
+    Ok(json!({
+        "turn": found.turn, "name": found.name, "outcome": get("outcome"), "text": get("text"),
+        "session_id": session_id, "interruptions": found.interruptions, "failure": get("failure"),
+        "message": get("message"), "result": get("result"),
+    }))
+}
+
+/// Why a query was refused, as the protocol says it.
+pub(super) fn refusal(error: &QueryError) -> Refusal {
+    let code = match error.kind() {
+        QueryErrorKind::NoSuchSession => Code::NoSuchSession,
+        QueryErrorKind::QueueFull | QueryErrorKind::Store => Code::Busy,
+        QueryErrorKind::Stopped => Code::Stopped,
+        _ => Code::Failed,
+    };
+    Refusal::new(code, error)
+}

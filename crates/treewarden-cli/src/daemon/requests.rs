@@ -1,0 +1,104 @@
+//! What each request does.
+
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use treewarden::TurnId;
+
+use super::connection::{Connection, Hangup};
+use super::{Shared, asking, journal};
+use crate::wire::{Code, Refusal, Request, VERSION};
+
+/// Answers one request.
+pub(super) async fn answer(
+    request: Request,
+    connection: &mut Connection,
+    shared: &Shared,
+) -> Result<(), Hangup> {
+    let answer = match request {
+        Request::Ask { name, prompt, stream, detach } => {
+            return asking::ask(shared, connection, &name, prompt, stream, detach).await;
+        }
+        Request::Turn { turn, wait: true } => return asking::wait(shared, connection, turn).await,
+        Request::Events { follow } => return events(shared, connection, follow).await,
+        Request::Hello {} => Ok(json!({
+            "protocol": VERSION, "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(),
+            "state_dir": shared.tree.host().state_dir(),
+        })),
+        Request::Ps {} => json_of(&json!({ "sessions": shared.tree.host().sessions() })),
+        Request::Tree {} => json_of(&shared.tree.outline().await),
+        Request::Turn { turn, wait: false } => asking::report(shared, turn),
+        Request::Cancel { turn } => cancel(shared, turn),
+        Request::Restart { name } => {
+            let session = shared.tree.session(&name);
+            // A call to somebody who is not there is that, before it is anything else.
+            match session.status() {
+                Ok(_) => session.restart().await.map_err(|error| Refusal::new(Code::Failed, error)),
+                Err(error) => Err(asking::refusal(&error)),
+            }
+            .map(|()| done())
+        }
+        Request::Stop { name } => {
+            shared.tree.session(&name).stop().await.map(|()| done()).map_err(|error| asking::refusal(&error))
+        }
+        Request::Start { name } => {
+            let session = shared.tree.session(&name);
+            match session.status() {
+                Ok(_) => session.start_again().await.map_err(|error| Refusal::new(Code::Failed, error)),
+                Err(error) => Err(asking::refusal(&error)),
+            }
+            .map(|()| done())
+        }
+        Request::Clear { name } => {
+            shared.tree.session(&name).clear().await.map(|()| done()).map_err(|error| asking::refusal(&error))
+        }
+        Request::Interrupt { name } => {
+            let interrupted = shared.tree.session(&name).interrupt();
+            interrupted
+                .map(|interrupted| json!({ "interrupted": interrupted }))
+                .map_err(|error| asking::refusal(&error))
+        }
+    };
+    connection.end(answer).await
+}
+
+fn done() -> Value {
+    json!({})
+}
+
+fn json_of(value: &impl serde::Serialize) -> Result<Value, Refusal> {
+    serde_json::to_value(value).map_err(|error| Refusal::new(Code::Failed, error))
+}
+
+fn cancel(shared: &Shared, turn: TurnId) -> Result<Value, Refusal> {
+    let found = shared.tree.host().turn(turn).map_err(|error| Refusal::new(Code::Failed, error))?;
+    let Some(found) = found else {
+        return Err(Refusal::new(Code::NoSuchTurn, format!("no turn has the id {turn}")));
+    };
+    let is_open = found.outcome.is_none();
+    if is_open {
+        let session = shared.tree.session(found.name.as_str());
+        session.cancel(turn).map_err(|error| asking::refusal(&error))?;
+    }
+    Ok(json!({ "cancelled": is_open }))
+}
+
+async fn events(shared: &Shared, connection: &mut Connection, follow: bool) -> Result<(), Hangup> {
+    let (kept, mut live) = shared.journal.read();
+    for event in kept {
+        connection.item((*event).clone()).await?;
+    }
+    if !follow {
+        return connection.end(Ok(done())).await;
+    }
+    loop {
+        let event = tokio::select! {
+            event = live.recv() => event,
+            hangup = connection.gone() => return Err(hangup),
+        };
+        match event {
+            Ok(event) => connection.item((*event).clone()).await?,
+            Err(RecvError::Lagged(missed)) => connection.item(journal::lagged(missed)).await?,
+            Err(RecvError::Closed) => return connection.end(Ok(done())).await,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The exit codes of the command: this table is the one that `docs/command.md` shows.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// How the command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The turn failed, or something else did.
+    Failed = 1,
+    /// The arguments are wrong; clap uses this code itself.
+    Usage = 2,
+    /// The config file is not valid.
+    Config = 3,
+    /// Nobody listens on the control socket.
+    NoDaemon = 4,
+    /// There is no session, or turn, of that name.
+    NotFound = 5,
+    /// Something else holds the state directory, the socket or the conversation.
+    Held = 6,
+    /// The turn was interrupted or cancelled.
+    Interrupted = 7,
+    /// The queue is full, or the store is; later it may work.
+    Busy = 8,
+    /// The turn is still open.
+    Open = 9,
+}
+
+/// A failure with the exit code that it leads to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The exit code of an error: that of the first [`Failure`] in its chain.
+pub(crate) fn code(error: &anyhow::Error) -> Exit {
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Failure>())
+        .map_or(Exit::Failed, |failure| failure.exit)
+}
+
+/// Tells whether the reader of our output went away, which is no failure.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(broken))
+}

@@ -1,0 +1,76 @@
+//! One prompt, one answer.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::turn;
+use crate::args::{Ask, Output};
+use crate::client::Client;
+use crate::output;
+use crate::wire::{MAX_REQUEST, Request, Streaming};
+
+pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
+    let Ask { name, prompt, stream, detach, output, place } = ask;
+    let prompt = if prompt == "-" { from_stdin()? } else { prompt };
+    let mut client = Client::connect(&place).await?;
+    let stream = match (stream, output.json) {
+        (false, _) => Streaming::None,
+        (true, false) => Streaming::Text,
+        (true, true) => Streaming::Frames,
+    };
+    client.send(&Request::Ask { name, prompt, stream, detach }).await?;
+    let report = follow(&mut client, stream, output).await?;
+    if detach {
+        let id = report["turn"].as_str().unwrap_or_default();
+        output::line(if output.json { report.to_string() } else { id.to_owned() })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    turn::show(&report, output, stream == Streaming::None)?;
+    Ok(turn::code(&report))
+}
+
+fn from_stdin() -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(MAX_REQUEST)
+        .read_to_string(&mut text)
+        .context("cannot read the prompt from stdin")?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Prints what comes before the outcome, and returns the outcome.
+pub(super) async fn follow(client: &mut Client, stream: Streaming, output: Output) -> anyhow::Result<Value> {
+    let mut open_line = false;
+    loop {
+        let item = match client.item().await? {
+            Ok(item) => item,
+            Err(report) => {
+                if open_line {
+                    output::line("")?;
+                }
+                return Ok(report);
+            }
+        };
+        if stream == Streaming::Frames && output.json {
+            output::line(item.to_string())?;
+            continue;
+        }
+        match item["type"].as_str() {
+            Some("text") => {
+                let text = item["text"].as_str().unwrap_or_default();
+                open_line = !text.ends_with('\n');
+                output::text(text)?;
+            }
+            Some("resumed") if stream == Streaming::Text => {
+                if std::mem::take(&mut open_line) {
+                    output::line("")?;
+                }
+                output::note("(the CLI died; another one carries the turn on)");
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! A conversation, line by line.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use tokio::io::BufReader;
+
+use super::ask;
+use crate::args::{Output, Place};
+use crate::client::Client;
+use crate::output::{self, Paint};
+use crate::wire::{MAX_REQUEST, Request, Streaming, read_line};
+
+pub(super) async fn run(name: &str, place: &Place) -> anyhow::Result<ExitCode> {
+    let mut client = Client::connect(place).await?;
+    let mut input = BufReader::new(tokio::io::stdin());
+    let is_person = std::io::stdin().is_terminal();
+    let paint = Paint(output::is_colourful());
+    if is_person {
+        output::line(paint.dim("An empty line or Ctrl-D ends the chat; the session goes on."))?;
+    }
+    let mut line = Vec::new();
+    loop {
+        if is_person {
+            output::text(paint.bold("> "))?;
+        }
+        line.clear();
+        if !read_line(&mut input, &mut line, MAX_REQUEST).await? {
+            break;
+        }
+        let prompt = String::from_utf8_lossy(&line).trim().to_owned();
+        if prompt.is_empty() {
+            break;
+        }
+        let request = Request::Ask { name: name.to_owned(), prompt, stream: Streaming::Text, detach: false };
+        client.send(&request).await?;
+        let report = ask::follow(&mut client, Streaming::Text, Output { json: false }).await?;
+        super::turn::show(&report, Output { json: false }, false)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

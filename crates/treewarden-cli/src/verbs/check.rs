@@ -1,0 +1,32 @@
+//! The config file: checked, and described for editors.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use treewarden::config;
+
+use crate::exit::Exit;
+use crate::output;
+
+pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
+    match config::load(file) {
+        Ok(tree) => {
+            let sessions = tree.sessions().len();
+            let word = if sessions == 1 { "session" } else { "sessions" };
+            output::line(format!("{} is valid: {sessions} {word}", file.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            output::note(error.to_string());
+            let count = error.faults().len();
+            let word = if count == 1 { "error" } else { "errors" };
+            output::note(format!("\n{} is not valid: {count} {word}", file.display()));
+            Ok(Exit::Config.into())
+        }
+    }
+}
+
+pub(super) fn schema() -> anyhow::Result<ExitCode> {
+    output::line(format!("{:#}", config::schema()))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,53 @@
+//! The verbs: most are one request to the control socket, and its answer as text or as JSON.
+
+mod ask;
+mod chat;
+mod check;
+mod events;
+mod ps;
+mod simple;
+mod top;
+mod tree;
+mod turn;
+
+pub(crate) use ps::table as session_table;
+pub(crate) use tree::outline_text;
+
+use std::process::ExitCode;
+
+use crate::args::{Target, Verb};
+use crate::wire::Request;
+use crate::{daemon, demo};
+
+/// Runs a verb to its end.
+pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Demo => demo::run().await,
+        Verb::Run { file, place } => daemon::run(&file, &place).await,
+        Verb::Ps { output, place } => ps::run(output, &place).await,
+        Verb::Ask(ask) => ask::run(ask).await,
+        Verb::Chat { name, place } => chat::run(&name, &place).await,
+        Verb::Turn { turn, wait, output, place } => turn::run(turn, wait, output, &place).await,
+        Verb::Cancel { turn, place } => simple::cancel(turn, &place).await,
+        Verb::Restart(Target { name, place }) => {
+            simple::run(Request::Restart { name: name.clone() }, &format!("{name} was restarted"), &place)
+                .await
+        }
+        Verb::Stop(Target { name, place }) => {
+            simple::run(Request::Stop { name: name.clone() }, &format!("{name} is stopped"), &place).await
+        }
+        Verb::Start(Target { name, place }) => {
+            simple::run(Request::Start { name: name.clone() }, &format!("{name} was started"), &place).await
+        }
+        Verb::Clear(Target { name, place }) => {
+            let done = format!("{name} has a new conversation");
+            simple::run(Request::Clear { name }, &done, &place).await
+        }
+        Verb::Interrupt(Target { name, place }) => simple::interrupt(name, &place).await,
+        Verb::Tree { output, place } => tree::run(output, &place).await,
+        Verb::Events { follow, output, place } => events::run(follow, output, &place).await,
+        Verb::Top { interval, place } => top::run(interval, &place).await,
+        Verb::Check { file } => check::run(&file),
+        Verb::Schema => check::schema(),
+    }
+}

@@ -1,0 +1,66 @@
+//! The sessions, as a table.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::args::{Output, Place};
+use crate::client::Client;
+use crate::output::{self, Paint};
+use crate::wire::Request;
+
+pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCode> {
+    let answer = Client::connect(place).await?.call(&Request::Ps {}).await?;
+    let sessions = answer["sessions"].as_array().cloned().unwrap_or_default();
+    if output.json {
+        output::line(serde_json::to_string_pretty(&sessions)?)?;
+    } else {
+        output::text(table(&sessions, Paint(output::is_colourful())))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const HEAD: [&str; 9] =
+    ["NAME", "STATE", "PID", "GEN", "RESTARTS", "TURNS", "QUEUED", "CONTAINMENT", "SESSION"];
+
+/// The sessions as a table, with why a session failed below it.
+pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
+    let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
+    for session in sessions {
+        let keys = [
+            "name",
+            "state",
+            "pid",
+            "generation",
+            "restarts",
+            "turns",
+            "queued",
+            "containment",
+            "session_id",
+        ];
+        rows.push(keys.map(|key| cell(&session[key])).to_vec());
+    }
+    let mut text = output::table(&rows, |row, column, cell| match (row, column) {
+        (0, _) => paint.dim(cell),
+        (_, 0) => paint.bold(cell),
+        (_, 1) => paint.state(cell),
+        (_, 8) => paint.dim(cell),
+        _ => cell.to_owned(),
+    });
+    for session in sessions.iter().filter(|session| session["state"] == "failed") {
+        let reason = session["reason"]
+            .as_str()
+            .or_else(|| session["last_exit"].as_str())
+            .unwrap_or("no reason is known");
+        text.push_str(&format!("\n{}: {reason}\n", paint.bold(&cell(&session["name"]))));
+    }
+    text
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,34 @@
+//! Verbs that do one thing and say that it is done.
+
+use std::process::ExitCode;
+
+use treewarden::TurnId;
+
+use crate::args::Place;
+use crate::client::Client;
+use crate::output;
+use crate::wire::Request;
+
+pub(super) async fn run(request: Request, done: &str, place: &Place) -> anyhow::Result<ExitCode> {
+    Client::connect(place).await?.call(&request).await?;
+    output::line(done)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn interrupt(name: String, place: &Place) -> anyhow::Result<ExitCode> {
+    let answer = Client::connect(place).await?.call(&Request::Interrupt { name: name.clone() }).await?;
+    let interrupted = answer["interrupted"] == true;
+    output::line(if interrupted {
+        format!("{name} is interrupted")
+    } else {
+        format!("{name} runs no turn")
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn cancel(turn: TurnId, place: &Place) -> anyhow::Result<ExitCode> {
+    let answer = Client::connect(place).await?.call(&Request::Cancel { turn }).await?;
+    let cancelled = answer["cancelled"] == true;
+    output::line(if cancelled { "the turn is being cancelled" } else { "the turn has its outcome already" })?;
+    Ok(ExitCode::SUCCESS)
+}
