@@ -1,0 +1,133 @@
+//! Leases and the tree lock: one holder, in this process or another, and free when it dies.
+
+mod support;
+
+use std::path::Path;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use support::{Role, my_role, name, say, wait_for_the_end};
+use treewarden_proto::SessionId;
+use treewarden_store::{Held, Holder, Lease, TreeLock};
+
+const ID: &str = "11111111-2222-4333-8444-555555555555";
+
+fn id() -> SessionId {
+    ID.parse().unwrap()
+}
+
+/// Takes both locks, or says who holds the first that was refused.
+fn both(dir: &Path, who: &str) -> Result<(Lease, TreeLock), Held> {
+    let holder = Holder::this_process(&name(who));
+    Ok((Lease::acquire(dir, id(), &holder)?, TreeLock::acquire(dir, &holder)?))
+}
+
+#[test]
+#[ignore = "a role of other tests"]
+fn role_holder() {
+    let Some((dir, who)) = my_role() else { return };
+    match both(&dir, &who) {
+        Ok(_locks) => {
+            say("held");
+            wait_for_the_end();
+        }
+        Err(held) => say(&format!("refused: {held}")),
+    }
+}
+
+#[test]
+fn a_lease_and_a_tree_lock_are_refused_in_the_same_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::this_process(&name("first"));
+    let lease = Lease::acquire(dir.path(), id(), &holder).unwrap();
+    let tree = TreeLock::acquire(dir.path(), &holder).unwrap();
+    let second = Holder::this_process(&name("second"));
+    assert_eq!(Lease::acquire(dir.path(), id(), &second).unwrap_err().by.as_ref(), Some(&holder));
+    assert_eq!(TreeLock::acquire(dir.path(), &second).unwrap_err().by.as_ref(), Some(&holder));
+    drop(lease);
+    drop(tree);
+    both(dir.path(), "second").unwrap();
+}
+
+#[test]
+fn leases_of_two_conversations_do_not_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::this_process(&name("one"));
+    let _first = Lease::acquire(dir.path(), id(), &holder).unwrap();
+    Lease::acquire(dir.path(), SessionId::random(), &holder).unwrap();
+}
+
+#[test]
+fn another_process_is_refused_and_told_who_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let _locks = both(dir.path(), "here").unwrap();
+    let other = Role::start("role_holder", dir.path(), "there");
+    let said = other.said();
+    let pid = std::process::id();
+    assert!(said.starts_with(&format!("refused: here of process {pid} on ")), "{said}");
+}
+
+#[test]
+fn sigkill_of_the_holder_frees_its_locks() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = Role::start("role_holder", dir.path(), "there");
+    assert_eq!(other.said(), "held");
+    let held = both(dir.path(), "here").unwrap_err();
+    let by = held.by.expect("the holder can be read");
+    assert_eq!(by.name, name("there"));
+    if cfg!(target_os = "linux") {
+        assert!(by.started > 0 && !by.host.is_empty());
+    }
+    assert_ne!(by.pid, std::process::id());
+    other.kill();
+    both(dir.path(), "here").unwrap();
+}
+
+#[test]
+fn a_child_process_does_not_keep_the_lock_of_its_dead_parent() {
+    let dir = tempfile::tempdir().unwrap();
+    let locks = both(dir.path(), "here").unwrap();
+    // The role runs while this process holds the locks, and would keep them if the file were open in it.
+    let other = Role::start("role_holder", dir.path(), "there");
+    assert!(other.said().starts_with("refused"));
+    drop(locks);
+    both(dir.path(), "again").unwrap();
+}
+
+#[test]
+fn there_are_never_two_holders() {
+    let dir = tempfile::tempdir().unwrap();
+    let (threads, until) = (4, Instant::now() + Duration::from_millis(300));
+    let barrier = Arc::new(Barrier::new(threads));
+    let mark = dir.path().join("mark");
+    let racers: Vec<_> = (0..threads)
+        .map(|_| {
+            let (dir, mark, barrier) = (dir.path().to_owned(), mark.clone(), Arc::clone(&barrier));
+            std::thread::spawn(move || {
+                barrier.wait();
+                let mut wins = 0;
+                while Instant::now() < until {
+                    if let Ok(_lock) = TreeLock::acquire(&dir, &Holder::this_process(&name("racer"))) {
+                        // The mark is there exactly while somebody holds the lock.
+                        std::fs::File::create_new(&mark).expect("nobody else holds the lock");
+                        wins += 1;
+                        std::fs::remove_file(&mark).unwrap();
+                    }
+                }
+                wins
+            })
+        })
+        .collect();
+    let wins: u32 = racers.into_iter().map(|racer| racer.join().unwrap()).sum();
+    assert!(wins > 0);
+    assert!(dir.path().join("tree.lock").exists(), "the file stays, so that all lock the same one");
+}
+
+#[test]
+fn a_lock_file_that_was_removed_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(both(dir.path(), "here").unwrap());
+    std::fs::remove_file(dir.path().join("tree.lock")).unwrap();
+    let _locks = both(dir.path(), "here").unwrap();
+    both(dir.path(), "there").unwrap_err();
+}
