@@ -182,7 +182,8 @@ pub(crate) async fn start(
     }
     if let Some(term) = outcome.get("raise") {
         failed(&world);
-        std::panic::panic_any(normalized(term).to_string());
+        // A panic without the hook's noise.
+        std::panic::resume_unwind(Box::new(normalized(term).to_string()));
     }
     if let Some(term) = outcome.get("return") {
         failed(&world);

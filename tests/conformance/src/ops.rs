@@ -20,6 +20,8 @@ pub(crate) struct Stage {
     pub(crate) world: Arc<World>,
     pub(crate) root: Option<Proc>,
     pub(crate) suspended: bool,
+    /// Whether the oracle's root process would have crashed by now.
+    pub(crate) crashed: bool,
     pub(crate) template: Option<Value>,
     pub(crate) auto: treewarden::supervisor::AutoShutdown,
 }
@@ -118,6 +120,14 @@ impl Stage {
         if matches!(op, "suspend_sup" | "resume_sup") {
             return self.suspend(op);
         }
+        if step["sup"].as_str().is_none() && self.root.is_none() {
+            if op == "stop_sup" && !std::mem::replace(&mut self.crashed, true) {
+                // The oracle's own root process crashes, once.
+                let text = "Error in process ~p with exit value:~n~p";
+                self.world.emit(json!({"ev": "log", "level": "error", "text": text}));
+            }
+            return Ok(without_root(op));
+        }
         let target = self.target(step)?;
         Ok(Some(match op {
             "start_child" => target.start_child(step).await,
@@ -154,6 +164,9 @@ impl Stage {
     }
 
     fn suspend(&mut self, op: &str) -> Outcome {
+        if self.root.is_none() {
+            return Ok(without_root(op));
+        }
         let target = self.target(&Value::Null)?;
         let (supervisor, suspends) = (target.supervisor.clone(), op == "suspend_sup");
         if !supervisor.is_alive() {
@@ -166,6 +179,18 @@ impl Stage {
         }
         self.suspended = suspends;
         Ok(None)
+    }
+}
+
+/// What a step does when the root never came up.
+fn without_root(op: &str) -> Option<Value> {
+    match op {
+        "suspend_sup" | "code_change" => Some(exit(json!(["noproc", "sys:suspend"]))),
+        "resume_sup" => Some(exit(json!(["noproc", "sys:resume"]))),
+        "stop_sup" => Some(json!(["sup_down", "noproc"])),
+        "sup_stop_call" => Some(exit(json!("noproc"))),
+        "kill_sup" | "stranger_exit" | "stray_message" => Some(exit(json!("badarg"))),
+        _ => Some(noproc()),
     }
 }
 

@@ -66,7 +66,7 @@ fn child(dice: &mut Dice, id: &str, auto: bool, depth: usize) -> Value {
     if restart != "permanent" || dice.chance(20) {
         spec["restart"] = json!(restart);
     }
-    if auto && restart != "permanent" && dice.chance(50) || dice.chance(2) {
+    if auto && restart != "permanent" && dice.chance(50) {
         spec["significant"] = json!(true);
     }
     if depth > 0 && dice.chance(20) {
@@ -153,6 +153,7 @@ fn fixed(dice: &mut Dice, name: &str) -> Value {
     for _ in 0..6 + dice.roll(16) {
         fixed_step(dice, auto, &mut kids, &supervisors, &mut steps);
     }
+    steps.push(json!({"op": "stop_sup"}));
     // A kill's effects on a tree race each other in Erlang; so do deaths within a group that stops.
     let unordered = steps
         .iter()
@@ -272,5 +273,6 @@ fn loose(dice: &mut Dice, name: &str, strategy: &str) -> Value {
         steps.push(step);
     }
     steps.push(json!({"op": "which_children"}));
+    steps.push(json!({"op": "stop_sup"}));
     json!({"name": name, "sup": sup, "children": children, "steps": steps, "unordered": true})
 }

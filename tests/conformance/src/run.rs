@@ -26,6 +26,7 @@ pub async fn run(schedule: &Schedule) -> Value {
         world,
         root,
         suspended: false,
+        crashed: false,
     };
     settle(&stage).await;
     stage.world.emit(json!({"ev": "reply", "value": reply}));

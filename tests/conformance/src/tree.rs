@@ -124,6 +124,7 @@ async fn nested(
     world.emit(json!({"ev": "start", "id": label, "n": n, "kind": "sup"}));
     let children = spec.get("children").and_then(Value::as_array).cloned().unwrap_or_default();
     if ignores(&spec["sup"]) {
+        world.add_stillborn(&label);
         exit_event(&world, &label, n, &json!("normal"));
         return Ok(Started::Ignore);
     }
@@ -136,6 +137,7 @@ async fn nested(
     };
     match started {
         Err(failed) => {
+            world.add_stillborn(&label);
             exit_event(&world, &label, n, &term(failed.reason()));
             Err(failed)
         }

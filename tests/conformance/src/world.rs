@@ -1,6 +1,6 @@
 //! What a run remembers: the trace so far, and who is who.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use treewarden::registry::Registry;
 use treewarden::supervisor::{OffenderPid, Pid, Reason, Report, RunningChild, SupervisionEvent, Supervisor};
 
 use crate::kid::KidMsg;
-use crate::term::{term, without_exit};
+use crate::term::{noproc, term, without_exit};
 
 /// How the oracle addresses a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,8 @@ struct Table {
     plans: HashMap<String, Vec<Value>>,
     procs: HashMap<(String, u64), Proc>,
     newest: HashMap<String, u64>,
+    /// Supervisors that never came up.
+    stillborn: HashSet<String>,
     /// By the supervisor's path.
     styles: HashMap<String, Style>,
 }
@@ -134,12 +136,19 @@ impl World {
         };
         let found = n.and_then(|n| table.procs.get(&(label.to_owned(), n)).cloned());
         found.ok_or_else(|| {
+            if table.stillborn.contains(id) {
+                return noproc();
+            }
             if id.contains('#') {
                 json!(["EXIT", ["badmatch", []]])
             } else {
                 json!(["EXIT", ["no_such_label", id]])
             }
         })
+    }
+
+    pub(crate) fn add_stillborn(&self, label: &str) {
+        lock(&self.table).stillborn.insert(label.to_owned());
     }
 
     pub(crate) fn set_style(&self, path: &str, style: Style) {

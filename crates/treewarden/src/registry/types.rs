@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::hash::Hash;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use ractor::{ActorCell, ActorId};
@@ -52,12 +53,13 @@ struct Inner<K, V> {
 /// Describes a registry.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct RegistryBuilder {
+pub struct RegistryBuilder<K, V = ()> {
     kind: Keys,
     partitions: usize,
+    of: PhantomData<fn() -> (K, V)>,
 }
 
-impl RegistryBuilder {
+impl<K: Key, V: Value> RegistryBuilder<K, V> {
     /// Sets into how many parts the tables are divided, each with a lock of its own; 16 by default.
     pub fn partitions(mut self, partitions: usize) -> Self {
         self.partitions = partitions;
@@ -66,7 +68,7 @@ impl RegistryBuilder {
 
     /// Makes the registry.
     #[must_use]
-    pub fn build<K: Key, V: Value>(self) -> Registry<K, V> {
+    pub fn build(self) -> Registry<K, V> {
         Registry(Arc::new(Inner {
             kind: self.kind,
             tables: Tables::new(self.partitions),
@@ -152,13 +154,13 @@ impl<K: Key, V: Value> Inner<K, V> {
 
 impl<K: Key, V: Value> Registry<K, V> {
     /// Describes a registry whose keys have one owner each.
-    pub fn unique() -> RegistryBuilder {
-        RegistryBuilder { kind: Keys::Unique, partitions: 16 }
+    pub fn unique() -> RegistryBuilder<K, V> {
+        RegistryBuilder { kind: Keys::Unique, partitions: 16, of: PhantomData }
     }
 
     /// Describes a registry whose keys may be registered more than once.
-    pub fn duplicate() -> RegistryBuilder {
-        RegistryBuilder { kind: Keys::Duplicate, partitions: 16 }
+    pub fn duplicate() -> RegistryBuilder<K, V> {
+        RegistryBuilder { kind: Keys::Duplicate, partitions: 16, of: PhantomData }
     }
 
     /// Whether a key may have more than one owner.

@@ -336,7 +336,7 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

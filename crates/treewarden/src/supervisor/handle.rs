@@ -302,7 +302,7 @@ impl Supervisor {
     }
 
     /// Sends a request and waits for its answer; none means that the supervisor has ended.
-    async fn call(&self, request: Request) -> Option<Reply> {
+    pub(super) async fn call(&self, request: Request) -> Option<Reply> {
         let (caller, answer) = oneshot::channel();
         self.calls.send((request, caller)).await.ok()?;
         answer.await.ok()

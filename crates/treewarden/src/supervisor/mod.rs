@@ -17,10 +17,13 @@ mod feed;
 mod gate;
 mod handle;
 mod live;
+mod partition;
 mod reason;
 mod runs;
 mod spec;
 mod start;
+mod tasks;
+mod update;
 mod watch;
 
 pub use builder::SupervisorBuilder;
@@ -29,9 +32,12 @@ pub use children::{ChildInfo, ChildStarted, ChildState, StartChildError};
 pub use feed::{Feed, Lagged, SupervisionEvent};
 pub use handle::{StartError, Supervisor};
 pub use live::Report;
+pub use partition::{PartitionSupervisor, ResizeError};
 pub use reason::exit_reason;
 pub use spec::ChildSpec;
 pub use start::{Info, StartChild, StartContext, StartFailure, StartFuture, Started, supervised};
+pub use tasks::{Task, Tasks};
+pub use update::{ApplyError, Diff};
 
 pub use treewarden_core::supervisor::{
     AutoShutdown, ChildId, Context, Counts, DeleteChildError, FailedToStartChild, FindChildError, Flags,

@@ -223,7 +223,7 @@ where
 }
 
 /// Unwraps the error that the actor's `pre_start` returned.
-fn spawn_failure(error: SpawnErr) -> StartFailure {
+pub(super) fn spawn_failure(error: SpawnErr) -> StartFailure {
     match error {
         SpawnErr::StartupFailed(error) => StartFailure(ExitReason::from_boxed(error)),
         other => StartFailure(ExitReason::message(other.to_string())),
