@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use treewarden_process::ContainmentPolicy;
+use treewarden_proto::SessionName;
+use treewarden_store::{Holder, TreeLock};
 
 use super::error::{TreeError, TreeErrorKind};
 use super::grow::Grown;
-use super::lock::TreeLock;
 use super::running::Tree;
 use crate::config::TreeSpec;
 use crate::host::Host;
@@ -65,7 +66,9 @@ impl TreeBuilder {
             let text = "neither XDG_STATE_HOME nor HOME is set: choose a state directory with `state_dir`";
             TreeError::state(text)
         })?;
-        let lock = TreeLock::take(&dir)?;
+        let name = SessionName::new("tree").expect("a plain word is a valid name");
+        let lock = TreeLock::acquire(&dir, &Holder::this_process(&name))
+            .map_err(|held| TreeError::held(&dir, &held))?;
         let mut options =
             Host::options().state_dir(&dir).durability(spec.durability).containment(containment);
         if let Some(max_live) = spec.max_live {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use treewarden_store::Held;
+
 use crate::host::HostError;
 use crate::session;
 use crate::supervisor;
@@ -30,7 +32,11 @@ pub enum TreeErrorKind {
 }
 
 impl TreeError {
-    pub(super) fn held(dir: &Path, holder: Option<u32>) -> Self {
+    pub(super) fn held(dir: &Path, held: &Held) -> Self {
+        if let Some(error) = &held.error {
+            return Self::state(format!("lock {}: {error}", dir.display()));
+        }
+        let holder = held.by.as_ref().map(|by| by.pid);
         let by = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
         let message = format!(
             "start the tree: {by} runs one on {}; stop that one, or choose another state directory",

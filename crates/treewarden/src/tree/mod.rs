@@ -13,7 +13,6 @@
 mod builder;
 mod error;
 mod grow;
-mod lock;
 mod outline;
 mod running;
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use treewarden_core::ExitReason;
+use treewarden_store::TreeLock;
 
 use super::builder::TreeBuilder;
-use super::lock::TreeLock;
 use super::outline::{self, Outline};
 use crate::config::{self, ChildTypes, ConfigError, TreeSpec};
 use crate::host::Host;
