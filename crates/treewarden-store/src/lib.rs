@@ -5,12 +5,13 @@
 mod error;
 mod journal;
 mod lease;
+mod lock;
 mod record;
 mod store;
 pub mod transcript;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use journal::{Settled, TurnRow, TurnState};
-pub use lease::{Held, Holder, Lease};
+pub use lease::{Held, Holder, Lease, TreeLock};
 pub use record::SessionRecord;
 pub use store::{Durability, Store, StoreOptions, default_state_dir};
