@@ -49,3 +49,44 @@ pub fn poll_until<T>(limit: Duration, mut check: impl FnMut() -> Option<T>) -> O
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Polls an async `check` until it gives a value or the time is over; `None` means that it was over.
+///
+/// The time is tokio's, so under a paused clock it costs none.
+///
+/// # Cancel safety
+///
+/// Cancel safe: a check under way is dropped.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use std::time::Duration;
+/// use treewarden_testkit::eventually;
+///
+/// let mut left = 3;
+/// let found = eventually(Duration::from_secs(5), || {
+///     left -= 1;
+///     let done = left == 0;
+///     async move { done.then_some("done") }
+/// });
+/// assert_eq!(found.await, Some("done"));
+/// # }
+/// ```
+pub async fn eventually<T, F>(limit: Duration, mut check: impl FnMut() -> F) -> Option<T>
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = tokio::time::Instant::now() + limit;
+    loop {
+        // A check that hangs must not outlive the time.
+        match tokio::time::timeout_at(deadline, check()).await {
+            Ok(Some(value)) => return Some(value),
+            Ok(None) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            _ => return None,
+        }
+    }
+}

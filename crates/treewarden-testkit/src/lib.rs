@@ -4,7 +4,7 @@
 //! * [`mock_api`]: a model API on loopback, for runs of the real command.
 //! * `real_cli`: the real command, installed on first use (Unix).
 //! * `faults`: kill, freeze, and look for processes that are left (Unix).
-//! * [`VirtualClock`], [`poll_until`]: time in tests.
+//! * [`VirtualClock`], [`poll_until`], [`eventually`]: time in tests.
 //!
 //! It is for tests; a running tree needs none of it.
 
@@ -13,8 +13,9 @@ pub mod fake_cli;
 #[cfg(unix)]
 pub mod faults;
 pub mod mock_api;
+mod programs;
 #[cfg(unix)]
 pub mod real_cli;
 mod target;
 
-pub use clock::{VirtualClock, poll_until};
+pub use clock::{VirtualClock, eventually, poll_until};

@@ -25,10 +25,20 @@
 //! # Ok(()) }
 //! ```
 
+mod events;
 mod reply;
 mod request;
 mod server;
 
 pub use reply::Reply;
-pub use request::Request;
+pub use request::{Content, Request};
 pub use server::{MockApi, MockApiBuilder};
+
+/// Finds `treewarden-mock-api` in the target folder of the running test, and builds it if need be.
+///
+/// # Errors
+///
+/// It cannot be built: the message says why, and how to build it.
+pub fn mock_api_path() -> std::io::Result<std::path::PathBuf> {
+    crate::programs::program("treewarden-mock-api")
+}

@@ -1,6 +1,8 @@
 //! A recorded request, and what it says about the context that the model saw.
 
-use serde_json::Value;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
 
 /// One request to the mock API, as it came.
 #[derive(Debug, Clone)]
@@ -10,16 +12,28 @@ pub struct Request {
     pub path: String,
     /// The model that was asked for.
     pub model: String,
-    /// The texts of the user messages of the context, in order.
-    pub users: Vec<String>,
-    /// Whether the last message holds a tool's result.
+    /// How many messages the context has.
+    pub messages: usize,
+    /// The `PROMPT-…` words of each user message of the context, in order.
+    pub tags: Vec<Vec<String>>,
+    /// Whether the context ends with a tool's result.
     pub after_tool: bool,
     /// Whether a stream was asked for.
     pub stream: bool,
-    /// Whether this is the CLI's own business (a title, a count): not a turn of the conversation.
+    /// Whether this is the CLI's own business (a title, a summary, a count): not a turn of the conversation.
     pub background: bool,
+    /// What only the newest requests keep: see [`MockApiBuilder::keep_bodies`](super::MockApiBuilder::keep_bodies).
+    pub content: Option<Arc<Content>>,
+}
+
+/// The parts of a request that can be large.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Content {
     /// The headers, without those that hold secrets.
     pub headers: Vec<(String, String)>,
+    /// The texts of the user messages of the context, in order.
+    pub users: Vec<String>,
     /// The body; `null` if it was not JSON.
     pub body: Value,
 }
@@ -28,36 +42,58 @@ impl Request {
     pub(super) fn new(path: &str, headers: Vec<(String, String)>, body: Value) -> Self {
         let empty = Vec::new();
         let messages = body["messages"].as_array().unwrap_or(&empty);
-        let users = messages.iter().filter(|m| m["role"] == "user").map(text_of).collect();
-        let after_tool = messages
-            .last()
-            .and_then(|m| m["content"].as_array())
-            .is_some_and(|blocks| blocks.iter().any(|b| b["type"] == "tool_result"));
+        let users: Vec<_> = messages.iter().filter(|m| m["role"] == "user").map(text_of).collect();
+        // System messages may follow what the user or a tool said.
+        let last = messages.iter().rev().find(|m| m["role"] != "system");
+        let blocks = last.and_then(|m| m["content"].as_array());
         let stream = body["stream"] == true;
-        // A turn of the conversation is streamed and offers tools; the CLI's own questions are not.
-        let tools = body["tools"].as_array().is_some_and(|t| !t.is_empty());
         Self {
             path: path.to_owned(),
             model: body["model"].as_str().unwrap_or_default().to_owned(),
-            background: !stream || !tools || path.ends_with("count_tokens"),
-            users,
-            after_tool,
+            messages: messages.len(),
+            tags: users.iter().map(|text| tags_of(text)).collect(),
+            after_tool: blocks.is_some_and(|blocks| blocks.iter().any(|b| b["type"] == "tool_result")),
+            background: !stream || path.ends_with("count_tokens") || is_own_business(&users),
             stream,
-            headers,
-            body,
+            content: Some(Arc::new(Content { headers, users, body })),
         }
     }
 
     /// The text that steers the answer: the newest that holds `PROMPT`, else the newest.
+    ///
+    /// It is empty once the content is no longer kept.
     pub fn prompt(&self) -> &str {
-        let tagged = self.users.iter().rev().find(|u| u.contains("PROMPT"));
-        tagged.or_else(|| self.users.last()).map_or("", String::as_str)
+        let users = self.content.as_ref().map_or(&[][..], |content| &content.users);
+        let tagged = users.iter().rev().find(|u| u.contains("PROMPT"));
+        tagged.or_else(|| users.last()).map_or("", String::as_str)
     }
 
     /// The `PROMPT-…` words of the whole context, in order, each as often as it stands there.
-    pub fn tags(&self) -> Vec<String> {
-        self.users.iter().flat_map(|u| tags_of(u)).collect()
+    pub fn all_tags(&self) -> Vec<String> {
+        self.tags.iter().flatten().cloned().collect()
     }
+
+    /// The line of the log: the tags, without anything that a prompt or a header says.
+    pub(super) fn log_line(&self, seconds: f64) -> String {
+        let line = json!({ "t": seconds, "users": self.tags, "n": self.messages, "model": self.model,
+            "after_tool": self.after_tool, "stream": self.stream, "background": self.background });
+        format!("{line}\n")
+    }
+}
+
+/// Whether the newest text is one that the CLI writes for itself, as 2.1.197 and 2.1.330 do.
+///
+/// Neither the tools nor the model tell: a conversation may have no tools, and a title is asked of
+/// the conversation's own model.
+fn is_own_business(users: &[String]) -> bool {
+    let own = [
+        // A title for the session.
+        "<session>\n",
+        "<system-reminder>This is a side question from the user.",
+        // The summary of a compaction.
+        "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools.",
+    ];
+    users.last().is_some_and(|text| own.iter().any(|start| text.starts_with(start)))
 }
 
 pub(super) fn tags_of(text: &str) -> Vec<String> {

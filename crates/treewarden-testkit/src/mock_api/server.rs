@@ -1,23 +1,24 @@
-//! The HTTP side of the mock API: one task for the listener, one for each connection.
+//! The HTTP side of the mock API: one task for the listener, one for each connection, none besides.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming};
+use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::events::Events;
 use super::reply::{Body, Reply};
 use super::request::Request;
 
@@ -33,7 +34,36 @@ pub struct MockApi {
 
 struct State {
     handler: Box<Handler>,
-    requests: Mutex<Vec<Request>>,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    requests: Vec<Request>,
+    keep_bodies: usize,
+    log: Option<File>,
+}
+
+impl State {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// Records a request, and returns its number.
+    fn record(&mut self, request: &Request) -> u64 {
+        if let Some(log) = &mut self.log {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            // A log on a full disk must not change what the CLI under test sees.
+            drop(log.write_all(request.log_line(now.as_secs_f64()).as_bytes()));
+        }
+        self.requests.push(request.clone());
+        let old = self.requests.len().checked_sub(self.keep_bodies + 1);
+        if let Some(request) = old.and_then(|at| self.requests.get_mut(at)) {
+            request.content = None;
+        }
+        self.requests.len() as u64
+    }
 }
 
 /// The settings of a [`MockApi`] that is not started yet.
@@ -41,6 +71,8 @@ struct State {
 pub struct MockApiBuilder {
     handler: Box<Handler>,
     port: u16,
+    keep_bodies: usize,
+    log: Option<PathBuf>,
 }
 
 impl MockApi {
@@ -59,7 +91,7 @@ impl MockApi {
 
     /// Starts from the default settings.
     pub fn builder() -> MockApiBuilder {
-        MockApiBuilder { handler: Box::new(Reply::from_words), port: 0 }
+        MockApiBuilder { handler: Box::new(Reply::from_words), port: 0, keep_bodies: 16, log: None }
     }
 
     /// The URL that `ANTHROPIC_BASE_URL` takes.
@@ -84,13 +116,25 @@ impl MockApi {
 
     /// Every request so far, in order of arrival.
     pub fn requests(&self) -> Vec<Request> {
-        self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.seen().requests.clone()
+    }
+
+    /// How many requests of the conversation, not of the CLI's own business, there were so far.
+    pub fn turns(&self) -> usize {
+        self.state.seen().requests.iter().filter(|r| !r.background).count()
+    }
+
+    /// The `PROMPT-…` words of the context of each request of the conversation, in order of arrival.
+    ///
+    /// Each word stands there as often as in the context. A turn with tools makes several requests.
+    pub fn contexts(&self) -> Vec<Vec<String>> {
+        self.state.seen().requests.iter().filter(|r| !r.background).map(Request::all_tags).collect()
     }
 
     /// The `PROMPT-…` words of the newest context of the conversation, each as often as it stands there.
     pub fn prompts_in_last_context(&self) -> Vec<String> {
-        let requests = self.state.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.iter().rev().find(|r| !r.background).map(Request::tags).unwrap_or_default()
+        let seen = self.state.seen();
+        seen.requests.iter().rev().find(|r| !r.background).map(Request::all_tags).unwrap_or_default()
     }
 }
 
@@ -107,19 +151,35 @@ impl MockApiBuilder {
         self
     }
 
+    /// Keeps the headers, texts and bodies of so many newest requests (16 unless told).
+    ///
+    /// Everything else about a request, its tags included, is kept for all of them.
+    pub fn keep_bodies(mut self, count: usize) -> Self {
+        self.keep_bodies = count;
+        self
+    }
+
+    /// Appends a line of JSON for each request to this file: its tags, and no other words of it.
+    pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
+        self.log = Some(file.into());
+        self
+    }
+
     /// Starts the server on 127.0.0.1.
     ///
     /// # Errors
     ///
-    /// The error of the bind.
+    /// The error of the bind, or of opening the log.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: nothing is started before it returns.
     pub async fn start(self) -> io::Result<MockApi> {
+        let log = self.log.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
         let listener = TcpListener::bind(("127.0.0.1", self.port)).await?;
         let address = listener.local_addr()?;
-        let state = Arc::new(State { handler: self.handler, requests: Mutex::new(Vec::new()) });
+        let seen = Seen { requests: Vec::new(), keep_bodies: self.keep_bodies, log };
+        let state = Arc::new(State { handler: self.handler, seen: Mutex::new(seen) });
         let server = tokio::spawn(listen(listener, Arc::clone(&state)));
         Ok(MockApi { address, state, server })
     }
@@ -175,11 +235,7 @@ async fn answer(http: hyper::Request<Incoming>, state: &State) -> Response<BoxBo
     let Ok(body) = body.collect().await else { return plain(400, &json!({})) };
     let body = serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null);
     let request = Request::new(&path, headers, body);
-    let serial = {
-        let mut requests = state.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.push(request.clone());
-        requests.len() as u64
-    };
+    let serial = state.seen().record(&request);
     if path.ends_with("count_tokens") {
         return plain(200, &json!({ "input_tokens": 10 }));
     }
@@ -188,7 +244,10 @@ async fn answer(http: hyper::Request<Incoming>, state: &State) -> Response<BoxBo
     match reply.body {
         Body::Hang => std::future::pending().await,
         Body::Error(status) => plain(status, &error_body(status)),
-        _ if request.stream => stream(reply.events(&request.model, serial)),
+        _ if request.stream => {
+            let events = Events::new(reply.events(&request.model, serial));
+            respond(200, "text/event-stream", events.boxed())
+        }
         _ => plain(200, &whole(&reply, &request.model, serial)),
     }
 }
@@ -223,21 +282,6 @@ fn plain(status: u16, body: &Value) -> Response<BoxBody> {
     respond(status, "application/json", Full::new(Bytes::from(body.to_string())).boxed())
 }
 
-fn stream(events: Vec<(Value, std::time::Duration)>) -> Response<BoxBody> {
-    let (sender, receiver) = mpsc::channel(16);
-    tokio::spawn(async move {
-        for (event, gap) in events {
-            let name = event["type"].as_str().unwrap_or_default();
-            let text = format!("event: {name}\ndata: {event}\n\n");
-            if sender.send(Bytes::from(text)).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(gap).await;
-        }
-    });
-    respond(200, "text/event-stream", Events(receiver).boxed())
-}
-
 fn respond(status: u16, kind: &str, body: BoxBody) -> Response<BoxBody> {
     let status = hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = Response::new(body);
@@ -246,18 +290,4 @@ fn respond(status: u16, kind: &str, body: BoxBody) -> Response<BoxBody> {
         response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
     }
     response
-}
-
-struct Events(mpsc::Receiver<Bytes>);
-
-impl HttpBody for Events {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
-    }
 }

@@ -1,0 +1,43 @@
+//! The body of a streamed answer. It runs on its connection's task, and ends with it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame};
+use serde_json::Value;
+use tokio::time::Sleep;
+
+/// Server-sent events, each with a pause after it.
+pub(super) struct Events {
+    left: VecDeque<(Value, Duration)>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Events {
+    pub(super) fn new(events: Vec<(Value, Duration)>) -> Self {
+        Self { left: events.into(), pause: None }
+    }
+}
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        let Some((event, gap)) = self.left.pop_front() else { return Poll::Ready(None) };
+        self.pause = (!gap.is_zero()).then(|| Box::pin(tokio::time::sleep(gap)));
+        let name = event["type"].as_str().unwrap_or_default();
+        let text = format!("event: {name}\ndata: {event}\n\n");
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(text)))))
+    }
+}
