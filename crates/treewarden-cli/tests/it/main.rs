@@ -1,0 +1,5 @@
+//! The command from outside: its output, its exit codes, and the daemon on real processes.
+
+mod command;
+mod daemon;
+mod support;

@@ -1,0 +1,149 @@
+//! A real daemon on a fake CLI, in a folder of its own; everything ends with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The command under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_treewarden");
+
+/// Waits until `look` finds something.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A folder with a config file, a state directory and a fake CLI.
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+    mark: String,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with("[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\n")
+    }
+
+    /// A world whose file has these children.
+    pub(crate) fn with(children: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("tw").tempdir().expect("a folder can be made");
+        // The command is a stand-in for the CLI when it is started under this name.
+        std::os::unix::fs::symlink(PROGRAM, dir.path().join("claude-stand-in")).expect("a link can be made");
+        let mark = dir.path().file_name().expect("it has a name").to_string_lossy().into_owned();
+        let home = dir.path().join("home");
+        let text = format!(
+            "[defaults]\ninclude_partial_messages = true\ncli_path = \"./claude-stand-in\"\ncwd = \".\"\n\
+             env = {{ CLAUDE_CONFIG_DIR = {home:?}, TW_TEST = {mark:?} }}\n\n{children}"
+        );
+        fs::write(dir.path().join("treewarden.toml"), text).expect("the file can be written");
+        Self { dir, mark }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("state/control.sock")
+    }
+
+    /// The command with these arguments, for this world's tree.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.current_dir(self.dir.path()).args(args);
+        command.env_remove("RUST_LOG").env_remove("TREEWARDEN_FAKE").env("NO_COLOR", "1");
+        command.env("TREEWARDEN_SOCKET", self.socket());
+        command
+    }
+
+    /// Runs a verb to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.command(args).stdin(Stdio::null()).output().expect("the command can be run")
+    }
+
+    /// Runs a verb that is to succeed, and reads its JSON.
+    #[track_caller]
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("the command prints JSON")
+    }
+
+    /// Starts the daemon and waits until it listens.
+    pub(crate) fn daemon(&self) -> Daemon {
+        let daemon = self.start(&["run", "--state-dir", "state"]);
+        eventually("the daemon listens", || std::os::unix::net::UnixStream::connect(self.socket()).ok());
+        daemon
+    }
+
+    pub(crate) fn start(&self, args: &[&str]) -> Daemon {
+        let mut command = self.command(args);
+        command.env_remove("TREEWARDEN_SOCKET").stdin(Stdio::null()).stdout(Stdio::null());
+        let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log"));
+        command.stderr(log.expect("the log can be opened"));
+        Daemon(command.spawn().expect("the daemon can be started"))
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Every process that descends from this world's CLIs.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let wanted = format!("TW_TEST={}", self.mark);
+        let entries = fs::read_dir("/proc").expect("/proc can be read").flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let marked = |pid: &u32| {
+            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environ.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+        };
+        pids.filter(marked).collect()
+    }
+
+    /// Asserts that no process is left within 5 s.
+    #[track_caller]
+    pub(crate) fn nothing_is_left(&self) {
+        let until = Instant::now() + Duration::from_secs(5);
+        while !self.processes().is_empty() {
+            assert!(Instant::now() < until, "processes are left: {:?}", self.processes());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        Path::new(self.dir.path()).join(name)
+    }
+}
+
+/// A running daemon; dropping it kills it.
+pub(crate) struct Daemon(Child);
+
+impl Daemon {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status();
+        assert!(sent.expect("kill can be run").success());
+    }
+
+    /// Waits for the end, and returns the exit code.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        eventually("the daemon ends", || self.0.try_wait().expect("it can be waited for")).code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
