@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use treewarden::supervisor::{Child, ExitReason, Info, Lifeline, StartContext, StartFailure, Started};
 
-use crate::term::{failure, normalized, reason, term};
+use crate::term::{failure, normalized, raised, reason, term};
 use crate::world::{Proc, World};
 
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Actor for Kid {
             }
             // An error has a stack in Erlang: it is abnormal even when its term is `normal`.
             KidMsg::Die { mode, reason } if mode == "error" => {
-                let end = self.terminate(failure(normalized(&reason))).await;
+                let end = self.terminate(raised(normalized(&reason))).await;
                 fate.reason = Some(term(&end));
                 return Err(Box::new(end));
             }

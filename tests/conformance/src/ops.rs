@@ -47,6 +47,11 @@ impl Stage {
     }
 
     async fn on_child(&self, op: &str, step: &Value) -> Outcome {
+        // A supervisor that never came up has a pid that one may signal.
+        let signals = matches!(op, "exit" | "kill" | "signal");
+        if signals && self.find(step).is_err_and(|error| error == noproc()) {
+            return Ok(None);
+        }
         match op {
             "sleep" => {
                 tokio::time::sleep(Duration::from_millis(step["ms"].as_u64().unwrap_or(0))).await;

@@ -69,19 +69,19 @@ fn child(dice: &mut Dice, id: &str, auto: bool, depth: usize) -> Value {
     if auto && restart != "permanent" && dice.chance(50) {
         spec["significant"] = json!(true);
     }
-    if depth > 0 && dice.chance(20) {
+    if depth > 1 && dice.chance(20) {
         spec["type"] = json!("supervisor");
         let (sup, auto) = flags(dice, false);
         spec["sup"] = sup;
         let ids = &["x", "y", "z"][..1 + dice.roll(3)];
-        spec["children"] = ids.iter().map(|id| child(dice, id, auto, depth - 1)).collect();
+        spec["children"] = ids.iter().map(|id| child(dice, id, auto, 1)).collect();
         return spec;
     }
     match dice.roll(8) {
         0 => spec["on_stop"] = json!("trap"),
         1 => spec["on_stop"] = json!({"exit": dice.reason()}),
         2 => {
-            spec["on_stop"] = json!({"delay": 25});
+            spec["on_stop"] = json!({"delay": 5});
             spec["shutdown"] = json!(2000);
         }
         3 => {
@@ -91,7 +91,8 @@ fn child(dice: &mut Dice, id: &str, auto: bool, depth: usize) -> Value {
         4 => spec["shutdown"] = json!(*dice.pick(&["infinity", "brutal_kill"])),
         _ => {}
     }
-    if dice.chance(8) {
+    // Below the root, the oracle would not wait for it.
+    if depth != 1 && dice.chance(8) {
         spec["on_stop"] = json!("hang");
         spec["shutdown"] = json!(60);
     }

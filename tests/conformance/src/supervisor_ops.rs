@@ -8,7 +8,7 @@ use treewarden::supervisor::{
     RunningChild, StartChildError, StartFailure, Supervisor, UpdateError,
 };
 
-use crate::term::{exit, noproc, normalized, term, without_exit};
+use crate::term::{exit, noproc, term, verbatim, without_exit};
 use crate::world::{Proc, Style, World, pid_of};
 use crate::{tree, validate};
 
@@ -66,7 +66,7 @@ impl Target<'_> {
         let request = json!([
             "start_child",
             [
-                ["otp_oracle", "start_child_proc", [normalized(shown), format!("{}{id}", self.path())]],
+                ["otp_oracle", "start_child_proc", [verbatim(shown), format!("{}{id}", self.path())]],
                 validate::restart_name(spec.restart_type()),
                 validate::shutdown_term(spec.shutdown_type()),
                 validate::kind_name(spec.child_kind()),

@@ -37,6 +37,23 @@ pub(crate) fn reason(value: &Value) -> ExitReason {
     }
 }
 
+/// A term with a stack, which the trace does not show: `error(Term)`.
+#[derive(Debug, Clone)]
+struct WithStack(Value);
+
+impl fmt::Display for WithStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for WithStack {}
+
+/// The reason of a process that failed with `error(Term)`: `{Term, Stack}`, which is clean for the term `shutdown`.
+pub(crate) fn raised(term: Value) -> ExitReason {
+    if term == "shutdown" { ExitReason::shutdown_with(WithStack(term)) } else { failure(term) }
+}
+
 /// A reason that is abnormal whatever its term is.
 pub(crate) fn failure(term: Value) -> ExitReason {
     ExitReason::error(Term(term))
@@ -55,12 +72,25 @@ pub(crate) fn normalized(value: &Value) -> Value {
     }
 }
 
+/// A term as it is, but for its booleans, which are atoms.
+pub(crate) fn verbatim(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), verbatim(value))).collect(),
+        Value::Array(items) => items.iter().map(verbatim).collect(),
+        Value::Bool(flag) => json!(flag.to_string()),
+        other => other.clone(),
+    }
+}
+
 /// Our reason as Erlang's term.
 pub(crate) fn term(reason: &ExitReason) -> Value {
     match reason {
         ExitReason::Normal => json!("normal"),
         ExitReason::Shutdown => json!("shutdown"),
-        ExitReason::ShutdownWith(cause) => json!(["shutdown", cause_term(cause.as_ref())]),
+        ExitReason::ShutdownWith(cause) => match cause.downcast_ref() {
+            Some(WithStack(value)) => value.clone(),
+            None => json!(["shutdown", cause_term(cause.as_ref())]),
+        },
         ExitReason::Killed => json!("killed"),
         ExitReason::NoProc => json!("noproc"),
         ExitReason::Error(cause) => cause_term(cause.as_ref()),

@@ -28,13 +28,14 @@ impl<H: Host> Machine<H> {
         let (handle, pid) = (handle.clone(), child.pid());
         let (stopping, action, deadline) = match child.spec.effective_shutdown() {
             // No time at all is a kill: asked and killed in the same instant, the child would not get to run.
-            Shutdown::BrutalKill | Shutdown::Timeout(Duration::ZERO) => {
+            Shutdown::BrutalKill | Shutdown::Timeout(Duration::ZERO) if !killed => {
                 (Stopping::Killed, Action::Kill(pid, handle), now.checked_add(KILL_GRACE))
             }
             limit => {
                 let signal = if killed { ExitReason::Killed } else { ExitReason::Shutdown };
                 let deadline = match limit {
                     Shutdown::Timeout(time) => now.checked_add(time),
+                    Shutdown::BrutalKill => now.checked_add(KILL_GRACE),
                     _ if killed && child.spec.kind == Kind::Worker => now.checked_add(KILL_GRACE),
                     _ => None,
                 };
