@@ -1,19 +1,21 @@
-//! The database: one file in the state directory, in WAL mode, which several processes may open.
+//! The store: one database in the state directory, which several processes may open.
 //!
-//! What a commit survives is chosen by [`Durability`]. Calls are synchronous and short.
+//! # Which calls wait
+//!
+//! Calls are synchronous. With [`Durability::Process`] they take some ten microseconds and may be made from async code;
+//! while *another process* writes they wait for it, two seconds at most. With [`Durability::Power`] a write waits
+//! for the disk: async code uses the variants that end in `_durable`, which wait without blocking the thread.
+//! Reads never wait for the disk's sync.
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension, params};
-use treewarden_proto::SessionName;
+use rusqlite::Connection;
 
-use crate::{SessionRecord, StoreError, StoreErrorKind};
-
-const SCHEMA: i64 = 1;
+use crate::writer::Writer;
+use crate::{StoreError, dir, schema};
 
 /// What a stored value survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,7 +23,7 @@ pub enum Durability {
     /// The death of the process, `kill -9` included.
     #[default]
     Process,
-    /// The death of the machine: every commit is synced.
+    /// The death of the machine: every commit is synced, and callers at one time share a sync.
     Power,
 }
 
@@ -43,7 +45,10 @@ impl StoreOptions {
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
+    /// Ends before the connection and the lock do.
+    writer: Option<Writer>,
     db: Mutex<Connection>,
+    _lock: File,
 }
 
 /// What outlives the process; a cheap clone.
@@ -53,50 +58,21 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store of `dir`, which is made if it is missing.
+    /// Opens the store of `dir`, which is made if it is missing; what others may read of it is closed to them.
+    ///
+    /// A damaged database is set aside, a new one is made, and [`Store::problems`] says so.
     ///
     /// # Errors
     ///
     /// [`StoreError`] if the directory cannot be made, or the database cannot be opened or is of a newer version.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let file = dir.join("treewarden.db");
-        // SQLite gives its WAL and shared-memory files the mode of the database.
-        fs::OpenOptions::new().append(true).create(true).open(&file)?;
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
-        let db = Connection::open(&file)?;
-        db.busy_timeout(Duration::from_secs(2))?;
-        let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if version > SCHEMA {
-            let message = format!(
-                "open {}: its schema {version} is newer than {SCHEMA}; use a newer treewarden",
-                file.display()
-            );
-            return Err(StoreError::new(StoreErrorKind::NewerSchema, message));
-        }
-        db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-        db.pragma_update(
-            None,
-            "synchronous",
-            if options.durability == Durability::Power { "FULL" } else { "OFF" },
-        )?;
-        db.execute_batch(
-            "BEGIN IMMEDIATE;
-             CREATE TABLE IF NOT EXISTS sessions(name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-             CREATE TABLE IF NOT EXISTS turns(seq INTEGER PRIMARY KEY AUTOINCREMENT, turn TEXT NOT NULL UNIQUE,
-               name TEXT NOT NULL, session_id TEXT NOT NULL, prompt TEXT NOT NULL, at_most_once INTEGER NOT NULL,
-               sent INTEGER NOT NULL DEFAULT 0, interruptions INTEGER NOT NULL DEFAULT 0, outcome TEXT,
-               opened_at INTEGER NOT NULL, settled_at INTEGER);
-             CREATE INDEX IF NOT EXISTS open_turns ON turns(name, seq) WHERE outcome IS NULL;
-             CREATE INDEX IF NOT EXISTS turns_of ON turns(session_id);
-             PRAGMA user_version = 1;
-             COMMIT;",
-        )?;
-        Ok(Self { inner: Arc::new(Inner { dir: dir.to_owned(), db: Mutex::new(db) }) })
-    }
-
-    pub(crate) fn db(&self) -> MutexGuard<'_, Connection> {
-        self.inner.db.lock().unwrap_or_else(PoisonError::into_inner)
+        dir::prepare_dir(dir)?;
+        let schema::Opened { db, path, lock } = schema::open(dir, options.durability)?;
+        let writer = match options.durability {
+            Durability::Process => None,
+            Durability::Power => Some(Writer::start(schema::connect(&path, options.durability)?)?),
+        };
+        Ok(Self { inner: Arc::new(Inner { dir: dir.to_owned(), writer, db: Mutex::new(db), _lock: lock }) })
     }
 
     /// The state directory.
@@ -104,72 +80,51 @@ impl Store {
         &self.inner.dir
     }
 
-    /// The record of a session, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] if it cannot be read.
-    pub fn record(&self, name: &SessionName) -> Result<Option<SessionRecord>, StoreError> {
-        let text: Option<String> = self
-            .db()
-            .prepare_cached("SELECT record FROM sessions WHERE name = ?")?
-            .query_row([name.as_str()], |row| row.get(0))
-            .optional()?;
-        Ok(text.as_deref().map(serde_json::from_str).transpose()?)
+    /// The connection for reads, and for writes that need no sync.
+    pub(crate) fn db(&self) -> MutexGuard<'_, Connection> {
+        self.inner.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores a record in place of the one that has its name.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] if it cannot be stored.
-    pub fn put(&self, record: &SessionRecord) -> Result<(), StoreError> {
-        let text = serde_json::to_string(&SessionRecord { updated_at: now(), ..record.clone() })?;
-        self.db()
-            .prepare_cached(
-                "INSERT INTO sessions VALUES (?,?) ON CONFLICT(name) DO UPDATE SET record = excluded.record",
-            )?
-            .execute(params![record.name.as_str(), text])?;
-        Ok(())
-    }
-
-    /// Every record, by name; one that cannot be read is left out and warned about.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] if the table cannot be read.
-    pub fn all(&self) -> Result<Vec<SessionRecord>, StoreError> {
-        let db = self.db();
-        let mut query = db.prepare_cached("SELECT name, record FROM sessions ORDER BY name")?;
-        let mut rows = query.query([])?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            match serde_json::from_str(row.get_ref(1)?.as_str().unwrap_or_default()) {
-                Ok(record) => all.push(record),
-                Err(error) => {
-                    tracing::warn!(%error, name = row.get::<_, String>(0)?, "a session record cannot be read")
-                }
-            }
+    pub(crate) fn write<T, F>(&self, op: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        match &self.inner.writer {
+            Some(writer) => writer.write(op),
+            None => op(&self.db()),
         }
-        Ok(all)
     }
 
-    /// Removes the record of a session; its turns stay.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] if it cannot be removed.
-    pub fn remove(&self, name: &SessionName) -> Result<(), StoreError> {
-        self.db().prepare_cached("DELETE FROM sessions WHERE name = ?")?.execute([name.as_str()])?;
-        Ok(())
+    pub(crate) async fn write_durable<T, F>(&self, op: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        match &self.inner.writer {
+            Some(writer) => writer.write_async(op).await,
+            // Shorter than the way to another thread.
+            None => op(&self.db()),
+        }
     }
 }
 
-/// Where the state is kept unless the user says otherwise.
-pub fn default_state_dir() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-    base.map(|base| base.join("treewarden"))
+/// Runs several statements so that all or none take effect, within a transaction or without.
+pub(crate) fn atomically<T>(
+    db: &Connection,
+    op: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let (begin, end, back) = if db.is_autocommit() {
+        ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+    } else {
+        ("SAVEPOINT op", "RELEASE op", "ROLLBACK TO op; RELEASE op")
+    };
+    db.execute_batch(begin)?;
+    let result = op(db).and_then(|value| db.execute_batch(end).map(|()| value).map_err(StoreError::from));
+    if result.is_err() && !db.is_autocommit() {
+        db.execute_batch(back)?;
+    }
+    result
 }
 
 pub(crate) fn now() -> u64 {

@@ -1,0 +1,46 @@
+//! The state directory: where it is, and that only its owner can read it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where the state is kept unless the user says otherwise.
+pub fn default_state_dir() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    base.map(|base| base.join("treewarden"))
+}
+
+/// Makes the directory if it is missing, and takes everybody else's rights away.
+pub(crate) fn prepare_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    tighten(dir, 0o700)
+}
+
+/// Makes the database file if it is missing; SQLite gives its companion files the mode of this one.
+pub(crate) fn prepare_file(file: &Path) -> io::Result<()> {
+    fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
+    tighten(file, 0o600)?;
+    for companion in companions(file) {
+        match tighten(&companion, 0o600) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// SQLite's log and shared memory of a database.
+pub(crate) fn companions(file: &Path) -> [PathBuf; 2] {
+    ["-wal", "-shm"].map(|suffix| {
+        let mut path = file.as_os_str().to_owned();
+        path.push(suffix);
+        path.into()
+    })
+}
+
+fn tighten(path: &Path, mode: u32) -> io::Result<()> {
+    let now = fs::metadata(path)?.permissions().mode() & 0o777;
+    if now & !mode == 0 { Ok(()) } else { fs::set_permissions(path, fs::Permissions::from_mode(mode)) }
+}

@@ -1,0 +1,210 @@
+//! The database file: opened, migrated, or set aside.
+//!
+//! | found | done |
+//! |---|---|
+//! | no file, or an empty one | schema 2 is made |
+//! | schema 1 | migrated to 2 in one transaction: `quarantine` is added, `turns` is indexed by name |
+//! | schema 2 | used as it is |
+//! | a newer schema | [`StoreErrorKind::NewerSchema`]; no file is touched |
+//! | not a database, or a damaged one | set aside as `treewarden.db.corrupt-<n>` (with its log), a new one is made, and the [`Problem`](crate::Problem) says so |
+//! | … while another process has it open | [`StoreErrorKind::Corrupt`]; nothing is moved under the other's feet |
+//!
+//! A field that a newer version added to a record within one schema is kept by [`SessionRecord::extra`](crate::SessionRecord).
+
+use std::fs::{self, File, TryLockError};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use crate::dir::{companions, prepare_file};
+use crate::problem::note_database;
+use crate::{Durability, StoreError, StoreErrorKind, lock};
+
+const SCHEMA: i64 = 2;
+
+/// How long a call waits while another process writes.
+pub(crate) const BUSY: Duration = Duration::from_secs(2);
+
+const SCHEMA_1: &str = "
+    CREATE TABLE IF NOT EXISTS sessions(name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS turns(seq INTEGER PRIMARY KEY AUTOINCREMENT, turn TEXT NOT NULL UNIQUE,
+      name TEXT NOT NULL, session_id TEXT NOT NULL, prompt TEXT NOT NULL, at_most_once INTEGER NOT NULL,
+      sent INTEGER NOT NULL DEFAULT 0, interruptions INTEGER NOT NULL DEFAULT 0, outcome TEXT,
+      opened_at INTEGER NOT NULL, settled_at INTEGER);
+    CREATE INDEX IF NOT EXISTS open_turns ON turns(name, seq) WHERE outcome IS NULL;
+    CREATE INDEX IF NOT EXISTS turns_of ON turns(session_id);";
+
+const SCHEMA_2: &str = "
+    CREATE TABLE quarantine(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL,
+      body TEXT NOT NULL, at INTEGER NOT NULL);
+    CREATE INDEX turns_by_name ON turns(name);";
+
+/// The open database, and the lock that keeps others from setting it aside.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) db: Connection,
+    pub(crate) path: PathBuf,
+    pub(crate) lock: File,
+}
+
+/// Opens the database of `dir`.
+pub(crate) fn open(dir: &Path, durability: Durability) -> Result<Opened, StoreError> {
+    let path = dir.join("treewarden.db");
+    let lock = lock::open(&dir.join("treewarden.db.lock"))?;
+    share(&lock)?;
+    let damage = match open_file(&path, durability) {
+        Err(error) if error.kind() == StoreErrorKind::Corrupt => error,
+        opened => return Ok(Opened { db: opened?, path, lock }),
+    };
+    lock.unlock()?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let why = format!("{damage}; it is not set aside while another process has it open");
+            return Err(StoreError::new(StoreErrorKind::Corrupt, why));
+        }
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    // Another process may have set it aside since.
+    let db = match open_file(&path, durability) {
+        Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+            let aside = set_aside(&path)?;
+            tracing::error!(%error, aside = %aside.display(), "a damaged state database is set aside");
+            let db = open_file(&path, durability)?;
+            note_database(&db, &aside, &error.to_string())?;
+            db
+        }
+        opened => opened?,
+    };
+    lock.unlock()?;
+    share(&lock)?;
+    Ok(Opened { db, path, lock })
+}
+
+/// A further connection to a database that is open already.
+pub(crate) fn connect(path: &Path, durability: Durability) -> Result<Connection, StoreError> {
+    let db = Connection::open(path)?;
+    tune(&db, durability)?;
+    Ok(db)
+}
+
+fn share(lock: &File) -> Result<(), StoreError> {
+    let until = Instant::now() + BUSY;
+    loop {
+        match lock.try_lock_shared() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+            Err(TryLockError::WouldBlock) if Instant::now() > until => {
+                let why = "open the state database: another process is setting it aside; try again";
+                return Err(StoreError::new(StoreErrorKind::Busy, why));
+            }
+            // Held for the moment that another process needs to set a damaged file aside.
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn open_file(path: &Path, durability: Durability) -> Result<Connection, StoreError> {
+    // Asked of the file itself, since SQLite would touch it; and below once more, as its log may know better.
+    refuse_newer(path, version_in_header(path)?)?;
+    prepare_file(path)?;
+    let db = Connection::open(path)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.busy_timeout(BUSY)?;
+    refuse_newer(path, version(&db)?)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    tune(&db, durability)?;
+    migrate(&db, path)?;
+    check(&db, path)?;
+    Ok(db)
+}
+
+fn tune(db: &Connection, durability: Durability) -> Result<(), StoreError> {
+    db.busy_timeout(BUSY)?;
+    db.set_prepared_statement_cache_capacity(32);
+    db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    // NORMAL syncs at checkpoints only: a power loss may take the newest commits, never the whole file.
+    let synchronous = if durability == Durability::Power { "FULL" } else { "NORMAL" };
+    db.pragma_update(None, "synchronous", synchronous)?;
+    db.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    Ok(())
+}
+
+fn migrate(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    if version(db)? == SCHEMA {
+        return Ok(());
+    }
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    let migrated = (|| {
+        // Another process may have migrated it since.
+        let from = version(db)?;
+        refuse_newer(path, from)?;
+        if from < 1 {
+            db.execute_batch(SCHEMA_1)?;
+        }
+        if from < 2 {
+            db.execute_batch(SCHEMA_2)?;
+        }
+        db.pragma_update(None, "user_version", SCHEMA)?;
+        db.execute_batch("COMMIT")?;
+        Ok(())
+    })();
+    if migrated.is_err() && !db.is_autocommit() {
+        db.execute_batch("ROLLBACK")?;
+    }
+    migrated
+}
+
+/// Looks for damage; it reads each page once, 100 MB in about a tenth of a second.
+fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    let why = format!("use the state database {}: {found}", path.display());
+    Err(StoreError::new(StoreErrorKind::Corrupt, why))
+}
+
+fn version(db: &Connection) -> Result<i64, StoreError> {
+    Ok(db.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
+fn version_in_header(path: &Path) -> Result<i64, StoreError> {
+    let mut header = [0; 64];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        Ok(()) if header.starts_with(b"SQLite format 3\0") => {
+            let [.., a, b, c, d] = header;
+            Ok(i32::from_be_bytes([a, b, c, d]).into())
+        }
+        // What is no database is found out by SQLite.
+        _ => Ok(0),
+    }
+}
+
+fn refuse_newer(path: &Path, version: i64) -> Result<(), StoreError> {
+    if version <= SCHEMA {
+        return Ok(());
+    }
+    let why = format!(
+        "open {}: its schema {version} is newer than {SCHEMA}; use a newer treewarden",
+        path.display()
+    );
+    Err(StoreError::new(StoreErrorKind::NewerSchema, why))
+}
+
+/// Moves the database and its companions away, to the first free number.
+fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let numbered = |n: u32| path.with_extension(format!("db.corrupt-{n}"));
+    let aside = (1..).map(numbered).find(|aside| !aside.exists()).expect("a number is free");
+    for (from, to) in companions(path).iter().zip(companions(&aside)) {
+        match fs::rename(from, to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}

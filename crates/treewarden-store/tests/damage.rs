@@ -1,0 +1,210 @@
+//! What cannot be read is set aside and reported, and stops nothing else.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde_json::value::RawValue;
+use support::{Role, my_role, name, say, wait_for_the_end};
+use treewarden_proto::{SessionId, TurnId};
+use treewarden_store::{ProblemKind, SessionRecord, Settled, Store, StoreErrorKind, StoreOptions, TurnRow};
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, StoreOptions::default()).unwrap()
+}
+
+fn sql(dir: &Path, text: &str) {
+    Connection::open(dir.join("treewarden.db")).unwrap().execute_batch(text).unwrap();
+}
+
+fn row(session: &str) -> TurnRow {
+    TurnRow::new(TurnId::new(), name(session), SessionId::random(), "a prompt".into(), false)
+}
+
+fn bytes(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let all = files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path));
+    all.filter(|(name, _)| name != "treewarden.db.lock")
+        .map(|(n, path)| (n, fs::read(path).unwrap()))
+        .collect()
+}
+
+#[test]
+#[ignore = "a role of other tests"]
+fn role_user() {
+    let Some((dir, _)) = my_role() else { return };
+    let _store = open(&dir);
+    say("open");
+    wait_for_the_end();
+}
+
+#[test]
+fn a_bad_record_is_set_aside_and_the_others_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for session in ["a", "b", "c", "d"] {
+        store.put(&SessionRecord::new(name(session), SessionId::random())).unwrap();
+    }
+    sql(dir.path(), "UPDATE sessions SET record = '{\"name\":' WHERE name = 'a'");
+    sql(dir.path(), "UPDATE sessions SET record = x'ff00' WHERE name = 'b'");
+    sql(
+        dir.path(),
+        "UPDATE sessions SET record = (SELECT record FROM sessions WHERE name = 'd') WHERE name = 'c'",
+    );
+    assert_eq!(store.record(&name("a")).unwrap(), None);
+    let names: Vec<_> = store.all().unwrap().into_iter().map(|record| record.name).collect();
+    assert_eq!(names, [name("d")]);
+    let problems = store.problems().unwrap();
+    let seen: Vec<_> = problems.iter().map(|problem| (problem.kind, problem.key.as_str())).collect();
+    assert_eq!(seen, ["a", "b", "c"].map(|key| (ProblemKind::Record, key)));
+    assert!(problems[0].reason.contains("EOF"), "{}", problems[0].reason);
+    // It is reported once, and the name can be used again.
+    store.put(&SessionRecord::new(name("a"), SessionId::random())).unwrap();
+    assert!(store.record(&name("a")).unwrap().is_some());
+    assert_eq!(open(dir.path()).problems().unwrap(), problems);
+}
+
+#[test]
+fn a_bad_turn_is_set_aside_and_the_others_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let rows: Vec<_> = (0..4).map(|_| row("a")).collect();
+    rows.iter().for_each(|row| store.open_turn(row).unwrap());
+    sql(
+        dir.path(),
+        "UPDATE turns SET prompt = 'no JSON' WHERE seq = 1; UPDATE turns SET sent = 'x' WHERE seq = 2",
+    );
+    sql(dir.path(), "UPDATE turns SET turn = 'no id' WHERE seq = 3");
+    let open_turns: Vec<_> = store.open_turns(&name("a")).unwrap().into_iter().map(|row| row.turn).collect();
+    assert_eq!(open_turns, [rows[3].turn]);
+    let keys: Vec<_> =
+        store.problems().unwrap().into_iter().map(|problem| (problem.kind, problem.key)).collect();
+    let expected = [rows[0].turn.to_string(), rows[1].turn.to_string(), "no id".to_owned()];
+    assert_eq!(keys, expected.map(|key| (ProblemKind::Turn, key)));
+}
+
+#[test]
+fn a_bad_outcome_does_not_hide_the_last_completed_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (good, mut bad) = (row("a"), row("a"));
+    bad.session_id = good.session_id;
+    let completed = RawValue::from_string(r#"{"outcome":"completed"}"#.into()).unwrap();
+    for row in [&good, &bad] {
+        store.open_turn(row).unwrap();
+        assert!(matches!(store.settle(row.turn, &completed).unwrap(), Settled::Now));
+    }
+    assert_eq!(store.last_completed(good.session_id).unwrap(), Some(bad.turn));
+    sql(dir.path(), "UPDATE turns SET outcome = 'no JSON' WHERE seq = 2");
+    assert_eq!(store.last_completed(good.session_id).unwrap(), Some(good.turn));
+}
+
+#[test]
+fn a_damaged_database_is_set_aside_and_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("treewarden.db");
+    for n in 1..=2 {
+        fs::write(&file, format!("this is no database {n}")).unwrap();
+        let store = open(dir.path());
+        let aside = dir.path().join(format!("treewarden.db.corrupt-{n}"));
+        assert_eq!(fs::read_to_string(&aside).unwrap(), format!("this is no database {n}"));
+        let problem = store.problems().unwrap().pop().unwrap();
+        assert_eq!((problem.kind, problem.key), (ProblemKind::Database, aside.display().to_string()));
+        store.open_turn(&row("a")).unwrap();
+    }
+}
+
+#[test]
+fn a_database_with_a_damaged_page_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    (0..200).for_each(|_| store.open_turn(&row("a")).unwrap());
+    drop(store);
+    let file = dir.path().join("treewarden.db");
+    let mut damaged = fs::read(&file).unwrap();
+    let len = damaged.len();
+    damaged[8192..len / 2].fill(0x5a);
+    fs::write(&file, damaged).unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.problems().unwrap()[0].kind, ProblemKind::Database);
+}
+
+#[test]
+fn a_damaged_database_that_another_process_has_open_is_not_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    // Closed once, so that the file and not the log holds the pages.
+    drop(open(dir.path()));
+    let user = Role::start("role_user", dir.path(), "");
+    assert_eq!(user.said(), "open");
+    fs::write(dir.path().join("treewarden.db"), "this is no database").unwrap();
+    let error = Store::open(dir.path(), StoreOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    assert!(error.to_string().contains("while another process has it open"), "{error}");
+    user.kill();
+    open(dir.path());
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_no_file_is_touched() {
+    for version_in_log in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        let db = Connection::open(dir.path().join("treewarden.db")).unwrap();
+        db.pragma_update(None, "user_version", 99).unwrap();
+        if version_in_log {
+            // As after a crash: the version stands in the log and not yet in the file.
+            db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        }
+        drop(db);
+        let mut before = bytes(dir.path());
+        assert_eq!(before.contains_key("treewarden.db-wal"), version_in_log);
+        let error = Store::open(dir.path(), StoreOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::NewerSchema);
+        assert!(error.to_string().contains("schema 99 is newer than 2; use a newer treewarden"), "{error}");
+        let mut after = bytes(dir.path());
+        // The shared memory is an index that each reader makes anew.
+        before.remove("treewarden.db-shm");
+        after.remove("treewarden.db-shm");
+        assert!(before == after, "a file was touched");
+    }
+}
+
+#[test]
+fn schema_1_is_migrated_with_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    sql(
+        dir.path(),
+        "CREATE TABLE sessions(name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+         CREATE TABLE turns(seq INTEGER PRIMARY KEY AUTOINCREMENT, turn TEXT NOT NULL UNIQUE,
+           name TEXT NOT NULL, session_id TEXT NOT NULL, prompt TEXT NOT NULL, at_most_once INTEGER NOT NULL,
+           sent INTEGER NOT NULL DEFAULT 0, interruptions INTEGER NOT NULL DEFAULT 0, outcome TEXT,
+           opened_at INTEGER NOT NULL, settled_at INTEGER);
+         INSERT INTO turns(turn, name, session_id, prompt, at_most_once, opened_at) VALUES
+           ('11111111-2222-4333-8444-555555555555', 'a', '11111111-2222-4333-8444-555555555556', '\"p\"', 0, 7);
+         PRAGMA user_version = 1;",
+    );
+    let store = open(dir.path());
+    let turns = store.turns(&name("a"), 9).unwrap();
+    assert_eq!((turns.len(), turns[0].opened_at), (1, 7));
+    assert_eq!(store.problems().unwrap(), []);
+}
+
+#[test]
+fn fields_of_a_newer_version_survive_get_and_put() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.put(&SessionRecord::new(name("a"), SessionId::random())).unwrap();
+    sql(
+        dir.path(),
+        r#"UPDATE sessions SET record = json_set(record, '$.colour', json('{"deep":[1,null]}'))"#,
+    );
+    let mut record = store.record(&name("a")).unwrap().unwrap();
+    record.model = Some("sonnet".to_owned());
+    store.put(&record).unwrap();
+    let again = store.record(&name("a")).unwrap().unwrap();
+    assert_eq!(again.extra["colour"], serde_json::json!({ "deep": [1, null] }));
+    assert_eq!(again.model.as_deref(), Some("sonnet"));
+}
