@@ -53,6 +53,9 @@ fn faults(root: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> 
             fail(&format!("has no {key}"));
         }
     }
+    for schema in schema["allOf"].as_array().into_iter().flatten() {
+        found.extend(faults(root, schema, value, at));
+    }
     if let Some(condition) = schema.get("if") {
         let branch = if faults(root, condition, value, at).is_empty() { "then" } else { "else" };
         found.extend(faults(root, &schema[branch], value, at));
@@ -105,6 +108,20 @@ fn the_schema_refuses_what_the_reader_refuses() {
         assert_ne!(check(sample), Vec::<String>::new(), "{sample}");
         let path = std::path::Path::new("treewarden.toml");
         assert!(treewarden::config::parse(sample, path).is_err(), "{sample}");
+    }
+}
+
+#[test]
+fn the_documentation_explains_every_key() {
+    let text = include_str!("../../../docs/config.md");
+    let schema = treewarden::config::schema();
+    let tables = [&schema, &schema["definitions"]["session"], &schema["definitions"]["supervisor"]];
+    for (key, value) in tables.iter().flat_map(|table| table["properties"].as_object().into_iter().flatten())
+    {
+        let doc = value["description"].as_str().expect("every key is described");
+        let row =
+            |line: &str| line.starts_with(&format!("| `{key}` |")) && line.ends_with(&format!("| {doc} |"));
+        assert!(text.lines().any(row), "docs/config.md has no row `{key}` that ends with: {doc}");
     }
 }
 

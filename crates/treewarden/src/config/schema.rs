@@ -46,9 +46,11 @@ fn object(scope: Scope, required: &[&str]) -> Value {
     let mut properties = Map::new();
     for key in keys::of(scope) {
         let mut value = value(key.kind);
-        if let Some(value) = value.as_object_mut().filter(|value| !value.contains_key("$ref")) {
-            value.insert("description".into(), key.doc.into());
+        if value.get("$ref").is_some() {
+            // Draft 7 ignores what stands beside a reference.
+            value = json!({ "allOf": [value] });
         }
+        value["description"] = key.doc.into();
         properties.insert(key.name.into(), value);
     }
     let mut object = json!({ "type": "object", "properties": properties, "additionalProperties": false });
