@@ -2,16 +2,23 @@
 //!
 //! It keeps and finds; it decides nothing. It never starts a process and never speaks to the CLI.
 
+mod dir;
 mod error;
 mod journal;
 mod lease;
 mod lock;
+mod problem;
 mod record;
+mod schema;
+mod sessions;
 mod store;
 pub mod transcript;
+mod writer;
 
+pub use dir::default_state_dir;
 pub use error::{StoreError, StoreErrorKind};
 pub use journal::{Settled, TurnRow, TurnState};
 pub use lease::{Held, Holder, Lease, TreeLock};
+pub use problem::{Problem, ProblemKind};
 pub use record::SessionRecord;
-pub use store::{Durability, Store, StoreOptions, default_state_dir};
+pub use store::{Durability, Store, StoreOptions};

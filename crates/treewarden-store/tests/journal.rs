@@ -1,0 +1,110 @@
+//! The journal's order, its history, what pruning leaves, and many callers with power durability.
+
+mod support;
+
+use serde_json::value::RawValue;
+use support::name;
+use treewarden_proto::{SessionId, TurnId};
+use treewarden_store::{Durability, Settled, Store, StoreErrorKind, StoreOptions, TurnRow};
+
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.into()).unwrap()
+}
+
+fn row(session: &str, id: SessionId) -> TurnRow {
+    TurnRow::new(TurnId::new(), name(session), id, "a prompt".into(), false)
+}
+
+fn settled(store: &Store, row: &TurnRow, outcome: &str) {
+    store.open_turn(row).unwrap();
+    assert!(matches!(store.settle(row.turn, &raw(outcome)).unwrap(), Settled::Now));
+}
+
+fn history(store: &Store, session: &str) -> Vec<TurnId> {
+    store.turns(&name(session), 1000).unwrap().into_iter().map(|row| row.turn).collect()
+}
+
+#[test]
+fn turns_come_newest_first_and_no_more_than_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let rows: Vec<_> = (0..5).map(|_| row("a", SessionId::random())).collect();
+    rows.iter().for_each(|row| store.open_turn(row).unwrap());
+    store.open_turn(&row("b", SessionId::random())).unwrap();
+    store.settle(rows[3].turn, &raw("{}")).unwrap();
+    let newest: Vec<_> = rows.iter().rev().map(|row| row.turn).collect();
+    assert_eq!(history(&store, "a"), newest);
+    assert_eq!(store.turns(&name("a"), 2).unwrap().len(), 2);
+    let open: Vec<_> = store.open_turns(&name("a")).unwrap().into_iter().map(|row| row.turn).collect();
+    assert_eq!(open, [0, 1, 2, 4].map(|n: usize| rows[n].turn));
+}
+
+#[test]
+fn pruning_leaves_open_turns_the_newest_and_the_last_completed_one() {
+    for durability in [Durability::Process, Durability::Power] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default().durability(durability)).unwrap();
+        let id = SessionId::random();
+        let rows: Vec<_> = (0..8).map(|_| row("a", id)).collect();
+        settled(&store, &rows[0], r#"{"outcome":"completed"}"#);
+        store.open_turn(&rows[1]).unwrap();
+        settled(&store, &rows[2], r#"{"outcome":"completed"}"#);
+        rows[3..].iter().for_each(|row| settled(&store, row, r#"{"outcome":"failed"}"#));
+        assert_eq!(store.prune(2).unwrap(), 4);
+        assert_eq!(history(&store, "a"), [7, 6, 2, 1].map(|n: usize| rows[n].turn));
+        assert_eq!(store.last_completed(id).unwrap(), Some(rows[2].turn));
+        assert_eq!(store.prune(0).unwrap(), 2);
+        assert_eq!(history(&store, "a"), [2, 1].map(|n: usize| rows[n].turn));
+        assert_eq!(store.prune(0).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_turn_that_was_never_opened_cannot_be_settled() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let turn = TurnId::new();
+    let error = store.settle(turn, &raw("{}")).unwrap_err();
+    assert!(error.to_string().contains(&turn.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn many_callers_with_power_durability_each_get_their_own_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default().durability(Durability::Power)).unwrap();
+    // More than the queue holds, on one thread: a call that blocked it would never end.
+    let callers = (0..2000).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let row = row("a", SessionId::random());
+            store.open_turn_durable(&row).await.unwrap();
+            let again = store.open_turn_durable(&row).await.unwrap_err();
+            assert_eq!(again.kind(), StoreErrorKind::Other);
+            let outcome = raw(&n.to_string());
+            assert!(matches!(store.settle_durable(row.turn, &outcome).await.unwrap(), Settled::Now));
+            match store.settle_durable(row.turn, &raw("0")).await.unwrap() {
+                Settled::Already(first) => assert_eq!(first.get(), n.to_string()),
+                Settled::Now => panic!("the turn was settled twice"),
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    assert_eq!(store.turns(&name("a"), 5000).unwrap().len(), 2000);
+    assert_eq!(store.open_turns(&name("a")).unwrap(), []);
+}
+
+#[test]
+fn sync_calls_of_many_threads_end_with_power_durability() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default().durability(Durability::Power)).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| (0..10).for_each(|_| settled(&store, &row("a", SessionId::random()), "{}")));
+        }
+    });
+    drop(store);
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    assert_eq!(store.turns(&name("a"), 1000).unwrap().len(), 160);
+}
