@@ -1,0 +1,149 @@
+//! Dynamic supervisors, partitions, tasks, hot updates, parking and back-off.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use treewarden::supervisor::{
+    Backoff, ChildSpec, ChildState, ExitReason, FindChildError, GiveUp, PartitionSupervisor, StartChildError,
+    Supervisor, Tasks,
+};
+
+struct Idle;
+
+impl Actor for Idle {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+    async fn handle(&self, _: ActorRef<()>, (): (), (): &mut ()) -> Result<(), ActorProcessingErr> {
+        Err("asked to fail".into())
+    }
+}
+
+fn idle(id: &str) -> ChildSpec {
+    ChildSpec::actor(id, || (Idle, ()))
+}
+
+async fn eventually<T>(mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..2500 {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("nothing happened within the deadline");
+}
+
+#[tokio::test]
+async fn a_dynamic_supervisor_refuses_a_child_over_its_maximum_and_takes_one_when_another_has_gone() {
+    let supervisor = Supervisor::builder().dynamic(Some(2)).start().await.unwrap();
+    let first = supervisor.start_child(idle("x")).await.unwrap();
+    supervisor.start_child(idle("x")).await.unwrap();
+    let refused = supervisor.start_child(idle("x")).await;
+    assert!(matches!(refused, Err(StartChildError::MaxChildren { max: 2, .. })));
+    let pid = first.child().unwrap().pid();
+    supervisor.terminate_run(pid).await.unwrap();
+    assert_eq!(supervisor.terminate_run(pid).await, Err(FindChildError::NotFound));
+    supervisor.start_child(idle("x")).await.unwrap();
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test]
+async fn a_key_always_goes_to_the_same_partition() {
+    let size = NonZeroUsize::new(4).unwrap();
+    let partitions =
+        PartitionSupervisor::start(Supervisor::builder(), size, |id, _| idle(&id)).await.unwrap();
+    let child = partitions.child("tenant-7").await.unwrap();
+    assert_eq!(child, partitions.child("tenant-7").await.unwrap());
+    assert_eq!(child.id().as_str(), partitions.partition_of("tenant-7").to_string());
+    assert_eq!(partitions.partition_of_number(-7), 3);
+    partitions.resize(0).await.unwrap();
+    assert!(partitions.child("tenant-7").await.is_err());
+    partitions.resize(4).await.unwrap();
+    assert!(partitions.child("tenant-7").await.is_ok());
+    assert!(partitions.resize(5).await.is_err());
+    partitions.supervisor().stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test]
+async fn a_task_gives_its_result_or_says_how_it_ended() {
+    let tasks = Tasks::start(Supervisor::builder(), None).await.unwrap();
+    assert_eq!(tasks.spawn("sum", async { 1 + 1 }).await.unwrap().join().await.unwrap(), 2);
+    let panics = async { std::panic::resume_unwind(Box::new("oh")) };
+    let panicked = tasks.spawn::<(), _>("panics", panics).await.unwrap().join().await;
+    assert!(matches!(panicked, Err(ExitReason::Panic(text)) if &*text == "oh"));
+    let slow = tasks.spawn("slow", std::future::pending::<()>()).await.unwrap();
+    assert!(matches!(slow.join_or_stop(Duration::from_millis(5)).await, Err(ExitReason::Shutdown)));
+    eventually(async || (tasks.supervisor().count_children().await.unwrap().specs == 0).then_some(())).await;
+    let orphan = tasks.spawn("orphan", std::future::pending::<()>()).await.unwrap();
+    tasks.supervisor().stop(ExitReason::Shutdown).await;
+    assert!(orphan.join().await.is_err());
+}
+
+#[tokio::test]
+async fn an_update_touches_only_what_has_changed() {
+    let (kept, changed) = (idle("kept"), idle("changed"));
+    let supervisor =
+        Supervisor::builder().children([kept.clone(), changed.clone(), idle("gone")]).start().await.unwrap();
+    let before = (supervisor.child("kept").await.unwrap(), supervisor.child("changed").await.unwrap());
+    let specs = vec![kept, changed.start_timeout(Duration::from_secs(1)), idle("new")];
+    let diff = supervisor.diff(specs).await.unwrap();
+    assert_eq!(diff.to_string(), "- gone\n~ changed\n+ new\n");
+    assert_eq!(supervisor.child("changed").await.unwrap(), before.1, "a diff changes nothing");
+    supervisor.apply(diff).await.unwrap();
+    assert_eq!(supervisor.child("kept").await.unwrap(), before.0);
+    assert_ne!(supervisor.child("changed").await.unwrap(), before.1);
+    assert!(supervisor.child("new").await.is_ok());
+    assert_eq!(supervisor.count_children().await.unwrap().specs, 3);
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test]
+async fn a_parked_child_is_visible_and_its_siblings_live_on() {
+    let supervisor = Supervisor::builder()
+        .max_restarts(0)
+        .give_up(GiveUp::Park)
+        .child(idle("weak"))
+        .child(idle("strong"))
+        .start()
+        .await
+        .unwrap();
+    let weak = supervisor.child("weak").await.unwrap();
+    weak.extension::<ActorRef<()>>().unwrap().cast(()).unwrap();
+    eventually(async || {
+        let children = supervisor.which_children().await.unwrap();
+        children.iter().any(|child| child.state == ChildState::Parked).then_some(())
+    })
+    .await;
+    assert!(supervisor.child("strong").await.unwrap().is_alive());
+    supervisor.restart_child("weak").await.unwrap();
+    assert!(supervisor.child("weak").await.is_ok());
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_waits_for_its_restart_is_restarting_and_can_be_terminated() {
+    let backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(60)).jitter(0.0);
+    let supervisor = Supervisor::builder().child(idle("a").backoff(backoff)).start().await.unwrap();
+    for run in 1..=2 {
+        let child = eventually(async || {
+            supervisor.child("a").await.ok().filter(|child| child.pid().incarnation == run)
+        })
+        .await;
+        child.extension::<ActorRef<()>>().unwrap().cast(()).unwrap();
+    }
+    eventually(async || {
+        let children = supervisor.which_children().await.unwrap();
+        (children[0].state == ChildState::Restarting).then_some(())
+    })
+    .await;
+    supervisor.terminate_child("a").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(supervisor.child("a").await.is_err(), "a terminated child stays down");
+    supervisor.stop(ExitReason::Shutdown).await;
+}
