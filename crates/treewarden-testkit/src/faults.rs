@@ -1,4 +1,4 @@
-//! Faults for real processes: kill, freeze, thaw, and a look at what is left. Linux finds by `/proc`.
+//! Faults for real processes: kill, terminate, freeze, thaw, and a look at what is left. Linux finds by `/proc`.
 
 use std::io;
 use std::time::Duration;
@@ -20,6 +20,15 @@ fn signal(pid: u32, signal: Signal) -> io::Result<()> {
 /// The error of the system call; a pid of 0 is refused.
 pub fn kill(pid: u32) -> io::Result<()> {
     signal(pid, Signal::KILL)
+}
+
+/// Asks one process to end with SIGTERM.
+///
+/// # Errors
+///
+/// The error of the system call; a pid of 0 is refused.
+pub fn terminate(pid: u32) -> io::Result<()> {
+    signal(pid, Signal::TERM)
 }
 
 /// Stops one process with SIGSTOP, until [`thaw`].

@@ -28,6 +28,18 @@ pub(super) struct Prompt {
     pub(super) frame: Value,
 }
 
+/// A prompt that is run again although nobody sent it yet.
+#[derive(Debug)]
+pub(super) struct TakenUp {
+    pub(super) uuid: String,
+    /// The uuid that stands for the run in the lifecycle frames; it is not the prompt's.
+    pub(super) run: String,
+    /// The prompt's own frame is `completed` at once: a tool was called, or the model asked already.
+    pub(super) at_once: bool,
+    /// The prompt was sent again, and is still to be `completed`.
+    pub(super) open: bool,
+}
+
 pub(super) struct Cli {
     pub(super) options: Options,
     pub(super) script: Script,
@@ -42,16 +54,24 @@ pub(super) struct Cli {
     pub(super) ignore_eof: bool,
     pub(super) eof: bool,
     pub(super) failed: bool,
-    /// The uuid of the turn that this process took up by itself after a resume.
-    pub(super) taken_up: Option<String>,
+    /// The turn that this process took up by itself after a resume, while it runs.
+    pub(super) taken_up: Option<TakenUp>,
     /// The uuids of the prompts that the turn of the moment answers.
     pub(super) current: Vec<String>,
+    /// The text of the deltas of the turn of the moment.
+    pub(super) said: String,
     ended: bool,
     input: Receiver<Input>,
 }
 
 pub(super) fn main(args: Vec<String>) -> ExitCode {
-    let options = Options::parse(&args);
+    let options = match Options::parse(&args) {
+        Ok(options) => options,
+        Err(error) => {
+            stderr(&format!("{error}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
     let script = match Script::from_env() {
         Ok(script) => script,
         Err(error) => {
@@ -62,10 +82,6 @@ pub(super) fn main(args: Vec<String>) -> ExitCode {
     if options.version {
         raw(format!("{} (Claude Code)\n", script.version).as_bytes());
         return ExitCode::SUCCESS;
-    }
-    if let Some(flag) = &options.unknown {
-        stderr(&format!("error: unknown option '{flag}'\n"));
-        return ExitCode::FAILURE;
     }
     watch_sigterm();
     let mut cli = match Cli::open(options, script) {
@@ -108,7 +124,8 @@ fn read_stdin() -> Receiver<Input> {
 
 impl Cli {
     fn open(options: Options, mut script: Script) -> Result<Self, ExitCode> {
-        let session_id = options.resume.clone().or_else(|| options.session_id.clone()).unwrap_or_else(uuid);
+        let mut session_id =
+            options.resume.clone().or_else(|| options.session_id.clone()).unwrap_or_else(uuid);
         let start = std::mem::take(&mut script.start).once(&config_dir(), &format!("start-{session_id}"));
         IGNORE_TERM.store(start.has("IGNORE_TERM"), Ordering::Relaxed);
         if start.text("CRASH") == Some("spawn") {
@@ -127,6 +144,10 @@ impl Cli {
                 return Err(ExitCode::FAILURE);
             }
             transcript.load();
+            if options.fork {
+                session_id = options.session_id.clone().unwrap_or_else(uuid);
+                transcript = transcript.fork(&session_id);
+            }
         } else if exists {
             stderr(&format!("Error: Session ID {session_id} is already in use.\n"));
             return Err(ExitCode::FAILURE);
@@ -149,6 +170,7 @@ impl Cli {
             failed: false,
             taken_up: None,
             current: Vec::new(),
+            said: String::new(),
             ended: false,
             input: read_stdin(),
         })
@@ -158,14 +180,16 @@ impl Cli {
         if self.script.start.has("HANG") {
             hang();
         }
-        let mut resume = std::env::var("CLAUDE_CODE_RESUME_INTERRUPTED_TURN").is_ok_and(|v| v == "1")
-            && self.options.resume.is_some();
+        let resume = std::env::var("CLAUDE_CODE_RESUME_INTERRUPTED_TURN").is_ok_and(|v| v == "1");
+        if resume && self.options.resume.is_some() {
+            self.take_up();
+        }
         while !self.ended {
             if let Some(prompt) = self.queue.pop_front() {
                 // Prompts that came while a turn ran become one turn.
                 let mut prompts = vec![prompt];
                 prompts.extend(self.queue.drain(..));
-                self.begin(prompts, &mut resume);
+                self.begin(prompts);
             } else if self.eof && !self.ignore_eof {
                 return;
             } else {
@@ -174,41 +198,33 @@ impl Cli {
         }
     }
 
-    fn begin(&mut self, prompts: Vec<Prompt>, resume: &mut bool) {
-        if std::mem::take(resume)
-            && let Some((uuid, text)) = self.transcript.interrupted()
-        {
-            self.taken_up = Some(uuid.clone());
-            let own = prompts.iter().any(|p| p.uuid == uuid);
-            self.turn(vec![Prompt { uuid, text, frame: Value::Null }], true);
-            if !own {
-                self.transcript.hint();
-            }
-        }
+    /// Runs the last prompt again if nothing answered it, as 2.1.330 does before it reads a frame.
+    fn take_up(&mut self) {
+        let Some((uuid, text)) = self.transcript.interrupted() else { return };
+        let at_once = self.transcript.called_a_tool();
+        self.taken_up =
+            Some(TakenUp { uuid: uuid.clone(), run: super::output::uuid(), at_once, open: false });
+        self.turn(vec![Prompt { uuid, text, frame: Value::Null }], true);
+        self.taken_up = None;
+    }
+
+    fn begin(&mut self, prompts: Vec<Prompt>) {
         let mut fresh = Vec::new();
         for prompt in prompts {
-            if self.options.resume.is_some() && self.transcript.find(&prompt.uuid).is_some() {
-                self.resent(&prompt, &mut fresh);
-            } else {
-                fresh.push(prompt);
+            match self.transcript.find(&prompt.uuid) {
+                Some(at) if self.transcript.is_settled(at) || !self.script.lifecycle => {
+                    self.replay(&prompt);
+                    // What this process ran itself is not `completed` again.
+                    if at < self.transcript.loaded {
+                        self.lifecycle(&prompt.uuid, "completed");
+                    }
+                    self.state("idle");
+                }
+                _ => fresh.push(prompt),
             }
         }
         if !fresh.is_empty() {
             self.turn(fresh, false);
-        }
-    }
-
-    /// A prompt whose uuid stands in the history already.
-    fn resent(&mut self, prompt: &Prompt, fresh: &mut Vec<Prompt>) {
-        let done = self.transcript.find(&prompt.uuid).is_some_and(|at| self.transcript.is_settled(at));
-        if done || !self.script.lifecycle {
-            self.replay(prompt);
-            if self.taken_up.as_deref() != Some(prompt.uuid.as_str()) {
-                self.lifecycle(&prompt.uuid, "completed");
-            }
-        } else {
-            let Prompt { uuid, text, frame } = prompt;
-            fresh.push(Prompt { uuid: uuid.clone(), text: text.clone(), frame: frame.clone() });
         }
     }
 
@@ -264,10 +280,23 @@ impl Cli {
             Some("user") => {
                 let id = value["uuid"].as_str().map_or_else(uuid, str::to_owned);
                 let text = text_of(&value["message"]);
-                self.queue.push_back(Prompt { uuid: id, text, frame: value });
+                self.prompt(Prompt { uuid: id, text, frame: value });
             }
             _ => {}
         }
+    }
+
+    fn prompt(&mut self, prompt: Prompt) {
+        let Some(mut run) = self.taken_up.take_if(|run| run.uuid == prompt.uuid) else {
+            self.queue.push_back(prompt);
+            return;
+        };
+        self.replay(&prompt);
+        if run.at_once {
+            self.lifecycle(&run.uuid, "completed");
+        }
+        run.open = !run.at_once;
+        self.taken_up = Some(run);
     }
 
     fn control(&mut self, value: &Value) {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// What the CLI writes as the user's words when a turn is interrupted.
+/// What the CLI writes as the user's words when a turn is interrupted, and while a tool runs.
 pub(super) const INTERRUPTED: &str = "[Request interrupted by user]";
+pub(super) const INTERRUPTED_TOOL: &str = "[Request interrupted by user for tool use]";
 
 #[derive(Debug)]
 pub(super) struct Transcript {
@@ -15,6 +16,9 @@ pub(super) struct Transcript {
     session_id: String,
     /// The branch that is resumed, from its root to its leaf.
     pub(super) branch: Vec<Value>,
+    /// How many entries of the branch stood there at the resume.
+    pub(super) loaded: usize,
+    dangling: bool,
 }
 
 /// Where the entries of all conversations of this directory stand.
@@ -30,7 +34,7 @@ impl Transcript {
         let key: String =
             cwd.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let path = config_dir().join("projects").join(key).join(format!("{session_id}.jsonl"));
-        Self { path, session_id: session_id.to_owned(), branch: Vec::new() }
+        Self { path, session_id: session_id.to_owned(), branch: Vec::new(), loaded: 0, dangling: false }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -69,7 +73,34 @@ impl Transcript {
         // A tool call without a result is left behind as a dead branch.
         while self.branch.last().is_some_and(|e| e["message"]["content"][0]["type"] == "tool_use") {
             self.branch.pop();
+            self.dangling = true;
         }
+        self.loaded = self.branch.len();
+    }
+
+    /// A copy of the branch as a conversation of its own, written to its own file.
+    pub(super) fn fork(&self, session_id: &str) -> Self {
+        let mut fork = Self::new(session_id);
+        for entry in &self.branch {
+            let mut entry = entry.clone();
+            entry["sessionId"] = json!(session_id);
+            fork.write(&entry);
+            fork.branch.push(entry);
+        }
+        (fork.loaded, fork.dangling) = (self.loaded, self.dangling);
+        fork
+    }
+
+    /// Makes the file of a conversation in which nothing was said yet.
+    pub(super) fn begin(&self) {
+        self.write(&json!({ "type": "mode", "mode": "default", "sessionId": self.session_id }));
+    }
+
+    /// Whether a tool was called since the last prompt.
+    pub(super) fn called_a_tool(&self) -> bool {
+        let at = self.branch.iter().rposition(is_prompt).unwrap_or(0);
+        let call = |e: &Value| e["message"]["content"][0]["type"] == "tool_use";
+        self.dangling || self.branch[at..].iter().any(call)
     }
 
     pub(super) fn append(&mut self, kind: &str, uuid: &str, message: &Value) {
@@ -124,7 +155,7 @@ impl Transcript {
         self.branch[at..].iter().any(|e| {
             let block = &e["message"]["content"][0];
             (e["type"] == "assistant" && block["type"] != "tool_use")
-                || text_of(&e["message"]).starts_with(INTERRUPTED)
+                || [INTERRUPTED, INTERRUPTED_TOOL].contains(&text_of(&e["message"]).as_str())
         })
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::output::{frame, raw, stderr, uuid};
-use super::run::{Cli, IGNORE_TERM, Prompt, crash, hang};
+use super::run::{Cli, IGNORE_TERM, Prompt, TakenUp, crash, hang};
 use super::script::Words;
-use super::transcript::{INTERRUPTED, Transcript, config_dir};
+use super::transcript::{INTERRUPTED, INTERRUPTED_TOOL, Transcript, config_dir};
 
 impl Cli {
     /// Runs these prompts as one turn; a resumed one stands in the transcript already.
@@ -18,15 +18,29 @@ impl Cli {
         let (words, answer) = self.script.steer(&text);
         let words = words.once(&config_dir(), &prompts[0].uuid);
         self.current = prompts.iter().map(|p| p.uuid.clone()).collect();
+        self.said.clear();
         self.state("running");
-        for prompt in &prompts {
-            self.lifecycle(&prompt.uuid, "queued");
-            self.lifecycle(&prompt.uuid, "started");
+        if let Some(run) = self.taken_up.as_ref().map(|run| run.run.clone()) {
+            self.lifecycle(&run, "started");
+            // What was sent already is read before the model is asked.
+            self.drain(Duration::from_millis(20));
+        } else {
+            for prompt in &prompts {
+                self.lifecycle(&prompt.uuid, "queued");
+                self.lifecycle(&prompt.uuid, "started");
+            }
+        }
+        let clear = text.trim() == "/clear";
+        if clear {
+            self.clear();
         }
         self.init();
+        if let Some(run) = &mut self.taken_up {
+            run.at_once = true;
+        }
         for prompt in &prompts {
             self.replay(prompt);
-            if !resumed {
+            if !resumed && !clear {
                 let message = json!({ "role": "user", "content": prompt.text });
                 // As 2.1.330 does: a prompt sent again on a plain resume stands twice.
                 let twice = self.transcript.find(&prompt.uuid).is_some();
@@ -36,8 +50,9 @@ impl Cli {
         }
         self.faults_before(&words);
         let ids: Vec<_> = prompts.iter().map(|p| p.uuid.clone()).collect();
-        if text.trim() == "/clear" {
-            self.clear(&ids);
+        if clear {
+            let result = json!({ "subtype": "success", "is_error": false, "result": "", "num_turns": 0 });
+            self.result(result, &ids, &Words::default(), false);
         } else if let Some(result) = self.refusal(&words) {
             self.result(result, &ids, &words, resumed);
         } else {
@@ -46,14 +61,21 @@ impl Cli {
             self.result(result, &ids, &words, resumed);
         }
         let state = if self.interrupted { "cancelled" } else { "completed" };
-        for id in &ids {
-            self.lifecycle(id, state);
+        if let Some(TakenUp { run, open, .. }) = self.taken_up.take() {
+            self.lifecycle(&run, state);
+            if open {
+                self.lifecycle(&ids[0], state);
+            }
+        } else {
+            for id in &ids {
+                self.lifecycle(id, state);
+            }
         }
         self.interrupted = false;
         self.state("idle");
     }
 
-    fn state(&self, state: &str) {
+    pub(super) fn state(&self, state: &str) {
         if std::env::var("CLAUDE_CODE_SDK_READS_SESSION_STATE").is_ok_and(|v| v == "1") {
             self.system("session_state_changed", json!({ "state": state }));
         }
@@ -173,17 +195,23 @@ impl Cli {
         if words.has("ASK") || words.text("TOOL").is_some() {
             self.tool(words);
         }
+        let (mut note, mut reason) = (INTERRUPTED_TOOL, "aborted_tools");
         if !self.interrupted {
+            (note, reason) = (INTERRUPTED, "aborted_streaming");
             self.deltas(words, answer);
         }
         if self.interrupted {
+            let said = std::mem::take(&mut self.said);
+            if !said.is_empty() {
+                self.speech(&json!([{ "type": "text", "text": said }]), &Value::Null, true);
+            }
             let entry = uuid();
-            let message = json!({ "role": "user", "content": [{ "type": "text", "text": INTERRUPTED }] });
+            let message = json!({ "role": "user", "content": [{ "type": "text", "text": note }] });
             self.transcript.append("user", &entry, &message);
             frame(&json!({ "type": "user", "message": message, "parent_tool_use_id": null, "uuid": entry,
                 "session_id": self.session_id }));
             return json!({ "subtype": "error_during_execution", "is_error": true,
-                "errors": ["[ede_diagnostic] interrupted"], "terminal_reason": "aborted_streaming" });
+                "errors": ["[ede_diagnostic] interrupted"], "terminal_reason": reason });
         }
         self.say(&json!([{ "type": "text", "text": answer }]), "end_turn");
         json!({ "subtype": "success", "is_error": false, "result": answer, "stop_reason": "end_turn",
@@ -191,13 +219,20 @@ impl Cli {
     }
 
     fn say(&mut self, content: &Value, stop: &str) {
+        self.speech(content, &json!(stop), false);
+    }
+
+    fn speech(&mut self, content: &Value, stop: &Value, aborted: bool) {
         let id = uuid();
         let message = json!({ "id": format!("msg_{id}"), "type": "message", "role": "assistant",
             "model": self.model, "content": content, "stop_reason": stop, "stop_sequence": null,
             "usage": { "input_tokens": 10, "output_tokens": 5 } });
         self.transcript.append("assistant", &id, &message);
-        let value = json!({ "type": "assistant", "message": message, "parent_tool_use_id": null,
+        let mut value = json!({ "type": "assistant", "message": message, "parent_tool_use_id": null,
             "uuid": id, "session_id": self.session_id });
+        if aborted {
+            value["aborted"] = json!(true);
+        }
         frame(&self.attributed(value));
     }
 
@@ -217,7 +252,9 @@ impl Cli {
             if die == Some(n) {
                 crash(words);
             }
-            let line = self.delta(&format!("word{n} "));
+            let word = format!("word{n} ");
+            let line = self.delta(&word);
+            self.said.push_str(&word);
             if words.has("PARTIAL") && n == 0 {
                 let (head, tail) = line.split_at(line.len() / 2);
                 raw(head.as_bytes());
@@ -261,6 +298,7 @@ impl Cli {
     /// Streams the answer itself, word by word.
     fn speak(&mut self, answer: &str, gap: Duration) {
         for word in answer.split_inclusive(' ') {
+            self.said.push_str(word);
             if self.options.partial {
                 raw(self.delta(word).as_bytes());
             }
@@ -304,7 +342,12 @@ impl Cli {
             allowed = answer["response"]["response"]["behavior"] == "allow";
         }
         self.wait(words.millis("TOOL"));
-        let text = if allowed { "done" } else { "denied" };
+        let text = match allowed {
+            _ if self.interrupted => "The user doesn't want to proceed with this tool use.",
+            true => "done",
+            false => "denied",
+        };
+        let allowed = allowed && !self.interrupted;
         let message = json!({ "role": "user", "content": [
             { "type": "tool_result", "tool_use_id": id, "content": text, "is_error": !allowed } ] });
         let entry = uuid();
@@ -331,7 +374,9 @@ impl Cli {
                 ("permission_denials", json!([])),
                 ("session_id", json!(self.session_id)),
             ] {
-                result[key] = value;
+                if result.get(key).is_none() {
+                    result[key] = value;
+                }
             }
         }
         if self.script.lifecycle && !words.has("MISSING") {
@@ -354,13 +399,15 @@ impl Cli {
         }
     }
 
-    fn clear(&mut self, ids: &[String]) {
+    /// Starts a new conversation. Its id is the one of the frames that follow: in 2.1.330 the
+    /// `new_conversation_id` is another, which names nothing that can be resumed.
+    fn clear(&mut self) {
         let old = std::mem::replace(&mut self.session_id, uuid());
         self.transcript.hint();
         self.transcript = Transcript::new(&self.session_id);
-        frame(&json!({ "type": "conversation_reset", "new_conversation_id": self.session_id,
-            "session_id": old, "uuid": uuid() }));
-        let result = json!({ "subtype": "success", "is_error": false, "result": "", "num_turns": 0 });
-        self.result(result, ids, &Words::default(), false);
+        self.transcript.begin();
+        let new = uuid();
+        frame(&json!({ "type": "conversation_reset", "trigger": "clear", "new_conversation_id": new,
+            "session_id": old, "uuid": new }));
     }
 }
