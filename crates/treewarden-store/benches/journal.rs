@@ -7,11 +7,20 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::value::RawValue;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{Durability, SessionRecord, Store, StoreOptions, TurnRow};
+use uuid::Uuid;
 
 const CALLERS: u32 = 64;
+const CONVERSATION: Uuid = Uuid::from_u128(7);
 
+/// A turn of the one conversation of the session.
 fn row(name: &SessionName) -> TurnRow {
-    TurnRow::new(TurnId::new(), name.clone(), SessionId::random(), "What is my name?".into(), false)
+    TurnRow::new(
+        TurnId::new(),
+        name.clone(),
+        SessionId::from_uuid(CONVERSATION),
+        "What is my name?".into(),
+        false,
+    )
 }
 
 fn outcome() -> Box<RawValue> {

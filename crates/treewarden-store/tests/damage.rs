@@ -1,5 +1,7 @@
 //! What cannot be read is set aside and reported, and stops nothing else.
 
+#![allow(clippy::allow_attributes, clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use std::collections::BTreeMap;

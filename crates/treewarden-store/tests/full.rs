@@ -1,5 +1,7 @@
 //! A full disk is a kind of its own, and the store goes on when there is room again.
 
+#![allow(clippy::allow_attributes, clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The journal's order, its history, what pruning leaves, and many callers with power durability.
 
+#![allow(clippy::allow_attributes, clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use serde_json::value::RawValue;

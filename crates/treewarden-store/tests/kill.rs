@@ -1,5 +1,7 @@
 //! What was acknowledged survives SIGKILL; several processes share a store.
 
+#![allow(clippy::allow_attributes, clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
 mod support;
 
 use std::collections::HashSet;

@@ -1,5 +1,6 @@
 //! Child processes for tests: this test binary again, in a role; killed when dropped.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::allow_attributes, reason = "whether the part is used differs between the binaries")]
 
