@@ -2,8 +2,9 @@
 //!
 //! # Which calls wait
 //!
-//! Calls are synchronous. With [`Durability::Process`] they take some ten microseconds and may be made from async code;
-//! while *another process* writes they wait for it, two seconds at most. With [`Durability::Power`] a write waits
+//! Calls are synchronous. With [`Durability::Process`] they are short and may be made from async code: one in some
+//! hundreds also moves the log into the database, which waits for the disk once, and while *another process* writes
+//! they wait for it, two seconds at most. With [`Durability::Power`] a write waits
 //! for the disk: async code uses the variants that end in `_durable`, which wait without blocking the thread.
 //! Reads never wait for the disk's sync.
 
