@@ -56,7 +56,11 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     let ended_by_itself = serve(&socket, &shared, &mut signals).await;
     if ended_by_itself {
         let reason = shared.tree.wait().await;
-        return Err(Failure::new(Exit::Failed, format!("the tree ended: {reason}")).into());
+        let text = format!(
+            "the tree ended by itself ({reason}): a child crashed more often than max_restarts allows, or was \
+             significant; with give_up = \"park\" such a child stays down and its siblings live on"
+        );
+        return Err(Failure::new(Exit::Failed, text).into());
     }
     tracing::info!("stopping; a second signal ends at once");
     let code = tokio::select! {

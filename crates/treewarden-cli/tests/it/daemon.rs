@@ -256,3 +256,15 @@ fn garbage_on_the_socket_is_refused_and_harms_nobody() {
     let answer = answers.next().expect("it answers").expect("it can be read");
     assert!(answer.starts_with("{\"ok\":{"), "{answer}");
 }
+
+#[test]
+fn a_child_that_crashes_too_often_ends_the_tree() {
+    let children = "[[child]]\nname = \"a\"\nenv = { TREEWARDEN_FAKE = '{\"start\":\"CRASH=initialize\"}' }\n\
+                    [[child]]\nname = \"b\"\n";
+    let world = World::with(children);
+    let mut daemon = world.daemon();
+    assert_eq!(world.run(&["ask", "a", "hello"]).status.code(), Some(1));
+    assert_eq!(daemon.wait(), Some(1), "{}", world.log());
+    assert!(world.log().contains("the tree ended by itself"), "{}", world.log());
+    world.nothing_is_left();
+}
