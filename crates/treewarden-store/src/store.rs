@@ -6,7 +6,7 @@
 //! hundreds also moves the log into the database, which waits for the disk once, and while *another process* writes
 //! they wait for it, two seconds at most. With [`Durability::Power`] a write waits
 //! for the disk: async code uses the variants that end in `_durable`, which wait without blocking the thread.
-//! Reads never wait for the disk's sync.
+//! Reads do not wait for that sync: they have a connection of their own there.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
