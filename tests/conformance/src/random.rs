@@ -190,7 +190,9 @@ fn fixed_step(
         17 => json!({"op": "get_childspec", "id": any(dice)}),
         18 | 19 => {
             let id = any(dice);
-            kids.push(id.clone());
+            if !kids.contains(&id) && !supervisors.contains(&id) {
+                kids.push(id.clone());
+            }
             json!({"op": "start_child", "spec": child(dice, &id, auto, 0)})
         }
         20 => json!({"op": "count_children"}),
@@ -203,7 +205,11 @@ fn fixed_step(
         24 => {
             steps.push(json!({"op": "suspend_sup"}));
             for _ in 0..2 {
-                steps.push(json!({"op": "kill", "id": kid(dice, kids), "nosettle": true}));
+                // Only the root is suspended: supervisors below it would act at any time.
+                let id = kid(dice, kids);
+                if !id.contains('/') {
+                    steps.push(json!({"op": "kill", "id": id, "nosettle": true}));
+                }
             }
             json!({"op": "resume_sup"})
         }
