@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the schedules, and COUNT random ones from SEED on, on the real Erlang/OTP, and compares ours with its traces.
 #
-#     tests/conformance/oracle/oracle.sh [COUNT [SEED]]      needs erl and Elixir's Registry: Debian's erlang-base, elixir
+#     tests/conformance/oracle/run.sh [COUNT [SEED]]      needs erl and Elixir's Registry: Debian's erlang-base, elixir
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
