@@ -37,9 +37,10 @@
 //! | `LIMIT=<seconds>` | a usage limit that ends so much later |
 //! | `AUTH`, `STATUS=<n>` | an API error 401, n |
 //!
-//! `/clear` starts a new conversation. `IGNORE_TERM` and `IGNORE_EOF` hold from the word on, or
+//! [`FakeCli`] builds that script. `/clear` starts a new conversation. `IGNORE_TERM` and `IGNORE_EOF` hold from the word on, or
 //! from the spawn if they stand in `start`. A `lifecycle` of false leaves out what 2.1.197 has not.
 
+mod builder;
 mod options;
 mod output;
 mod path;
@@ -50,6 +51,7 @@ mod turn;
 
 use std::process::ExitCode;
 
+pub use builder::FakeCli;
 pub use path::fake_cli_path;
 
 /// Runs the fake CLI on these arguments (without the program's name) until it ends.

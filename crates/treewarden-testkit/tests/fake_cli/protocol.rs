@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use treewarden_testkit::fake_cli::FakeCli;
+
 use super::running::{Fake, ID, names};
 
 const RESUME: (&str, &str) = ("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1");
@@ -92,7 +94,8 @@ fn transcripts(home: &Path) -> Vec<String> {
 
 #[test]
 fn without_lifecycle_no_frame_names_a_prompt_and_a_resend_is_swallowed() {
-    let script = ("TREEWARDEN_FAKE", r#"{"version":"2.1.197","lifecycle":false}"#);
+    let (key, value) = FakeCli::new().without_lifecycle().env();
+    let script = (key.as_str(), value.as_str());
     let home = interrupted("hello CRASH=read ONCE=1");
     let mut fake = resume(home.path(), &[script]);
     fake.control(&json!({ "subtype": "initialize" }));
@@ -220,6 +223,20 @@ fn a_flag_that_is_unknown_or_wrong_is_refused_on_stderr() {
     let flags =
         ["--output-format=stream-json", "--verbose", "--tools=", "--add-dir", "x", "--settings", "{}"];
     assert_eq!(run(&flags).0, Some(0));
+}
+
+#[test]
+fn a_script_that_is_built_steers_start_prompts_and_answers() {
+    let script = FakeCli::new().version("9.9.9").on("fail", "STATUS=500").answer("deploy", "done");
+    let (key, value) = script.env();
+    let home = tempfile::tempdir().expect("a directory");
+    let mut fake = Fake::start(home.path(), &["--session-id", ID], &[(&key, &value)]);
+    fake.prompt("a", "please deploy");
+    let frames = fake.turn();
+    assert!(frames.iter().any(|f| f["claude_code_version"] == "9.9.9"));
+    assert!(frames.iter().any(|f| f["result"] == "done"));
+    fake.prompt("b", "please fail");
+    assert_eq!(fake.result()["api_error_status"], 500);
 }
 
 #[test]

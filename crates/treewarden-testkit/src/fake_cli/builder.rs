@@ -1,0 +1,76 @@
+//! The script of a fake CLI, built in Rust.
+
+use serde_json::{Value, json};
+
+/// A script for the variable `TREEWARDEN_FAKE`: what the fake CLI does at its start, and on which prompts.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden_testkit::fake_cli::FakeCli;
+///
+/// let script = FakeCli::new().start("CRASH=initialize ONCE=1").answer("deploy", "done");
+/// let (key, value) = script.env();
+/// assert_eq!(key, "TREEWARDEN_FAKE");
+/// assert!(value.contains("CRASH=initialize"));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[must_use = "a script does nothing until a fake CLI is started with its environment"]
+pub struct FakeCli {
+    version: Option<String>,
+    no_lifecycle: bool,
+    start: String,
+    prompts: Vec<Value>,
+}
+
+impl FakeCli {
+    /// Makes a script that changes nothing: version 2.1.330, no faults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says this version.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
+    /// Is as 2.1.197: its frames name no prompts, and a prompt that is sent again is swallowed.
+    pub fn without_lifecycle(mut self) -> Self {
+        self.no_lifecycle = true;
+        self.version("2.1.197")
+    }
+
+    /// Does what these words say at every start; several calls add up.
+    pub fn start(mut self, words: &str) -> Self {
+        self.start = format!("{} {words}", self.start).trim().to_owned();
+        self
+    }
+
+    /// Does what these words say in each turn whose prompt contains this text.
+    pub fn on(mut self, contains: &str, words: &str) -> Self {
+        self.prompts.push(json!({ "contains": contains, "do": words }));
+        self
+    }
+
+    /// Answers each prompt that contains this text with this answer.
+    pub fn answer(mut self, contains: &str, answer: &str) -> Self {
+        self.prompts.push(json!({ "contains": contains, "answer": answer }));
+        self
+    }
+
+    /// The script as JSON.
+    pub fn to_json(&self) -> String {
+        let mut script =
+            json!({ "lifecycle": !self.no_lifecycle, "start": self.start, "prompts": self.prompts });
+        if let Some(version) = &self.version {
+            script["version"] = json!(version);
+        }
+        script.to_string()
+    }
+
+    /// The environment variable that the fake CLI is started with.
+    pub fn env(&self) -> (String, String) {
+        ("TREEWARDEN_FAKE".to_owned(), self.to_json())
+    }
+}
