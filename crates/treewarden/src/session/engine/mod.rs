@@ -119,7 +119,7 @@ impl Engine {
         self.show_state();
         loop {
             self.perform();
-            if let Some(end) = self.end.take() {
+            if let Some(end) = self.end.clone() {
                 return end;
             }
             match self.wake().await {
