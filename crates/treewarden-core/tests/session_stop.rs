@@ -149,8 +149,9 @@ fn a_stop_settles_its_turn_though_its_answer_is_nowhere() {
     bench.feed(lifecycle(1, Lifecycle::Completed));
     bench.feed(frame(Fact::Idle));
     bench.pass(millis(300));
-    assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Nothing)), [Action::Kill]);
-    assert_eq!(bench.on(killed()), [settle(1, Verdict::Interrupted), stopped(REQUESTED)]);
+    let found = bench.on(Event::TranscriptRead(turn(1), Found::Nothing));
+    assert_eq!(found, [settle(1, Verdict::Interrupted), Action::Stop]);
+    assert_eq!(bench.on(killed()), [stopped(REQUESTED)]);
 }
 
 #[test]

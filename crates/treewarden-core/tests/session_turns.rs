@@ -162,17 +162,37 @@ fn an_interruption_in_the_transcript_ends_the_turn_interrupted() {
     assert_eq!(bench.on(found), [settle(1, Verdict::Interrupted)]);
 }
 
-#[test]
-fn an_answer_that_is_nowhere_ends_the_cli_and_keeps_the_turn() {
-    let mut bench = Bench::busy();
-    bench.feed(lifecycle(1, Lifecycle::Completed));
+/// The turn is reported complete, and the transcript holds no answer, however often it is asked.
+fn find_no_answer(bench: &mut Bench) -> Vec<Action> {
     bench.feed(frame(Fact::Idle));
-    for _ in 0..9 {
+    for _ in 0..3 {
         assert_eq!(bench.pass(millis(300)), [Action::ReadTranscript(turn(1))]);
         assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Nothing)), []);
     }
     assert_eq!(bench.pass(millis(300)), [Action::ReadTranscript(turn(1))]);
-    assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Nothing)), [Action::Kill]);
+    bench.on(Event::TranscriptRead(turn(1), Found::Nothing))
+}
+
+#[test]
+fn a_cli_that_left_no_answer_is_asked_to_go_on_and_answers_the_turn() {
+    let mut bench = Bench::busy();
+    bench.feed(lifecycle(1, Lifecycle::Completed));
+    let nudge = turn(1).nudge(1);
+    assert_eq!(find_no_answer(&mut bench), [Action::Nudge(turn(1), nudge)]);
+    bench.feed(frame(Fact::Running));
+    bench.feed(frame(Fact::Lifecycle(nudge, Lifecycle::Started)));
+    let answer = ResultFact { turns: vec![nudge], ..ResultFact::default() };
+    assert_eq!(bench.on(frame(Fact::Result(answer))), [settle(1, Verdict::Result)]);
+}
+
+#[test]
+fn an_answer_that_is_nowhere_ends_the_cli_and_keeps_the_turn() {
+    let mut bench = Bench::busy();
+    bench.feed(lifecycle(1, Lifecycle::Completed));
+    let nudge = turn(1).nudge(1);
+    assert_eq!(find_no_answer(&mut bench), [Action::Nudge(turn(1), nudge)]);
+    bench.feed(frame(Fact::Lifecycle(nudge, Lifecycle::Completed)));
+    assert_eq!(find_no_answer(&mut bench), [Action::Kill]);
     assert_eq!(bench.on(killed()), [crashed(CrashKind::AnswerMissing)]);
 }
 

@@ -74,6 +74,12 @@ impl TurnId {
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
+
+    /// The id of the `n`th message that asks the CLI to go on with this turn: always the same for the same turn, so that
+    /// a host that knows only the turn recognises what answers it.
+    pub fn nudge(&self, n: u32) -> Self {
+        Self(Uuid::new_v5(&self.0, &n.to_be_bytes()))
+    }
 }
 
 impl Default for TurnId {

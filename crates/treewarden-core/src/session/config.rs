@@ -19,7 +19,7 @@ pub struct Config {
     /// How long the CLI must have been idle, with the turn reported complete and no result seen, before the answer
     /// is looked for in the transcript; 300 ms.
     pub settle_grace: Duration,
-    /// How often the transcript is asked for such an answer before the CLI is killed; 10.
+    /// How often the transcript is asked for such an answer before the CLI is asked to go on; 4.
     pub transcript_reads: u32,
     /// How many incarnations may work at one turn before it fails; 20.
     ///
@@ -38,7 +38,7 @@ impl Default for Config {
             silence_timeout: Duration::from_secs(120),
             probe_timeout: Duration::from_secs(10),
             settle_grace: Duration::from_millis(300),
-            transcript_reads: 10,
+            transcript_reads: 4,
             max_attempts: 20,
             idle_timeout: None,
         }

@@ -195,6 +195,8 @@ pub enum Action {
     Initialize,
     /// Write the user frame of this turn.
     Send(TurnId),
+    /// Ask the CLI to go on with this turn, in a message of its own under this id.
+    Nudge(TurnId, TurnId),
     /// Send an interrupt.
     Interrupt,
     /// Ask the CLI for a sign of life.

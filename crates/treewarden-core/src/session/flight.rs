@@ -48,6 +48,8 @@ pub(super) struct Flight {
     /// A read of the transcript is under way.
     pub(super) reading: bool,
     pub(super) reads: u32,
+    /// This incarnation asked the CLI to go on.
+    pub(super) nudged: bool,
     /// How often the credentials were refused.
     pub(super) refusals: u32,
     /// Why and until when it drains.
@@ -67,6 +69,7 @@ impl Flight {
             read_at: None,
             reading: false,
             reads: 0,
+            nudged: false,
             refusals: 0,
             drain: None,
         }
@@ -74,5 +77,12 @@ impl Flight {
 
     pub(super) fn turn(&self) -> TurnId {
         self.open.turn
+    }
+
+    /// Tells whether the id is the turn's: its prompt's, or that of a message that asked for it to go on.
+    ///
+    /// Each incarnation nudges once at most, under its own number.
+    pub(super) fn is(&self, id: TurnId) -> bool {
+        id == self.open.turn || (1..=self.open.attempts).any(|attempt| self.open.turn.nudge(attempt) == id)
     }
 }

@@ -73,7 +73,8 @@ pub struct Machine {
 impl Machine {
     /// Makes the machine of a new incarnation, with what is still open in the order in which it came.
     ///
-    /// Turns that have had all their attempts are settled; then comes [`Action::Start`].
+    /// Turns that have had all their attempts are settled. What is to be cleared first needs no CLI, which a conversation
+    /// that is lost could not even be given. Then comes [`Action::Start`], unless nothing is left to do.
     pub fn new(now: Instant, config: Config, open: Vec<Item>, actions: &mut Vec<Action>) -> Self {
         let mut machine = Self {
             phase: Phase::Starting { until: now + config.start_timeout },
@@ -95,7 +96,17 @@ impl Machine {
                 item => machine.queue.push_back(item),
             }
         }
-        machine.start(now, None, actions);
+        let mut cleared = false;
+        while machine.queue.front() == Some(&Item::Clear) {
+            machine.queue.pop_front();
+            actions.push(Action::NewConversation);
+            cleared = true;
+        }
+        if cleared && machine.queue.is_empty() {
+            machine.end(End::Parked, actions);
+        } else {
+            machine.start(now, None, actions);
+        }
         machine
     }
 
@@ -136,6 +147,11 @@ impl Machine {
     pub(super) fn needs_transcript(&self) -> bool {
         let taken_over = self.flight.as_ref().is_some_and(|flight| flight.taken_over);
         !self.lifecycle && (self.rerunning || taken_over)
+    }
+
+    /// Tells whether the id is that of the turn in the CLI, or of a message that asked for it to go on.
+    pub fn is_in_flight(&self, id: TurnId) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.is(id))
     }
 
     /// The turn that is in the CLI, with its deadline.

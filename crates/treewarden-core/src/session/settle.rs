@@ -6,6 +6,7 @@
 //!     first attempt, nothing run again ............ that result
 //!     otherwise, and for all turns after it ....... the transcript, once the answer stands there
 //! reported complete, CLI idle for settle_grace .... the transcript
+//! … and no answer there ........................... the CLI is asked to go on, once; then it is killed
 //! deadline or interrupt, then an aborted result ... interrupted or timed out
 //! … and no result within drain_timeout ............ the same, and the CLI is killed
 //! CLI gone ........................................ stays open for the next incarnation
@@ -72,8 +73,8 @@ impl Machine {
         }
     }
 
-    fn lifecycle(&mut self, now: Instant, turn: TurnId, state: Lifecycle, actions: &mut Vec<Action>) {
-        let Some(flight) = self.flight.as_mut().filter(|flight| flight.turn() == turn) else { return };
+    fn lifecycle(&mut self, now: Instant, id: TurnId, state: Lifecycle, actions: &mut Vec<Action>) {
+        let Some(flight) = self.flight.as_mut().filter(|flight| flight.is(id)) else { return };
         match state {
             Lifecycle::Queued => {}
             Lifecycle::Started => flight.idle = false,
@@ -94,7 +95,7 @@ impl Machine {
         }
         let needs_transcript = self.needs_transcript();
         let Some(flight) = &mut self.flight else { return };
-        let named = result.turns.contains(&flight.turn());
+        let named = result.turns.iter().any(|id| flight.is(*id));
         let by_position = !self.lifecycle && result.turns.is_empty() && !result.unsolicited;
         if named || (by_position && !needs_transcript) {
             let verdict = match (result.aborted, flight.drain) {
@@ -133,10 +134,29 @@ impl Machine {
                     self.read_after(now, self.config.settle_grace * (1 << reads.min(MAX_DOUBLINGS)));
                 }
                 if self.lifecycle && reads >= self.config.transcript_reads && self.phase == Phase::Open {
-                    self.kill(CrashKind::AnswerMissing, actions);
+                    self.answer_missing(now, actions);
                 }
             }
         }
+    }
+
+    /// The CLI has done with the turn and left no answer: what it printed of one died with its predecessor.
+    ///
+    /// Seen with 2.1.330 after two kills behind the turn's last tool: the CLI goes on by itself once, not twice. So it is
+    /// asked to, as it asks itself.
+    fn answer_missing(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(flight) = &mut self.flight else { return };
+        if let Some((reason, _)) = flight.drain {
+            return self.settle(now, Self::drained(reason), actions);
+        }
+        if flight.nudged {
+            return self.kill(CrashKind::AnswerMissing, actions);
+        }
+        flight.nudged = true;
+        flight.completed = false;
+        flight.reads = 0;
+        flight.read_at = None;
+        actions.push(Action::Nudge(flight.turn(), flight.turn().nudge(flight.open.attempts)));
     }
 
     fn credentials_refused(&mut self, now: Instant, actions: &mut Vec<Action>) {

@@ -296,6 +296,9 @@ impl World {
                 }
                 Action::Initialize => self.initializing = true,
                 Action::Send(turn) => self.send(turn),
+                Action::Nudge(turn, _) => {
+                    panic!("the model's CLI leaves no answer missing, and {turn} is nudged")
+                }
                 Action::Interrupt => self.cli.as_mut().expect("a CLI to interrupt").interrupt(),
                 Action::Probe => self.cli.as_mut().expect("a CLI to probe").probe(),
                 Action::ReadTranscript(turn) => self.reads.push(turn),

@@ -120,12 +120,13 @@ impl Desk {
         (record.model, mode)
     }
 
-    /// The id was chosen by us and not by the spec, so that whatever the CLI has under it is ours.
+    /// The id was chosen by us and not by the spec, or was used by us before, so that whatever the CLI has under it is
+    /// ours.
     pub(crate) fn owns_id(&self) -> bool {
         let spec = &self.options.spec;
-        let id = self.session_id();
-        self.host.store().has_turns(id).unwrap_or(false)
-            || (spec.session_id != Some(id) && spec.resume != Some(id))
+        let record = self.record();
+        let id = Some(record.session_id);
+        record.persisted || (spec.session_id != id && spec.resume != id)
     }
 
     /// The conversation is carried on from elsewhere, so that it must be on disk.
@@ -134,13 +135,12 @@ impl Desk {
         !spec.fork_session && spec.resume == Some(self.session_id())
     }
 
-    /// The conversation to copy, if this is the first start of a fork.
+    /// The conversation to copy, if this session is a fork that nothing is on disk of yet, and was never cleared.
     pub(crate) fn fork_from(&self) -> Option<SessionId> {
         let spec = &self.options.spec;
-        let id = self.session_id();
-        let from = spec.resume.filter(|from| spec.fork_session && *from != id)?;
-        let forked = self.record().persisted || self.host.store().has_turns(id).unwrap_or(false);
-        (!forked).then_some(from)
+        let record = self.record();
+        let first = record.earlier_ids.is_empty();
+        spec.resume.filter(|from| first && spec.fork_session && *from != record.session_id)
     }
 
     /// The last turn of this conversation that came to an answer: the transcript must hold it.
@@ -221,7 +221,12 @@ impl Desk {
         entry.in_flight = true;
         let prompt = Arc::clone(&entry.prompt);
         let at_most_once = entry.open.delivery == Delivery::AtMostOnce;
+        let first = inner.record.as_ref().is_some_and(|record| !record.persisted);
         drop(inner);
+        if first {
+            // From here on the CLI may have something under the id, and it is this session's.
+            self.change_record(|record| record.persisted = true);
+        }
         if at_most_once && let Err(error) = self.host.store().mark_sent(turn) {
             tracing::warn!(session = %self.name, %turn, %error, "failed to note that a turn is sent");
         }

@@ -56,6 +56,8 @@ pub(crate) struct TurnEntry {
     pub(crate) interruptions: u32,
     /// It is in the CLI of the moment.
     pub(crate) in_flight: bool,
+    /// An earlier host opened it, or one that lives still.
+    pub(crate) restored: bool,
     pub(crate) sinks: Vec<Arc<Sink>>,
 }
 
@@ -167,8 +169,14 @@ impl Desk {
             timeout: self.timeout(),
             deadline: None,
         };
-        let entry =
-            TurnEntry { open, prompt: Arc::new(prompt), interruptions, in_flight: false, sinks: Vec::new() };
+        let entry = TurnEntry {
+            open,
+            prompt: Arc::new(prompt),
+            interruptions,
+            in_flight: false,
+            restored: true,
+            sinks: Vec::new(),
+        };
         self.lock().entries.push_back(Entry::Turn(Box::new(entry)));
     }
 
@@ -203,7 +211,14 @@ impl Desk {
         let (timeout, delivery) = (self.timeout(), self.options.delivery);
         let open = OpenTurn { turn, attempts: 0, delivery, timeout, deadline: None };
         let prompt = Arc::new(prompt);
-        let entry = TurnEntry { open, prompt, interruptions: 0, in_flight: false, sinks: vec![sink] };
+        let entry = TurnEntry {
+            open,
+            prompt,
+            interruptions: 0,
+            in_flight: false,
+            restored: false,
+            sinks: vec![sink],
+        };
         let mut inner = self.lock();
         inner.reserved -= 1;
         if let Standing::Closed(why) = &inner.standing {
@@ -273,6 +288,20 @@ impl Desk {
                 sink.finish(Ended::Settled(outcome.clone()));
             }
         }
+    }
+
+    /// Leaves a turn of the journal to another host, which holds the conversation; `false` if it was opened here.
+    pub(crate) fn leave(&self, turn: TurnId, why: &str) -> bool {
+        let mut inner = self.lock();
+        if inner.turn_mut(turn).is_none_or(|entry| !entry.restored) {
+            return false;
+        }
+        let removed = inner.remove(turn);
+        drop(inner);
+        for sink in removed.iter().flat_map(|entry| &entry.sinks) {
+            sink.finish(Ended::Left(why.to_owned()));
+        }
+        true
     }
 
     /// Notes that the session's conversation is a new one, as the foremost clear asked.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use treewarden_core::session::{Action, End, State, Verdict};
+use treewarden_core::session::{Action, End, PermanentKind, State, Verdict};
 use treewarden_proto::TurnId;
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::input::UserFrame;
@@ -19,6 +19,7 @@ impl Engine {
             Action::Start(start) => self.begin_start(start),
             Action::Initialize => self.initialize(),
             Action::Send(turn) => self.send(turn),
+            Action::Nudge(turn, id) => self.nudge(turn, id),
             Action::Interrupt => {
                 self.request(&control::Purpose::Other, HostRequest::Interrupt { cancel_queued: true })
             }
@@ -56,6 +57,13 @@ impl Engine {
         }
     }
 
+    /// Asks the CLI to go on with a turn, in the words in which it asks itself.
+    fn nudge(&mut self, turn: TurnId, id: TurnId) {
+        tracing::info!(session = %self.desk.name, %turn, "the CLI is asked to go on with a turn");
+        self.run.forget();
+        self.write(UserFrame::new(id, "Continue from where you left off.").encode());
+    }
+
     fn read_transcript(&mut self, turn: TurnId) {
         let desk = Arc::clone(&self.desk);
         self.reading = Some(Box::pin(async move {
@@ -66,6 +74,12 @@ impl Engine {
 
     /// Stores the outcome, then delivers it.
     fn settle(&mut self, turn: TurnId, verdict: Verdict) {
+        if let Verdict::NotStarted(permanent) = &verdict
+            && permanent.kind == PermanentKind::Held
+            && self.desk.leave(turn, &permanent.message)
+        {
+            return;
+        }
         let matter = Matter {
             turn,
             session_id: self.desk.session_id(),

@@ -117,6 +117,11 @@ impl Engine {
 
     async fn run(mut self) -> End {
         self.show_state();
+        self.perform();
+        if self.end.is_none() {
+            // What was asked while no engine lived rang no bell of this one.
+            self.intake();
+        }
         loop {
             self.perform();
             if let Some(end) = self.end.clone() {

@@ -95,8 +95,7 @@ impl Engine {
 
     /// Tells whether the frame is our own prompt, coming back.
     fn is_echo(&self, frame: &Frame) -> bool {
-        let turn = self.machine.in_flight().map(|open| open.turn);
-        turn.is_some() && frame.uuid_as_turn() == turn
+        frame.uuid_as_turn().is_some_and(|id| self.machine.is_in_flight(id))
     }
 
     /// Hands a frame to the turn that it belongs to, or else to the feed.
@@ -114,7 +113,7 @@ impl Engine {
     /// The turn in flight, if the run is its.
     fn owner(&self) -> Option<TurnId> {
         let turn = self.machine.in_flight()?.turn;
-        let named = self.run.turns.contains(&turn);
+        let named = self.run.turns.iter().any(|id| self.machine.is_in_flight(*id));
         let by_position = self.run.turns.is_empty() && self.machine.answers_by_position();
         (named || by_position).then_some(turn)
     }
@@ -154,7 +153,7 @@ impl Engine {
         let Ok(Body::Result(result)) = frame.body() else {
             return self.content(frame);
         };
-        if self.owner().is_some() || frame.turns().iter().any(|turn| self.is_in_flight(*turn)) {
+        if self.owner().is_some() || frame.turns().iter().any(|id| self.machine.is_in_flight(*id)) {
             self.batch.push(TurnEvent::Frame(frame.clone()));
         } else {
             self.unsolicited(&frame);
@@ -172,10 +171,6 @@ impl Engine {
         self.fact(Fact::Result(fact));
         self.perform();
         self.result = None;
-    }
-
-    fn is_in_flight(&self, turn: TurnId) -> bool {
-        self.machine.in_flight().is_some_and(|open| open.turn == turn)
     }
 
     fn result_fact(&mut self, frame: &Frame, result: &ResultFrame) -> ResultFact {
@@ -222,11 +217,7 @@ impl Engine {
     }
 
     fn conversation_reset(&mut self, frame: &Frame) {
-        if let Ok(Body::ConversationReset(reset)) = frame.body()
-            && let Some(id) = reset.new_conversation_id
-        {
-            self.follow(id);
-        }
+        // Its new id is not the one that the transcript goes by (seen with 2.1.330); the next frames name that.
         self.content(frame.clone());
     }
 
@@ -251,6 +242,12 @@ impl Engine {
             (SystemKind::ApiRetry, Ok(Body::System(SystemBody::ApiRetry(retry)))) => {
                 if retry.error.as_deref() == Some("authentication_failed") {
                     self.handle(Event::Frame(Fact::CredentialsRefused));
+                }
+                self.content(frame);
+            }
+            (SystemKind::Init, _) => {
+                if let Some(id) = frame.session_id() {
+                    self.follow(id);
                 }
                 self.content(frame);
             }

@@ -46,7 +46,9 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     let tree = treewarden_process::spawn(program, cookie, desk.host.inner.containment)
         .await
         .map_err(|error| spawn_failure(&error))?;
-    let cli = Cli::new(tree, lease, place, desk.owns_id());
+    // What is copied or carried on from elsewhere must be there: a refusal of it is never answered by a blank start.
+    let carried = matches!(opening, Opening::Fork { .. }) || desk.must_exist();
+    let cli = Cli::new(tree, lease, place, desk.owns_id() && !carried);
     Ok(Box::new(cli.expect("a tree that was just spawned still has its stdout")))
 }
 
@@ -131,10 +133,13 @@ async fn opening(
         Some(Choice::Resume) => return Ok((Opening::Resume(id), true)),
         None => {}
     }
-    if let Some(from) = desk.fork_from() {
-        return Ok((Opening::Fork { from, to: id }, false));
-    }
     let config_dir = config_dir(environment, cwd);
+    if !desk.owns_id() && !desk.must_exist() && transcript::find(&config_dir, id).is_some() {
+        let message = format!(
+            "the session id {id} is already in use by another conversation; `resume` it to carry it on, or choose another"
+        );
+        return Err(permanent(PermanentKind::IdInUse, message));
+    }
     let (settled, open) = (desk.last_settled(), desk.first_open());
     let prepared =
         tokio::task::spawn_blocking(move || transcript::prepare(&config_dir, id, settled, open)).await;
@@ -145,7 +150,10 @@ async fn opening(
             );
             Err(permanent(PermanentKind::ConversationLost, message))
         }
-        Ok(Ok(Resumable::NothingPersisted)) => Ok((Opening::Fresh(id), false)),
+        Ok(Ok(Resumable::NothingPersisted)) => {
+            let fresh = Opening::Fresh(id);
+            Ok((desk.fork_from().map_or(fresh, |from| Opening::Fork { from, to: id }), false))
+        }
         Ok(Ok(Resumable::At { holds_open_turn, .. })) => Ok((Opening::Resume(id), holds_open_turn)),
         Ok(Ok(Resumable::Lost { reason })) => Err(permanent(
             PermanentKind::ConversationLost,
