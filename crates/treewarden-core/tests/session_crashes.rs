@@ -62,7 +62,12 @@ fn a_turn_that_was_under_way_is_run_again_before_any_other() {
 #[test]
 fn a_turn_that_was_never_sent_is_not_a_reason_to_run_anything_again() {
     assert_eq!(Bench::new(Config::default(), vec![item(1)]).take(), [start(false)]);
-    assert_eq!(Bench::new(Config::default(), vec![Item::Clear]).take(), [start(false)]);
+}
+
+#[test]
+fn a_clear_needs_no_cli() {
+    let mut bench = Bench::new(Config::default(), vec![Item::Clear]);
+    assert_eq!(bench.take(), [Action::NewConversation, Action::End(End::Parked)]);
 }
 
 #[test]
