@@ -1,14 +1,16 @@
 //! The proof that a tree is gone.
 
+use std::fmt;
+use std::io;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::cgroup;
+use crate::os;
 use crate::pid::Process;
 use crate::program::Cookie;
-use crate::scan;
+use crate::scan::{self, Remains};
 
 /// How long leftovers may take to clean up after SIGTERM, and to be gone after SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -33,32 +35,49 @@ impl TreeGone {
     }
 }
 
-/// Processes of a tree that live on although they were killed.
+/// A tree that could not be proven gone: processes of it live on although they were killed, or nobody can tell.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("end the tree: {survivors}")]
+#[error("end the tree: {why}")]
 pub struct NotGone {
-    survivors: String,
-    processes: Vec<Process>,
+    why: Why,
+    survivors: Vec<Process>,
+}
+
+#[derive(Debug, Clone)]
+enum Why {
+    Survivors(String),
+    Unreadable(String),
+    Stopped,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Survivors(names) if names.is_empty() => f.write_str("something in it survives SIGKILL"),
+            Self::Survivors(names) => write!(f, "{names} survives SIGKILL"),
+            Self::Unreadable(error) => write!(f, "its processes cannot be looked at: {error}"),
+            Self::Stopped => f.write_str("the runtime that ends it was shut down"),
+        }
+    }
 }
 
 impl NotGone {
-    pub(crate) fn of(processes: Vec<Process>) -> Self {
-        let named: Vec<String> = processes
-            .iter()
-            .map(|process| format!("{} (pid {}) survives SIGKILL", scan::name(*process), process.pid))
-            .collect();
-        let survivors =
-            if named.is_empty() { "its leader is not reaped".to_owned() } else { named.join(", ") };
-        Self { survivors, processes }
+    pub(crate) fn survived(survivors: Vec<Process>) -> Self {
+        let names: Vec<String> = survivors.iter().map(Process::to_string).collect();
+        Self { why: Why::Survivors(names.join(", ")), survivors }
     }
 
-    pub(crate) fn unknown() -> Self {
-        Self { survivors: "the thread that ends it was stopped".to_owned(), processes: Vec::new() }
+    pub(crate) fn unreadable(error: &io::Error) -> Self {
+        Self { why: Why::Unreadable(error.to_string()), survivors: Vec::new() }
     }
 
-    /// The processes.
+    pub(crate) fn stopped() -> Self {
+        Self { why: Why::Stopped, survivors: Vec::new() }
+    }
+
+    /// The processes that live on, as far as they are known.
     pub fn processes(&self) -> &[Process] {
-        &self.processes
+        &self.survivors
     }
 }
 
@@ -68,51 +87,50 @@ impl NotGone {
 ///
 /// # Errors
 ///
-/// [`NotGone`] if a process is left although it was killed.
+/// [`NotGone`] if a process is left although it was killed, or if the processes cannot be looked at.
 ///
 /// # Cancel safety
 ///
 /// When the future is dropped the processes are ended all the same.
 pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
     let ended = tokio::task::spawn_blocking(move || {
-        let leftovers = cgroup::leftovers(Some(&cookie));
-        let left = || {
-            let mut left = scan::with_cookie(&cookie);
-            left.extend(leftovers.iter().flat_map(cgroup::Cgroup::processes));
-            left
-        };
-        end(left)
+        let cgroups = os::leftover_cgroups(Some(&cookie));
+        end(|| {
+            let contained = cgroups.iter().map(os::Cgroup::remains);
+            Remains::all(contained.chain([scan::of_tree(&cookie, None)]))
+        })
     });
-    match ended.await {
-        Ok(Ok(())) => Ok(TreeGone::proven(None)),
-        Ok(Err(left)) => Err(NotGone::of(left)),
-        Err(_) => Err(NotGone::unknown()),
-    }
+    ended.await.unwrap_or_else(|_| Err(NotGone::stopped())).map(|()| TreeGone::proven(None))
 }
 
-/// Ends what `left` finds until it finds nothing: SIGTERM first, so that a CLI cleans up its tools.
-pub(crate) fn end(left: impl Fn() -> Vec<Process>) -> Result<(), Vec<Process>> {
+/// Ends what `look` finds until it finds nothing: SIGTERM first, so that a CLI cleans up its tools.
+pub(crate) fn end(look: impl Fn() -> io::Result<Remains>) -> Result<(), NotGone> {
     let began = Instant::now();
     let mut asked: Vec<Process> = Vec::new();
     let mut pause = Duration::from_millis(1);
     loop {
-        let found = left();
-        if found.is_empty() {
-            return Ok(());
-        }
+        let found = look();
         let elapsed = began.elapsed();
-        if elapsed >= GRACE + BOUND {
-            return Err(found);
-        }
-        for process in found {
-            if elapsed >= GRACE {
-                process.signal(Signal::KILL);
-            } else if !asked.contains(&process) {
-                process.signal(Signal::TERM);
-                // A frozen process cannot take the signal before it is thawed.
-                process.signal(Signal::CONT);
-                asked.push(process);
+        match found {
+            Ok(Remains::Nothing) => return Ok(()),
+            Ok(Remains::Something(found)) if elapsed >= GRACE + BOUND => {
+                return Err(NotGone::survived(found));
             }
+            Err(error) if elapsed >= GRACE + BOUND => return Err(NotGone::unreadable(&error)),
+            Ok(Remains::Something(found)) if elapsed >= GRACE => {
+                found.into_iter().for_each(|process| process.signal(Signal::KILL));
+            }
+            Ok(Remains::Something(found)) => {
+                for process in
+                    found.into_iter().filter(|process| !asked.contains(process)).collect::<Vec<_>>()
+                {
+                    process.signal(Signal::TERM);
+                    // A frozen process cannot take the signal before it is thawed.
+                    process.signal(Signal::CONT);
+                    asked.push(process);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "processes cannot be looked at; trying again"),
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));

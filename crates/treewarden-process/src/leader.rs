@@ -1,47 +1,72 @@
 //! The first process of a tree, from its spawn to its reaping.
+//!
+//! It is reaped only when the rest of the tree is gone: until then, as a zombie, it keeps its id, so that neither its
+//! process nor its group can be mistaken for another.
 
-use std::process::{Child, ExitStatus};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{self, Signal, WaitId, WaitIdOptions};
+use rustix::io::Errno;
+use rustix::process::{self, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions};
 use tokio::sync::watch;
 
-use crate::pid::Pid;
+use crate::pid::{Pid, Process};
 
-/// The leader of a tree. A thread of its own waits for it, so that it is reaped once, with or without a runtime.
+/// The leader of a tree. A thread of its own waits for its end, so that this needs no runtime.
 #[derive(Debug)]
 pub(crate) struct Leader {
-    pid: Pid,
-    /// The handle, until it is reaped: while it is here, nothing else can have the id.
-    child: Mutex<Option<Child>>,
+    process: Process,
+    /// Held while its id is used: afterwards the id may be another's.
+    is_reaped: Mutex<bool>,
     status: watch::Sender<Option<ExitStatus>>,
 }
 
 impl Leader {
-    pub(crate) fn new(child: Child) -> std::io::Result<Arc<Self>> {
-        let pid = Pid::new(child.id()).expect("a child is neither the kernel nor the first process");
-        let status = watch::Sender::new(None);
-        let leader = Arc::new(Self { pid, child: Mutex::new(Some(child)), status });
+    /// Takes over a child that was just made; if that fails, the child is killed and reaped.
+    pub(crate) fn new(pid: Pid) -> io::Result<Arc<Self>> {
+        // If it cannot be looked at it is known by its id alone, which it keeps until it is reaped.
+        let start_time = crate::os::stat(pid).ok().flatten().map_or(0, |stat| stat.start_time);
+        let process = Process { pid, start_time };
+        let leader =
+            Arc::new(Self { process, is_reaped: Mutex::new(false), status: watch::Sender::new(None) });
         let waiting = Arc::clone(&leader);
-        std::thread::Builder::new()
-            .name(format!("treewarden-wait-{pid}"))
-            .stack_size(64 << 10)
-            .spawn(move || waiting.wait())?;
+        let thread = std::thread::Builder::new().name(format!("tw-wait-{pid}")).stack_size(64 << 10);
+        if let Err(error) = thread.spawn(move || waiting.wait()) {
+            leader.signal_group(Signal::KILL);
+            leader.wait();
+            return Err(error);
+        }
         Ok(leader)
     }
 
     fn wait(&self) {
-        // Left as a zombie at first: until the lock is held, the id must stay ours.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(rustix::io::Errno::INTR) = process::waitid(WaitId::Pid(self.pid.as_rustix()), options) {
-        }
-        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let status = child.and_then(|mut child| child.wait().ok());
-        self.status.send_replace(status.or_else(|| Some(ExitStatus::default())));
+        let status = loop {
+            match process::waitid(WaitId::Pid(self.process.pid.as_rustix()), options) {
+                Ok(Some(status)) => break exit_status(&status),
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(error) => {
+                    tracing::error!(pid = %self.process.pid, %error, "a child was reaped by somebody else");
+                    *self.is_reaped() = true;
+                    break ExitStatus::from_raw(UNKNOWN);
+                }
+            }
+        };
+        self.status.send_replace(Some(status));
+    }
+
+    fn is_reaped(&self) -> MutexGuard<'_, bool> {
+        self.is_reaped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn process(&self) -> Process {
+        self.process
     }
 
     pub(crate) fn pid(&self) -> Pid {
-        self.pid
+        self.process.pid
     }
 
     pub(crate) fn status(&self) -> Option<ExitStatus> {
@@ -52,15 +77,53 @@ impl Leader {
         self.status.subscribe()
     }
 
-    /// Sends a signal to the leader alone; `false` if it is gone.
-    pub(crate) fn signal(&self, signal: Signal) -> bool {
-        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        child.is_some() && process::kill_process(self.pid.as_rustix(), signal).is_ok()
+    /// Its id, as long as no other process or group can have it.
+    pub(crate) fn held_id(&self) -> Option<Pid> {
+        (!*self.is_reaped()).then_some(self.process.pid)
     }
 
-    /// Sends a signal to the leader's process group; `false` if the leader is gone, and the group's id with it.
-    pub(crate) fn signal_group(&self, signal: Signal) -> bool {
-        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        child.is_some() && process::kill_process_group(self.pid.as_rustix(), signal).is_ok()
+    /// Sends a signal to the leader alone, if it has not ended.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let is_reaped = self.is_reaped();
+        if !*is_reaped {
+            let _already_ended = process::kill_process(self.process.pid.as_rustix(), signal);
+        }
     }
+
+    /// Sends a signal to the leader's process group, also after the leader has ended.
+    pub(crate) fn signal_group(&self, signal: Signal) {
+        let is_reaped = self.is_reaped();
+        if !*is_reaped {
+            let _already_ended = process::kill_process_group(self.process.pid.as_rustix(), signal);
+        }
+    }
+
+    /// Reaps it, if it has ended; from then on its id may be another's.
+    pub(crate) fn reap(&self) {
+        let mut is_reaped = self.is_reaped();
+        if self.status().is_some() && !*is_reaped {
+            while let Err(Errno::INTR) =
+                process::waitpid(Some(self.process.pid.as_rustix()), WaitOptions::empty())
+            {}
+            *is_reaped = true;
+        }
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        self.reap();
+    }
+}
+
+/// Exit code 255, for want of a better one: it must not look like success.
+const UNKNOWN: i32 = 255 << 8;
+
+fn exit_status(status: &WaitIdStatus) -> ExitStatus {
+    let raw = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => (code & 0xff) << 8,
+        (None, Some(signal)) => signal | if status.dumped() { 0x80 } else { 0 },
+        (None, None) => UNKNOWN,
+    };
+    ExitStatus::from_raw(raw)
 }

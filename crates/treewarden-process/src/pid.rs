@@ -1,9 +1,12 @@
 //! Names of processes that cannot hit the wrong one.
 
 use std::fmt;
+use std::io;
 use std::num::NonZeroU32;
 
 use rustix::process::{self, Signal};
+
+use crate::os;
 
 /// The id of a process other than the first: never 0, 1 or negative, which mean whole groups to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,7 +36,7 @@ impl fmt::Display for Pid {
     }
 }
 
-/// A process by its id and its start time, in clock ticks since boot: a reused id is another process.
+/// A process by its id and its start time, in a unit of the system's: a reused id is another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Process {
     /// Its id.
@@ -43,18 +46,24 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process that has this id now.
+    /// The process that lives with this id now; a zombie does not live.
     pub fn find(pid: Pid) -> Option<Self> {
-        start_time(pid).map(|start_time| Self { pid, start_time })
+        Self::look(pid).ok().flatten()
     }
 
-    /// Tells whether it lives; a zombie does not.
+    /// As [`Self::find`], where not being able to look is not the same as there being nothing.
+    pub(crate) fn look(pid: Pid) -> io::Result<Option<Self>> {
+        let live = os::stat(pid)?.filter(|stat| stat.is_alive);
+        Ok(live.map(|stat| Self { pid, start_time: stat.start_time }))
+    }
+
+    /// Tells whether it lives; a zombie does not, and one that cannot be looked at does.
     pub fn is_alive(self) -> bool {
-        start_time(self.pid) == Some(self.start_time)
+        Self::look(self.pid).map_or(true, |found| found == Some(self))
     }
 
     /// Sends a signal, unless the id belongs to another process by now.
-    pub fn signal(self, signal: Signal) {
+    pub(crate) fn signal(self, signal: Signal) {
         if self.pid.get() == std::process::id() {
             return;
         }
@@ -72,22 +81,10 @@ impl Process {
     }
 }
 
-/// When a live process started; `None` if there is none, or if it is a zombie.
-#[cfg(target_os = "linux")]
-fn start_time(pid: Pid) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, so that the fields are counted from its closing parenthesis.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", os::name(self.pid), self.pid)
     }
-    fields.nth(18)?.parse().ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn start_time(pid: Pid) -> Option<u64> {
-    process::test_kill_process(pid.as_rustix()).ok().map(|()| 0)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// The variable that carries the session's cookie to every process of its tree.
 pub(crate) const COOKIE: &str = "TREEWARDEN_SESSION";
@@ -16,7 +17,7 @@ pub(crate) const HOST: &str = "TREEWARDEN_HOST";
 /// Its environment is exactly `env` and the marks of the tree; nothing is inherited. `Debug` shows no values.
 #[derive(Clone)]
 pub struct Program {
-    /// The file to execute.
+    /// The file to execute; a name without a slash is searched in the `PATH` of `env`.
     pub path: PathBuf,
     /// Its arguments, without its name.
     pub args: Vec<OsString>,
@@ -24,6 +25,23 @@ pub struct Program {
     pub env: BTreeMap<OsString, OsString>,
     /// Its working directory.
     pub cwd: PathBuf,
+}
+
+impl Program {
+    /// The file that `path` means; `None` if it is a name that is not on the `PATH`.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        if self.path.as_os_str().as_encoded_bytes().contains(&b'/') {
+            return Some(self.path.clone());
+        }
+        let path = self.env.get(OsStr::new("PATH"))?;
+        std::env::split_paths(path)
+            .map(|dir| self.cwd.join(dir).join(&self.path))
+            .find(|file| is_executable(file))
+    }
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 impl fmt::Debug for Program {

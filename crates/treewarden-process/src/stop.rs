@@ -1,11 +1,15 @@
 //! Ends a tree: a ladder of ever harder means, each with a deadline that an exit ends early.
 
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::process::Signal;
 
 use crate::gone::{NotGone, TreeGone};
+use crate::pid::Process;
+use crate::scan::Remains;
 use crate::tree::{Members, Tree};
 use crate::writer::LineWriter;
 
@@ -82,15 +86,16 @@ impl Tree {
             let _late = tokio::time::timeout(deadline, exited).await;
         }
         drop(stdin);
-        members.get().kill();
-        let result = if is_gone(members.get()) {
-            finish(members.disarm())
-        } else {
-            let members = members.disarm();
-            match tokio::task::spawn_blocking(move || kill_all(members)).await {
-                Ok(result) => result,
-                Err(_) => Err(NotGone::unknown()),
+        let result = match members.get().gone_already() {
+            Some(gone) => {
+                drop(members.disarm());
+                Ok(gone)
             }
+            // If the runtime shuts down before this runs, the value is dropped, which ends the tree all the same.
+            None => match tokio::task::spawn_blocking(move || members.finish()).await {
+                Ok(result) => result,
+                Err(_) => Err(NotGone::stopped()),
+            },
         };
         stderr.closed(TAIL).await;
         result
@@ -106,29 +111,46 @@ fn climb(rung: Rung, members: &Members, stdin: &mut Option<LineWriter>) {
             }
         }
         Rung::CloseStdin => *stdin = None,
-        Rung::Terminate => drop(members.leader.signal(Signal::TERM)),
+        Rung::Terminate => members.leader.signal(Signal::TERM),
     }
 }
 
-fn is_gone(members: &Members) -> bool {
-    members.leader.status().is_some() && members.others().is_empty()
-}
+impl Members {
+    /// The proof, if it costs next to nothing: of a tree without a cgroup all processes must be looked at.
+    fn gone_already(&self) -> Option<TreeGone> {
+        self.cgroup.as_ref()?;
+        self.prove().ok()?.ok()
+    }
 
-fn finish(members: Members) -> Result<TreeGone, NotGone> {
-    Ok(TreeGone::proven(members.leader.status()))
+    /// The proof, or what is left.
+    fn prove(&self) -> io::Result<Result<TreeGone, Vec<Process>>> {
+        let Some(status) = self.leader.status() else { return Ok(Err(vec![self.leader.process()])) };
+        Ok(match self.remains()? {
+            Remains::Something(found) => Err(found),
+            Remains::Nothing => {
+                self.leader.reap();
+                Ok(TreeGone::proven(Some(status)))
+            }
+        })
+    }
 }
 
 /// Kills until nothing is left: a process that was forking while it was killed leaves another.
-fn kill_all(members: Members) -> Result<TreeGone, NotGone> {
+fn kill_all(members: &Members) -> Result<TreeGone, NotGone> {
     let until = Instant::now() + BOUND;
     let mut pause = Duration::from_micros(200);
     loop {
         members.kill();
-        if is_gone(&members) {
-            return finish(members);
-        }
+        let why = match members.prove() {
+            Ok(Ok(gone)) => return Ok(gone),
+            Ok(Err(left)) => {
+                left.iter().for_each(|process| process.signal(Signal::KILL));
+                NotGone::survived(left)
+            }
+            Err(error) => NotGone::unreadable(&error),
+        };
         if Instant::now() >= until {
-            return Err(NotGone::of(members.others()));
+            return Err(why);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -147,6 +169,13 @@ impl Ending {
         self.0.as_ref().expect("the members are taken by `disarm` alone, which consumes the value")
     }
 
+    /// Kills what is left and proves it gone; takes a while, and blocks.
+    fn finish(self) -> Result<TreeGone, NotGone> {
+        let result = kill_all(self.get());
+        drop(self.disarm());
+        result
+    }
+
     pub(crate) fn disarm(mut self) -> Members {
         self.0.take().expect("the members are taken by `disarm` alone, which consumes the value")
     }
@@ -156,17 +185,20 @@ impl Drop for Ending {
     fn drop(&mut self) {
         let Some(members) = self.0.take() else { return };
         members.leader.signal(Signal::TERM);
+        let members = Arc::new(members);
+        let unended = Arc::clone(&members);
         let end = move || {
             let until = Instant::now() + GRACE;
             while members.leader.status().is_none() && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            if let Err(error) = kill_all(members) {
+            if let Err(error) = kill_all(&members) {
                 tracing::error!(%error, "a dropped tree is not gone");
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("treewarden-reap".into()).spawn(end) {
-            tracing::error!(%error, "failed to start a thread that ends a dropped tree; it was sent SIGTERM");
+        if let Err(error) = std::thread::Builder::new().name("tw-reap".to_owned()).spawn(end) {
+            tracing::error!(%error, "failed to start a thread that ends a dropped tree; it is killed at once");
+            unended.kill();
         }
     }
 }

@@ -1,54 +1,54 @@
 //! Ends what dead hosts left behind.
 
+use std::cell::Cell;
 use std::str;
 
-use crate::cgroup;
 use crate::gone::{NotGone, end};
-use crate::pid::{Pid, Process};
+use crate::host::Host;
+use crate::os;
 use crate::program::HOST;
-use crate::scan;
+use crate::scan::{self, Remains};
 
 /// What a sweep found.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Swept {
-    /// How many processes were ended.
+    /// How many processes were found at first, and ended.
     pub processes: usize,
+    /// How many cgroups were found, and removed.
+    pub cgroups: usize,
 }
 
 /// Ends all processes of trees whose host is dead, and removes the cgroups that such hosts left.
 ///
-/// Processes of a host that lives are not touched.
+/// Processes of a host that lives, or that cannot be seen from here, are not touched.
 ///
 /// # Errors
 ///
-/// [`NotGone`] if a process is left although it was killed.
+/// [`NotGone`] if a process is left although it was killed, or if the processes cannot be looked at.
 ///
 /// # Cancel safety
 ///
 /// When the future is dropped the processes are ended all the same.
 pub async fn sweep() -> Result<Swept, NotGone> {
     let swept = tokio::task::spawn_blocking(|| {
-        let processes = orphans().len();
-        end(orphans).map_err(NotGone::of)?;
-        drop(cgroup::leftovers(None));
-        Ok(Swept { processes })
+        let cgroups = os::leftover_cgroups(None);
+        let first = Cell::new(None);
+        end(|| {
+            let contained = cgroups.iter().map(os::Cgroup::remains);
+            let marked = scan::live(|_| false, is_orphan).map(Remains::from);
+            let all = Remains::all(contained.chain([marked]))?;
+            if first.get().is_none() {
+                first.set(Some(if let Remains::Something(found) = &all { found.len() } else { 0 }));
+            }
+            Ok(all)
+        })?;
+        Ok(Swept { processes: first.get().unwrap_or_default(), cgroups: cgroups.len() })
     });
-    swept.await.unwrap_or_else(|_| Err(NotGone::unknown()))
+    swept.await.unwrap_or_else(|_| Err(NotGone::stopped()))
 }
 
-fn orphans() -> Vec<Process> {
-    let prefix = format!("{HOST}=");
-    scan::marked(|variables| {
-        let host = variables.iter().find_map(|variable| variable.strip_prefix(prefix.as_bytes()));
-        host.is_some_and(|host| !is_alive(host))
-    })
-}
-
-/// Tells whether the host lives; one that cannot be read is taken for alive.
-fn is_alive(host: &[u8]) -> bool {
-    let parsed = str::from_utf8(host).ok().and_then(|host| {
-        let (pid, start_time) = host.split_once(':')?;
-        Some(Process { pid: Pid::new(pid.parse().ok()?)?, start_time: start_time.parse().ok()? })
-    });
-    parsed.is_none_or(Process::is_alive)
+fn is_orphan(environ: &[u8]) -> bool {
+    let host = scan::value(environ, HOST).and_then(|host| str::from_utf8(host).ok()?.parse::<Host>().ok());
+    host.is_some_and(Host::is_dead)
 }

@@ -2,19 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
 use rustix::process::Signal;
 use tokio::net::unix::pipe;
 
-use crate::cgroup::Cgroup;
 use crate::leader::Leader;
 use crate::lines::LineReader;
+use crate::os::Cgroup;
 use crate::pid::{Pid, Process};
 use crate::program::Cookie;
-use crate::scan;
+use crate::scan::{self, Remains};
 use crate::spawn::Spawned;
 use crate::stderr::StderrTail;
 use crate::stop;
@@ -57,7 +56,7 @@ pub enum ContainmentPolicy {
 #[derive(Debug)]
 pub struct Tree {
     pub(crate) members: Option<Members>,
-    pid: Pid,
+    leader: Process,
     containment: Containment,
     stdin: Option<LineWriter>,
     stdout: Option<LineReader>,
@@ -74,20 +73,19 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// The live processes of the tree, the leader aside.
-    pub(crate) fn others(&self) -> Vec<Process> {
+    /// The live processes of the tree.
+    pub(crate) fn remains(&self) -> io::Result<Remains> {
         match &self.cgroup {
-            Some(cgroup) => cgroup.processes(),
-            None => scan::with_cookie(&self.cookie),
+            Some(cgroup) => cgroup.remains(),
+            None => scan::of_tree(&self.cookie, self.leader.held_id()),
         }
     }
 
-    /// Kills whatever is there at this moment.
+    /// Kills whatever can be killed without looking.
     pub(crate) fn kill(&self) {
         self.leader.signal_group(Signal::KILL);
-        let all_at_once = self.cgroup.as_ref().is_some_and(Cgroup::kill);
-        if !all_at_once {
-            self.others().into_iter().for_each(|process| process.signal(Signal::KILL));
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
         }
     }
 }
@@ -101,14 +99,13 @@ impl Tree {
             None if cfg!(target_os = "linux") => Containment::GroupAndCookie,
             None => Containment::Group,
         };
-        let missing = || io::Error::other("a pipe of the child is missing");
-        let stdin = pipe::Sender::from_owned_fd(OwnedFd::from(stdin.ok_or_else(missing)?))?;
-        let stdout = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout.ok_or_else(missing)?))?;
-        let stderr = pipe::Receiver::from_owned_fd(OwnedFd::from(stderr.ok_or_else(missing)?))?;
+        let stdin = pipe::Sender::from_owned_fd(stdin)?;
+        let stdout = pipe::Receiver::from_owned_fd(stdout)?;
+        let stderr = pipe::Receiver::from_owned_fd(stderr)?;
         let (stderr, stderr_task) = StderrTail::read(stderr);
         let members = members.disarm();
         Ok(Self {
-            pid: members.leader.pid(),
+            leader: members.leader.process(),
             members: Some(members),
             containment,
             stdin: Some(LineWriter::new(stdin)),
@@ -120,7 +117,12 @@ impl Tree {
 
     /// The leader's process id.
     pub fn pid(&self) -> Pid {
-        self.pid
+        self.leader.pid
+    }
+
+    /// The leader, by id and start time.
+    pub fn leader(&self) -> Process {
+        self.leader
     }
 
     /// How the processes are held together.
@@ -143,7 +145,7 @@ impl Tree {
         self.stderr.clone()
     }
 
-    /// Waits until the leader is reaped.
+    /// Waits until the leader ends by itself. Whatever it started may live on; [`Tree::stop`] ends that.
     ///
     /// # Cancel safety
     ///

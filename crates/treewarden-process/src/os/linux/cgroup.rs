@@ -1,0 +1,191 @@
+//! One cgroup for each tree, where one can be made: what is born in it cannot leave it.
+//!
+//! Its name carries the host and the session, so that a later host can tell whose leftovers it finds.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::host::Host;
+use crate::pid::{Pid, Process};
+use crate::program::Cookie;
+use crate::scan::Remains;
+
+const PREFIX: &str = "treewarden";
+
+/// A longer name is not tried; file names end at 255 bytes.
+const MAX_NAME: usize = 200;
+
+/// The cgroup of one tree; removed when it is dropped, if it is empty.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// Makes a cgroup below our own, and opens the file through which a process enters it.
+    pub(crate) fn create(cookie: &Cookie) -> io::Result<(Self, fs::File)> {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let own = own()?.ok_or(io::ErrorKind::Unsupported)?;
+        let (host, serial) = (Host::own(), SERIAL.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{PREFIX}-{host}-{serial}-{}", encoded(cookie));
+        if name.len() > MAX_NAME {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        }
+        let path = own.join(name);
+        fs::create_dir(&path)?;
+        let cgroup = Self { path };
+        let door = fs::OpenOptions::new().write(true).open(cgroup.path.join("cgroup.procs"))?;
+        Ok((cgroup, door))
+    }
+
+    /// What lives in it, the cgroups that its members made below it included.
+    pub(crate) fn remains(&self) -> io::Result<Remains> {
+        if !self.is_populated()? {
+            return Ok(Remains::Nothing);
+        }
+        let mut found = Vec::new();
+        list(&self.path, &mut found)?;
+        Ok(Remains::Something(found))
+    }
+
+    /// Kills everything in it at once, where the kernel can; `false` if it cannot.
+    pub(crate) fn kill(&self) -> bool {
+        fs::write(self.path.join("cgroup.kill"), "1").is_ok()
+    }
+
+    /// Counts the cgroups below it as well, and zombies not at all.
+    fn is_populated(&self) -> io::Result<bool> {
+        match fs::read_to_string(self.path.join("cgroup.events")) {
+            Ok(events) => Ok(!events.lines().any(|line| line == "populated 0")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // It stays if something lives in it; the sweep of a later start removes it.
+        let _busy = remove(&self.path);
+    }
+}
+
+fn list(path: &Path, found: &mut Vec<Process>) -> io::Result<()> {
+    for line in fs::read_to_string(path.join("cgroup.procs"))?.lines() {
+        if let Some(pid) = line.parse().ok().and_then(Pid::new) {
+            found.extend(Process::look(pid)?);
+        }
+    }
+    below(path)?.iter().try_for_each(|child| list(child, found))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if fs::remove_dir(path).is_ok() {
+        return Ok(());
+    }
+    below(path)?.iter().try_for_each(|child| remove(child))?;
+    fs::remove_dir(path)
+}
+
+fn below(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut below = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            below.push(entry.path());
+        }
+    }
+    Ok(below)
+}
+
+/// The cgroups that are left of this session, or, without one, of any session whose host is dead.
+pub(crate) fn leftover_cgroups(cookie: Option<&Cookie>) -> Vec<Cgroup> {
+    let Ok(Some(own)) = own() else { return Vec::new() };
+    let wanted = cookie.map(encoded);
+    let is_leftover = |path: &PathBuf| {
+        let named = path.file_name().and_then(|name| name.to_str()).and_then(parsed);
+        named.is_some_and(|(host, cookie)| match &wanted {
+            Some(wanted) => cookie == wanted,
+            None => host.is_dead(),
+        })
+    };
+    let all = below(&own).unwrap_or_default();
+    all.into_iter().filter(is_leftover).map(|path| Cgroup { path }).collect()
+}
+
+/// The host and the encoded cookie that the name of a cgroup carries.
+fn parsed(name: &str) -> Option<(Host, &str)> {
+    let mut parts = name.strip_prefix(PREFIX)?.strip_prefix('-')?.splitn(3, '-');
+    let host = parts.next()?.parse().ok()?;
+    parts.next()?.parse::<u64>().ok()?;
+    Some((host, parts.next()?))
+}
+
+/// The cookie as a part of a file name; different cookies stay different.
+fn encoded(cookie: &Cookie) -> String {
+    let mut name = String::new();
+    for byte in cookie.as_str().bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            name.push(char::from(byte));
+        } else {
+            write!(name, "%{byte:02x}").expect("a string takes whatever is written");
+        }
+    }
+    name
+}
+
+/// Our own cgroup in the unified hierarchy.
+fn own() -> io::Result<Option<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    Ok(place(&mounts, &own))
+}
+
+fn place(mounts: &str, own: &str) -> Option<PathBuf> {
+    let (root, mount) = mounts.lines().find_map(|line| {
+        let (fields, kind) = line.split_once(" - ")?;
+        let mut fields = kind.starts_with("cgroup2 ").then(|| fields.split(' ').skip(3))?;
+        Some((fields.next()?, fields.next()?))
+    })?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    // A container may see only a part of the hierarchy, mounted as if it were the whole.
+    let below = Path::new(own).strip_prefix(root).or_else(|_| Path::new(own).strip_prefix("/")).ok()?;
+    Some(Path::new(mount).join(below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_one_part_of_a_path_whatever_it_says() {
+        let name = encoded(&Cookie::new("../a b/%2f"));
+        assert_eq!(name, "..%2fa%20b%2f%252f");
+    }
+
+    #[test]
+    fn a_name_says_which_host_and_which_session() {
+        let host = Host::own();
+        let name = format!("{PREFIX}-{host}-7-0f-1e-2d");
+        assert_eq!(parsed(&name).map(|(host, cookie)| (host.is_dead(), cookie)), Some((false, "0f-1e-2d")));
+        for foreign in ["user.slice", "treewarden", "treewarden-x-1-y", "treewarden.service"] {
+            assert!(parsed(foreign).is_none(), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn our_place_is_found_in_hybrid_unified_and_container_layouts() {
+        let hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+                      41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+        assert_eq!(place(hybrid, "4:memory:/x\n0::/\n"), Some("/sys/fs/cgroup/unified/".into()));
+        let unified = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw";
+        let slice = "0::/user.slice/user-1000.slice/a.service\n";
+        assert_eq!(place(unified, slice), Some("/sys/fs/cgroup/user.slice/user-1000.slice/a.service".into()));
+        let container = "30 23 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw";
+        assert_eq!(place(container, "0::/docker/abc/x\n"), Some("/sys/fs/cgroup/x".into()));
+        assert_eq!(place("31 23 0:28 / /sys rw - sysfs sysfs rw", slice), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Looks at processes through `/proc`.
+//!
+//! An error is never taken for an absence: a process counts as gone only if the kernel says that it is, so that a host
+//! without free descriptors does not take a living tree for a dead one.
+
+use std::fs;
+use std::io::{self, Read};
+
+use rustix::io::Errno;
+
+use crate::os::{Environ, Stat};
+use crate::pid::Pid;
+
+/// The flag of the kernel's own threads in the ninth field of `stat`.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
+/// The ids of all processes.
+pub(crate) fn pids() -> io::Result<Vec<Pid>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::new));
+    }
+    Ok(pids)
+}
+
+/// What the kernel says of a process; `None` if there is none.
+pub(crate) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
+    // More than any line of numbers takes; the name is 64 bytes at most.
+    let mut buffer = [0; 1024];
+    match fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut buffer)) {
+        Ok(len) => match parse(&buffer[..len]) {
+            Some(stat) => Ok(Some(stat)),
+            None => Err(io::Error::other(format!("the status of process {pid} cannot be read"))),
+        },
+        Err(error) if is_absence(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::NOENT | Errno::SRCH))
+}
+
+fn parse(line: &[u8]) -> Option<Stat> {
+    // The name may hold anything, so that the fields are counted from its closing parenthesis.
+    let after_name = line.iter().rposition(|byte| *byte == b')')? + 1;
+    let mut fields = std::str::from_utf8(&line[after_name..]).ok()?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    let flags: u32 = fields.nth(2)?.parse().ok()?;
+    let threads: u64 = fields.nth(10)?.parse().ok()?;
+    let start_time = fields.nth(1)?.parse().ok()?;
+    // The first thread of a process may end before the others do.
+    let is_alive = !matches!(state, "Z" | "X" | "x") || threads > 1;
+    Some(Stat { start_time, group, session: Some(session), is_alive, is_kernel: flags & KERNEL_THREAD != 0 })
+}
+
+/// Reads the environment of a process into `buffer`.
+pub(crate) fn environ(pid: Pid, buffer: &mut Vec<u8>) -> io::Result<Environ> {
+    buffer.clear();
+    let read = fs::File::open(format!("/proc/{pid}/environ")).and_then(|mut file| file.read_to_end(buffer));
+    match read {
+        Ok(0) => Ok(Environ::Empty),
+        Ok(_) => Ok(Environ::Read),
+        Err(error) if is_absence(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(Environ::Hidden)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of a process, for a person to read.
+pub(crate) fn name(pid: Pid) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+    name.map_or_else(|_| "?".to_owned(), |name| name.trim_end().to_owned())
+}
+
+/// Tells in which namespace process ids are meant: the same id names another process in a container.
+pub(crate) fn namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str =
+        "4711 (a) Z (b) STATE 1 4700 4699 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 THREADS 0 99887766 1 2 3";
+
+    fn line(state: &str, threads: &str) -> Option<Stat> {
+        parse(LINE.replace("STATE", state).replace("THREADS", threads).as_bytes())
+    }
+
+    #[test]
+    fn fields_are_counted_from_the_end_of_a_name_that_looks_like_fields() {
+        let stat = line("S", "3").expect("it parses");
+        assert_eq!(
+            (stat.group, stat.session, stat.start_time, stat.is_alive),
+            (4700, Some(4699), 99_887_766, true)
+        );
+    }
+
+    #[test]
+    fn a_zombie_lives_only_while_a_thread_of_it_does() {
+        assert!(!line("Z", "1").expect("it parses").is_alive);
+        assert!(line("Z", "2").expect("it parses").is_alive);
+    }
+
+    #[test]
+    fn half_a_line_is_an_error_and_not_an_absence() {
+        assert_eq!(parse(b"4711 (sleep) S 1 47"), None);
+        assert_eq!(parse(b""), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! What differs between the systems, behind one set of functions.
+//!
+//! Each system gives: `launch`, which starts a program; `pids`, `stat` and `environ`, which look at processes;
+//! `namespace`, which tells whose process ids are meant; and `Cgroup`, which on macOS cannot be made.
+//! It decides nothing: what is a member of a tree, and when a tree is gone, is said elsewhere.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+use crate::pid::Pid;
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{Cgroup, environ, launch, leftover_cgroups, name, namespace, pids, stat};
+#[cfg(target_os = "macos")]
+pub(crate) use macos::{Cgroup, environ, launch, leftover_cgroups, name, namespace, pids, stat};
+
+/// What the system says of a process at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// When it started, in a unit of the system's.
+    pub(crate) start_time: u64,
+    /// Its process group.
+    pub(crate) group: u32,
+    /// Its session, where the system tells.
+    pub(crate) session: Option<u32>,
+    /// A zombie is not, unless threads of it run on.
+    pub(crate) is_alive: bool,
+    /// A thread of the kernel, which has no environment.
+    pub(crate) is_kernel: bool,
+}
+
+/// What could be seen of the environment of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(target_os = "macos", expect(dead_code, reason = "nothing can be seen of it there"))]
+pub(crate) enum Environ {
+    /// It was read.
+    Read,
+    /// It is empty, which it also is for a moment while the process executes another program.
+    Empty,
+    /// The process is gone, or another user's.
+    Hidden,
+}
+
+/// A program that was started, and our ends of its pipes.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) pid: Pid,
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// Where a start failed, and with what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) stage: Stage,
+    pub(crate) errno: Errno,
+}
+
+/// The steps of a start that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Making the pipes, the process, or its place.
+    Prepare,
+    /// Entering the cgroup.
+    Cgroup,
+    /// Entering the working directory.
+    Cwd,
+    /// Executing the file.
+    Exec,
+}
