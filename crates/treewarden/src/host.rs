@@ -176,6 +176,7 @@ impl HostOptions {
         let store = Store::open(&dir, options).map_err(|error| HostError {
             message: format!("open the state directory {}: {error}", dir.display()),
         })?;
+        report(&store);
         let permits = self.max_live.unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Host {
             inner: Arc::new(Inner {
@@ -187,6 +188,18 @@ impl HostOptions {
                 max_live: self.max_live,
             }),
         })
+    }
+}
+
+/// Says what the store set aside: a session whose record is lost would begin anew under its old name.
+fn report(store: &Store) {
+    match store.problems() {
+        Ok(problems) => {
+            for problem in problems {
+                tracing::error!(kind = ?problem.kind, key = %problem.key, reason = %problem.reason, "set aside in the store");
+            }
+        }
+        Err(error) => tracing::error!(%error, "failed to ask the store for what it set aside"),
     }
 }
 

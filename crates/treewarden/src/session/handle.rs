@@ -213,17 +213,13 @@ impl Session {
         self.open(prompt.into(), false).await
     }
 
-    #[expect(clippy::unused_async, reason = "the journal of a power-safe host is awaited here")]
     async fn open(&self, prompt: Content, outcome_only: bool) -> Result<Turn, QueryError> {
         let desk = self.desk()?;
         let turn = TurnId::new();
-        desk.reserve()?;
-        if let Err(error) = desk.open_turn(turn, &prompt) {
-            desk.release();
-            return Err(QueryError::store(&error));
-        }
+        let place = desk.reserve()?;
+        desk.open_turn(turn, &prompt).await.map_err(|error| QueryError::store(&error))?;
         let sink = Arc::new(Sink::new(outcome_only));
-        desk.enqueue(turn, prompt, Arc::clone(&sink));
+        desk.enqueue(place, turn, prompt, Arc::clone(&sink));
         Ok(Turn::new(turn, desk, sink))
     }
 

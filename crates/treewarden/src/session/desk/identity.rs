@@ -156,16 +156,11 @@ impl Desk {
     }
 
     /// Makes a new turn durable.
-    pub(crate) fn open_turn(&self, turn: TurnId, prompt: &Content) -> Result<(), StoreError> {
+    pub(crate) async fn open_turn(&self, turn: TurnId, prompt: &Content) -> Result<(), StoreError> {
         let at_most_once = self.options.delivery == Delivery::AtMostOnce;
         let prompt = serde_json::to_value(prompt).unwrap_or_default();
-        self.host.store().open_turn(&TurnRow::new(
-            turn,
-            self.name.clone(),
-            self.session_id(),
-            prompt,
-            at_most_once,
-        ))
+        let row = TurnRow::new(turn, self.name.clone(), self.session_id(), prompt, at_most_once);
+        self.host.store().open_turn_durable(&row).await
     }
 
     /// Stores an outcome, and returns the one that counts: a turn has one outcome, and the first one stands.

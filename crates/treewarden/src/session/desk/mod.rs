@@ -48,6 +48,18 @@ impl Entry {
     }
 }
 
+/// A place in a session's queue, for a turn on its way to the journal.
+#[derive(Debug)]
+pub(crate) struct Place {
+    desk: Arc<Desk>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.desk.lock().reserved -= 1;
+    }
+}
+
 /// An open turn, with whoever waits for it.
 #[derive(Debug)]
 pub(crate) struct TurnEntry {
@@ -184,8 +196,8 @@ impl Desk {
         Some(self.options.spec.timeout)
     }
 
-    /// Reserves a place in the queue.
-    pub(crate) fn reserve(&self) -> Result<(), QueryError> {
+    /// Reserves a place in the queue; it is given back when it is dropped.
+    pub(crate) fn reserve(self: &Arc<Self>) -> Result<Place, QueryError> {
         let mut inner = self.lock();
         if let Standing::Closed(why) = &inner.standing {
             return Err(QueryError::new(QueryErrorKind::NoSuchSession, None, why.clone()));
@@ -198,16 +210,11 @@ impl Desk {
             return Err(QueryError::new(QueryErrorKind::QueueFull, None, message));
         }
         inner.reserved += 1;
-        Ok(())
-    }
-
-    /// Gives a reserved place back.
-    pub(crate) fn release(&self) {
-        self.lock().reserved -= 1;
+        Ok(Place { desk: Arc::clone(self) })
     }
 
     /// Fills a reserved place with a turn that the journal holds now.
-    pub(crate) fn enqueue(&self, turn: TurnId, prompt: Content, sink: Arc<Sink>) {
+    pub(crate) fn enqueue(&self, place: Place, turn: TurnId, prompt: Content, sink: Arc<Sink>) {
         let (timeout, delivery) = (self.timeout(), self.options.delivery);
         let open = OpenTurn { turn, attempts: 0, delivery, timeout, deadline: None };
         let prompt = Arc::new(prompt);
@@ -219,8 +226,8 @@ impl Desk {
             restored: false,
             sinks: vec![sink],
         };
+        drop(place);
         let mut inner = self.lock();
-        inner.reserved -= 1;
         if let Standing::Closed(why) = &inner.standing {
             let end = Ended::Left(why.clone());
             entry.sinks.iter().for_each(|sink| sink.finish(end.clone()));
@@ -232,11 +239,10 @@ impl Desk {
     }
 
     /// Queues a request for a new conversation behind what waits.
-    pub(crate) fn enqueue_clear(&self) -> Result<oneshot::Receiver<()>, QueryError> {
-        self.reserve()?;
+    pub(crate) fn enqueue_clear(self: &Arc<Self>) -> Result<oneshot::Receiver<()>, QueryError> {
+        drop(self.reserve()?);
         let (done, wait) = oneshot::channel();
         let mut inner = self.lock();
-        inner.reserved -= 1;
         inner.entries.push_back(Entry::Clear(Some(done)));
         self.ring(inner);
         Ok(wait)
