@@ -5,7 +5,8 @@ pub mod kills;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use treewarden::{Host, SessionOptions, SessionSpec};
+use treewarden::session::SessionState;
+use treewarden::{Host, Session, SessionOptions, SessionSpec, TurnId};
 use treewarden_testkit::real_cli::RealCli;
 use treewarden_testkit::{fake_cli, faults};
 
@@ -98,4 +99,82 @@ pub fn assert_nothing_left(session_id: &str) {
 /// The real CLI at the pinned version, installed on first use; `None` if it is to be skipped, which is printed.
 pub fn real_cli() -> Option<PathBuf> {
     RealCli::for_test().map(|cli| cli.path().to_owned())
+}
+
+impl Lab {
+    /// The options of a session on the fake CLI that follows this JSON script.
+    pub fn scripted(&self, name: &str, script: &str) -> SessionOptions {
+        SessionOptions::from(self.spec(name).env("TREEWARDEN_FAKE", script)).host(&self.host)
+    }
+
+    /// The options of a session that streams partial messages.
+    pub fn streaming(&self, name: &str) -> SessionOptions {
+        SessionOptions::from(self.spec(name).include_partial_messages(true)).host(&self.host)
+    }
+
+    /// How often a prompt that contains `text` stands in the fake CLI's transcript of a conversation.
+    pub fn times_in_transcript(&self, session_id: &str, text: &str) -> usize {
+        self.prompts(session_id).iter().filter(|prompt| prompt.contains(text)).count()
+    }
+
+    /// The prompts in the fake CLI's transcript of a conversation, in the order of the file.
+    pub fn prompts(&self, session_id: &str) -> Vec<String> {
+        let Ok(projects) = std::fs::read_dir(self.path().join("claude/projects")) else { return Vec::new() };
+        let files = projects.flatten().map(|project| project.path().join(format!("{session_id}.jsonl")));
+        let text: String = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+        let entries = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let prompts = entries.filter(|entry| entry["type"] == "user");
+        prompts.filter_map(|entry| entry["message"]["content"].as_str().map(str::to_owned)).collect()
+    }
+}
+
+/// The id of a session's conversation.
+///
+/// # Panics
+///
+/// If the session has none yet.
+pub fn id_of(session: &Session) -> String {
+    let status = session.status().expect("the session is there");
+    status.session_id.expect("a CLI was started").to_string()
+}
+
+/// Waits until the session is in this state.
+///
+/// # Panics
+///
+/// If it does not come to it in time.
+pub async fn reaches(session: &Session, state: SessionState) {
+    eventually(&format!("{state:?}"), || (session.status().ok()?.state == state).then_some(())).await;
+}
+
+/// Waits until the journal holds the outcome of a turn, and returns it.
+///
+/// # Panics
+///
+/// If it holds none in time.
+pub async fn outcome_of(host: &Host, turn: TurnId) -> serde_json::Value {
+    eventually("the turn is settled", || host.turn(turn).expect("the journal is readable")?.outcome).await
+}
+
+/// Stops the session and checks that no process of it is left.
+///
+/// # Panics
+///
+/// If it does not stop, or leaves a process.
+pub async fn end(session: &Session) {
+    let id = id_of(session);
+    session.stop().await.expect("stopped");
+    assert_nothing_left(&id);
+}
+
+/// Waits until no process carries the cookie of a conversation, while the runtime goes on.
+///
+/// # Panics
+///
+/// If one still does after a while.
+pub async fn nothing_left(session_id: &str) {
+    eventually("no process is left", || {
+        faults::processes_with_cookie(session_id).expect("/proc is readable").is_empty().then_some(())
+    })
+    .await;
 }

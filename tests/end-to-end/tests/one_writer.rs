@@ -1,0 +1,76 @@
+//! A conversation has one writer: whoever comes second is told who holds it, and the first goes on undisturbed.
+
+use treewarden::session::{FailureKind, QueryErrorKind, SessionState, StartErrorKind};
+use treewarden::{Host, Session, SessionOptions};
+use treewarden_end_to_end::{Lab, end, id_of, outcome_of, reaches};
+
+fn is_held(error: &treewarden::session::QueryError) {
+    assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::NotStarted), "{error}");
+    let pid = format!("process {}", std::process::id());
+    assert!(error.to_string().contains(&pid), "the holder is named: {error}");
+}
+
+#[tokio::test]
+async fn a_second_session_on_the_same_id_is_refused_and_the_first_goes_on() {
+    let lab = Lab::new();
+    let first = Session::start(lab.options("first")).await.expect("started");
+    first.query("My name is Alice").await.expect("answered");
+    let id = first.id().await.expect("a session").expect("a CLI was started");
+    let running = first.stream("my name? STREAM=10:50").await.expect("opened");
+    reaches(&first, SessionState::Busy).await;
+    let options = SessionOptions::from(lab.spec("second").resume(id)).host(&lab.host);
+    let second = Session::start(options).await.expect("started");
+    let error = second.query("PROMPT-2").await.expect_err("refused");
+    is_held(&error);
+    assert!(error.to_string().contains("first"), "the holder's name is told: {error}");
+    assert!(running.answer().await.expect("answered").text.contains("Alice"));
+    assert_eq!(first.status().expect("status").restarts, 0);
+    assert_eq!(lab.times_in_transcript(&id.to_string(), "PROMPT-2"), 0);
+    end(&first).await;
+    let answer = second.query("What is my name?").await.expect("it is free now");
+    assert!(answer.text.contains("Alice"), "{answer}");
+    end(&second).await;
+}
+
+#[tokio::test]
+async fn a_second_host_on_the_same_state_directory_is_refused_and_the_first_goes_on() {
+    let lab = Lab::new();
+    let other = Host::options().state_dir(lab.host.state_dir()).open().expect("a second host");
+    let first = Session::start(lab.options("assistant")).await.expect("started");
+    let running = first.stream("PROMPT-1 STREAM=20:50").await.expect("opened");
+    let waiting = first.stream("PROMPT-2").await.expect("opened");
+    reaches(&first, SessionState::Busy).await;
+    let pid = first.status().expect("status").pid;
+    let options = SessionOptions::from(lab.spec("assistant")).host(&other);
+    let second = Session::start(options).await.expect("started");
+    is_held(&second.query("PROMPT-3").await.expect_err("refused"));
+    assert_eq!(first.status().expect("status").pid, pid, "its CLI was left alone");
+    let (one, two) = (running.id(), waiting.id());
+    assert!(running.answer().await.expect("answered").text.contains("answer to PROMPT-1"));
+    assert!(waiting.answer().await.expect("answered").text.contains("answer to PROMPT-2"));
+    for turn in [one, two] {
+        assert_eq!(outcome_of(&lab.host, turn).await["outcome"], "completed");
+    }
+    assert_eq!(first.status().expect("status").restarts, 0);
+    let id = id_of(&first);
+    assert_eq!(lab.times_in_transcript(&id, "PROMPT-1"), 1);
+    assert_eq!(lab.times_in_transcript(&id, "PROMPT-3"), 0);
+    end(&first).await;
+    second.query("PROMPT-4").await.expect("it is free now");
+    end(&second).await;
+}
+
+#[tokio::test]
+async fn a_name_that_a_live_session_holds_is_taken_and_free_again_when_it_is_stopped() {
+    let lab = Lab::new();
+    let first = Session::start(lab.options("assistant")).await.expect("started");
+    let error = Session::start(lab.options("assistant")).await.expect_err("taken");
+    assert_eq!(error.kind(), StartErrorKind::NameTaken, "{error}");
+    assert!(error.to_string().contains("assistant"), "{error}");
+    first.query("My name is Alice").await.expect("the first goes on");
+    end(&first).await;
+    let again = Session::start(lab.options("assistant")).await.expect("started again");
+    let answer = again.query("What is my name?").await.expect("answered");
+    assert!(answer.text.contains("Alice"), "{answer}");
+    end(&again).await;
+}
