@@ -116,3 +116,106 @@ impl LineReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    const LIMIT: usize = 100_000;
+
+    /// A reproducible sequence; good enough to vary sizes.
+    struct Sizes(u64);
+
+    impl Sizes {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(self.0 >> 33).expect("31 bits") % bound
+        }
+    }
+
+    /// What should be read, one line at a time.
+    fn expected(text: &[u8]) -> Vec<Line> {
+        let mut lines: Vec<Line> = Vec::new();
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            match line.strip_suffix(b"\n") {
+                Some(line) if line.len() > LIMIT => lines.push(Line::TooLong { bytes: line.len() as u64 }),
+                Some([]) => {}
+                Some(line) => lines.push(Line::Complete(Bytes::copy_from_slice(line))),
+                None if line.len() > LIMIT => lines.push(Line::TooLong { bytes: line.len() as u64 }),
+                None => lines.push(Line::Partial(Bytes::copy_from_slice(line))),
+            }
+        }
+        lines
+    }
+
+    async fn read(text: Vec<u8>, seed: u64) -> Vec<Line> {
+        let (mut sender, receiver) = pipe::pipe().expect("a pipe can be made");
+        let mut reader = LineReader::new(receiver);
+        reader.set_max_line(LIMIT);
+        let writing = tokio::spawn(async move {
+            let mut sizes = Sizes(seed);
+            let mut rest = &text[..];
+            while !rest.is_empty() {
+                let (chunk, after) = rest.split_at(rest.len().min(1 + sizes.below(80_000)));
+                sender.write_all(chunk).await.expect("there is a reader");
+                rest = after;
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut lines = Vec::new();
+        loop {
+            // Some of these are cancelled, which must lose nothing.
+            match tokio::time::timeout(Duration::from_micros(50), reader.next_batch(&mut lines)).await {
+                Ok(Ok(true)) | Err(_) => {}
+                Ok(Ok(false)) => break,
+                Ok(Err(error)) => panic!("a pipe can be read: {error}"),
+            }
+        }
+        writing.await.expect("it writes all");
+        lines
+    }
+
+    #[tokio::test]
+    async fn lines_are_the_same_however_they_are_cut_and_whatever_is_cancelled() {
+        for seed in 0..20 {
+            let mut sizes = Sizes(seed);
+            let mut text = Vec::new();
+            for at in 0..60_u8 {
+                let bound = [1, 2, 100, 5_000, LIMIT, 3 * LIMIT][sizes.below(6)];
+                text.resize(text.len() + sizes.below(bound), b'0' + at % 64);
+                text.push(b'\n');
+            }
+            // A third of the texts ends in the middle of a line.
+            text.truncate(text.len() - [0, 1, 50][sizes.below(3)].min(text.len()));
+            let wanted = expected(&text);
+            assert!(read(text, seed).await == wanted, "seed {seed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_of_exactly_the_limit_is_read_and_one_more_byte_is_not() {
+        for (len, extra) in [(LIMIT, false), (LIMIT + 1, true)] {
+            for end in ["\n", ""] {
+                let text = format!("{}{end}", "x".repeat(len));
+                let lines = read(text.into_bytes(), 7).await;
+                assert_eq!(matches!(lines[..], [Line::TooLong { .. }]), extra, "{len} {end:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_again_when_asked_again() {
+        let (sender, receiver) = pipe::pipe().expect("a pipe can be made");
+        drop(sender);
+        let mut reader = LineReader::new(receiver);
+        let mut lines = Vec::new();
+        for _ in 0..2 {
+            assert!(!reader.next_batch(&mut lines).await.expect("a pipe can be read"));
+        }
+        assert_eq!(lines, []);
+    }
+}

@@ -26,9 +26,12 @@ impl LineWriter {
     ///
     /// # Errors
     ///
-    /// A broken pipe if the reader is gone; [`io::ErrorKind::WouldBlock`] if 256 lines wait already, and then this one is
-    /// not taken.
+    /// [`io::ErrorKind::BrokenPipe`] if the reader is gone; [`io::ErrorKind::WouldBlock`] if 256 lines wait already, and
+    /// [`io::ErrorKind::InvalidInput`] if it is not one line, and then it is not taken.
     pub fn push(&mut self, line: Bytes) -> io::Result<()> {
+        if memchr::memchr(b'\n', &line).map(|end| end + 1) != Some(line.len()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not one line with its line end"));
+        }
         if self.queue.len() >= QUEUE {
             return Err(io::Error::new(
                 io::ErrorKind::WouldBlock,
@@ -74,5 +77,61 @@ impl LineWriter {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_that_was_begun_is_finished_before_the_next_whatever_is_cancelled() {
+        let (sender, mut receiver) = pipe::pipe().expect("a pipe can be made");
+        let mut writer = LineWriter::new(sender);
+        let lines: Vec<Bytes> = (0..20)
+            .map(|at| format!("{}\n", char::from(b'a' + at).to_string().repeat(50_000)).into())
+            .collect();
+        let mut read = Vec::new();
+        for line in &lines {
+            writer.push(line.clone()).expect("there is a reader");
+            // The pipe is full, so that these are cancelled at any point of a line.
+            let _full = tokio::time::timeout(Duration::from_micros(300), writer.flush()).await;
+            let mut chunk = vec![0; 7_000];
+            let len = receiver.read(&mut chunk).await.expect("there is something");
+            read.extend_from_slice(&chunk[..len]);
+        }
+        let rest = async { receiver.read_to_end(&mut read).await.map(drop) };
+        let flush = async move { writer.flush().await };
+        let both = async { tokio::join!(rest, flush) };
+        let (rest, flush) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("in time");
+        rest.and(flush).expect("both ends live");
+        assert!(read == lines.concat(), "the lines are torn");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_does_not_read_costs_no_more_than_the_queue_and_a_refusal() {
+        let (sender, _receiver) = pipe::pipe().expect("a pipe can be made");
+        let mut writer = LineWriter::new(sender);
+        let line = Bytes::from(format!("{}\n", "x".repeat(100_000)));
+        let taken = (0..1000).take_while(|_| writer.push(line.clone()).is_ok()).count();
+        assert_eq!(taken, QUEUE);
+        assert!(!writer.is_flushed());
+        let error = writer.push(line).expect_err("it is full");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_one_line_is_refused() {
+        let (sender, _receiver) = pipe::pipe().expect("a pipe can be made");
+        let mut writer = LineWriter::new(sender);
+        for text in ["", "no end", "two\nlines\n", "torn\nline"] {
+            let error = writer.push(Bytes::from_static(text.as_bytes())).expect_err("it is refused");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{text:?}");
+        }
+        assert!(writer.is_flushed());
     }
 }
