@@ -98,3 +98,8 @@ impl Stage {
         }
     }
 }
+
+/// The program in the README, compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
