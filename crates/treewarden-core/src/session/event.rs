@@ -149,7 +149,8 @@ pub enum Event {
     StartFailed(StartFailure),
     /// The CLI answered `initialize`.
     Initialized {
-        /// It reports the life of each prompt and names prompts on results (`msg_lifecycle_v1`).
+        /// It reports the life of each prompt and names prompts on results (`msg_lifecycle_v1`); a CLI that does not
+        /// say so here shows it with its first [`Fact::Lifecycle`].
         lifecycle: bool,
     },
     /// A frame came.

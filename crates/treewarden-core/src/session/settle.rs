@@ -32,7 +32,11 @@ impl Machine {
         self.active(now);
         match fact {
             Fact::Result(result) => self.result(now, result, actions),
-            Fact::Lifecycle(turn, state) => self.lifecycle(now, turn, state, actions),
+            Fact::Lifecycle(turn, state) => {
+                // 2.1.330 advertises it with the first turn only, and not in its answer to `initialize`.
+                self.lifecycle = true;
+                self.lifecycle(now, turn, state, actions);
+            }
             Fact::Idle => self.with_flight(|flight, config| {
                 flight.idle = true;
                 flight.arm_read(now, config);
@@ -133,7 +137,12 @@ impl Machine {
                 if self.needs_transcript() {
                     self.read_after(now, self.config.settle_grace * (1 << reads.min(MAX_DOUBLINGS)));
                 }
-                if self.lifecycle && reads >= self.config.transcript_reads && self.phase == Phase::Open {
+                let done = self.flight.as_ref().is_some_and(|flight| flight.completed && flight.idle);
+                if self.lifecycle
+                    && done
+                    && reads >= self.config.transcript_reads
+                    && self.phase == Phase::Open
+                {
                     self.answer_missing(now, actions);
                 }
             }

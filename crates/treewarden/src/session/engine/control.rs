@@ -88,7 +88,6 @@ impl Engine {
         let lifecycle = capabilities.is_some_and(|all| all.iter().any(|name| name == "msg_lifecycle_v1"));
         {
             let mut inner = self.desk.lock();
-            inner.condition.attributed = Some(lifecycle);
             inner.condition.reason = None;
         }
         if let Some(cli) = &mut self.cli {

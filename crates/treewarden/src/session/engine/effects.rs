@@ -88,6 +88,7 @@ impl Engine {
             on_disk: self.on_disk.as_ref(),
         };
         let outcome = verdict::outcome(verdict, &matter);
+        self.desk.lock().condition.attributed = Some(self.machine.attributes_by_id());
         let outcome = self.desk.store_outcome(turn, outcome);
         self.desk.host.publish(&self.desk.name, || host::settled(turn, &outcome));
         self.desk.settle(turn, &outcome);
@@ -133,6 +134,9 @@ impl Engine {
             State::Stopping => (SessionState::Stopping, None),
             State::Ended => return,
         };
+        if turn.is_some() {
+            self.desk.lock().condition.attributed = Some(self.machine.attributes_by_id());
+        }
         let pid = self.cli.as_ref().and_then(|cli| cli.pid());
         self.desk.set_state(state, pid, turn);
     }
