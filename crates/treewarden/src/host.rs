@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -94,7 +95,24 @@ pub(crate) struct Inner {
     names: RwLock<HashMap<SessionName, Arc<Desk>>>,
     feed: broadcast::Sender<SessionEvent>,
     live: Arc<Semaphore>,
-    max_live: Option<usize>,
+    /// How many sessions wait for a place among the live CLIs.
+    waiting: AtomicUsize,
+}
+
+/// One who waits for a place, for as long as the value lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What the sessions of one program share; a cheap clone.
@@ -185,7 +203,7 @@ impl HostOptions {
                 names: RwLock::new(HashMap::new()),
                 feed: broadcast::Sender::new(FEED),
                 live: Arc::new(Semaphore::new(permits)),
-                max_live: self.max_live,
+                waiting: AtomicUsize::new(0),
             }),
         })
     }
@@ -314,6 +332,7 @@ impl Host {
         if let Ok(permit) = Arc::clone(&self.inner.live).try_acquire_owned() {
             return permit;
         }
+        let _waiting = Waiting::new(&self.inner.waiting);
         self.park_one();
         Arc::clone(&self.inner.live).acquire_owned().await.expect("the semaphore is never closed")
     }
@@ -329,7 +348,7 @@ impl Host {
 
     /// Tells whether somebody waits for a place.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.inner.max_live.is_some() && self.inner.live.available_permits() == 0
+        self.inner.waiting.load(Ordering::Relaxed) > 0
     }
 }
 

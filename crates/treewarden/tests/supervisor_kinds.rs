@@ -1,7 +1,5 @@
 //! Dynamic supervisors, partitions, tasks, hot updates, parking and back-off.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
-
 use std::num::NonZeroUsize;
 use std::time::Duration;
 

@@ -4,6 +4,8 @@
 //! left, and as many restarts as kills. `TREEWARDEN_SOAK=<kills>` sets the length of the long run, which prints its
 //! table by phase.
 
+#![expect(clippy::print_stdout, reason = "the table is what the run is for")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -56,7 +56,6 @@ async fn a_busy_session_is_never_parked_for_another() {
 }
 
 #[tokio::test]
-#[ignore = "a full house parks an idle session although nobody waits: Host::is_crowded counts places, not waiters"]
 async fn the_session_that_was_used_longest_ago_is_parked_first() {
     let lab = Lab::new();
     let host = crowded(&lab, 2);

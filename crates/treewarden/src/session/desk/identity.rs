@@ -9,7 +9,7 @@ use treewarden_proto::frame::Content;
 use treewarden_proto::spec::{Environment, PermissionMode};
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::transcript::{self, DiskAnswer};
-use treewarden_store::{SessionRecord, Settled, StoreError, TurnRow};
+use treewarden_store::{SessionRecord, Settled, StoreError, TurnRow, TurnState};
 
 use super::{Desk, Entry};
 use crate::host::Host;
@@ -36,7 +36,8 @@ impl Desk {
         let desk = Arc::new(Self::new(host.clone(), Arc::clone(options), name, record));
         for row in open {
             let delivery = if row.at_most_once { Delivery::AtMostOnce } else { Delivery::ExactlyOnce };
-            desk.restore(row.turn, content(row.prompt), delivery, row.interruptions);
+            let sent = row.state != TurnState::Queued;
+            desk.restore(row.turn, content(row.prompt), delivery, sent, row.interruptions);
         }
         host.claim(Arc::clone(&desk)).map_err(|holder| StartError::taken(&holder.name))
     }

@@ -52,11 +52,22 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Place {
     desk: Arc<Desk>,
+    filled: bool,
+}
+
+impl Place {
+    /// Gives the place up to what is put there under the same lock.
+    fn fill(mut self, inner: &mut Inner) {
+        inner.reserved -= 1;
+        self.filled = true;
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.desk.lock().reserved -= 1;
+        if !self.filled {
+            self.desk.lock().reserved -= 1;
+        }
     }
 }
 
@@ -171,12 +182,14 @@ impl Desk {
     }
 
     /// Puts back a turn that the journal holds open, before anything else is queued.
-    fn restore(&self, turn: TurnId, prompt: Content, delivery: Delivery, interruptions: u32) {
+    fn restore(&self, turn: TurnId, prompt: Content, delivery: Delivery, sent: bool, interruptions: u32) {
         let first = self.lock().entries.is_empty();
+        // Only the first can have been written to a CLI. Whether it was is noted where it matters; otherwise it is
+        // taken for granted, since resending is safe.
+        let sent = first && (sent || delivery == Delivery::ExactlyOnce);
         let open = OpenTurn {
             turn,
-            // Only the first can have been written to a CLI; whether it was is not known, and resending is safe.
-            attempts: u32::from(first).max(interruptions),
+            attempts: u32::from(sent).max(interruptions),
             delivery,
             timeout: self.timeout(),
             deadline: None,
@@ -210,7 +223,7 @@ impl Desk {
             return Err(QueryError::new(QueryErrorKind::QueueFull, None, message));
         }
         inner.reserved += 1;
-        Ok(Place { desk: Arc::clone(self) })
+        Ok(Place { desk: Arc::clone(self), filled: false })
     }
 
     /// Fills a reserved place with a turn that the journal holds now.
@@ -226,8 +239,8 @@ impl Desk {
             restored: false,
             sinks: vec![sink],
         };
-        drop(place);
         let mut inner = self.lock();
+        place.fill(&mut inner);
         if let Standing::Closed(why) = &inner.standing {
             let end = Ended::Left(why.clone());
             entry.sinks.iter().for_each(|sink| sink.finish(end.clone()));
@@ -240,9 +253,10 @@ impl Desk {
 
     /// Queues a request for a new conversation behind what waits.
     pub(crate) fn enqueue_clear(self: &Arc<Self>) -> Result<oneshot::Receiver<()>, QueryError> {
-        drop(self.reserve()?);
+        let place = self.reserve()?;
         let (done, wait) = oneshot::channel();
         let mut inner = self.lock();
+        place.fill(&mut inner);
         inner.entries.push_back(Entry::Clear(Some(done)));
         self.ring(inner);
         Ok(wait)
