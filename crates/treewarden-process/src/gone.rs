@@ -1,5 +1,6 @@
 //! The proof that a tree is gone.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 use crate::os;
 use crate::pid::Process;
 use crate::program::Cookie;
-use crate::scan::{self, Remains};
+use crate::scan::{self, Remains, Seen};
 
 /// How long leftovers may take to clean up after SIGTERM, and to be gone after SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -106,10 +107,11 @@ pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
 /// Ends what `look` finds until it finds nothing: SIGTERM first, so that a CLI cleans up its tools.
 pub(crate) fn end(look: impl Fn() -> io::Result<Remains>) -> Result<(), NotGone> {
     let began = Instant::now();
-    let mut asked: Vec<Process> = Vec::new();
+    let mut seen = Seen::default();
+    let mut asked = HashSet::new();
     let mut pause = Duration::from_millis(1);
     loop {
-        let found = look();
+        let found = look().map(|remains| seen.note(remains));
         let elapsed = began.elapsed();
         match found {
             Ok(Remains::Nothing) => return Ok(()),
@@ -121,13 +123,12 @@ pub(crate) fn end(look: impl Fn() -> io::Result<Remains>) -> Result<(), NotGone>
                 found.into_iter().for_each(|process| process.signal(Signal::KILL));
             }
             Ok(Remains::Something(found)) => {
-                for process in
-                    found.into_iter().filter(|process| !asked.contains(process)).collect::<Vec<_>>()
-                {
-                    process.signal(Signal::TERM);
-                    // A frozen process cannot take the signal before it is thawed.
-                    process.signal(Signal::CONT);
-                    asked.push(process);
+                for process in found {
+                    if asked.insert(process) {
+                        process.signal(Signal::TERM);
+                        // A frozen process cannot take the signal before it is thawed.
+                        process.signal(Signal::CONT);
+                    }
                 }
             }
             Err(error) => tracing::debug!(%error, "processes cannot be looked at; trying again"),

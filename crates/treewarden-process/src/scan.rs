@@ -39,6 +39,26 @@ impl Remains {
     }
 }
 
+/// The processes of a tree that were seen alive.
+///
+/// A process on its way out is in no cgroup and has no environment any more, while it may still hold files. So each that
+/// was seen counts until it is dead by its own id and start time.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(HashSet<Process>);
+
+impl Seen {
+    /// Takes note of what was found now, and tells all that live.
+    pub(crate) fn note(&mut self, remains: Remains) -> Remains {
+        self.0.retain(|process| process.is_alive());
+        match remains {
+            Remains::Nothing if self.0.is_empty() => return Remains::Nothing,
+            Remains::Nothing => {}
+            Remains::Something(found) => self.0.extend(found),
+        }
+        Remains::Something(self.0.iter().copied().collect())
+    }
+}
+
 /// The live processes that carry `cookie`, or are in the group or the session that `leader` began.
 ///
 /// The id of the leader must still be its own: while it is not reaped no other group can have the number.

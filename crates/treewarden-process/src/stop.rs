@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::gone::{NotGone, TreeGone};
 use crate::pid::Process;
-use crate::scan::Remains;
+use crate::scan::{Remains, Seen};
 use crate::tree::{Members, Tree};
 use crate::writer::LineWriter;
 
@@ -119,15 +119,17 @@ impl Members {
     /// The proof, if it costs next to nothing: of a tree without a cgroup all processes must be looked at.
     fn gone_already(&self) -> Option<TreeGone> {
         self.cgroup.as_ref()?;
-        self.prove().ok()?.ok()
+        self.prove(&mut Seen::default()).ok()?.ok()
     }
 
     /// The proof, or what is left.
-    fn prove(&self) -> io::Result<Result<TreeGone, Vec<Process>>> {
-        let Some(status) = self.leader.status() else { return Ok(Err(vec![self.leader.process()])) };
-        Ok(match self.remains()? {
-            Remains::Something(found) => Err(found),
-            Remains::Nothing => {
+    fn prove(&self, seen: &mut Seen) -> io::Result<Result<TreeGone, Vec<Process>>> {
+        // Asked first: while the leader lives it may start what is not seen below.
+        let status = self.leader.status();
+        Ok(match (seen.note(self.remains()?), status) {
+            (Remains::Something(found), _) => Err(found),
+            (Remains::Nothing, None) => Err(vec![self.leader.process()]),
+            (Remains::Nothing, Some(status)) => {
                 self.leader.reap();
                 Ok(TreeGone::proven(Some(status)))
             }
@@ -139,11 +141,16 @@ impl Members {
 fn kill_all(members: &Members) -> Result<TreeGone, NotGone> {
     let until = Instant::now() + BOUND;
     let mut pause = Duration::from_micros(200);
+    let mut seen = Seen::default();
     loop {
+        let left = members.prove(&mut seen);
+        if let Ok(Ok(gone)) = left {
+            return Ok(gone);
+        }
         members.kill();
-        let why = match members.prove() {
-            Ok(Ok(gone)) => return Ok(gone),
-            Ok(Err(left)) => {
+        let why = match left {
+            Ok(left) => {
+                let left = left.err().unwrap_or_default();
                 left.iter().for_each(|process| process.signal(Signal::KILL));
                 NotGone::survived(left)
             }

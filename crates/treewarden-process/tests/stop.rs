@@ -86,17 +86,22 @@ async fn gone_is_not_said_before_a_detached_child_is_gone() {
 }
 
 #[tokio::test]
-async fn a_child_without_the_cookie_is_found_by_its_group_after_the_leader_ended_by_itself() {
+async fn a_child_without_the_cookie_is_found_by_its_group_or_session_after_the_leader_ended_by_itself() {
     for policy in POLICIES {
-        let script = "env -i sh -c 'echo $$; exec sleep 600' & read line; exit 4";
-        let (mut tree, _) = start(script, policy).await;
-        let child: u32 =
-            line(&mut tree.take_stdout().expect("the first time")).await.parse().expect("a process id");
-        drop(tree.take_stdin());
-        assert_eq!(tree.exited().await.code(), Some(4));
-        assert!(lives(child));
-        tree.stop(Ladder::kill(), None).await.expect("it can be ended");
-        assert!(!lives(child), "{policy:?}");
+        // With job control, which not every `sh` has without a terminal, each job gets a group of its own.
+        for how in ["sh -c \"", "bash -c \"set -m; "] {
+            let script = format!("{how} env -i sh -c 'echo \\$\\$; exec sleep 600' &\"; read line; exit 4");
+            let (mut tree, _) = start(&script, policy).await;
+            let child = line(&mut tree.take_stdout().expect("the first time")).await;
+            let child: u32 = child.parse().expect("a process id");
+            let in_group = support::group(child) == Some(tree.pid().get());
+            assert_eq!(in_group, how.starts_with("sh"));
+            drop(tree.take_stdin());
+            assert_eq!(tree.exited().await.code(), Some(4));
+            assert!(lives(child));
+            tree.stop(Ladder::kill(), None).await.expect("it can be ended");
+            assert!(!lives(child), "{policy:?} {how}");
+        }
     }
 }
 
