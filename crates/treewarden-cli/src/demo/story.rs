@@ -132,7 +132,8 @@ async fn kill_and_recover(
     let killed = Instant::now();
     kill(pid)?;
     report(voice, &mut feed).await?;
-    // The turn waits for the next CLI, which begins the answer anew.
+    // What the dead CLI had printed may still come; the next one begins the answer anew.
+    while !matches!(turn.next().await.context("the turn ended with the CLI")?, Event::Resumed { .. }) {}
     let first = loop {
         match turn.next().await.context("the turn ended with the CLI")? {
             Event::Frame(frame) => {

@@ -33,8 +33,11 @@ pub enum State {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Phase {
-    Starting { until: Instant },
-    Initializing { until: Instant },
+    /// Whoever runs the start procedure bounds its steps; a wait for a place among the live CLIs has no bound.
+    Starting,
+    Initializing {
+        until: Instant,
+    },
     Open,
     Stopping(Then),
     Ended,
@@ -77,7 +80,7 @@ impl Machine {
     /// that is lost could not even be given. Then comes [`Action::Start`], unless nothing is left to do.
     pub fn new(now: Instant, config: Config, open: Vec<Item>, actions: &mut Vec<Action>) -> Self {
         let mut machine = Self {
-            phase: Phase::Starting { until: now + config.start_timeout },
+            phase: Phase::Starting,
             queue: VecDeque::with_capacity(open.len()),
             flight: None,
             lifecycle: false,
@@ -105,7 +108,7 @@ impl Machine {
         if cleared && machine.queue.is_empty() {
             machine.end(End::Parked, actions);
         } else {
-            machine.start(now, None, actions);
+            machine.start(None, actions);
         }
         machine
     }
@@ -118,7 +121,7 @@ impl Machine {
     /// What the session is doing.
     pub fn state(&self) -> State {
         match (&self.phase, &self.flight) {
-            (Phase::Starting { .. }, _) => State::Starting,
+            (Phase::Starting, _) => State::Starting,
             (Phase::Initializing { .. }, _) => State::Initializing,
             (Phase::Stopping(_), _) => State::Stopping,
             (Phase::Ended, _) => State::Ended,
@@ -174,7 +177,7 @@ impl Machine {
             }
             Event::Cancel(turn, reason) => self.cancel(now, turn, reason, actions),
             Event::Interrupt => self.interrupt(now, actions),
-            Event::Spawned => self.spawned(actions),
+            Event::Spawned => self.spawned(now, actions),
             Event::StartFailed(failure) => self.start_failed(now, failure, actions),
             Event::Initialized { lifecycle } => self.initialized(now, lifecycle, actions),
             Event::Frame(fact) => self.frame(now, fact, actions),
@@ -188,8 +191,8 @@ impl Machine {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Starting { until } | Phase::Initializing { until } => Some(*until),
-            Phase::Stopping(_) | Phase::Ended => None,
+            Phase::Initializing { until } => Some(*until),
+            Phase::Starting | Phase::Stopping(_) | Phase::Ended => None,
             Phase::Open => match &self.flight {
                 Some(flight) => self.flight_timeout(flight),
                 None if self.suspended_until.is_some() => self.suspended_until,
@@ -201,7 +204,7 @@ impl Machine {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) {
         match &self.phase {
-            Phase::Starting { until } | Phase::Initializing { until } if *until <= now => {
+            Phase::Initializing { until } if *until <= now => {
                 self.kill(CrashKind::StartTimeout, actions);
             }
             Phase::Open if self.flight.is_some() => self.flight_due(now, actions),
@@ -226,15 +229,15 @@ impl Machine {
         taken && (turn.delivery == Delivery::AtMostOnce || turn.attempts >= self.config.max_attempts)
     }
 
-    fn start(&mut self, now: Instant, opening: Option<Opening>, actions: &mut Vec<Action>) {
-        self.phase = Phase::Starting { until: now + self.config.start_timeout };
+    fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action>) {
+        self.phase = Phase::Starting;
         self.rerunning = matches!(self.queue.front(), Some(Item::Turn(turn)) if turn.attempts > 0);
         actions.push(Action::Start(Start { opening, rerun: self.rerunning }));
     }
 
-    fn spawned(&mut self, actions: &mut Vec<Action>) {
-        if let Phase::Starting { until } = self.phase {
-            self.phase = Phase::Initializing { until };
+    fn spawned(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Starting {
+            self.phase = Phase::Initializing { until: now + self.config.start_timeout };
             actions.push(Action::Initialize);
         }
     }
@@ -253,8 +256,8 @@ impl Machine {
             return self.exited(now, ExitClass::Clean, actions);
         }
         match failure {
-            StartFailure::IdInUse if !self.reopened => self.reopen(now, Opening::Resume, actions),
-            StartFailure::NoConversation if !self.reopened => self.reopen(now, Opening::Fresh, actions),
+            StartFailure::IdInUse if !self.reopened => self.reopen(Opening::Resume, actions),
+            StartFailure::NoConversation if !self.reopened => self.reopen(Opening::Fresh, actions),
             StartFailure::IdInUse => self.fail(
                 Permanent::new(PermanentKind::IdInUse, "the CLI says that the session id is already in use"),
                 actions,
@@ -268,9 +271,9 @@ impl Machine {
         }
     }
 
-    fn reopen(&mut self, now: Instant, opening: Opening, actions: &mut Vec<Action>) {
+    fn reopen(&mut self, opening: Opening, actions: &mut Vec<Action>) {
         self.reopened = true;
-        self.start(now, Some(opening), actions);
+        self.start(Some(opening), actions);
     }
 
     /// Begins the next turn if the CLI is free: the one place from which turns begin.
@@ -352,7 +355,7 @@ impl Machine {
             }
             (_, StopReason::Park) => {}
             (Phase::Stopping(_), reason) => self.phase = Phase::Stopping(Then::Stop(reason)),
-            (Phase::Starting { .. } | Phase::Initializing { .. }, reason) => {
+            (Phase::Starting | Phase::Initializing { .. }, reason) => {
                 self.begin_stop(Then::Stop(reason), Action::Kill, actions);
             }
             (Phase::Open, StopReason::Requested) if self.flight.is_some() => {
@@ -409,10 +412,10 @@ impl Machine {
                 Then::Reopen if self.queue.is_empty() => self.end(End::Parked, actions),
                 Then::Reopen => {
                     self.reopened = false;
-                    self.start(now, None, actions);
+                    self.start(None, actions);
                 }
             },
-            phase @ (Phase::Starting { .. } | Phase::Initializing { .. }) => {
+            phase @ (Phase::Starting | Phase::Initializing { .. }) => {
                 self.phase = phase;
                 let failure = match class {
                     ExitClass::Permanent(permanent) => StartFailure::Permanent(permanent),

@@ -161,7 +161,10 @@ impl Desk {
         let at_most_once = self.options.delivery == Delivery::AtMostOnce;
         let prompt = serde_json::to_value(prompt).unwrap_or_default();
         let row = TurnRow::new(turn, self.name.clone(), self.session_id(), prompt, at_most_once);
-        self.host.store().open_turn_durable(&row).await
+        let mut unopened = Unopened { desk: self, turn, given_up: true };
+        let opened = self.host.store().open_turn_durable(&row).await;
+        unopened.given_up = false;
+        opened
     }
 
     /// Stores an outcome, and returns the one that counts: a turn has one outcome, and the first one stands.
@@ -227,6 +230,33 @@ impl Desk {
             tracing::warn!(session = %self.name, %turn, %error, "failed to note that a turn is sent");
         }
         Some(prompt)
+    }
+}
+
+/// A turn on its way to the journal: if its caller gives up meanwhile, it must not run at the next start.
+struct Unopened<'a> {
+    desk: &'a Desk,
+    turn: TurnId,
+    given_up: bool,
+}
+
+impl Drop for Unopened<'_> {
+    fn drop(&mut self) {
+        if !self.given_up {
+            return;
+        }
+        let (store, turn) = (self.desk.host.store().clone(), self.turn);
+        let Ok(cancelled) = serde_json::value::to_raw_value(&OutcomeRecord::new(&Outcome::Cancelled)) else {
+            return;
+        };
+        // The writer takes its jobs in order, so that this one comes after the row.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = store.settle_durable(turn, &cancelled).await {
+                    tracing::debug!(%turn, %error, "a turn that was given up was not stored");
+                }
+            });
+        }
     }
 }
 

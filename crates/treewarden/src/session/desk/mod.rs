@@ -17,8 +17,8 @@ use tokio::sync::{Notify, oneshot};
 use treewarden_core::session::{Delivery, DrainReason, Item, OpenTurn, StopReason};
 use treewarden_process::TreeGone;
 use treewarden_proto::frame::Content;
-use treewarden_proto::{SessionName, TurnId};
-use treewarden_store::SessionRecord;
+use treewarden_proto::{SessionId, SessionName, TurnId};
+use treewarden_store::{Lease, SessionRecord};
 
 use super::error::{QueryError, QueryErrorKind};
 use super::options::SessionOptions;
@@ -84,8 +84,17 @@ pub(crate) struct TurnEntry {
     pub(crate) sinks: Vec<Arc<Sink>>,
 }
 
-/// What a handle asks of the engine of the moment.
+/// What a crash leaves to the next incarnation: the proof that the old tree is gone, which holds for as long as nobody
+/// else may have had the conversation, and so together with the lease.
 #[derive(Debug)]
+pub(crate) struct Legacy {
+    pub(crate) id: SessionId,
+    pub(crate) gone: TreeGone,
+    pub(crate) lease: Lease,
+}
+
+/// What a handle asks of the engine of the moment.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Cancel(TurnId, DrainReason),
     Interrupt,
@@ -121,7 +130,8 @@ pub(crate) struct Inner {
     idle_since: Option<Instant>,
     suspended_until: Option<Instant>,
     pub(crate) record: Option<Box<SessionRecord>>,
-    pub(crate) gone: Option<TreeGone>,
+    /// What a dead CLI leaves to the next one.
+    pub(crate) legacy: Option<Legacy>,
     pub(crate) condition: Condition,
 }
 
@@ -169,7 +179,7 @@ impl Desk {
                 idle_since: None,
                 suspended_until: None,
                 record: record.map(Box::new),
-                gone: None,
+                legacy: None,
                 condition: Condition::default(),
             }),
             engine_bell: Notify::new(),
@@ -247,8 +257,8 @@ impl Desk {
             return;
         }
         inner.entries.push_back(Entry::Turn(Box::new(entry)));
-        self.ring(inner);
         self.host.publish(&self.name, || Happening::TurnOpened { turn });
+        self.ring(inner);
     }
 
     /// Queues a request for a new conversation behind what waits.
@@ -277,7 +287,7 @@ impl Desk {
     pub(crate) fn cancel(&self, turn: TurnId, reason: DrainReason) {
         let mut inner = self.lock();
         if inner.turn_mut(turn).is_some() {
-            inner.commands.push_back(Command::Cancel(turn, reason));
+            inner.command(Command::Cancel(turn, reason));
             self.ring(inner);
         }
     }
@@ -341,6 +351,7 @@ impl Desk {
         let mut inner = self.lock();
         inner.standing = Standing::Closed(why.to_owned());
         inner.doorbell = None;
+        inner.legacy = None;
         inner.commands.clear();
         inner.taken = 0;
         let mut left = Vec::new();
@@ -374,6 +385,13 @@ impl Desk {
 }
 
 impl Inner {
+    /// Notes a command, unless it is noted already: so there are no more of them than turns, and three.
+    fn command(&mut self, command: Command) {
+        if !self.commands.contains(&command) {
+            self.commands.push_back(command);
+        }
+    }
+
     pub(crate) fn has_work(&self) -> bool {
         !self.entries.is_empty() || !self.commands.is_empty()
     }

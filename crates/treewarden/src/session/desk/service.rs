@@ -22,7 +22,7 @@ impl Desk {
         if !inner.engine_lives {
             return false;
         }
-        inner.commands.push_back(command);
+        inner.command(command);
         self.ring(inner);
         true
     }
@@ -175,6 +175,7 @@ impl Desk {
         if crashed {
             self.give_up();
         }
+        self.lock().legacy = None;
         self.close(if crashed {
             "the session crashed too often and was given up"
         } else {

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use treewarden_core::session::{Event, ExitClass, ExitFacts, Permanent, PermanentKind, StartFailure};
 use treewarden_process::{Ladder, Line, LineReader, LineWriter, NotGone, Rung, StderrTail, Tree, TreeGone};
+use treewarden_proto::SessionId;
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::frame::ResultFrame;
 use treewarden_store::Lease;
 
 use super::{Engine, Task, Wake};
 use crate::host::Happening;
+use crate::session::desk::Legacy;
 
 /// How long what a dead CLI left in its pipe is read.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -27,7 +29,8 @@ pub(super) struct Cli {
     writer: Option<LineWriter>,
     reader: LineReader,
     stderr: StderrTail,
-    _lease: Lease,
+    lease: Lease,
+    id: SessionId,
     _place: OwnedSemaphorePermit,
     /// The id was chosen by us, so that a refusal of it is about our own transcript.
     owns_id: bool,
@@ -72,6 +75,7 @@ impl Closing {
 impl Cli {
     pub(super) fn new(
         mut tree: Tree,
+        id: SessionId,
         lease: Lease,
         place: OwnedSemaphorePermit,
         owns_id: bool,
@@ -83,7 +87,8 @@ impl Cli {
             reader: tree.take_stdout()?,
             stderr: tree.stderr_tail(),
             tree: Some(tree),
-            _lease: lease,
+            lease,
+            id,
             _place: place,
             owns_id,
             started: false,
@@ -211,7 +216,6 @@ impl Engine {
         };
         let class = ExitClass::of(&facts);
         self.show_exit(&class, status.as_ref(), &stderr);
-        self.desk.lock().gone = Some(gone);
         let failure = match () {
             () if cli.owns_id && class.is_id_in_use() => Some(StartFailure::IdInUse),
             () if cli.owns_id && class.is_conversation_lost() && self.desk.last_settled().is_none() => {
@@ -219,7 +223,9 @@ impl Engine {
             }
             () => None,
         };
-        drop(cli);
+        if matches!(class, ExitClass::Crash(_) | ExitClass::OutOfMemory) {
+            self.desk.lock().legacy = Some(Legacy { id: cli.id, gone, lease: cli.lease });
+        }
         self.handle(match failure {
             Some(failure) => Event::StartFailed(failure),
             None => Event::Exited(class),

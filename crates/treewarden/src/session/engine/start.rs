@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use treewarden_core::session::{
     CrashKind, ExitClass, Opening as Choice, Permanent, PermanentKind, Start, StartFailure,
@@ -14,19 +15,20 @@ use treewarden_store::transcript::{self, Resumable};
 use treewarden_store::{Holder, Lease, SessionRecord};
 
 use super::cli::Cli;
-use crate::session::desk::Desk;
+use crate::session::desk::{Desk, Legacy};
 
 /// Runs the CLI that works at a killed turn again by itself.
 const RERUN: &str = "CLAUDE_CODE_RESUME_INTERRUPTED_TURN";
+
+/// How long the system may take to execute the CLI.
+const SPAWN: Duration = Duration::from_secs(30);
 
 pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailure> {
     let mut environment = environment(&desk);
     let cwd = cwd(&desk)?;
     let path = find_cli(&desk, &environment)?;
     let record = desk.record();
-    // The lease comes before the proof: whoever holds it may end the processes of the conversation.
-    let lease = lease(&desk, record.session_id)?;
-    let gone = prove_gone(&desk, record.session_id).await?;
+    let (lease, gone) = lease_and_proof(&desk, record.session_id).await?;
     let place = desk.host.place().await;
     let (opening, holds_open_turn) = opening(&desk, &record, &environment, &cwd, start, &gone).await?;
     // A CLI that is told so while the turn never reached its transcript would run an older one again.
@@ -43,12 +45,14 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
         cwd,
     };
     let cookie = Cookie::new(record.session_id.to_string());
-    let tree = treewarden_process::spawn(program, cookie, desk.host.inner.containment)
-        .await
-        .map_err(|error| spawn_failure(&error))?;
+    let spawning = treewarden_process::spawn(program, cookie, desk.host.inner.containment);
+    let tree = match tokio::time::timeout(SPAWN, spawning).await {
+        Ok(spawned) => spawned.map_err(|error| spawn_failure(&error))?,
+        Err(_) => return Err(StartFailure::Transient(ExitClass::Crash(CrashKind::StartTimeout))),
+    };
     // What is copied or carried on from elsewhere must be there: a refusal of it is never answered by a blank start.
     let carried = matches!(opening, Opening::Fork { .. }) || desk.must_exist();
-    let cli = Cli::new(tree, lease, place, desk.owns_id() && !carried);
+    let cli = Cli::new(tree, record.session_id, lease, place, desk.owns_id() && !carried);
     Ok(Box::new(cli.expect("a tree that was just spawned still has its stdout")))
 }
 
@@ -96,17 +100,22 @@ fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-async fn prove_gone(desk: &Desk, id: SessionId) -> Result<TreeGone, StartFailure> {
-    if let Some(gone) = desk.lock().gone.take() {
-        return Ok(gone);
+/// The right to write the conversation, and the proof that nobody else does.
+///
+/// The lease comes before the proof: to prove a tree gone is to end what is left of it, and only the holder may do that.
+async fn lease_and_proof(desk: &Desk, id: SessionId) -> Result<(Lease, TreeGone), StartFailure> {
+    let legacy = desk.lock().legacy.take();
+    if let Some(Legacy { gone, lease, .. }) = legacy.filter(|legacy| legacy.id == id) {
+        return Ok((lease, gone));
     }
-    let cookie = Cookie::new(id.to_string());
-    treewarden_process::prove_gone(cookie).await.map_err(|error| {
+    let lease = lease(desk, id)?;
+    let gone = treewarden_process::prove_gone(Cookie::new(id.to_string())).await.map_err(|error| {
         permanent(
             PermanentKind::NotGone,
             format!("processes of the session's last CLI cannot be ended: {error}"),
         )
-    })
+    })?;
+    Ok((lease, gone))
 }
 
 fn lease(desk: &Desk, id: SessionId) -> Result<Lease, StartFailure> {
