@@ -10,13 +10,13 @@ test:
 soak kills="500":
     TREEWARDEN_SOAK={{kills}} cargo test --release -p treewarden-end-to-end --test kill_matrix -- --ignored --nocapture soak
 
-# Cost of a frame, a turn, a restart, a parked session.
+# Cost of a frame, a turn, a restart, a parked session, beside the floor; one table.
 bench:
-    cargo bench --workspace
+    cargo run --release -p treewarden-bench
 
 # The supervisor against raw ractor, and OTP where it is installed.
 bench-otp:
-    cargo bench -p treewarden-conformance
+    cargo run --release -p treewarden-conformance --bin bench-otp
 
 # The schedules on real OTP, compared with ours; needs erl.
 oracle:

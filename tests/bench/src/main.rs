@@ -1,6 +1,7 @@
 //! What a session adds to the CLI, beside the floor measured in the same run.
 //!
 //! Prints one table. Absolute figures are the machine's; read the ratios.
+#![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 mod floor;
 mod sessions;

@@ -83,7 +83,7 @@ pub(crate) async fn crash_to_spawn(cli: &Path, rounds: u32) -> Result<Duration> 
         let status = session.status()?;
         let pid = status.pid.context("a CLI lives")?;
         let began = Instant::now();
-        let turn = session.stream("DELAY=100000").await?;
+        let turn = session.stream("HANG").await?;
         faults::kill(pid)?;
         while session.status()?.pid.is_none_or(|now| now == pid) {
             let _more = events.recv().await;
