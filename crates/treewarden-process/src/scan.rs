@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
-use crate::os::{self, Environ, Stat};
+use crate::os::{self, Environ, Place};
 use crate::pid::{Pid, Process};
 use crate::program::{COOKIE, Cookie};
 
@@ -63,45 +63,50 @@ impl Seen {
 ///
 /// The id of the leader must still be its own: while it is not reaped no other group can have the number.
 pub(crate) fn of_tree(cookie: &Cookie, leader: Option<Pid>) -> io::Result<Remains> {
-    let leader = leader.map(Pid::get);
-    let is_near = |stat: &Stat| leader.is_some() && (Some(stat.group) == leader || stat.session == leader);
+    let is_near = |place: Place| leader.is_some() && (place.group == leader || place.session == leader);
     let wanted = cookie.as_str().as_bytes();
     live(is_near, |environ| value(environ, COOKIE) == Some(wanted)).map(Remains::from)
 }
 
-/// The live processes that belong by what the system says of them, or by their environment.
+/// The live processes that belong by their place, or by their environment.
 pub(crate) fn live(
-    belongs: impl Fn(&Stat) -> bool,
+    belongs: impl Fn(Place) -> bool,
     is_marked: impl Fn(&[u8]) -> bool,
 ) -> io::Result<Vec<Process>> {
-    let own = std::process::id();
     let mut environ = Vec::with_capacity(16 << 10);
+    let mut look = |pid| Ok::<_, io::Error>((os::environ(pid, &mut environ)?, is_marked(&environ)));
     let (mut found, mut between) = (Vec::new(), Vec::new());
-    for pid in os::pids()? {
-        // The start time comes first: a process that takes the id over in between is then not signalled.
-        let Some(stat) = os::stat(pid)?.filter(|stat| stat.is_alive && !stat.is_kernel) else { continue };
-        let process = Process { pid, start_time: stat.start_time };
-        if pid.get() == own {
+    let own = std::process::id();
+    for pid in os::pids()?.into_iter().filter(|pid| pid.get() != own) {
+        let Some(place) = os::place(pid)? else { continue };
+        // Every member descends from a leader that began a session, which the kernel's own threads do not.
+        if cfg!(target_os = "linux") && place.session.is_none() && place.group.is_none() {
             continue;
         }
-        if belongs(&stat) {
-            found.push(process);
+        if belongs(place) {
+            found.extend(Process::look(pid)?);
             continue;
         }
-        match os::environ(pid, &mut environ)? {
-            Environ::Read if is_marked(&environ) => found.push(process),
-            Environ::Empty => between.push(process),
-            Environ::Read | Environ::Hidden => {}
+        match look(pid)? {
+            (Environ::Read, true) => {
+                let Some(process) = Process::look(pid)? else { continue };
+                // The id may have been another's the first time. A mark that is seen after the start time is a mark of
+                // the process that started then.
+                match look(pid)? {
+                    (Environ::Read, true) => found.push(process),
+                    (Environ::Empty, _) => between.push(process),
+                    (Environ::Read | Environ::Hidden, _) => {}
+                }
+            }
+            (Environ::Empty, _) => between.extend(Process::look(pid)?),
+            (Environ::Read | Environ::Hidden, _) => {}
         }
     }
     if !between.is_empty() {
         std::thread::sleep(BETWEEN_PROGRAMS);
     }
     for process in between {
-        if os::environ(process.pid, &mut environ)? == Environ::Read
-            && is_marked(&environ)
-            && process.is_alive()
-        {
+        if look(process.pid)? == (Environ::Read, true) && process.is_alive() {
             found.push(process);
         }
     }

@@ -90,10 +90,7 @@ pub(crate) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     if got == size {
         return Ok(Some(Stat {
             start_time: info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec,
-            group: info.pbi_pgid,
-            session: None,
             is_alive: info.pbi_status != libc::SZOMB,
-            is_kernel: false,
         }));
     }
     let error = io::Error::last_os_error();

@@ -8,6 +8,7 @@
 mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
+mod place;
 
 use std::os::fd::OwnedFd;
 
@@ -20,19 +21,15 @@ pub(crate) use linux::{Cgroup, environ, launch, leftover_cgroups, name, namespac
 #[cfg(target_os = "macos")]
 pub(crate) use macos::{Cgroup, environ, launch, leftover_cgroups, name, namespace, pids, stat};
 
+pub(crate) use place::{Place, place};
+
 /// What the system says of a process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
     /// When it started, in a unit of the system's.
     pub(crate) start_time: u64,
-    /// Its process group.
-    pub(crate) group: u32,
-    /// Its session, where the system tells.
-    pub(crate) session: Option<u32>,
     /// A zombie is not, unless threads of it run on.
     pub(crate) is_alive: bool,
-    /// A thread of the kernel, which has no environment.
-    pub(crate) is_kernel: bool,
 }
 
 /// What could be seen of the environment of a process.

@@ -11,9 +11,6 @@ use rustix::io::Errno;
 use crate::os::{Environ, Stat};
 use crate::pid::Pid;
 
-/// The flag of the kernel's own threads in the ninth field of `stat`.
-const KERNEL_THREAD: u32 = 0x0020_0000;
-
 /// The ids of all processes.
 pub(crate) fn pids() -> io::Result<Vec<Pid>> {
     let mut pids = Vec::new();
@@ -48,14 +45,11 @@ fn parse(line: &[u8]) -> Option<Stat> {
     let after_name = line.iter().rposition(|byte| *byte == b')')? + 1;
     let mut fields = std::str::from_utf8(&line[after_name..]).ok()?.split_ascii_whitespace();
     let state = fields.next()?;
-    let group = fields.nth(1)?.parse().ok()?;
-    let session = fields.next()?.parse().ok()?;
-    let flags: u32 = fields.nth(2)?.parse().ok()?;
-    let threads: u64 = fields.nth(10)?.parse().ok()?;
+    let threads: u64 = fields.nth(16)?.parse().ok()?;
     let start_time = fields.nth(1)?.parse().ok()?;
     // The first thread of a process may end before the others do.
     let is_alive = !matches!(state, "Z" | "X" | "x") || threads > 1;
-    Some(Stat { start_time, group, session: Some(session), is_alive, is_kernel: flags & KERNEL_THREAD != 0 })
+    Some(Stat { start_time, is_alive })
 }
 
 /// Reads the environment of a process into `buffer`.
@@ -98,10 +92,7 @@ mod tests {
     #[test]
     fn fields_are_counted_from_the_end_of_a_name_that_looks_like_fields() {
         let stat = line("S", "3").expect("it parses");
-        assert_eq!(
-            (stat.group, stat.session, stat.start_time, stat.is_alive),
-            (4700, Some(4699), 99_887_766, true)
-        );
+        assert_eq!((stat.start_time, stat.is_alive), (99_887_766, true));
     }
 
     #[test]
