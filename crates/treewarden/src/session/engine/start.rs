@@ -188,6 +188,7 @@ fn spawn_failure(error: &treewarden_process::SpawnError) -> StartFailure {
     let kind = match error.kind() {
         SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable => PermanentKind::CliNotFound,
         SpawnErrorKind::CwdMissing => PermanentKind::CwdMissing,
+        SpawnErrorKind::InvalidArguments => PermanentKind::BadOption,
         _ => {
             tracing::warn!(%error, "failed to spawn a CLI");
             return StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources));
