@@ -35,7 +35,7 @@ async fn a_flood_on_stderr_takes_no_memory_and_its_tail_is_kept() {
     let session = Session::start(lab.options("assistant")).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
     let before = peak();
-    let answer = session.query("PROMPT-2 STDERR=209715200").await.expect("answered");
+    let answer = session.query("PROMPT-2 STDERR=1073741824").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
     let grown = peak() - before;
     assert!(grown < BOUND_KIB, "the peak grew by {grown} KiB");
