@@ -47,6 +47,8 @@ fn main() -> Result<()> {
         micros(journal),
         ratio(journal, bare)
     );
+    // A crash is recovered from only if there is a conversation on disk, which the fake CLI of the test kit writes.
+    let cli = fake_cli::fake_cli_path()?;
     let spawn = floor::spawn_and_wait(&cli, 200)?;
     let respawn = runtime.block_on(sessions::crash_to_spawn(&cli, 50))?;
     println!(

@@ -83,7 +83,7 @@ pub(crate) async fn crash_to_spawn(cli: &Path, rounds: u32) -> Result<Duration> 
         let status = session.status()?;
         let pid = status.pid.context("a CLI lives")?;
         let began = Instant::now();
-        let turn = session.stream("HANG").await?;
+        let turn = session.stream("STREAM=10000:20").await?;
         faults::kill(pid)?;
         while session.status()?.pid.is_none_or(|now| now == pid) {
             let _more = events.recv().await;
