@@ -217,12 +217,7 @@ fn a_clear_of_an_idle_session_ends_its_cli_at_once() {
 fn a_usage_limit_suspends_and_then_the_queue_goes_on() {
     let mut bench = Bench::busy();
     bench.feed(Event::Enqueue(item(2)));
-    let limited = ResultFact {
-        turns: vec![turn(1)],
-        is_error: true,
-        limited_for: Some(secs(3600)),
-        ..ResultFact::default()
-    };
+    let limited = ResultFact { turns: vec![turn(1)], limited_for: Some(secs(3600)), ..ResultFact::default() };
     assert_eq!(bench.on(frame(Fact::Result(limited))), [settle(1, Verdict::Result)]);
     assert_eq!(bench.state(), State::Suspended(bench.now + secs(3600)));
     assert_eq!(bench.on(Event::Enqueue(item(3))), []);

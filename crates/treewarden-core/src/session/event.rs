@@ -72,8 +72,6 @@ pub struct ResultFact {
     pub turns: Vec<TurnId>,
     /// It ended because it was aborted (`terminal_reason` `aborted_*`).
     pub aborted: bool,
-    /// It reports an error.
-    pub is_error: bool,
     /// Something other than a prompt caused it (`origin`): a background task, a peer.
     pub unsolicited: bool,
     /// The usage limit was hit, and is lifted after this time.

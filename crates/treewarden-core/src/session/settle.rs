@@ -87,7 +87,7 @@ impl Machine {
                 flight.arm_read(now, &self.config);
             }
             Lifecycle::Dropped => {
-                let verdict = flight.drain.map_or(Verdict::Interrupted, |(reason, _)| Self::drained(reason));
+                let verdict = flight.cut_short();
                 self.settle(now, verdict, actions);
             }
         }
@@ -102,11 +102,7 @@ impl Machine {
         let named = result.turns.iter().any(|id| flight.is(*id));
         let by_position = !self.lifecycle && result.turns.is_empty() && !result.unsolicited;
         if named || (by_position && !needs_transcript) {
-            let verdict = match (result.aborted, flight.drain) {
-                (true, Some((reason, _))) => Self::drained(reason),
-                (true, None) => Verdict::Interrupted,
-                (false, _) => Verdict::Result,
-            };
+            let verdict = if result.aborted { flight.cut_short() } else { Verdict::Result };
             self.settle(now, verdict, actions);
         } else if by_position && !flight.reading {
             flight.reading = true;
@@ -127,7 +123,7 @@ impl Machine {
         match found {
             Found::Answer => self.settle(now, Verdict::Transcript, actions),
             Found::Interruption => {
-                let verdict = flight.drain.map_or(Verdict::Interrupted, |(reason, _)| Self::drained(reason));
+                let verdict = flight.cut_short();
                 self.settle(now, verdict, actions);
             }
             Found::Nothing => {
@@ -246,6 +242,11 @@ impl Machine {
 }
 
 impl Flight {
+    /// What a turn comes to that ended before its time, by whoever made it.
+    fn cut_short(&self) -> Verdict {
+        self.drain.map_or(Verdict::Interrupted, |(reason, _)| Machine::drained(reason))
+    }
+
     /// Has the transcript asked once the CLI has done with the turn and said no more.
     fn arm_read(&mut self, now: Instant, config: &super::Config) {
         if self.completed && self.idle && !self.reading {

@@ -62,7 +62,6 @@ pub(crate) fn aborted(turns: &[u128]) -> Event {
     Event::Frame(Fact::Result(ResultFact {
         turns: turns.iter().map(|n| turn(*n)).collect(),
         aborted: true,
-        is_error: true,
         ..ResultFact::default()
     }))
 }

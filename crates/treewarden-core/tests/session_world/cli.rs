@@ -129,7 +129,6 @@ impl Cli {
         let fact = ResultFact {
             turns: if self.weak { vec![] } else { vec![turn] },
             aborted,
-            is_error: aborted || limited,
             unsolicited: false,
             limited_for: limited.then_some(Duration::from_secs(3600)),
         };

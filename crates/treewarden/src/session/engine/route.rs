@@ -178,7 +178,6 @@ impl Engine {
         ResultFact {
             turns: frame.turns().to_vec(),
             aborted: result.is_interrupted(),
-            is_error: result.is_error(),
             unsolicited: frame.origin_kind().is_some_and(|kind| kind != "human"),
             limited_for: if limited { self.limited_for() } else { None },
         }
