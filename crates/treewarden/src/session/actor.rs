@@ -66,10 +66,7 @@ impl SessionArguments {
     pub fn new(options: impl Into<SessionOptions>) -> Result<Self, StartError> {
         let options = Arc::new(options.into());
         options.spec.validate().map_err(|error| StartError::invalid(&error))?;
-        let host = match &options.host {
-            Some(host) => host.clone(),
-            None => Host::shared().map_err(|error| StartError::host(&error))?,
-        };
+        let host = options.resolve_host()?;
         let name = host::name_of(&options.spec);
         if let Some(desk) = host.find(name.as_str())
             && !desk.is_closed()

@@ -9,7 +9,7 @@ use treewarden_proto::{SessionId, SessionName, TurnId};
 use super::desk::{Command, Desk};
 use super::error::QueryError;
 use super::options::SessionOptions;
-use super::outcome::Answer;
+use super::outcome::{Answer, Outcome};
 use super::sink::Sink;
 use super::status::{SessionState, Status};
 use super::turn::Turn;
@@ -129,10 +129,7 @@ impl Session {
     pub async fn start(options: impl Into<SessionOptions>) -> Result<Self, StartError> {
         let mut options = options.into();
         options.asked_for = true;
-        let host = match &options.host {
-            Some(host) => host.clone(),
-            None => Host::shared().map_err(|error| StartError::host(&error))?,
-        };
+        let host = options.resolve_host()?;
         let (max_restarts, max_seconds) = (options.max_restarts, options.max_seconds);
         let spec = options.child_spec(&host)?;
         let name = spec.id().to_string();
@@ -316,7 +313,7 @@ impl Session {
         if desk.command(Command::Stop(StopReason::Requested)) {
             desk.quiet().await;
         }
-        desk.cancel_all();
+        desk.settle_all(&Outcome::Cancelled);
         desk.set_stopped(true);
         if let Some(supervisor) = desk.private_supervisor() {
             let _reason = supervisor.stop(ExitReason::Shutdown).await;
@@ -333,6 +330,15 @@ impl Session {
         Ok(())
     }
 
+    /// The desk, and the supervisor that can start it again.
+    fn supervised(&self) -> Result<(Arc<Desk>, Supervisor), StartError> {
+        let desk = self.desk().map_err(|error| StartError::supervisor(&error))?;
+        match desk.supervisor() {
+            Some(supervisor) => Ok((desk, supervisor)),
+            None => Err(StartError::supervisor(&"its supervisor is not one of treewarden's")),
+        }
+    }
+
     /// Starts a session again that was stopped.
     ///
     /// # Errors
@@ -343,10 +349,7 @@ impl Session {
     ///
     /// When the future is dropped the session may have been started.
     pub async fn start_again(&self) -> Result<(), StartError> {
-        let desk = self.desk().map_err(|error| StartError::supervisor(&error))?;
-        let Some(supervisor) = desk.supervisor() else {
-            return Err(StartError::supervisor(&"its supervisor is not one of treewarden's"));
-        };
+        let (desk, supervisor) = self.supervised()?;
         desk.set_stopped(false);
         supervisor
             .restart_child(desk.name.as_str())
@@ -365,10 +368,7 @@ impl Session {
     ///
     /// When the future is dropped the session may be left stopped.
     pub async fn restart(&self) -> Result<(), StartError> {
-        let desk = self.desk().map_err(|error| StartError::supervisor(&error))?;
-        let Some(supervisor) = desk.supervisor() else {
-            return Err(StartError::supervisor(&"its supervisor is not one of treewarden's"));
-        };
+        let (desk, supervisor) = self.supervised()?;
         let id = desk.name.as_str();
         supervisor.terminate_child(id).await.map_err(|error| StartError::supervisor(&error))?;
         supervisor.restart_child(id).await.map(drop).map_err(|error| StartError::supervisor(&error))

@@ -55,6 +55,14 @@ impl SessionOptions {
         &self.spec
     }
 
+    /// The host that is to be used.
+    pub(crate) fn resolve_host(&self) -> Result<Host, StartError> {
+        match &self.host {
+            Some(host) => Ok(host.clone()),
+            None => Host::shared().map_err(|error| StartError::host(&error)),
+        }
+    }
+
     /// Uses this host instead of [`Host::shared`].
     pub fn host(mut self, host: &Host) -> Self {
         self.host = Some(host.clone());

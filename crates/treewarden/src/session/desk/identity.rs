@@ -42,20 +42,24 @@ impl Desk {
         host.claim(Arc::clone(&desk)).map_err(|holder| StartError::taken(&holder.name))
     }
 
-    /// The session's record; the first call makes it.
-    pub(crate) fn record(&self) -> SessionRecord {
+    /// Reads the session's record; the first call makes it.
+    fn with_record<T>(&self, read: impl FnOnce(&SessionRecord) -> T) -> T {
         let mut inner = self.lock();
-        let record = inner.record.get_or_insert_with(|| {
+        read(inner.record.get_or_insert_with(|| {
             let spec = &self.options.spec;
             let carried = spec.resume.filter(|_| !spec.fork_session);
             let id = carried.or(spec.session_id).unwrap_or_else(SessionId::random);
             Box::new(SessionRecord::new(self.name.clone(), id))
-        });
-        (**record).clone()
+        }))
+    }
+
+    /// A copy of the session's record.
+    pub(crate) fn record(&self) -> SessionRecord {
+        self.with_record(SessionRecord::clone)
     }
 
     pub(crate) fn session_id(&self) -> SessionId {
-        self.record().session_id
+        self.with_record(|record| record.session_id)
     }
 
     /// Makes the record durable before a CLI is spawned.
@@ -87,8 +91,7 @@ impl Desk {
     ///
     /// A CLI that was given a new conversation may name the old one once more (seen with 2.1.330).
     pub(crate) fn follow(&self, id: SessionId) -> bool {
-        let record = self.record();
-        if record.session_id == id || record.earlier_ids.contains(&id) {
+        if self.with_record(|record| record.session_id == id || record.earlier_ids.contains(&id)) {
             return false;
         }
         self.change_record(|record| record.follow(id));
@@ -125,9 +128,8 @@ impl Desk {
     /// ours.
     pub(crate) fn owns_id(&self) -> bool {
         let spec = &self.options.spec;
-        let record = self.record();
-        let id = Some(record.session_id);
-        record.persisted || (spec.session_id != id && spec.resume != id)
+        let (id, persisted) = self.with_record(|record| (Some(record.session_id), record.persisted));
+        persisted || (spec.session_id != id && spec.resume != id)
     }
 
     /// The conversation is carried on from elsewhere, so that it must be on disk.
@@ -139,9 +141,8 @@ impl Desk {
     /// The conversation to copy, if this session is a fork that nothing is on disk of yet, and was never cleared.
     pub(crate) fn fork_from(&self) -> Option<SessionId> {
         let spec = &self.options.spec;
-        let record = self.record();
-        let first = record.earlier_ids.is_empty();
-        spec.resume.filter(|from| first && spec.fork_session && *from != record.session_id)
+        let (id, first) = self.with_record(|record| (record.session_id, record.earlier_ids.is_empty()));
+        spec.resume.filter(|from| first && spec.fork_session && *from != id)
     }
 
     /// The last turn of this conversation that came to an answer: the transcript must hold it.
@@ -151,9 +152,8 @@ impl Desk {
 
     /// Looks for the answer to a turn in the CLI's transcript.
     pub(crate) fn answer_on_disk(&self, turn: TurnId) -> Option<DiskAnswer> {
-        let record = self.record();
-        let config_dir = record.config_dir?;
-        transcript::answer_to(&config_dir, record.session_id, turn).ok().flatten()
+        let (config_dir, id) = self.with_record(|record| (record.config_dir.clone(), record.session_id));
+        transcript::answer_to(&config_dir?, id, turn).ok().flatten()
     }
 
     /// Makes a new turn durable.
@@ -168,7 +168,7 @@ impl Desk {
     }
 
     /// Stores an outcome, and returns the one that counts: a turn has one outcome, and the first one stands.
-    pub(crate) fn store_outcome(&self, turn: TurnId, outcome: Outcome) -> Outcome {
+    pub(super) fn store_outcome(&self, turn: TurnId, outcome: Outcome) -> Outcome {
         let record = serde_json::value::to_raw_value(&OutcomeRecord::new(&outcome));
         let stored = match record {
             Ok(record) => self.host.store().settle(turn, &record),

@@ -306,8 +306,10 @@ impl Desk {
         (items, std::mem::take(&mut inner.commands))
     }
 
-    /// Removes a turn and delivers its outcome to everybody who waits for it.
-    pub(crate) fn settle(&self, turn: TurnId, outcome: &Outcome) {
+    /// Stores the outcome of a turn, then delivers the one that counts to everybody who waits for it.
+    pub(crate) fn settle(&self, turn: TurnId, outcome: Outcome) {
+        let outcome = self.store_outcome(turn, outcome);
+        self.host.publish(&self.name, || host::settled(turn, &outcome));
         let removed = {
             let mut inner = self.lock();
             inner.condition.turns += 1;
@@ -347,21 +349,18 @@ impl Desk {
     }
 
     /// Closes the session for good: whoever waits is told, and its turns stay open in the journal.
-    pub(crate) fn close(&self, why: &str) -> Vec<TurnId> {
+    pub(crate) fn close(&self, why: &str) {
         let mut inner = self.lock();
         inner.standing = Standing::Closed(why.to_owned());
         inner.doorbell = None;
         inner.legacy = None;
         inner.commands.clear();
         inner.taken = 0;
-        let mut left = Vec::new();
         for entry in inner.entries.drain(..) {
             if let Entry::Turn(entry) = entry {
-                left.push(entry.open.turn);
                 entry.sinks.iter().for_each(|sink| sink.finish(Ended::Left(why.to_owned())));
             }
         }
-        left
     }
 
     /// Takes no more turns; those that wait are still served.
@@ -369,13 +368,11 @@ impl Desk {
         self.lock().standing = Standing::Closed(why.to_owned());
     }
 
-    /// Cancels whatever waits without an engine.
-    pub(crate) fn cancel_all(&self) {
+    /// Settles whatever waits, without an engine.
+    pub(crate) fn settle_all(&self, outcome: &Outcome) {
         let turns: Vec<TurnId> = self.lock().entries.iter().filter_map(Entry::turn).collect();
         for turn in turns {
-            let outcome = self.store_outcome(turn, Outcome::Cancelled);
-            self.host.publish(&self.name, || host::settled(turn, &outcome));
-            self.settle(turn, &outcome);
+            self.settle(turn, outcome.clone());
         }
     }
 

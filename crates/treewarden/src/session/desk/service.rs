@@ -4,10 +4,8 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorRef, ActorStatus};
-use treewarden_proto::TurnId;
 
-use super::{Command, Desk, Entry, Inner, Standing};
-use crate::host;
+use super::{Command, Desk, Inner, Standing};
 use crate::session::outcome::{Failure, FailureKind, Outcome};
 use crate::session::status::SessionState;
 use crate::supervisor::Supervisor;
@@ -175,7 +173,6 @@ impl Desk {
         if crashed {
             self.give_up();
         }
-        self.lock().legacy = None;
         self.close(if crashed {
             "the session crashed too often and was given up"
         } else {
@@ -186,15 +183,8 @@ impl Desk {
     }
 
     fn give_up(&self) {
-        let turns: Vec<TurnId> = self.lock().entries.iter().filter_map(Entry::turn).collect();
         let last = self.lock().condition.last_exit.clone().unwrap_or_default();
-        for turn in turns {
-            let message =
-                format!("the session crashed too often and its supervisor gave it up; last: {last}");
-            let failure = Failure { kind: FailureKind::GivenUp, message, result: None };
-            let outcome = self.store_outcome(turn, Outcome::Failed(failure));
-            self.host.publish(&self.name, || host::settled(turn, &outcome));
-            self.settle(turn, &outcome);
-        }
+        let message = format!("the session crashed too often and its supervisor gave it up; last: {last}");
+        self.settle_all(&Outcome::Failed(Failure { kind: FailureKind::GivenUp, message, result: None }));
     }
 }

@@ -98,8 +98,8 @@ impl Cli {
         })
     }
 
-    pub(super) fn pid(&self) -> Option<u32> {
-        Some(self.pid)
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// Writes a line, now if the pipe has room, and otherwise as soon as it has.
@@ -246,7 +246,7 @@ impl Engine {
         let Some(cli) = &self.cli else { return };
         let mut inner = self.desk.lock();
         inner.condition.generation += 1;
-        inner.condition.pid = cli.pid();
+        inner.condition.pid = Some(cli.pid());
         inner.condition.containment = Some(cli.containment());
     }
 

@@ -50,8 +50,8 @@ impl Pending {
 }
 
 impl Engine {
-    pub(super) fn request(&mut self, purpose: &Purpose, request: HostRequest) {
-        let id = self.pending.add(*purpose);
+    pub(super) fn request(&mut self, purpose: Purpose, request: HostRequest) {
+        let id = self.pending.add(purpose);
         let line = request.encode(&id);
         self.write(line);
     }
@@ -86,10 +86,7 @@ impl Engine {
             }
         };
         let lifecycle = capabilities.is_some_and(|all| all.iter().any(|name| name == "msg_lifecycle_v1"));
-        {
-            let mut inner = self.desk.lock();
-            inner.condition.reason = None;
-        }
+        self.desk.lock().condition.reason = None;
         if let Some(cli) = &mut self.cli {
             cli.started = true;
         }

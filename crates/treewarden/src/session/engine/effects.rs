@@ -7,10 +7,11 @@ use treewarden_proto::TurnId;
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::input::UserFrame;
 
+use super::Engine;
 use super::cli::How;
+use super::control::Purpose;
 use super::verdict::{self, Matter};
-use super::{Engine, control};
-use crate::host::{self, Happening};
+use crate::host::Happening;
 use crate::session::status::SessionState;
 
 impl Engine {
@@ -20,10 +21,8 @@ impl Engine {
             Action::Initialize => self.initialize(),
             Action::Send(turn) => self.send(turn),
             Action::Nudge(turn, id) => self.nudge(turn, id),
-            Action::Interrupt => {
-                self.request(&control::Purpose::Other, HostRequest::Interrupt { cancel_queued: true })
-            }
-            Action::Probe => self.request(&control::Purpose::Probe, HostRequest::GetBinaryVersion),
+            Action::Interrupt => self.request(Purpose::Other, HostRequest::Interrupt { cancel_queued: true }),
+            Action::Probe => self.request(Purpose::Probe, HostRequest::GetBinaryVersion),
             Action::ReadTranscript(turn) => self.read_transcript(turn),
             Action::Settle(turn, verdict) => self.settle(turn, verdict),
             Action::Stop => self.begin_closing(How::Ladder),
@@ -36,13 +35,13 @@ impl Engine {
 
     fn initialize(&mut self) {
         let fields = self.desk.options.spec.initialize();
-        self.request(&control::Purpose::Initialize, HostRequest::Initialize(fields));
+        self.request(Purpose::Initialize, HostRequest::Initialize(fields));
         let (model, mode) = self.desk.overrides();
         if let Some(model) = model {
-            self.request(&control::Purpose::Other, HostRequest::SetModel(Some(model)));
+            self.request(Purpose::Other, HostRequest::SetModel(Some(model)));
         }
         if let Some(mode) = mode {
-            self.request(&control::Purpose::Other, HostRequest::SetPermissionMode(mode));
+            self.request(Purpose::Other, HostRequest::SetPermissionMode(mode));
         }
     }
 
@@ -51,10 +50,7 @@ impl Engine {
         let deadline = self.machine.in_flight().and_then(|open| open.deadline);
         let Some(prompt) = self.desk.sent(turn, deadline) else { return };
         self.run.forget();
-        let line = UserFrame::new(turn, prompt.as_ref().clone()).encode();
-        if let Some(cli) = &mut self.cli {
-            cli.write(line);
-        }
+        self.write(UserFrame::new(turn, prompt.as_ref().clone()).encode());
     }
 
     /// Asks the CLI to go on with a turn, in the words in which it asks itself.
@@ -89,9 +85,7 @@ impl Engine {
         };
         let outcome = verdict::outcome(verdict, &matter);
         self.desk.lock().condition.attributed = Some(self.machine.attributes_by_id());
-        let outcome = self.desk.store_outcome(turn, outcome);
-        self.desk.host.publish(&self.desk.name, || host::settled(turn, &outcome));
-        self.desk.settle(turn, &outcome);
+        self.desk.settle(turn, outcome);
     }
 
     fn new_conversation(&mut self) {
@@ -137,7 +131,7 @@ impl Engine {
         if turn.is_some() {
             self.desk.lock().condition.attributed = Some(self.machine.attributes_by_id());
         }
-        let pid = self.cli.as_ref().and_then(|cli| cli.pid());
+        let pid = self.cli.as_ref().map(|cli| cli.pid());
         self.desk.set_state(state, pid, turn);
     }
 }

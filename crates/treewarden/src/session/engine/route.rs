@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use treewarden_core::session::{Event, Fact, Lifecycle, ResultFact};
+use treewarden_core::session::{Fact, Lifecycle, ResultFact};
 use treewarden_process::Line;
 use treewarden_proto::frame::{
     Body, CommandState, Frame, FrameKind, ResultFrame, SessionState, SystemBody, SystemKind, TurnIds,
@@ -81,7 +81,8 @@ impl Engine {
             FrameKind::CommandLifecycle => self.lifecycle(&frame),
             FrameKind::ControlRequest => self.answer(&frame),
             FrameKind::ControlResponse => self.control_response(&frame),
-            FrameKind::ConversationReset => self.conversation_reset(&frame),
+            // The new id in it is not the one that the transcript goes by (seen with 2.1.330); the next frames name that.
+            FrameKind::ConversationReset => self.content(frame),
             FrameKind::RateLimitEvent => self.rate_limit(&frame),
             FrameKind::System(kind) => self.system(kind, frame),
             _ => {
@@ -215,11 +216,6 @@ impl Engine {
         self.perform();
     }
 
-    fn conversation_reset(&mut self, frame: &Frame) {
-        // Its new id is not the one that the transcript goes by (seen with 2.1.330); the next frames name that.
-        self.content(frame.clone());
-    }
-
     /// Notes that the conversation goes by another id now.
     fn follow(&mut self, id: SessionId) {
         if self.desk.follow(id) {
@@ -228,38 +224,40 @@ impl Engine {
     }
 
     fn system(&mut self, kind: SystemKind, frame: Frame) {
-        match (kind, frame.body()) {
-            (SystemKind::SessionStateChanged, Ok(Body::System(SystemBody::SessionStateChanged(change)))) => {
-                self.flush_batch();
-                match change.state {
-                    Some(SessionState::Idle) => self.fact(Fact::Idle),
-                    Some(SessionState::Running) => self.fact(Fact::Running),
-                    // What the CLI waits for was answered already: see `answers`.
-                    _ => self.fact(Fact::Activity),
-                }
-            }
-            (SystemKind::ApiRetry, Ok(Body::System(SystemBody::ApiRetry(retry)))) => {
-                if retry.error.as_deref() == Some("authentication_failed") {
-                    self.handle(Event::Frame(Fact::CredentialsRefused));
-                }
-                self.content(frame);
-            }
-            (SystemKind::Init, _) => {
+        match kind {
+            SystemKind::SessionStateChanged => return self.session_state(&frame),
+            SystemKind::ApiRetry => self.api_retry(&frame),
+            SystemKind::Init => {
                 if let Some(id) = frame.session_id() {
                     self.follow(id);
                 }
-                self.content(frame);
             }
-            (SystemKind::SessionWritesLost, _) => {
+            SystemKind::SessionWritesLost => {
                 tracing::error!(session = %self.desk.name, "the CLI could not write its transcript");
                 self.desk.host.publish(&self.desk.name, || Happening::WritesLost);
-                self.content(frame);
             }
-            (SystemKind::Unknown, _) => {
-                self.desk.lock().condition.unknown_frames += 1;
-                self.content(frame);
-            }
-            _ => self.content(frame),
+            SystemKind::Unknown => self.desk.lock().condition.unknown_frames += 1,
+            _ => {}
+        }
+        self.content(frame);
+    }
+
+    fn session_state(&mut self, frame: &Frame) {
+        let Ok(Body::System(SystemBody::SessionStateChanged(change))) = frame.body() else { return };
+        self.flush_batch();
+        self.fact(match change.state {
+            Some(SessionState::Idle) => Fact::Idle,
+            Some(SessionState::Running) => Fact::Running,
+            // What the CLI waits for was answered already: see `answers`.
+            _ => Fact::Activity,
+        });
+    }
+
+    fn api_retry(&mut self, frame: &Frame) {
+        if let Ok(Body::System(SystemBody::ApiRetry(retry))) = frame.body()
+            && retry.error.as_deref() == Some("authentication_failed")
+        {
+            self.fact(Fact::CredentialsRefused);
         }
     }
 }
