@@ -22,18 +22,9 @@ pub struct SessionRecord {
     /// Where its CLI keeps transcripts.
     #[serde(default)]
     pub config_dir: Option<PathBuf>,
-    /// The version of its last CLI.
-    #[serde(default)]
-    pub cli_version: Option<String>,
     /// Whether a first turn was written to the CLI, so that the id may exist on disk.
     #[serde(default)]
     pub persisted: bool,
-    /// How many turns were completed.
-    #[serde(default)]
-    pub completed_turns: u64,
-    /// The uuid of the last message seen settled.
-    #[serde(default)]
-    pub last_settled: Option<String>,
     /// The model that was chosen while it ran.
     #[serde(default)]
     pub model: Option<String>,
@@ -63,10 +54,7 @@ impl SessionRecord {
             earlier_ids: Vec::new(),
             cwd: None,
             config_dir: None,
-            cli_version: None,
             persisted: false,
-            completed_turns: 0,
-            last_settled: None,
             model: None,
             permission_mode: None,
             stopped: false,

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+mod support;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use treewarden::supervisor::{
     ChildSpec, ChildState, ExitReason, InitError, Restart, RunningChild, Shutdown, StartError, Strategy,
     Supervisor,
 };
+
+use support::eventually;
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -51,16 +55,6 @@ impl Actor for Worker {
 fn worker(name: &'static str, log: &Log) -> ChildSpec {
     let log = log.clone();
     ChildSpec::actor(name, move || (Worker { name, log: log.clone() }, ()))
-}
-
-async fn eventually<T>(mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..2000 {
-        if let Some(value) = probe().await {
-            return value;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    panic!("nothing happened within the deadline");
 }
 
 fn crash(child: &RunningChild) {

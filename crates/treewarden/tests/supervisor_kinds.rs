@@ -1,5 +1,7 @@
 //! Dynamic supervisors, partitions, tasks, hot updates, parking and back-off.
 
+mod support;
+
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use treewarden::supervisor::{
     Backoff, ChildSpec, ChildState, ExitReason, FindChildError, GiveUp, PartitionSupervisor, StartChildError,
     Supervisor, Tasks,
 };
+
+use support::eventually;
 
 struct Idle;
 
@@ -25,16 +29,6 @@ impl Actor for Idle {
 
 fn idle(id: &str) -> ChildSpec {
     ChildSpec::actor(id, || (Idle, ()))
-}
-
-async fn eventually<T>(mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..2500 {
-        if let Some(value) = probe().await {
-            return value;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    panic!("nothing happened within the deadline");
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+mod support;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,20 +17,12 @@ use treewarden::supervisor::{
     StartFailure, Started, Supervisor,
 };
 
+use support::eventually;
+
 type Log = Arc<Mutex<Vec<String>>>;
 
 fn write(log: &Log, line: impl Into<String>) {
     log.lock().unwrap().push(line.into());
-}
-
-async fn eventually<T>(mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..2500 {
-        if let Some(value) = probe().await {
-            return value;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    panic!("nothing happened within the deadline");
 }
 
 #[derive(Debug, Clone, Copy)]
