@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 pub struct FakeCli {
     version: Option<String>,
     no_lifecycle: bool,
+    bare: bool,
     start: String,
     prompts: Vec<Value>,
 }
@@ -39,6 +40,12 @@ impl FakeCli {
     pub fn without_lifecycle(mut self) -> Self {
         self.no_lifecycle = true;
         self.version("2.1.197")
+    }
+
+    /// Is fast and simple, to measure what drives it: no transcript, no faults, no words but `N` and `HUGE`.
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
     }
 
     /// Does what these words say at every start; several calls add up.
@@ -63,6 +70,9 @@ impl FakeCli {
     pub fn to_json(&self) -> String {
         let mut script =
             json!({ "lifecycle": !self.no_lifecycle, "start": self.start, "prompts": self.prompts });
+        if self.bare {
+            script["bare"] = json!(true);
+        }
         if let Some(version) = &self.version {
             script["version"] = json!(version);
         }

@@ -39,7 +39,11 @@
 //!
 //! [`FakeCli`] builds that script. `/clear` starts a new conversation. `IGNORE_TERM` and `IGNORE_EOF` hold from the word on, or
 //! from the spawn if they stand in `start`. A `lifecycle` of false leaves out what 2.1.197 has not.
+//!
+//! A script of `{ "bare": true }` is for benches: one thread, no transcript, no names on frames, and no words but `N` and
+//! `HUGE`, so that what drives the CLI is what is measured.
 
+mod bare;
 mod builder;
 mod options;
 mod output;

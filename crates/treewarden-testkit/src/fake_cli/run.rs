@@ -83,6 +83,9 @@ pub(super) fn main(args: Vec<String>) -> ExitCode {
         raw(format!("{} (Claude Code)\n", script.version).as_bytes());
         return ExitCode::SUCCESS;
     }
+    if script.bare {
+        return super::bare::main(&options, &script);
+    }
     watch_sigterm();
     let mut cli = match Cli::open(options, script) {
         Ok(cli) => cli,

@@ -10,6 +10,7 @@ use serde_json::Value;
 pub(super) struct Script {
     pub(super) version: String,
     pub(super) lifecycle: bool,
+    pub(super) bare: bool,
     pub(super) start: Words,
     prompts: Vec<Value>,
 }
@@ -31,6 +32,7 @@ impl Script {
         Ok(Self {
             version: json["version"].as_str().unwrap_or("2.1.330").to_owned(),
             lifecycle: json["lifecycle"].as_bool().unwrap_or(true),
+            bare: json["bare"].as_bool().unwrap_or(false),
             start: Words::new(json["start"].as_str().unwrap_or_default()),
             prompts: json["prompts"].as_array().cloned().unwrap_or_default(),
         })
