@@ -10,9 +10,26 @@ test:
 soak kills="500":
     TREEWARDEN_SOAK={{kills}} cargo test --release -p treewarden-end-to-end --test kill_matrix -- --ignored --nocapture soak
 
-# Cost of a frame, a turn, a restart, a parked session, beside the floor; one table.
-bench:
-    cargo run --release -p treewarden-bench
+# Cost of a frame, a turn, a restart, a parked session, beside the floor; one table, or some rows of it by name.
+bench *names:
+    cargo build --release -p treewarden-testkit --bin treewarden-fake-claude
+    cargo run --release -p treewarden-bench -- {{names}}
+
+# The same, kept as tests/bench/baseline.md.
+bench-baseline:
+    cargo build --release -p treewarden-testkit --bin treewarden-fake-claude
+    cargo run --release -p treewarden-bench -- --baseline "$(date -I), $(nproc) shared cores"
+
+# Other programs that drive the CLI, beside a session; those that are not installed are left out.
+bench-peers: (bench "peers")
+
+# Installs those programs below target/peers, from PyPI, npm and crates.io.
+bench-peers-install:
+    tests/bench/peers/install.sh
+
+# The parts alone: parse of a frame, process trees, the store.
+bench-criterion:
+    cargo bench -p treewarden-proto -p treewarden-process -p treewarden-store
 
 # The supervisor against raw ractor, and OTP where it is installed.
 bench-otp:

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::value::RawValue;
+
+use crate::lab;
 
 /// What is done with each line of the firehose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,27 +25,15 @@ pub(crate) enum Work {
     Value,
 }
 
+/// As much of a frame as tells where it goes.
 #[derive(serde::Deserialize)]
-struct Peek<'a> {
+pub(crate) struct Peek<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
+    pub(crate) kind: Cow<'a, str>,
     #[serde(borrow)]
-    event: Option<&'a RawValue>,
-}
-
-fn spawn(cli: &Path, args: &[&str]) -> Result<Child> {
-    Command::new(cli)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("spawn {}", cli.display()))
-}
-
-fn prompt(text: &str) -> String {
-    let message = serde_json::json!({ "type": "user", "message": { "role": "user", "content": text } });
-    format!("{message}\n")
+    pub(crate) event: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) message: Option<&'a RawValue>,
 }
 
 const STREAM: [&str; 5] = [
@@ -54,51 +44,109 @@ const STREAM: [&str; 5] = [
     "--include-partial-messages",
 ];
 
+/// A CLI behind two blocking pipes; it is killed with the value unless it ended.
+struct Bare {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+}
+
+impl Bare {
+    fn spawn(cli: &Path) -> Result<Self> {
+        let mut child =
+            command(cli).args(STREAM).spawn().with_context(|| format!("spawn {}", cli.display()))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        Ok(Self { child, stdin, stdout })
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        Ok(self.stdin.as_mut().context("stdin is open")?.write_all(prompt(text).as_bytes())?)
+    }
+
+    fn stdout(&mut self) -> Result<ChildStdout> {
+        self.stdout.take().context("stdout is read once")
+    }
+
+    fn end(mut self) -> Result<()> {
+        self.stdin = None;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        drop(self.child.kill().and_then(|()| self.child.wait()));
+    }
+}
+
+fn command(cli: &Path) -> Command {
+    let (key, value) = lab::bare_env();
+    let mut command = Command::new(cli);
+    command.env(key, value).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
+
+fn prompt(text: &str) -> String {
+    let message = serde_json::json!({ "type": "user", "message": { "role": "user", "content": text } });
+    format!("{message}\n")
+}
+
 /// Frames a second of one firehose turn.
 pub(crate) fn firehose(cli: &Path, frames: u64, work: Work) -> Result<f64> {
-    let mut child = spawn(cli, &STREAM)?;
-    let mut stdin = child.stdin.take().context("stdin")?;
-    let mut stdout = child.stdout.take().context("stdout")?;
+    let elapsed = turn_of(cli, &format!("N={frames}"), work)?;
+    Ok(frames as f64 / elapsed.as_secs_f64())
+}
+
+/// How long the one turn of a CLI takes, from the prompt to the end of its stdout.
+pub(crate) fn turn_of(cli: &Path, text: &str, work: Work) -> Result<Duration> {
+    let mut bare = Bare::spawn(cli)?;
+    let stdout = bare.stdout()?;
     let began = Instant::now();
-    stdin.write_all(prompt(&format!("N={frames}")).as_bytes())?;
-    drop(stdin);
+    bare.write(text)?;
+    bare.stdin = None;
+    read(stdout, work)?;
+    let elapsed = began.elapsed();
+    bare.end()?;
+    Ok(elapsed)
+}
+
+fn read(mut stdout: ChildStdout, work: Work) -> Result<()> {
     let mut count = 0u64;
     if work == Work::Read {
         let mut chunk = vec![0; 1 << 16];
         while stdout.read(&mut chunk)? > 0 {}
-    } else {
-        let mut reader = BufReader::with_capacity(1 << 16, stdout);
-        let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line)? > 0 {
-            count += u64::from(match work {
-                Work::Typed => {
-                    let peek: Peek<'_> = serde_json::from_slice(&line)?;
-                    peek.kind == "stream_event" && peek.event.is_some()
-                }
-                Work::Value => serde_json::from_slice::<serde_json::Value>(&line)?["type"] == "stream_event",
-                Work::Read | Work::Split => true,
-            });
-            line.clear();
-        }
+        return Ok(());
+    }
+    let mut reader = BufReader::with_capacity(1 << 16, stdout);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        count += u64::from(match work {
+            Work::Typed => {
+                let peek: Peek<'_> = serde_json::from_slice(&line)?;
+                peek.kind == "stream_event" && peek.event.is_some() || peek.message.is_some()
+            }
+            Work::Value => serde_json::from_slice::<serde_json::Value>(&line)?["type"] == "stream_event",
+            Work::Read | Work::Split => true,
+        });
+        line.clear();
     }
     black_box(count);
-    let elapsed = began.elapsed();
-    child.wait()?;
-    Ok(frames as f64 / elapsed.as_secs_f64())
+    Ok(())
 }
 
 /// The time of a bare turn: one line written, lines read to the result.
 pub(crate) fn turn(cli: &Path, turns: u32) -> Result<Duration> {
-    let mut child = spawn(cli, &STREAM)?;
-    let mut stdin = child.stdin.take().context("stdin")?;
-    let mut reader = BufReader::new(child.stdout.take().context("stdout")?);
+    let mut bare = Bare::spawn(cli)?;
+    let mut reader = BufReader::new(bare.stdout()?);
     let line = prompt("N=0");
     let mut answer = String::new();
+    let mut stdin = bare.stdin.take().context("stdin is open")?;
     let mut one = || -> Result<()> {
         stdin.write_all(line.as_bytes())?;
         loop {
             answer.clear();
-            reader.read_line(&mut answer)?;
+            anyhow::ensure!(reader.read_line(&mut answer)? > 0, "the CLI ended");
             if answer.contains("\"type\":\"result\"") {
                 return Ok(());
             }
@@ -111,7 +159,7 @@ pub(crate) fn turn(cli: &Path, turns: u32) -> Result<Duration> {
     }
     let each = began.elapsed() / turns;
     drop(stdin);
-    child.wait()?;
+    bare.end()?;
     Ok(each)
 }
 
@@ -119,8 +167,33 @@ pub(crate) fn turn(cli: &Path, turns: u32) -> Result<Duration> {
 pub(crate) fn spawn_and_wait(cli: &Path, spawns: u32) -> Result<Duration> {
     let began = Instant::now();
     for _ in 0..spawns {
-        let mut child = spawn(cli, &["--version"])?;
+        let mut child = command(cli).arg("--version").spawn()?;
         child.wait()?;
     }
     Ok(began.elapsed() / spawns)
+}
+
+/// The time of one append that the disk has: 4 KiB, then `fdatasync`.
+pub(crate) fn append_and_sync(dir: &Path, times: u32) -> Result<Duration> {
+    append(dir, times, true)
+}
+
+/// The time of one append that the kernel has: 4 KiB.
+pub(crate) fn append_only(dir: &Path, times: u32) -> Result<Duration> {
+    append(dir, times, false)
+}
+
+fn append(dir: &Path, times: u32, sync: bool) -> Result<Duration> {
+    let path = dir.join("floor");
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+    let began = Instant::now();
+    for _ in 0..times {
+        file.write_all(&[b'x'; 4096])?;
+        if sync {
+            file.sync_data()?;
+        }
+    }
+    let each = began.elapsed() / times;
+    std::fs::remove_file(path)?;
+    Ok(each)
 }

@@ -1,0 +1,81 @@
+//! What many declared sessions cost: their start, their stop, and the memory of each while it is parked.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::runtime::Runtime;
+use treewarden::{ExitReason, SessionId, SessionName, SessionOptions, Supervisor};
+use treewarden_store::{SessionRecord, Store, StoreOptions};
+
+use crate::lab::{self, Lab};
+use crate::row::{Figure, Must, Row};
+
+/// So much may a parked session take.
+const EACH: Figure = Figure::Bytes(12.0 * 1024.0);
+
+/// So long may 100,000 of them take to start, and to stop.
+const LONG: Figure = Figure::Time(3.0);
+
+pub(crate) fn ten_thousand(runtime: &Runtime) -> Result<Vec<Row>> {
+    let many = runtime.block_on(declared(&Lab::new()?, 10_000))?;
+    Ok(vec![
+        Row::new("10,000 declared: start", many.start),
+        Row::new("10,000 declared: stop", many.stop),
+        Row::new("10,000 declared: memory of each", Figure::Bytes(many.each)).must(Must::AtMost(EACH)),
+    ])
+}
+
+pub(crate) fn hundred_thousand(runtime: &Runtime) -> Result<Vec<Row>> {
+    let many = runtime.block_on(declared(&Lab::new()?, 100_000))?;
+    Ok(vec![
+        Row::new("100,000 declared: start", many.start).must(Must::AtMost(LONG)),
+        Row::new("100,000 declared: stop", many.stop).must(Must::AtMost(LONG)),
+        Row::new("100,000 declared: memory of each", Figure::Bytes(many.each)).must(Must::AtMost(EACH)),
+    ])
+}
+
+/// As after a restart of the host: each session has a record on disk.
+pub(crate) fn with_records(runtime: &Runtime) -> Result<Vec<Row>> {
+    const COUNT: u64 = 100_000;
+    let dir = tempfile::tempdir()?;
+    let store = Store::open(dir.path(), StoreOptions::default())?;
+    for n in 0..COUNT {
+        store.put(&SessionRecord::new(name(n)?, SessionId::random()))?;
+    }
+    drop(store);
+    let began = Instant::now();
+    let lab = Lab::at(dir)?;
+    let opened = began.elapsed();
+    let many = runtime.block_on(declared(&lab, COUNT))?;
+    Ok(vec![
+        Row::new("100,000 with a record: open the host and start", opened + many.start),
+        Row::new("100,000 with a record: memory of each", Figure::Bytes(many.each)).must(Must::AtMost(EACH)),
+    ])
+}
+
+struct Many {
+    start: Duration,
+    stop: Duration,
+    each: f64,
+}
+
+fn name(n: u64) -> Result<SessionName> {
+    Ok(SessionName::new(&format!("session-{n}"))?)
+}
+
+/// Starts and stops this many sessions that never run a turn.
+async fn declared(lab: &Lab, count: u64) -> Result<Many> {
+    let spec = lab.bare();
+    let before = lab::resident();
+    let began = Instant::now();
+    let mut builder = Supervisor::builder();
+    for n in 0..count {
+        builder = builder.child(SessionOptions::from(spec.clone().name(name(n)?)).child_spec(&lab.host)?);
+    }
+    let supervisor = builder.start().await?;
+    let start = began.elapsed();
+    let each = lab::resident().saturating_sub(before) as f64 / count as f64;
+    let began = Instant::now();
+    supervisor.stop(ExitReason::Shutdown).await;
+    Ok(Many { start, stop: began.elapsed(), each })
+}
