@@ -140,7 +140,7 @@ pub(super) fn report(shared: &Shared, turn: TurnId) -> Result<Value, Refusal> {
 pub(super) fn refusal(error: &QueryError) -> Refusal {
     let code = match error.kind() {
         QueryErrorKind::NoSuchSession => Code::NoSuchSession,
-        QueryErrorKind::QueueFull | QueryErrorKind::Store => Code::Busy,
+        QueryErrorKind::QueueFull | QueryErrorKind::TooManyConsumers | QueryErrorKind::Store => Code::Busy,
         QueryErrorKind::Stopped => Code::Stopped,
         _ => Code::Failed,
     };

@@ -91,7 +91,7 @@ pub enum Fact {
     Idle,
     /// The CLI says that it is at work.
     Running,
-    /// The CLI waits for an answer of the host: silence is not its fault.
+    /// The CLI waits for the host, which owes it an answer or does not read: silence is not its fault.
     AwaitsHost,
     /// The model API keeps refusing the credentials.
     CredentialsRefused,

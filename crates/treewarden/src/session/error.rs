@@ -23,6 +23,8 @@ pub enum QueryErrorKind {
     NoSuchSession,
     /// The session's queue is full; nothing was stored or sent.
     QueueFull,
+    /// As many consumers as may be have joined the turn.
+    TooManyConsumers,
     /// The turn could not be made durable; nothing was sent.
     Store,
     /// The session ended before the turn did: the turn stays open, and is carried on when the session starts again.
@@ -87,7 +89,7 @@ impl QueryError {
     /// Tells whether the same call may well succeed later.
     pub fn is_retryable(&self) -> bool {
         match self.kind {
-            QueryErrorKind::QueueFull | QueryErrorKind::Store => true,
+            QueryErrorKind::QueueFull | QueryErrorKind::TooManyConsumers | QueryErrorKind::Store => true,
             QueryErrorKind::Failed(kind) => kind.is_retryable(),
             _ => false,
         }

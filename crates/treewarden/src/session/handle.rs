@@ -222,15 +222,17 @@ impl Session {
 
     /// Joins an open turn, such as one that an earlier host left; `None` if it is not open here.
     ///
-    /// A turn that is joined is not interrupted when the returned value is dropped.
+    /// It yields what comes from now on. A turn that is joined is not interrupted when the returned value is dropped.
+    /// Its consumers, 64 at most, get every frame, and so go at the pace of the slowest: none is ahead of another by
+    /// more than the 1 MiB that a stream buffers.
     ///
     /// # Errors
     ///
-    /// [`QueryError`] if nobody holds the name.
+    /// [`QueryError`] if nobody holds the name or the turn has 64 consumers.
     pub fn attach(&self, turn: TurnId) -> Result<Option<Turn>, QueryError> {
         let desk = self.desk()?;
         let sink = Arc::new(Sink::new(false));
-        if desk.attach(turn, &sink) { Ok(Some(Turn::joined(turn, desk, sink))) } else { Ok(None) }
+        if desk.attach(turn, &sink)? { Ok(Some(Turn::joined(turn, desk, sink))) } else { Ok(None) }
     }
 
     /// The conversation's id; `None` before the first start of a CLI.

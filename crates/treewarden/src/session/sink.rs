@@ -2,12 +2,15 @@
 //!
 //! It is bounded in bytes. While it is full the engine stops reading that CLI's stdout, so that the pipe pushes back
 //! on the CLI; nothing is dropped. What the engine has to tell at once (outcomes, control answers) does not pass
-//! through the bound.
+//! through the bound. From the moment when a turn is interrupted its CLI is read to the result, whoever consumes it:
+//! then what does not fit is dropped, with all that follows it but the result.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use treewarden_proto::frame::FrameKind;
 
 use super::event::Event;
 use super::turn::Ended;
@@ -22,6 +25,8 @@ struct Inner {
     end: Option<Ended>,
     /// Nobody wants the frames: only the outcome counts.
     outcome_only: bool,
+    /// Something did not fit, so that nothing but the result may follow.
+    cut: bool,
     consumer: Option<Waker>,
     engine: Option<Waker>,
 }
@@ -68,6 +73,31 @@ impl Sink {
             waker.wake();
         }
         full
+    }
+
+    /// Takes a batch of a turn that is made to end, as far as there is room: see the [module](self).
+    pub(crate) fn push_what_fits(&self, batch: impl Iterator<Item = Event>) {
+        let mut inner = self.lock();
+        if inner.outcome_only {
+            return;
+        }
+        for event in batch {
+            inner.cut |= inner.bytes >= CAPACITY;
+            if !inner.cut || is_result(&event) {
+                inner.bytes += event.size();
+                inner.events.push_back(event);
+            }
+        }
+        let consumer = inner.consumer.take();
+        drop(inner);
+        if let Some(waker) = consumer {
+            waker.wake();
+        }
+    }
+
+    /// Tells whether the engine has to wait for this consumer.
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().bytes >= CAPACITY
     }
 
     /// Tells the consumer that another CLI carries the turn on.
@@ -133,4 +163,8 @@ impl Sink {
     pub(crate) fn is_ended(&self) -> bool {
         self.lock().end.is_some()
     }
+}
+
+fn is_result(event: &Event) -> bool {
+    matches!(event, Event::Frame(frame) if frame.kind() == FrameKind::Result)
 }

@@ -29,7 +29,8 @@ pub(crate) enum Ended {
 ///
 /// The stream's last item is always [`Event::Outcome`], unless the session itself ends first; then the stream ends
 /// and [`outcome`](Self::outcome) says so. The stream buffers up to 1 MiB of frames; while it is full, the CLI is
-/// made to wait, and nothing is dropped.
+/// made to wait, and nothing is dropped. From the moment when the turn is interrupted its CLI no longer waits: then the
+/// frames for which there is no room are dropped, all from the first of them on, and the result and the outcome follow.
 ///
 /// Dropping a turn before its end interrupts it: the session drains it to its result before the next turn begins.
 /// [`detach`](Self::detach) lets it run on instead.

@@ -32,6 +32,9 @@ use crate::supervisor::Supervisor;
 /// So many turns wait in a session's queue at most, unless the spec says otherwise.
 pub(crate) const QUEUE: usize = 64;
 
+/// So many consumers one turn has at most.
+pub(crate) const CONSUMERS: usize = 64;
+
 /// Something in a session's queue.
 #[derive(Debug)]
 pub(crate) enum Entry {
@@ -272,16 +275,21 @@ impl Desk {
         Ok(wait)
     }
 
-    /// Lets another consumer wait for an open turn.
-    pub(crate) fn attach(&self, turn: TurnId, sink: &Arc<Sink>) -> bool {
+    /// Lets another consumer wait for an open turn; `false` if it is not open.
+    pub(crate) fn attach(&self, turn: TurnId, sink: &Arc<Sink>) -> Result<bool, QueryError> {
         let mut inner = self.lock();
-        match inner.turn_mut(turn) {
-            Some(entry) => {
-                entry.sinks.push(Arc::clone(sink));
-                true
-            }
-            None => false,
+        let Some(entry) = inner.turn_mut(turn) else { return Ok(false) };
+        // One who has left holds no place.
+        entry.sinks.retain(|sink| Arc::strong_count(sink) > 1);
+        if entry.sinks.len() >= CONSUMERS {
+            let message = format!(
+                "turn {turn} of session {:?} has {CONSUMERS} consumers already; wait for one to leave, or share a consumer",
+                self.name
+            );
+            return Err(QueryError::new(QueryErrorKind::TooManyConsumers, Some(turn), message));
         }
+        entry.sinks.push(Arc::clone(sink));
+        Ok(true)
     }
 
     pub(crate) fn cancel(&self, turn: TurnId, reason: DrainReason) {

@@ -139,7 +139,7 @@ impl Engine {
                 Wake::Closed => self.closed(),
                 Wake::Drained => self.exited(),
                 Wake::Transcript(turn, found) => self.transcript_read(turn, found),
-                Wake::Room => self.full = None,
+                Wake::Room => self.room(),
                 Wake::Written(result) => self.written(&result),
                 Wake::Timer => self.machine.handle_timeout(Instant::now(), &mut self.actions),
             }
@@ -214,6 +214,10 @@ impl Engine {
         if self.machine.state() != self.state {
             self.state = self.machine.state();
             self.show_state();
+            if matches!(self.state, State::Draining(_)) {
+                // The result is read for, whoever consumes the turn.
+                self.full = None;
+            }
             if self.state == State::Ready && self.desk.host.is_crowded() {
                 self.handle(Event::Stop(StopReason::Park));
                 self.perform();

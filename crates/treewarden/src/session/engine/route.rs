@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use treewarden_core::session::{Fact, Lifecycle, ResultFact};
+use treewarden_core::session::{Fact, Lifecycle, ResultFact, State};
 use treewarden_process::Line;
 use treewarden_proto::frame::{
     Body, CommandState, Frame, FrameKind, ResultFrame, SessionState, SystemBody, SystemKind, TurnIds,
@@ -55,7 +55,10 @@ impl Engine {
         }
         self.lines = lines;
         self.flush_batch();
-        if more {
+        if more && self.full.is_some() {
+            // Nothing is read until the consumer has room, which is no silence of the CLI.
+            self.fact(Fact::AwaitsHost);
+        } else if more {
             self.fact(Fact::Activity);
         } else if let Some(cli) = &mut self.cli {
             cli.at_eof = true;
@@ -136,6 +139,11 @@ impl Engine {
             return;
         };
         let sinks = self.desk.sinks_of(turn);
+        if matches!(self.machine.state(), State::Draining(_)) {
+            sinks.iter().for_each(|sink| sink.push_what_fits(self.batch.iter().cloned()));
+            self.batch.clear();
+            return;
+        }
         if let [sink] = &sinks[..] {
             if sink.push(self.batch.drain(..)) {
                 self.full = Some(sink.clone());
@@ -148,6 +156,16 @@ impl Engine {
             }
         }
         self.batch.clear();
+    }
+
+    /// A consumer has room again: the CLI is read on, unless another consumer of the turn has none.
+    pub(super) fn room(&mut self) {
+        let turn = self.machine.in_flight().map(|open| open.turn);
+        let sinks = turn.map(|turn| self.desk.sinks_of(turn)).unwrap_or_default();
+        self.full = sinks.into_iter().find(|sink| sink.is_full());
+        if self.full.is_none() {
+            self.fact(Fact::Activity);
+        }
     }
 
     fn result(&mut self, frame: Frame) {
