@@ -12,13 +12,11 @@ soak kills="500":
 
 # Cost of a frame, a turn, a restart, a parked session, beside the floor; one table, or some rows of it by name.
 bench *names:
-    cargo build --release -p treewarden-testkit --bin treewarden-fake-claude
     cargo run --release -p treewarden-bench -- {{names}}
 
-# The same, kept as tests/bench/baseline.md.
+# The whole table and the peers, kept as tests/bench/baseline.md, from which the README's figures come.
 bench-baseline:
-    cargo build --release -p treewarden-testkit --bin treewarden-fake-claude
-    cargo run --release -p treewarden-bench -- --baseline "$(date -I), $(nproc) shared cores"
+    cargo run --release -p treewarden-bench -- --baseline "$(date -I), $(nproc) shared cores" ""
 
 # Other programs that drive the CLI, beside a session; those that are not installed are left out.
 bench-peers: (bench "peers")

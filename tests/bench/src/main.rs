@@ -3,9 +3,11 @@
 //! `treewarden-bench [--baseline CAPTION] [NAME…]` runs the measures whose names begin with one of these, or all but the
 //! peers. Each runs in a process of its own, so that the memory of one is not the memory of the next, and under a
 //! deadline. What cannot be measured here is said on stderr, and the rest goes on. `--baseline` also writes the table to
-//! `tests/bench/baseline.md`, under that caption. Absolute figures are the machine's; read the ratios.
+//! `tests/bench/baseline.md`, under that caption, and its figures into the README. What the rows mean is in
+//! `docs/benchmarks.md`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the table is what it is for")]
 
+mod baseline;
 mod floor;
 mod frames;
 mod journal;
@@ -19,7 +21,6 @@ mod row;
 mod turns;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -92,7 +93,7 @@ fn run(args: &[String]) -> Result<()> {
         }
     }
     if let Some(caption) = caption {
-        write_baseline(caption, &table)?;
+        baseline::write(caption, &table)?;
     }
     Ok(())
 }
@@ -147,12 +148,4 @@ fn in_a_process(name: &str) -> Result<Vec<String>> {
 /// Says why something is left out of the table.
 fn note(text: &str) {
     eprintln!("{text}");
-}
-
-fn write_baseline(caption: &str, table: &str) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("baseline.md");
-    let text = format!(
-        "# Baseline\n\nWritten by `just bench-baseline`: {caption}. Absolute figures are the machine's; read the ratios.\n\n{table}"
-    );
-    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
 }
