@@ -92,8 +92,7 @@ fn start(program: &Program, cookie: Cookie, policy: ContainmentPolicy) -> Result
         ContainmentPolicy::Best => own_cgroup(&cookie),
         ContainmentPolicy::GroupAndCookie => None,
     };
-    let door = cgroup.as_ref().map(|(_, door)| door);
-    let mut launched = os::launch(program, &file, &marks, door);
+    let mut launched = os::launch(program, &file, &marks, cgroup.as_ref());
     if let Err(refusal) = &launched
         && refusal.stage == Stage::Cgroup
     {
@@ -105,11 +104,11 @@ fn start(program: &Program, cookie: Cookie, policy: ContainmentPolicy) -> Result
         launched.map_err(|refusal| SpawnError::refused(program, &file, refusal))?;
     let leader = Leader::new(pid)
         .map_err(|error| SpawnError::new(SpawnErrorKind::NoResources, file, error.to_string()))?;
-    let members = Members { leader, cgroup: cgroup.map(|(cgroup, _)| cgroup), cookie };
+    let members = Members { leader, cgroup, cookie };
     Ok(Spawned { members: Ending::new(members), stdin, stdout, stderr })
 }
 
-fn own_cgroup(cookie: &Cookie) -> Option<(Cgroup, std::fs::File)> {
+fn own_cgroup(cookie: &Cookie) -> Option<Cgroup> {
     let made = Cgroup::create(cookie);
     made.inspect_err(|error| tracing::debug!(%error, "no cgroup can be made; going without")).ok()
 }

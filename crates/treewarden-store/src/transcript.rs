@@ -5,12 +5,15 @@
 //! [`treewarden_core::resume_point`]. A transcript may be hundreds of megabytes: it is streamed, and an entry that
 //! cannot be read is passed over.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use treewarden_core::resume_point::{Entry, Role, Transcript};
 use treewarden_proto::{SessionId, TurnId};
 
@@ -115,114 +118,134 @@ pub fn answer_to(
     let Some(path) = find(config_dir, id) else { return Ok(None) };
     let turn = turn.to_string();
     let mut tree = Transcript::default();
-    let mut messages: Vec<Line> = Vec::new();
+    // What was before the prompt's last appearance cannot be an answer to it.
+    let mut after_prompt: Option<Vec<Message>> = None;
     scan(&path, |line| {
-        // What was before the prompt's last appearance cannot be an answer to it.
         if line.uuid.as_deref() == Some(&turn) {
-            messages.clear();
+            after_prompt = Some(Vec::new());
         }
-        feed(&mut tree, line.clone());
-        if line.message.is_some() && !line.is_sidechain {
-            messages.push(line);
+        if let Some(messages) = &mut after_prompt
+            && !line.is_sidechain
+        {
+            messages.extend(Message::of(&line));
         }
+        feed(&mut tree, line);
     })
     .map_err(|source| TranscriptError { path, source })?;
-    let Some(newest) = messages.last().and_then(|line| line.uuid.as_deref()) else { return Ok(None) };
+    let messages = after_prompt.unwrap_or_default();
+    let Some(newest) = messages.last().and_then(|message| message.uuid.as_deref()) else { return Ok(None) };
     let Some(after) = tree.messages_after(newest, &turn) else { return Ok(None) };
-    let of = |uuid: &str| messages.iter().rev().find(|line| line.uuid.as_deref() == Some(uuid));
+    let of = |uuid: &str| messages.iter().rev().find(|message| message.uuid.as_deref() == Some(uuid));
     Ok(Some(judge(&after.into_iter().filter_map(of).collect::<Vec<_>>())))
 }
 
 /// Reads the end of a turn off its messages, newest first.
-fn judge(messages: &[&Line]) -> DiskAnswer {
-    let interrupted = messages
-        .first()
-        .is_some_and(|line| line.kind == "user" && line.text().starts_with("[Request interrupted by user"));
-    let Some(last) = messages.first().filter(|line| line.kind == "assistant") else {
+fn judge(messages: &[&Message]) -> DiskAnswer {
+    let interrupted = messages.first().is_some_and(|message| {
+        message.kind == "user" && message.text().starts_with("[Request interrupted by user")
+    });
+    let Some(last) = messages.first().filter(|message| message.kind == "assistant") else {
         return DiskAnswer { text: String::new(), complete: false, interrupted };
     };
-    let id = last.message_id();
+    let id = last.id();
     let mut parts: Vec<String> = messages
         .iter()
-        .take_while(|line| line.kind == "assistant" && line.message_id() == id)
-        .map(|line| line.text())
+        .take_while(|message| message.kind == "assistant" && message.id() == id)
+        .map(|message| message.text())
         .collect();
     parts.reverse();
     // A CLI that was killed and resumed may close the turn itself, with a message that is no answer.
     let text = parts.concat();
-    let complete = last.calls().is_empty() && !text.is_empty() && text != "No response requested.";
+    let complete =
+        ids(&last.body, CALL, "id").is_empty() && !text.is_empty() && text != "No response requested.";
     DiskAnswer { text, complete, interrupted }
 }
 
-/// One line of the transcript, as far as it matters here.
-#[derive(Debug, Clone, Deserialize)]
-struct Line {
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    uuid: Option<String>,
-    #[serde(default, rename = "parentUuid")]
-    parent: Option<String>,
-    #[serde(default, rename = "logicalParentUuid")]
-    logical_parent: Option<String>,
+/// One line of the transcript, as far as it matters here. Its message is most of it, and is looked into only where that
+/// is needed.
+#[derive(Debug, Deserialize)]
+struct Line<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    uuid: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "parentUuid")]
+    parent: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "logicalParentUuid")]
+    logical_parent: Option<Cow<'a, str>>,
     #[serde(default, rename = "isSidechain")]
     is_sidechain: bool,
-    #[serde(default, rename = "leafUuid")]
-    leaf: Option<String>,
-    #[serde(default)]
-    message: Option<Value>,
+    #[serde(borrow, default, rename = "leafUuid")]
+    leaf: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
 }
 
-impl Line {
-    fn blocks(&self) -> impl Iterator<Item = &Value> {
-        let content = self.message.as_ref().and_then(|message| message["content"].as_array());
-        content.into_iter().flatten()
+const CALL: &str = "tool_use";
+const RESULT: &str = "tool_result";
+
+impl Line<'_> {
+    /// The ids that the message's blocks of one kind have under `key`.
+    fn ids(&self, kind: &str, key: &str) -> Vec<String> {
+        let named = |raw: &&RawValue| memmem::find(raw.get().as_bytes(), kind.as_bytes()).is_some();
+        let body = self.message.filter(named).and_then(|raw| serde_json::from_str(raw.get()).ok());
+        body.map(|body| ids(&body, kind, key)).unwrap_or_default()
+    }
+}
+
+/// The message of a line.
+#[derive(Debug)]
+struct Message {
+    kind: String,
+    uuid: Option<String>,
+    body: Value,
+}
+
+impl Message {
+    fn of(line: &Line<'_>) -> Option<Self> {
+        let body = serde_json::from_str(line.message?.get()).ok()?;
+        Some(Self { kind: line.kind.to_string(), uuid: line.uuid.as_deref().map(str::to_owned), body })
     }
 
-    fn ids(&self, kind: &'static str, key: &'static str) -> Vec<String> {
-        let of_kind = self.blocks().filter(move |block| block["type"] == kind);
-        of_kind.filter_map(|block| block[key].as_str()).map(str::to_owned).collect()
-    }
-
-    fn calls(&self) -> Vec<String> {
-        self.ids("tool_use", "id")
-    }
-
-    fn message_id(&self) -> Option<&str> {
-        self.message.as_ref()?["id"].as_str()
+    fn id(&self) -> Option<&str> {
+        self.body["id"].as_str()
     }
 
     fn text(&self) -> String {
-        match self.message.as_ref().map(|message| &message["content"]) {
-            Some(Value::String(text)) => text.clone(),
-            _ => self
-                .blocks()
-                .filter(|block| block["type"] == "text")
-                .filter_map(|b| b["text"].as_str())
-                .collect(),
+        match &self.body["content"] {
+            Value::String(text) => text.clone(),
+            _ => blocks(&self.body, "text").filter_map(|block| block["text"].as_str()).collect(),
         }
     }
 }
 
-fn feed(tree: &mut Transcript, line: Line) {
+fn blocks<'a>(message: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    message["content"].as_array().into_iter().flatten().filter(move |block| block["type"] == kind)
+}
+
+fn ids(message: &Value, kind: &str, key: &str) -> Vec<String> {
+    blocks(message, kind).filter_map(|block| block[key].as_str()).map(str::to_owned).collect()
+}
+
+fn feed(tree: &mut Transcript, line: Line<'_>) {
     if line.kind == "last-prompt"
         && let Some(leaf) = &line.leaf
     {
         tree.hint(leaf);
     }
-    let role = match line.kind.as_str() {
+    let role = match &*line.kind {
         "user" => Role::User,
         "assistant" => Role::Assistant,
         _ => Role::Link,
     };
-    let (calls, results) = (line.calls(), line.ids("tool_result", "tool_use_id"));
-    let Some(uuid) = line.uuid else { return };
-    let parent = line.parent.or(line.logical_parent);
+    let (calls, results) = (line.ids(CALL, "id"), line.ids(RESULT, "tool_use_id"));
+    let Some(uuid) = line.uuid.map(Cow::into_owned) else { return };
+    let parent = line.parent.or(line.logical_parent).map(Cow::into_owned);
     tree.entry(Entry { uuid, parent, role, side_chain: line.is_sidechain, calls, results });
 }
 
 /// Calls `each` for every line that can be read, in order.
-fn scan(path: &Path, mut each: impl FnMut(Line)) -> io::Result<()> {
+fn scan(path: &Path, mut each: impl FnMut(Line<'_>)) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
     let mut line = Vec::new();
     loop {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::host::Host;
@@ -25,8 +26,8 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes a cgroup below our own, and opens the file through which a process enters it.
-    pub(crate) fn create(cookie: &Cookie) -> io::Result<(Self, fs::File)> {
+    /// Makes a cgroup below our own.
+    pub(crate) fn create(cookie: &Cookie) -> io::Result<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let own = own()?.ok_or(io::ErrorKind::Unsupported)?;
         let (host, serial) = (Host::own(), SERIAL.fetch_add(1, Ordering::Relaxed));
@@ -36,9 +37,17 @@ impl Cgroup {
         }
         let path = own.join(name);
         fs::create_dir(&path)?;
-        let cgroup = Self { path };
-        let door = fs::OpenOptions::new().write(true).open(cgroup.path.join("cgroup.procs"))?;
-        Ok((cgroup, door))
+        Ok(Self { path })
+    }
+
+    /// Opens its folder, for a process that is to be born in it.
+    pub(super) fn folder(&self) -> io::Result<fs::File> {
+        fs::File::open(&self.path)
+    }
+
+    /// Opens the file through which a process enters it.
+    pub(super) fn door(&self) -> io::Result<fs::File> {
+        fs::OpenOptions::new().write(true).open(self.path.join("cgroup.procs"))
     }
 
     /// What lives in it, the cgroups that its members made below it included.
@@ -139,21 +148,43 @@ fn encoded(cookie: &Cookie) -> String {
 
 /// Our own cgroup in the unified hierarchy.
 fn own() -> io::Result<Option<PathBuf>> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let own = fs::read_to_string("/proc/self/cgroup")?;
-    Ok(place(&mounts, &own))
+    static MOUNTED: OnceLock<Option<Mount>> = OnceLock::new();
+    let mounted = match MOUNTED.get() {
+        Some(mounted) => mounted,
+        // What is mounted where is asked once; in which cgroup we are may change, and is asked each time.
+        None => {
+            let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+            MOUNTED.get_or_init(|| Mount::find(&mounts))
+        }
+    };
+    let Some(mounted) = mounted else { return Ok(None) };
+    Ok(mounted.place(&fs::read_to_string("/proc/self/cgroup")?))
 }
 
-fn place(mounts: &str, own: &str) -> Option<PathBuf> {
-    let (root, mount) = mounts.lines().find_map(|line| {
-        let (fields, kind) = line.split_once(" - ")?;
-        let mut fields = kind.starts_with("cgroup2 ").then(|| fields.split(' ').skip(3))?;
-        Some((fields.next()?, fields.next()?))
-    })?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    // A container may see only a part of the hierarchy, mounted as if it were the whole.
-    let below = Path::new(own).strip_prefix(root).or_else(|_| Path::new(own).strip_prefix("/")).ok()?;
-    Some(Path::new(mount).join(below))
+/// Where the unified hierarchy is mounted, and which part of it.
+#[derive(Debug)]
+struct Mount {
+    root: PathBuf,
+    at: PathBuf,
+}
+
+impl Mount {
+    fn find(mounts: &str) -> Option<Self> {
+        mounts.lines().find_map(|line| {
+            let (fields, kind) = line.split_once(" - ")?;
+            let mut fields = kind.starts_with("cgroup2 ").then(|| fields.split(' ').skip(3))?;
+            Some(Self { root: fields.next()?.into(), at: fields.next()?.into() })
+        })
+    }
+
+    /// The folder of the cgroup that `/proc/self/cgroup` names.
+    fn place(&self, own: &str) -> Option<PathBuf> {
+        let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+        // A container may see only a part of the hierarchy, mounted as if it were the whole.
+        let below =
+            Path::new(own).strip_prefix(&self.root).or_else(|_| Path::new(own).strip_prefix("/")).ok()?;
+        Some(self.at.join(below))
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +209,7 @@ mod tests {
 
     #[test]
     fn our_place_is_found_in_hybrid_unified_and_container_layouts() {
+        let place = |mounts: &str, own: &str| Mount::find(mounts)?.place(own);
         let hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
                       41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
         assert_eq!(place(hybrid, "4:memory:/x\n0::/\n"), Some("/sys/fs/cgroup/unified/".into()));

@@ -14,8 +14,6 @@
 #![expect(unsafe_code, reason = "a child that shares the memory until it executes cannot be said otherwise")]
 
 use std::ffi::{CString, OsStr, OsString, c_char, c_int, c_void};
-use std::fs::File;
-use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -27,6 +25,8 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::WaitOptions;
 
+use super::cgroup::Cgroup;
+use super::clone::{self, Stack};
 use crate::os::{Launched, Refusal, Stage};
 use crate::pid::Pid;
 use crate::program::Program;
@@ -37,14 +37,14 @@ const STACK: usize = 64 << 10;
 /// One more than the highest signal.
 const SIGNALS: c_int = 65;
 
-/// Starts `program` with the environment `marks` added to its own; `door` leads into its cgroup.
+/// Starts `program` with the environment `marks` added to its own, in `cgroup` if there is one.
 ///
 /// Must be called on a thread that never ends: at its end the kernel takes the host for dead.
 pub(crate) fn launch(
     program: &Program,
     path: &Path,
     marks: &[(&str, &str)],
-    door: Option<&File>,
+    cgroup: Option<&Cgroup>,
 ) -> Result<Launched, Refusal> {
     let text = Text::of(program, path, marks).map_err(|_| refusal(Stage::Prepare, Errno::INVAL))?;
     let (theirs_in, stdin) = pipe()?;
@@ -56,12 +56,12 @@ pub(crate) fn launch(
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         cwd: text.cwd.as_ptr(),
-        door: door.map_or(-1, AsRawFd::as_raw_fd),
+        door: -1,
         pipes: [theirs_in.as_raw_fd(), theirs_out.as_raw_fd(), theirs_err.as_raw_fd()],
         host: rustix::process::getpid().as_raw_nonzero().get(),
         failed: None,
     };
-    let pid = begin(&mut child)?;
+    let pid = begin(&mut child, cgroup)?;
     match child.failed {
         None => {
             let pid = Pid::new(pid.as_raw_nonzero().get().unsigned_abs())
@@ -141,9 +141,8 @@ struct Child {
 }
 
 /// Makes the child, and waits until it executes its program or has failed.
-fn begin(child: &mut Child) -> Result<rustix::process::Pid, Refusal> {
+fn begin(child: &mut Child, cgroup: Option<&Cgroup>) -> Result<rustix::process::Pid, Refusal> {
     let mut stack = vec![0_u128; STACK / size_of::<u128>()];
-    let top = stack.as_mut_ptr_range().end;
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `before` and `all` are valid for writes, and are read only after they were written.
     let restored = unsafe {
@@ -154,18 +153,32 @@ fn begin(child: &mut Child) -> Result<rustix::process::Pid, Refusal> {
     if restored != 0 {
         return Err(refusal(Stage::Prepare, Errno::from_raw_os_error(restored)));
     }
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: `top` is the end of a live, aligned allocation on which nothing else runs. `enter` never returns. With
-    // CLONE_VFORK this thread stands still until the child has executed or ended, so `child`, what it points to and
-    // the stack outlive its use, and nothing is accessed from two sides. All signals are blocked, so no handler runs
-    // in the child.
-    let pid = unsafe { libc::clone(enter, top.cast(), flags, ptr::from_mut(child).cast()) };
-    let error = io::Error::last_os_error();
+    let made = make(child, cgroup, &mut stack);
     // SAFETY: `before` was filled by the call above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
-    rustix::process::Pid::from_raw(pid)
-        .filter(|_| pid > 0)
-        .ok_or_else(|| refusal(Stage::Prepare, Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))
+    let pid = made?;
+    rustix::process::Pid::from_raw(pid).ok_or_else(|| refusal(Stage::Prepare, Errno::AGAIN))
+}
+
+/// Makes the child in its cgroup from the start, or else lets it enter that by its door.
+fn make(child: &mut Child, cgroup: Option<&Cgroup>, stack: &mut Stack) -> Result<i32, Refusal> {
+    let argument = ptr::from_mut(child).cast();
+    let born = cgroup.and_then(|cgroup| cgroup.folder().ok()).and_then(|folder| {
+        // SAFETY: `enter` never returns. This thread stands still until the child has executed or ended, so `child`, what
+        // it points to and the stack outlive its use, and nothing is accessed from two sides. All signals are blocked,
+        // so no handler runs in the child.
+        unsafe { clone::child_in(&folder, stack, enter, argument) }.ok()
+    });
+    if let Some(pid) = born {
+        return Ok(pid);
+    }
+    let door = cgroup.map(Cgroup::door).transpose();
+    let door =
+        door.map_err(|error| refusal(Stage::Cgroup, Errno::from_io_error(&error).unwrap_or(Errno::NOENT)))?;
+    child.door = door.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+    // SAFETY: as above.
+    unsafe { clone::child(stack, enter, ptr::from_mut(child).cast()) }
+        .map_err(|errno| refusal(Stage::Prepare, errno))
 }
 
 /// The child: prepares itself and executes the program, or says why it cannot and ends.

@@ -1,6 +1,7 @@
 //! Linux: `/proc`, cgroup v2, and a start that does not copy the host's page tables.
 
 mod cgroup;
+mod clone;
 mod launch;
 mod procfs;
 

@@ -62,16 +62,20 @@ impl Desk {
         self.with_record(|record| record.session_id)
     }
 
-    /// Makes the record durable before a CLI is spawned.
+    /// Makes the record durable before a CLI is spawned, unless it is: only this sets the two folders.
     pub(crate) fn put_record(
         &self,
         record: &SessionRecord,
         cwd: &Path,
         environment: &Environment,
     ) -> Result<(), StoreError> {
+        let config_dir = engine_config_dir(environment, cwd);
+        if record.cwd.as_deref() == Some(cwd) && record.config_dir.as_ref() == Some(&config_dir) {
+            return Ok(());
+        }
         let mut record = record.clone();
         record.cwd = Some(cwd.to_owned());
-        record.config_dir = Some(engine_config_dir(environment, cwd));
+        record.config_dir = Some(config_dir);
         self.host.store().put(&record)?;
         self.lock().record = Some(Box::new(record));
         Ok(())
