@@ -4,6 +4,7 @@
 //! still immediate; each further one waits longer, until the child has been stable for a while. The value holds no
 //! state and no clock: the supervisor machine counts the failures and brings the randomness.
 
+use std::fmt;
 use std::time::Duration;
 
 /// An exponential delay with jitter, which starts anew after a stable run.
@@ -74,6 +75,13 @@ impl Backoff {
         let seconds = (self.initial.as_secs_f64() * self.factor.powi(exponent)).min(self.max.as_secs_f64());
         let spread = 1.0 + self.jitter * (random.clamp(0.0, 1.0) * 2.0 - 1.0);
         Duration::try_from_secs_f64((seconds * spread).min(self.max.as_secs_f64())).unwrap_or(self.max)
+    }
+}
+
+impl fmt::Display for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { initial, max, factor, jitter, reset_after } = self;
+        write!(f, "{initial:?}, times {factor} up to {max:?}, jitter {jitter}, anew after {reset_after:?}")
     }
 }
 

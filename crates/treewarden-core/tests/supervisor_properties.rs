@@ -127,7 +127,7 @@ impl World {
                 Action::Report(Report::Error(Context::Shutdown, Reason::ReachedMaxRestartIntensity, _)) => {
                     self.gave_up = true;
                 }
-                Action::Report(_) | Action::Initialized(_) => {}
+                Action::Report(_) | Action::GivenUp(..) | Action::Initialized(_) => {}
                 Action::Finished(reason) => {
                     assert!(self.finished.is_none(), "finished twice");
                     assert!(self.alive.is_empty(), "finished before {:?} were gone", self.alive);

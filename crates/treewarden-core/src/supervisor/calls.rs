@@ -46,7 +46,7 @@ impl<H: Host> Machine<H> {
                     .ok_or(FindChildError::NotFound),
             ),
             Request::CodeChange(flags, specs) => Reply::CodeChange(self.code_change(flags, specs)),
-            Request::ReplaceSpec(spec) => Reply::ReplaceSpec(self.replace_spec(spec)),
+            Request::Update(flags, places) => Reply::Update(self.update(flags, places)),
         };
         self.actions.push_back(Action::Reply(caller, reply));
     }

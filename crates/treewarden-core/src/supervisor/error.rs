@@ -117,9 +117,6 @@ pub enum UpdateError {
     /// A spec is not valid.
     #[error("{0}")]
     Spec(#[from] SpecError),
-    /// There is no such child.
-    #[error("update child {0}: the supervisor has none with this id")]
-    NotFound(ChildId),
     /// Children of a dynamic supervisor are not updated by id.
     #[error("update the children of a dynamic supervisor: stop and start them instead")]
     Dynamic,

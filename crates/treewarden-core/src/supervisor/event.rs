@@ -7,7 +7,7 @@ use super::error::{
     DeleteChildError, FindChildError, InitError, RestartChildError, StartChildError, UpdateError,
 };
 use super::report::Report;
-use super::spec::{ChildId, ChildSpec, Flags, Kind};
+use super::spec::{ChildId, ChildSpec, Flags, GiveUp, Kind};
 use crate::ExitReason;
 
 /// What the children of a machine are made of.
@@ -81,6 +81,15 @@ pub enum Event<H: Host> {
     Tick,
 }
 
+/// A child in the list of an [`Request::Update`].
+#[derive(Debug, Clone)]
+pub enum Place<S> {
+    /// It keeps its spec; one that is gone by now stays so.
+    Keep(ChildId),
+    /// It has this spec from its next start on; one that is new is added.
+    Put(ChildSpec<S>),
+}
+
 /// A call of the supervisor's API.
 #[derive(Debug)]
 pub enum Request<H: Host> {
@@ -100,8 +109,8 @@ pub enum Request<H: Host> {
     GetChildSpec(Target),
     /// Replaces flags and specs as OTP's `code_change` does: running children stay, new ones are added but not started.
     CodeChange(Flags, Vec<ChildSpec<H::Start>>),
-    /// Replaces one child's spec; a running child keeps running and takes it at its next start.
-    ReplaceSpec(ChildSpec<H::Start>),
+    /// Replaces flags, specs and order; running children stay as they are, new ones are added but not started.
+    Update(Option<Flags>, Vec<Place<H::Start>>),
 }
 
 /// The answer to a [`Request`], of the variant with the same name.
@@ -123,8 +132,8 @@ pub enum Reply<H: Host> {
     GetChildSpec(Result<ChildSpec<Option<H::Start>>, FindChildError>),
     /// To `CodeChange`.
     CodeChange(Result<(), UpdateError>),
-    /// To `ReplaceSpec`.
-    ReplaceSpec(Result<(), UpdateError>),
+    /// To `Update`.
+    Update(Result<(), UpdateError>),
     /// To any request when the supervisor is ending.
     NoProc,
 }
@@ -205,6 +214,8 @@ pub enum Action<H: Host> {
     TryAgain(Pid),
     /// Answer a call.
     Reply(H::Caller, Reply<H>),
+    /// Tell what starts a child that its restart budget is spent, what follows, and why the last run ended.
+    GivenUp(H::Start, GiveUp, Option<ExitReason>),
     /// Publish a report.
     Report(Report<H::Child>),
     /// The children are up, or one could not be started and the others are stopped again.

@@ -151,6 +151,12 @@ impl<H: Host> Machine<H> {
     }
 
     fn give_up(&mut self, now: Instant, slot: u64) {
+        if let Some(child) = self.children.get(&slot)
+            && let Some(start) = &child.spec.start
+        {
+            let (start, last_exit) = (start.clone(), child.last_exit.clone());
+            self.actions.push_back(Action::GivenUp(start, self.flags.give_up, last_exit));
+        }
         match self.flags.give_up {
             GiveUp::Escalate => {
                 self.report(slot, Context::Shutdown, Reason::ReachedMaxRestartIntensity);

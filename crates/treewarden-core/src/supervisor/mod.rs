@@ -37,7 +37,7 @@ pub use error::{
     StartChildError, UpdateError,
 };
 pub use event::{
-    Action, ChildInfo, ChildStarted, ChildState, Counts, Event, Host, Pid, Reply, Request, StartOrder,
+    Action, ChildInfo, ChildStarted, ChildState, Counts, Event, Host, Pid, Place, Reply, Request, StartOrder,
     StartOutcome, Target,
 };
 pub use machine::{Machine, Mode};

@@ -1,9 +1,11 @@
-//! New flags and specs for a supervisor that runs: OTP's `code_change`, and the replacement of one spec.
+//! New flags and specs for a supervisor that runs: OTP's `code_change`, and the update that a changed config needs.
+
+use std::collections::HashSet;
 
 use super::UpdateError;
-use super::event::Host;
+use super::event::{Host, Place};
 use super::machine::{Machine, Mode, validate_specs};
-use super::spec::{ChildSpec, Flags, GiveUp};
+use super::spec::{ChildId, ChildSpec, Flags, GiveUp, SpecError};
 use crate::budget::Budget;
 
 impl<H: Host> Machine<H> {
@@ -44,14 +46,66 @@ impl<H: Host> Machine<H> {
         Ok(())
     }
 
-    pub(super) fn replace_spec(&mut self, spec: ChildSpec<H::Start>) -> Result<(), UpdateError> {
+    /// Replaces the flags if there are new ones, some specs, and the order.
+    ///
+    /// No run is touched: a child that is up takes its new spec at its next start, and its new `shutdown` at its next
+    /// stop; one that is new is added and not started. Children that are not in the list stay, after those that are.
+    /// Nothing is changed when something is refused.
+    pub(super) fn update(
+        &mut self,
+        flags: Option<Flags>,
+        places: Vec<Place<H::Start>>,
+    ) -> Result<(), UpdateError> {
         if !self.is_static() {
             return Err(UpdateError::Dynamic);
         }
-        spec.validate(self.flags.auto_shutdown)?;
-        let slot = *self.ids.get(&spec.id).ok_or_else(|| UpdateError::NotFound(spec.id.clone()))?;
-        self.replace(slot, spec);
+        let new = flags.as_ref().unwrap_or(&self.flags);
+        new.validate()?;
+        self.validate_update(new, &places)?;
+        if let Some(flags) = flags {
+            self.set_flags(flags);
+        }
+        let mut order = Vec::with_capacity(places.len());
+        for place in places {
+            match place {
+                Place::Keep(id) => order.extend(self.ids.get(&id).copied()),
+                Place::Put(spec) => match self.ids.get(&spec.id).copied() {
+                    Some(slot) => {
+                        self.replace(slot, spec);
+                        order.push(slot);
+                    }
+                    None => order.push(self.insert(spec)),
+                },
+            }
+        }
+        self.reorder(&order);
         Ok(())
+    }
+
+    /// Checks every child against the flags: those in the list as they will be, the others as they are.
+    fn validate_update(&self, flags: &Flags, places: &[Place<H::Start>]) -> Result<(), SpecError> {
+        let mut seen = HashSet::new();
+        for place in places {
+            let id = match place {
+                Place::Keep(id) => id,
+                Place::Put(spec) => {
+                    spec.validate(flags.auto_shutdown)?;
+                    &spec.id
+                }
+            };
+            if !seen.insert(id) {
+                return Err(SpecError::DuplicateId(id.clone()));
+            }
+        }
+        let put: HashSet<&ChildId> = places
+            .iter()
+            .filter_map(|place| match place {
+                Place::Put(spec) => Some(&spec.id),
+                Place::Keep(_) => None,
+            })
+            .collect();
+        let kept = self.children.values().filter(|child| !put.contains(&child.spec.id));
+        kept.map(|child| &child.spec).try_for_each(|spec| spec.validate(flags.auto_shutdown))
     }
 
     fn replace(&mut self, slot: u64, spec: ChildSpec<H::Start>) {
@@ -62,7 +116,8 @@ impl<H: Host> Machine<H> {
 
     /// Puts the children of `first` first, in that order, and the others after them, in theirs.
     fn reorder(&mut self, first: &[u64]) {
-        let kept: Vec<u64> = self.order.values().copied().filter(|slot| !first.contains(slot)).collect();
+        let listed: HashSet<u64> = first.iter().copied().collect();
+        let kept: Vec<u64> = self.order.values().copied().filter(|slot| !listed.contains(slot)).collect();
         self.order.clear();
         for slot in first.iter().chain(&kept) {
             let rank = self.next_rank;

@@ -351,4 +351,8 @@ impl StartChild for Subtree {
             Ok(Started::RunningWith(child, Info::new(supervisor)))
         })
     }
+
+    fn given_up(&self, how: GiveUp, last_exit: Option<&ExitReason>) {
+        self.0.children.iter().for_each(|spec| spec.parked_with(how, last_exit));
+    }
 }

@@ -12,7 +12,7 @@ use ractor::ActorCell;
 use ractor::concurrency::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 use treewarden_core::ExitReason;
-use treewarden_core::supervisor::{InitError, Pid, StartOrder, StartOutcome};
+use treewarden_core::supervisor::{GiveUp, InitError, Pid, StartOrder, StartOutcome};
 
 use super::child::{Lifeline, RunningChild};
 use super::feed::Feed;
@@ -102,10 +102,22 @@ impl Driver {
                 Action::TryAgain(pid) => self.state.retries.push_back(pid),
                 // A caller that is gone does not want to know.
                 Action::Reply(caller, reply) => drop(caller.send(reply)),
+                Action::GivenUp(start, how, last_exit) => self.given_up(&start, how, last_exit.as_ref()),
                 Action::Report(report) => self.feed.publish(&self.path, report),
                 Action::Initialized(result) => self.report_start(result),
                 Action::Finished(reason) => self.state.finished = Some(reason),
             }
+        }
+    }
+
+    /// Tells a child's factory; a panic of that is its own affair.
+    fn given_up(&self, Factory(start): &Factory, how: GiveUp, last_exit: Option<&ExitReason>) {
+        let told = std::panic::catch_unwind(AssertUnwindSafe(|| start.given_up(how, last_exit)));
+        if let Err(panic) = told {
+            tracing::error!(
+                panic = panic_text(&*panic),
+                "a factory panicked when it was told that it is given up"
+            );
         }
     }
 

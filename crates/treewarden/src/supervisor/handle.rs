@@ -310,7 +310,7 @@ impl Supervisor {
 }
 
 impl ChildSpec {
-    pub(super) fn into_core(self) -> CoreSpec<Factory> {
+    pub(crate) fn into_core(self) -> CoreSpec<Factory> {
         self.0.map_start(Factory)
     }
 }

@@ -15,7 +15,7 @@ pub(super) enum Live {}
 
 /// A factory, which the machine only passes on.
 #[derive(Clone)]
-pub(super) struct Factory(pub(super) Arc<dyn StartChild>);
+pub(crate) struct Factory(pub(super) Arc<dyn StartChild>);
 
 impl fmt::Debug for Factory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

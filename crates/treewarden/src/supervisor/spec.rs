@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::Actor;
-use treewarden_core::Backoff;
 use treewarden_core::supervisor as core;
-use treewarden_core::supervisor::{ChildId, Kind, Restart, Shutdown};
+use treewarden_core::supervisor::{ChildId, GiveUp, Kind, Restart, Shutdown};
+use treewarden_core::{Backoff, ExitReason};
 
 use super::start::{StartChild, supervised};
 
@@ -104,6 +104,13 @@ impl ChildSpec {
     #[must_use]
     pub fn child_kind(&self) -> Kind {
         self.0.kind
+    }
+
+    /// Tells the factory that the child's supervisor stays down; one that only ends may be started again.
+    pub(crate) fn parked_with(&self, how: GiveUp, last_exit: Option<&ExitReason>) {
+        if how == GiveUp::Park {
+            self.0.start.given_up(how, last_exit);
+        }
     }
 
     /// The factory.

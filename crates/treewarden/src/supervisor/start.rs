@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use treewarden_core::ExitReason;
-use treewarden_core::supervisor::{ChildId, Pid};
+use treewarden_core::supervisor::{ChildId, GiveUp, Pid};
 
 use super::child::{Child, Lifeline};
 use super::feed::Feed;
@@ -177,6 +177,15 @@ pub type StartFuture<'a> = Pin<Box<dyn Future<Output = Result<Started, StartFail
 pub trait StartChild: Send + Sync + 'static {
     /// Starts one run.
     fn start(&self, context: StartContext) -> StartFuture<'_>;
+
+    /// Is told that the child spent its restart budget, and what follows: it is parked until somebody starts it, or its
+    /// supervisor ends.
+    ///
+    /// Called on the supervisor's task, which waits for it. `last_exit` is why the last run ended, or why it did not
+    /// start.
+    fn given_up(&self, how: GiveUp, last_exit: Option<&ExitReason>) {
+        let _ = (how, last_exit);
+    }
 
     /// Something that is equal for two factories which start the same thing, for a hot update to compare.
     ///

@@ -1,16 +1,20 @@
-//! Changes the children of a supervisor that runs: first shown as a diff, then applied.
+//! Changes the children of one supervisor that runs: first shown as a diff, then applied.
 //!
 //! OTP's counterpart is `code_change`, which leaves running children as they are
 //! ([`Supervisor::code_change`](super::Supervisor::code_change)). This is for configuration: what is gone is stopped,
-//! what is new is started, what has changed is restarted, and nothing else is touched.
+//! what is new is started, what has changed is restarted, and nothing else is touched. For a whole tree of sessions
+//! there is [`Tree::diff`](crate::Tree::diff), which knows what a session can take without a restart.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use treewarden_core::ExitReason;
-use treewarden_core::supervisor::{ChildId, ChildSpec as CoreSpec, NoProc, RestartChildError, Target};
+use treewarden_core::supervisor::{
+    ChildId, ChildSpec as CoreSpec, Flags, NoProc, Place, RestartChildError, Target, UpdateError,
+};
 
-use super::children::{ChildState, StartChildError};
+use super::children::ChildState;
 use super::handle::Supervisor;
 use super::live::{Factory, Reply, Request};
 use super::spec::ChildSpec;
@@ -22,6 +26,8 @@ pub struct Diff {
     changed: Vec<ChildSpec>,
     removed: Vec<ChildId>,
     unchanged: Vec<ChildId>,
+    /// Those that will be there, in the order of the specs.
+    order: Vec<ChildId>,
 }
 
 impl Diff {
@@ -95,6 +101,7 @@ impl Supervisor {
         let present = self.which_children().await?;
         let named = |id: &ChildId| specs.iter().any(|spec| spec.id() == id);
         diff.removed = present.iter().map(|child| child.id.clone()).filter(|id| !named(id)).collect();
+        diff.order = specs.iter().map(|spec| spec.id().clone()).collect();
         for spec in specs {
             match self.current(spec.id()).await {
                 None => diff.added.push(spec),
@@ -105,51 +112,86 @@ impl Supervisor {
         Ok(diff)
     }
 
-    /// Carries out a diff: stops what is gone, restarts what has changed, starts what is new.
+    /// Carries out a diff: stops what is gone, restarts what has changed, starts what is new; the order of the children
+    /// is that of the specs.
     ///
     /// # Errors
     ///
-    /// Some children did not start; the others did.
+    /// Some children did not start; the others did. When the supervisor refuses a spec nothing is changed, and all that
+    /// would have been started is in the error.
     ///
     /// # Cancel safety
     ///
     /// When the future is dropped, a part of the diff is applied; `diff` shows what is left.
     pub async fn apply(&self, diff: Diff) -> Result<(), ApplyError> {
-        let mut failed = Vec::new();
-        for id in diff.removed {
-            // A child that is gone by now is what was wanted.
-            let _ = self.terminate_child(id.clone()).await;
-            let _ = self.delete_child(id).await;
+        let put = |spec: &ChildSpec| (spec.id().clone(), spec.clone());
+        let mut specs: HashMap<ChildId, ChildSpec> =
+            diff.changed.iter().chain(&diff.added).map(put).collect();
+        let place = |id: ChildId| match specs.remove(&id) {
+            Some(spec) => Place::Put(spec.into_core()),
+            None => Place::Keep(id),
+        };
+        let places = diff.order.into_iter().map(place).collect();
+        let new = diff.changed.iter().chain(&diff.added).map(|spec| spec.id().clone());
+        if let Err(error) = self.update(None, places).await {
+            let refused = ExitReason::error(error);
+            return Err(ApplyError { failed: new.map(|id| (id, refused.clone())).collect() });
         }
+        for id in diff.removed {
+            self.forget(&id).await;
+        }
+        let mut failed = Vec::new();
         for spec in diff.changed {
             let id = spec.id().clone();
             let was_up = self.is_up(&id).await;
-            let _ = self.terminate_child(id.clone()).await;
-            let replaced = self.call(Request::ReplaceSpec(spec.into_core())).await;
-            if let Some(Reply::ReplaceSpec(Err(error))) = replaced {
-                failed.push((id, ExitReason::error(error)));
-            } else if was_up {
-                match self.restart_child(id.clone()).await {
-                    Ok(_) | Err(RestartChildError::Running | RestartChildError::Restarting) => {}
-                    Err(RestartChildError::Failed(reason)) => failed.push((id, reason)),
-                    Err(error) => failed.push((id, ExitReason::error(error))),
-                }
+            let _gone = self.terminate_child(id.clone()).await;
+            if was_up && let Err(reason) = self.begin(&id).await {
+                failed.push((id, reason));
             }
         }
         for spec in diff.added {
             let id = spec.id().clone();
-            match self.start_child(spec).await {
-                Ok(_) => {}
-                Err(StartChildError::Failed { reason, .. }) => failed.push((id, reason)),
-                Err(error) => failed.push((id, ExitReason::message(error.to_string()))),
+            if let Err(reason) = self.begin(&id).await {
+                let _gone = self.delete_child(id.clone()).await;
+                failed.push((id, reason));
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(ApplyError { failed }) }
     }
 
-    async fn is_up(&self, id: &ChildId) -> bool {
+    /// Replaces flags, specs and order at once; no run is touched, and what is new is not started.
+    pub(crate) async fn update(
+        &self,
+        flags: Option<Flags>,
+        places: Vec<Place<Factory>>,
+    ) -> Result<(), UpdateError> {
+        match self.call(Request::Update(flags, places)).await {
+            Some(Reply::Update(result)) => result,
+            _ => Err(UpdateError::NoProc),
+        }
+    }
+
+    /// Stops a child and forgets it; one that is gone by now is what was wanted.
+    pub(crate) async fn forget(&self, id: &ChildId) {
+        let _gone = self.terminate_child(id.clone()).await;
+        let _gone = self.delete_child(id.clone()).await;
+    }
+
+    /// Starts a child that is there and does not run; one that runs by now is what was wanted.
+    pub(crate) async fn begin(&self, id: &ChildId) -> Result<(), ExitReason> {
+        match self.restart_child(id.clone()).await {
+            Ok(_) | Err(RestartChildError::Running | RestartChildError::Restarting) => Ok(()),
+            Err(RestartChildError::Failed(reason)) => Err(reason),
+            Err(error) => Err(ExitReason::error(error)),
+        }
+    }
+
+    /// Says whether a child runs, or is about to.
+    pub(crate) async fn is_up(&self, id: &ChildId) -> bool {
         let children = self.which_children().await.unwrap_or_default();
-        children.iter().any(|child| child.id == *id && !matches!(child.state, ChildState::Stopped))
+        children
+            .iter()
+            .any(|child| child.id == *id && !matches!(child.state, ChildState::Stopped | ChildState::Parked))
     }
 
     async fn current(&self, id: &ChildId) -> Option<CoreSpec<Option<Factory>>> {
