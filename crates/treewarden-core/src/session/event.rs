@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use treewarden_proto::TurnId;
 
+use super::config::Config;
 use super::exit_class::{ExitClass, Permanent};
 use super::flight::{Delivery, DrainReason};
 
@@ -161,6 +162,13 @@ pub enum Event {
     Exited(ExitClass),
     /// The session is to stop.
     Stop(StopReason),
+    /// The session has other options from now on.
+    Configure {
+        /// Its times and limits.
+        config: Config,
+        /// The CLI was started with what no longer holds: another is to take its place, between two turns.
+        renew: bool,
+    },
 }
 
 /// How a turn came out.

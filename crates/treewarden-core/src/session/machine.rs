@@ -71,6 +71,8 @@ pub struct Machine {
     idle_since: Instant,
     /// The opening was changed once already because the CLI refused the other.
     reopened: bool,
+    /// The CLI of the moment has options that no longer hold.
+    renew: bool,
 }
 
 impl Machine {
@@ -89,6 +91,7 @@ impl Machine {
             stop_when_drained: false,
             idle_since: now,
             reopened: false,
+            renew: false,
             config,
         };
         for item in open {
@@ -185,6 +188,7 @@ impl Machine {
             Event::TranscriptRead(turn, found) => self.transcript_read(now, turn, found, actions),
             Event::Exited(class) => self.exited(now, class, actions),
             Event::Stop(reason) => self.stop(now, reason, actions),
+            Event::Configure { config, renew } => self.configure(now, config, renew, actions),
         }
     }
 
@@ -231,6 +235,7 @@ impl Machine {
 
     fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action>) {
         self.phase = Phase::Starting;
+        self.renew = false;
         self.rerunning = matches!(self.queue.front(), Some(Item::Turn(turn)) if turn.attempts > 0);
         actions.push(Action::Start(Start { opening, rerun: self.rerunning }));
     }
@@ -285,6 +290,9 @@ impl Machine {
         if self.stop_when_drained {
             return self.begin_stop(Then::Stop(StopReason::Requested), Action::Stop, actions);
         }
+        if self.renew && self.may_renew() {
+            return self.begin_stop(Then::Reopen, Action::Stop, actions);
+        }
         if self.suspended_until.is_some() {
             return;
         }
@@ -300,6 +308,27 @@ impl Machine {
                     self.read_after(now, self.config.settle_grace);
                 }
             }
+        }
+    }
+
+    /// Tells whether this is the time for another CLI: not while this one runs a turn of its predecessor again by itself,
+    /// nor before a clear, which ends it anyway.
+    fn may_renew(&self) -> bool {
+        match self.queue.front() {
+            Some(Item::Turn(turn)) => turn.attempts == 0,
+            Some(Item::Clear) => false,
+            None => true,
+        }
+    }
+
+    /// Keeps to other times from now on, and sees to it that no new turn goes to a CLI with options of before.
+    ///
+    /// A CLI that is being ended needs nothing: the next one has the new options.
+    fn configure(&mut self, now: Instant, config: Config, renew: bool, actions: &mut Vec<Action>) {
+        self.config = config;
+        self.renew |= renew && !matches!(self.phase, Phase::Stopping(_));
+        if self.renew {
+            self.dispatch(now, actions);
         }
     }
 

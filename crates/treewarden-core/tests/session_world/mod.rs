@@ -25,6 +25,8 @@ pub(crate) enum Op {
     Cancel(u8),
     Interrupt,
     Stop(StopReason),
+    /// The session's options change.
+    Renew,
     /// The CLI goes a step.
     Step {
         limited: bool,
@@ -117,6 +119,10 @@ impl World {
                 self.feed(Event::Stop(reason));
             }
             Op::Stop(_) => {}
+            Op::Renew if !self.parked => {
+                self.feed(Event::Configure { config: Config::default(), renew: true });
+            }
+            Op::Renew => {}
             Op::Step { limited } => {
                 if let Some(cli) = &mut self.cli {
                     cli.step(limited);
