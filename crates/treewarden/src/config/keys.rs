@@ -184,6 +184,11 @@ const OURS: &[&str] = &[
     "delivery",
 ];
 
+/// Whether the value of the key of this name may be shown.
+pub(crate) fn may_be_shown(name: &str) -> bool {
+    find(name).is_some_and(|key| !key.is_private())
+}
+
 /// The key of this name, wherever it may stand.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)

@@ -23,6 +23,8 @@ mod source;
 mod spec;
 mod suggest;
 
+pub(crate) use keys::may_be_shown;
+
 pub use custom::{ChildTable, ChildTypes};
 pub use error::{ConfigError, Fault, Place};
 pub use file::{load, load_with, parse, parse_with};

@@ -175,7 +175,7 @@ impl Resolver<'_, '_> {
             RawKind::Custom { type_name, options, spans } => {
                 let table = ChildTable { name: name?.to_string(), options };
                 match self.types.make(&type_name, &table)? {
-                    Ok(start) => Some(ChildKind::Custom { type_name, start }),
+                    Ok(start) => Some(ChildKind::Custom { type_name, options: table.options, start }),
                     Err(message) => {
                         let span = quoted(&message).find_map(|key| spans.get(key));
                         let message = format!("the type \"{type_name}\" refuses this child: {message}");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use treewarden_core::Backoff;
 use treewarden_core::session::Delivery;
 use treewarden_core::supervisor::{Flags, Restart, Shutdown};
@@ -88,6 +89,8 @@ pub enum ChildKind {
     Custom {
         /// The name of the type.
         type_name: String,
+        /// Its own options, as the file has them.
+        options: Map<String, Value>,
         /// What starts it.
         start: Arc<dyn StartChild>,
     },

@@ -7,12 +7,13 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::{ActorId, ActorProcessingErr, ActorRef};
 use tokio::task::JoinHandle;
 use treewarden_core::ExitReason;
 use treewarden_core::session::{CrashKind, End, ExitClass, StopReason};
+use treewarden_core::supervisor::GiveUp;
 use treewarden_proto::SessionName;
 
 use super::desk::{Command, Desk};
@@ -214,6 +215,8 @@ struct Leftovers {
     actor: ActorId,
     desk: Arc<Desk>,
     engine: EngineSlot,
+    /// The spec of a session that runs only once is dropped when it runs, and its name must be held until it ends.
+    _owner: Arc<Owner>,
 }
 
 impl Resource for Leftovers {
@@ -228,53 +231,104 @@ impl Resource for Leftovers {
     }
 }
 
-/// Starts the actors of one named session, and owns its name.
-pub(crate) struct SessionChild {
-    options: Arc<SessionOptions>,
+/// Owns the name of a session for whatever may start it, its spec, and what was started, its run; with the last of them
+/// the name is free.
+#[derive(Debug)]
+pub(crate) struct Owner {
     host: Host,
     name: SessionName,
-    desk: Mutex<Option<Arc<Desk>>>,
+    owned: Mutex<Owned>,
 }
+
+#[derive(Debug)]
+struct Owned {
+    options: Arc<SessionOptions>,
+    desk: Option<Arc<Desk>>,
+    /// The session's last crash was one too many, and it was not started since.
+    given_up: bool,
+}
+
+impl Owner {
+    fn lock(&self) -> MutexGuard<'_, Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session's desk, for its next run.
+    fn desk(&self) -> Result<Arc<Desk>, StartError> {
+        let mut owned = self.lock();
+        owned.given_up = false;
+        if let Some(desk) = &owned.desk {
+            return Ok(Arc::clone(desk));
+        }
+        let desk = Desk::open(&self.host, &owned.options, self.name.clone())?;
+        desk.own();
+        owned.desk = Some(Arc::clone(&desk));
+        Ok(desk)
+    }
+
+    /// Gives the session other options; see [`Desk::reconfigure`].
+    pub(crate) fn reconfigure(&self, options: SessionOptions, renew: bool) {
+        let mut owned = self.lock();
+        owned.options = Arc::new(options);
+        if let Some(desk) = &owned.desk {
+            desk.reconfigure(Arc::clone(&owned.options), renew);
+        }
+    }
+
+    fn given_up(&self, how: GiveUp, last_exit: Option<&ExitReason>) {
+        let mut owned = self.lock();
+        match (how, &owned.desk) {
+            (GiveUp::Park, Some(desk)) => {
+                let desk = Arc::clone(desk);
+                drop(owned);
+                desk.give_up(last_exit);
+            }
+            _ => owned.given_up = true,
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let owned = self.owned.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(desk) = owned.desk.take() {
+            desk.retire(owned.given_up);
+        }
+    }
+}
+
+/// Starts the actors of one named session.
+pub(crate) struct SessionChild(Arc<Owner>);
 
 impl fmt::Debug for SessionChild {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionChild").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("SessionChild").field("name", &self.0.name).finish_non_exhaustive()
     }
 }
 
 impl SessionChild {
     pub(crate) fn new(options: Arc<SessionOptions>, host: Host, name: SessionName) -> Self {
-        Self { options, host, name, desk: Mutex::new(None) }
+        let owned = Mutex::new(Owned { options, desk: None, given_up: false });
+        Self(Arc::new(Owner { host, name, owned }))
+    }
+
+    /// Starts the actors of a session that has an owner already.
+    pub(crate) fn of(owner: Arc<Owner>) -> Self {
+        Self(owner)
+    }
+
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        &self.0
     }
 
     /// A session that somebody stopped stays so, whatever its supervisor or its host does, until it is asked for.
     fn stays_stopped(&self, desk: &Desk, context: &StartContext) -> bool {
         let first = context.incarnation() == 1;
-        let asked_for = if first { self.options.asked_for } else { context.attempt() == 0 };
+        let asked_for = if first { desk.options().asked_for } else { context.attempt() == 0 };
         if asked_for {
             desk.set_stopped(false);
         }
         desk.is_stopped()
-    }
-
-    fn desk(&self) -> Result<Arc<Desk>, StartError> {
-        let mut slot = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(desk) = &*slot {
-            return Ok(Arc::clone(desk));
-        }
-        let desk = Desk::open(&self.host, &self.options, self.name.clone())?;
-        desk.own();
-        *slot = Some(Arc::clone(&desk));
-        Ok(desk)
-    }
-}
-
-impl Drop for SessionChild {
-    /// The spec is gone, so that nobody will start the session again.
-    fn drop(&mut self) {
-        if let Some(desk) = self.desk.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            desk.retire();
-        }
     }
 }
 
@@ -284,24 +338,30 @@ impl StartChild for SessionChild {
         context: StartContext,
     ) -> Pin<Box<dyn Future<Output = Result<Started, StartFailure>> + Send + '_>> {
         Box::pin(async move {
-            let desk = self.desk()?;
+            let desk = self.0.desk()?;
             if self.stays_stopped(&desk, &context) {
                 desk.close("the session is stopped; start it again");
                 desk.set_state(SessionState::Stopped, None, None);
                 return Ok(Started::Ignore);
             }
-            if context.incarnation() > 1 && context.last_exit().is_some_and(|exit| !exit.is_clean()) {
+            if context.attempt() > 0 && context.last_exit().is_some_and(|exit| !exit.is_clean()) {
                 desk.lock().condition.restarts += 1;
             }
             let arguments = SessionArguments::of(Arc::clone(&desk));
             let engine = Arc::clone(&arguments.engine);
             let (actor, join) =
                 ractor::Actor::spawn_linked(None, SessionActor, arguments, context.supervisor()).await?;
-            let leftovers = Leftovers { actor: actor.get_id(), desk: Arc::clone(&desk), engine };
+            let owner = Arc::clone(&self.0);
+            let leftovers =
+                Leftovers { actor: actor.get_id(), desk: Arc::clone(&desk), engine, _owner: owner };
             let child = Child::new(actor.get_cell(), join)
                 .resource(Arc::new(leftovers))
                 .extension(Session::of_desk(desk));
             Ok(Started::Running(child))
         })
+    }
+
+    fn given_up(&self, how: GiveUp, last_exit: Option<&ExitReason>) {
+        self.0.given_up(how, last_exit);
     }
 }

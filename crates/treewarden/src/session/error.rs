@@ -71,6 +71,16 @@ impl QueryError {
         }
     }
 
+    /// A turn that was not opened, since it could only fail with this.
+    pub(crate) fn refused(failure: Failure) -> Self {
+        Self {
+            kind: QueryErrorKind::Failed(failure.kind),
+            turn: None,
+            message: failure.message.clone(),
+            failure: Some(Box::new(failure)),
+        }
+    }
+
     /// The kind of failure.
     pub fn kind(&self) -> QueryErrorKind {
         self.kind

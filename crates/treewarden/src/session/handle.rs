@@ -260,7 +260,7 @@ impl Session {
 
     /// Tells whether the session can be asked: somebody holds the name, and it was not stopped or given up.
     pub fn is_alive(&self) -> bool {
-        self.desk().is_ok_and(|desk| !desk.is_closed())
+        self.desk().is_ok_and(|desk| desk.is_served())
     }
 
     /// Begins a new conversation, in its place behind the turns that wait; the session and its name stay.

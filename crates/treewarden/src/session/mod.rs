@@ -28,6 +28,7 @@ mod stream;
 mod turn;
 
 pub use actor::{CliCrashed, SessionActor, SessionActorState, SessionArguments};
+pub(crate) use actor::{Owner, SessionChild};
 pub(crate) use desk::{Command, Desk};
 pub(crate) use engine::config_dir as engine_config_dir;
 pub use error::{QueryError, QueryErrorKind};

@@ -1,6 +1,6 @@
 //! What a session is started with, besides the options of its CLI.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use treewarden_core::Backoff;
@@ -8,7 +8,7 @@ use treewarden_core::session::{Config, Delivery};
 use treewarden_core::supervisor::{Restart, Shutdown};
 use treewarden_proto::spec::SessionSpec;
 
-use super::actor::SessionChild;
+use super::actor::{Owner, SessionChild};
 use super::handle::StartError;
 use crate::host::{self, Host};
 use crate::supervisor::ChildSpec;
@@ -39,7 +39,7 @@ impl From<SessionSpec> for SessionOptions {
             timing: Config::default(),
             delivery: Delivery::ExactlyOnce,
             restart: Restart::Permanent,
-            shutdown: Shutdown::Timeout(Duration::from_secs(10)),
+            shutdown: Self::SHUTDOWN,
             significant: false,
             backoff: None,
             max_restarts: 3,
@@ -50,6 +50,9 @@ impl From<SessionSpec> for SessionOptions {
 }
 
 impl SessionOptions {
+    /// How a session is stopped unless it says otherwise.
+    pub(crate) const SHUTDOWN: Shutdown = Shutdown::Timeout(Duration::from_secs(10));
+
     /// The options of the CLI.
     pub fn spec(&self) -> &SessionSpec {
         &self.spec
@@ -157,17 +160,24 @@ impl SessionOptions {
     ///
     /// [`StartError`] if the options contradict each other.
     pub fn child_spec(self, host: &Host) -> Result<ChildSpec, StartError> {
+        self.child(host).map(|(spec, _owner)| spec)
+    }
+
+    /// The session as a child, and whoever can give it other options later.
+    pub(crate) fn child(self, host: &Host) -> Result<(ChildSpec, Weak<Owner>), StartError> {
         self.spec.validate().map_err(|error| StartError::invalid(&error))?;
         let name = host::name_of(&self.spec);
         let options = Arc::new(self);
         let child = SessionChild::new(Arc::clone(&options), host.clone(), name.clone());
+        let owner = Arc::downgrade(child.owner());
         let spec = ChildSpec::new(name.as_str(), child)
             .restart(options.restart)
             .shutdown(options.shutdown)
             .significant(options.significant);
-        Ok(match options.backoff.clone() {
+        let spec = match options.backoff.clone() {
             Some(backoff) => spec.backoff(backoff),
             None => spec,
-        })
+        };
+        Ok((spec, owner))
     }
 }

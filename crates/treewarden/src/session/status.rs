@@ -32,6 +32,8 @@ pub enum SessionState {
     Stopped,
     /// It cannot start; `reason` says why. The next turn tries once more.
     Failed,
+    /// It crashed more often than its supervisor allows, and stays down until it is started again; `reason` says why.
+    GivenUp,
 }
 
 /// The moving parts of a status.
@@ -76,7 +78,7 @@ pub struct Status {
     pub containment: Option<Box<str>>,
     /// How its last CLI ended.
     pub last_exit: Option<Box<str>>,
-    /// Why it failed, with the tail of the CLI's stderr.
+    /// Why it failed or was given up, with the tail of the CLI's stderr.
     pub reason: Option<Box<str>>,
     /// How many turns wait or run.
     pub queued: usize,

@@ -6,8 +6,9 @@ use treewarden_process::ContainmentPolicy;
 use treewarden_proto::SessionName;
 use treewarden_store::{Holder, TreeLock};
 
+use super::current::Current;
 use super::error::{TreeError, TreeErrorKind};
-use super::grow::Grown;
+use super::grow::{Grower, Handles};
 use super::running::Tree;
 use crate::config::TreeSpec;
 use crate::host::Host;
@@ -81,9 +82,10 @@ impl TreeBuilder {
         if swept.processes > 0 {
             tracing::warn!(processes = swept.processes, "ended what dead hosts had left running");
         }
-        let grown = Grown::new(&spec.root, &host)?;
-        let root = grown.builder.clone().start().await?;
-        grown.adopt(&host, &root);
-        Ok(Tree::new(host, root, lock, swept.processes))
+        let mut handles = Handles::new();
+        let plan = Grower { host: &host, handles: &mut handles }.plan(&spec.root, &Vec::new())?;
+        let root = plan.builder().start().await?;
+        plan.adopt(&host, &root);
+        Ok(Tree::new(host, root, lock, swept.processes, Current::new(spec, handles)))
     }
 }

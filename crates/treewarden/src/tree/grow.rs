@@ -1,65 +1,102 @@
 //! From what a file declares to supervisors and child specs.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use treewarden_core::ExitReason;
+use treewarden_proto::SessionName;
+
+use super::settings;
 use crate::config::{ChildDecl, ChildKind, SessionDecl, SupervisorDecl};
 use crate::host::Host;
-use crate::session::{SessionOptions, StartError};
+use crate::session::{Owner, SessionChild, SessionOptions, StartError};
 use crate::supervisor::{
-    ChildSpec, Info, Kind, StartChild, StartContext, StartFuture, Started, Supervisor, SupervisorBuilder,
+    ChildSpec, Flags, GiveUp, Info, Kind, StartChild, StartContext, StartFuture, Started, Supervisor,
+    SupervisorBuilder,
 };
 
-/// A supervisor that is ready to be started, and the sessions that are its children.
+/// The place of a child: the names from the root down.
+pub(super) type Path = Vec<SessionName>;
+
+/// Enough of a child to change it, and not enough to keep it.
 #[derive(Debug, Clone)]
-pub(super) struct Grown {
-    pub(super) builder: SupervisorBuilder,
-    sessions: Arc<[String]>,
+pub(super) enum Handle {
+    Session(Weak<Owner>),
+    Branch(Weak<Branch>),
 }
 
-impl Grown {
-    /// Makes the specs of all children, down to the leaves.
-    pub(super) fn new(decl: &SupervisorDecl, host: &Host) -> Result<Self, StartError> {
-        let mut builder = Supervisor::builder().flags(decl.flags.clone());
-        let mut sessions = Vec::new();
-        for child in &decl.children {
-            if matches!(child.kind, ChildKind::Session(_)) {
-                sessions.push(child.name.to_string());
+impl Handle {
+    /// The child's spec with another supervision; `None` if nothing can start it any more.
+    pub(super) fn spec(&self, child: &ChildDecl) -> Option<ChildSpec> {
+        let id = child.name.as_str();
+        let spec = match self {
+            Self::Session(owner) => {
+                ChildSpec::new(id, SessionChild::of(owner.upgrade()?)).shutdown(SessionOptions::SHUTDOWN)
             }
-            builder = builder.child(spec(child, host)?);
-        }
-        Ok(Self { builder, sessions: sessions.into() })
-    }
-
-    /// Tells the sessions who supervises them: that is whom `stop` and `restart` have to ask.
-    pub(super) fn adopt(&self, host: &Host, supervisor: &Supervisor) {
-        for desk in self.sessions.iter().filter_map(|name| host.find(name)) {
-            desk.set_supervisor(supervisor.clone());
-        }
+            Self::Branch(branch) => ChildSpec::new(id, Shoot(branch.upgrade()?)).kind(Kind::Supervisor),
+        };
+        Some(supervised(child, spec))
     }
 }
 
-fn spec(child: &ChildDecl, host: &Host) -> Result<ChildSpec, StartError> {
-    let id = child.name.as_str();
-    let spec = match &child.kind {
-        ChildKind::Session(session) => options(session).child_spec(host)?,
-        ChildKind::Supervisor(decl) => {
-            let grown = Grown::new(decl, host)?;
-            ChildSpec::new(id, Branch { grown, host: host.clone() }).kind(Kind::Supervisor)
-        }
-        ChildKind::Custom { start, .. } => ChildSpec::from_arc(id, Arc::clone(start)),
-    };
+/// The children of a tree that can be changed while they run.
+pub(super) type Handles = HashMap<Path, Handle>;
+
+/// Makes child specs of what a file declares.
+#[derive(Debug)]
+pub(super) struct Grower<'g> {
+    pub(super) host: &'g Host,
+    pub(super) handles: &'g mut Handles,
+}
+
+impl Grower<'_> {
+    /// Makes the specs of all children of a supervisor, down to the leaves.
+    pub(super) fn plan(&mut self, decl: &SupervisorDecl, path: &Path) -> Result<Plan, StartError> {
+        let leaf = |child: &ChildDecl| Ok(Leaf::new(child, self.spec(child, path)?));
+        let children = decl.children.iter().map(leaf).collect::<Result<_, StartError>>()?;
+        Ok(Plan { flags: decl.flags.clone(), children })
+    }
+
+    /// Makes the spec of a child of the supervisor at `path`.
+    pub(super) fn spec(&mut self, child: &ChildDecl, path: &Path) -> Result<ChildSpec, StartError> {
+        let id = child.name.as_str();
+        let place = below(path, &child.name);
+        let spec = match &child.kind {
+            ChildKind::Session(session) => {
+                let (spec, owner) = options(session).child(self.host)?;
+                self.handles.insert(place, Handle::Session(owner));
+                spec
+            }
+            ChildKind::Supervisor(decl) => {
+                let plan = self.plan(decl, &place)?;
+                let branch = Arc::new(Branch { plan: Mutex::new(plan), host: self.host.clone() });
+                self.handles.insert(place, Handle::Branch(Arc::downgrade(&branch)));
+                ChildSpec::new(id, Shoot(branch)).kind(Kind::Supervisor)
+            }
+            ChildKind::Custom { start, .. } => ChildSpec::from_arc(id, Arc::clone(start)),
+        };
+        Ok(supervised(child, spec))
+    }
+}
+
+pub(super) fn below(path: &Path, name: &SessionName) -> Path {
+    path.iter().chain([name]).cloned().collect()
+}
+
+/// Sets how a child is supervised.
+fn supervised(child: &ChildDecl, spec: ChildSpec) -> ChildSpec {
     let spec = spec.restart(child.restart).significant(child.significant);
     let spec = match child.shutdown {
         Some(shutdown) => spec.shutdown(shutdown),
         None => spec,
     };
-    Ok(match &child.backoff {
+    match &child.backoff {
         Some(backoff) => spec.backoff(backoff.clone()),
         None => spec,
-    })
+    }
 }
 
-fn options(session: &SessionDecl) -> SessionOptions {
+pub(super) fn options(session: &SessionDecl) -> SessionOptions {
     let mut options = SessionOptions::from(session.spec.clone());
     if let Some(timeout) = session.idle_timeout {
         options = options.idle_timeout(timeout);
@@ -79,18 +116,79 @@ fn options(session: &SessionDecl) -> SessionOptions {
     options
 }
 
+/// What a supervisor of the tree is made of at its next start.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) flags: Flags,
+    pub(super) children: Vec<Leaf>,
+}
+
+/// A child of a plan.
+#[derive(Debug, Clone)]
+pub(super) struct Leaf {
+    pub(super) spec: ChildSpec,
+    is_session: bool,
+}
+
+impl Leaf {
+    pub(super) fn new(child: &ChildDecl, spec: ChildSpec) -> Self {
+        Self { spec, is_session: matches!(child.kind, ChildKind::Session(_)) }
+    }
+}
+
+/// Tells a session who supervises it: that is whom `stop` and `restart` have to ask.
+pub(super) fn adopt(host: &Host, session: &str, supervisor: &Supervisor) {
+    if let Some(desk) = host.find(session) {
+        desk.set_supervisor(supervisor.clone());
+    }
+}
+
+impl Plan {
+    pub(super) fn builder(&self) -> SupervisorBuilder {
+        let specs = self.children.iter().map(|leaf| leaf.spec.clone());
+        Supervisor::builder().flags(self.flags.clone()).children(specs)
+    }
+
+    pub(super) fn adopt(&self, host: &Host, supervisor: &Supervisor) {
+        let sessions = self.children.iter().filter(|leaf| leaf.is_session);
+        sessions.for_each(|leaf| adopt(host, leaf.spec.id().as_str(), supervisor));
+    }
+}
+
 /// A supervisor below the root. Its specs are the same at every start, so that its sessions keep their desks.
-struct Branch {
-    grown: Grown,
+#[derive(Debug)]
+pub(super) struct Branch {
+    plan: Mutex<Plan>,
     host: Host,
 }
 
-impl StartChild for Branch {
+impl Branch {
+    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts a branch.
+#[derive(Debug)]
+struct Shoot(Arc<Branch>);
+
+impl StartChild for Shoot {
     fn start(&self, context: StartContext) -> StartFuture<'_> {
         Box::pin(async move {
-            let (supervisor, child) = self.grown.builder.clone().start_child_of(&context).await?;
-            self.grown.adopt(&self.host, &supervisor);
+            let plan = self.0.plan().clone();
+            let (supervisor, child) = plan.builder().start_child_of(&context).await?;
+            plan.adopt(&self.0.host, &supervisor);
             Ok(Started::RunningWith(child, Info::new(supervisor)))
         })
     }
+
+    fn given_up(&self, how: GiveUp, last_exit: Option<&ExitReason>) {
+        let plan = self.0.plan().clone();
+        plan.children.iter().for_each(|leaf| leaf.spec.parked_with(how, last_exit));
+    }
+}
+
+/// Whether two children are supervised alike, so that the supervisor of one needs no other spec for the other.
+pub(super) fn supervised_alike(old: &ChildDecl, new: &ChildDecl) -> bool {
+    settings::of_supervision(old) == settings::of_supervision(new)
 }

@@ -3,20 +3,27 @@
 //! A tree has one host, one root supervisor, and the state directory to itself. Starting it takes the directory's
 //! lock, ends what dead hosts left behind, and starts the children in order; sessions that were there before come
 //! back under their name, with their conversation and their open turns. `grow` makes child specs of what a file
-//! declares, and is the place for changing a running tree: `code_change` takes the same specs.
+//! declares. `diff` says what another spec means to a tree that runs, and `apply` does it.
 //!
 //! It is not for parsing (that is [`crate::config`]) and not for supervision itself ([`crate::supervisor`]).
 //!
 //! It promises: two trees never run on one state directory, whichever process they are in; the directory is free
-//! again only when every child is gone; a tree that does not start leaves nothing running.
+//! again only when every child is gone; a tree that does not start leaves nothing running; a change does what its diff
+//! said, and touches nothing else.
 
+mod apply;
 mod builder;
+mod current;
+mod diff;
 mod error;
 mod grow;
 mod outline;
 mod running;
+mod settings;
 
+pub use apply::{ApplyError, NotApplied};
 pub use builder::TreeBuilder;
+pub use diff::{Change, Effect, KeyDiff, NodeDiff, TreeDiff};
 pub use error::{TreeError, TreeErrorKind};
 pub use outline::{NodeKind, NodeState, Outline};
 pub use running::Tree;

@@ -1,11 +1,15 @@
 //! A tree that runs.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use treewarden_core::ExitReason;
 use treewarden_store::TreeLock;
 
+use super::apply::{self, ApplyError};
 use super::builder::TreeBuilder;
+use super::current::Current;
+use super::diff::TreeDiff;
 use super::outline::{self, Outline};
 use crate::config::{self, ChildTypes, ConfigError, TreeSpec};
 use crate::host::Host;
@@ -32,6 +36,7 @@ pub struct Tree {
     root: Supervisor,
     swept: usize,
     lock: tokio::sync::watch::Receiver<bool>,
+    current: Arc<Current>,
 }
 
 impl Tree {
@@ -58,16 +63,19 @@ impl Tree {
         TreeBuilder::new(spec)
     }
 
-    pub(super) fn new(host: Host, root: Supervisor, lock: TreeLock, swept: usize) -> Self {
+    pub(super) fn new(host: Host, root: Supervisor, lock: TreeLock, swept: usize, current: Current) -> Self {
+        let current = Arc::new(current);
+        let until_end = Arc::clone(&current);
         let (free, is_free) = tokio::sync::watch::channel(false);
         let supervisor = root.clone();
         // The directory is ours until the last child is gone, whoever keeps or drops a handle.
         tokio::spawn(async move {
             supervisor.wait().await;
+            until_end.clear();
             drop(lock);
             let _nobody = free.send(true);
         });
-        Self { host, root, swept, lock: is_free }
+        Self { host, root, swept, lock: is_free, current }
     }
 
     /// What the tree's sessions share: the store, the names, the feed.
@@ -90,6 +98,56 @@ impl Tree {
         self.swept
     }
 
+    /// What the tree is made of: the spec it was started with, and what was applied since; empty when it has ended.
+    pub fn spec(&self) -> Arc<TreeSpec> {
+        Arc::clone(&self.current.made_of().spec)
+    }
+
+    /// Compares the tree with another spec, such as that of a file that was changed; nothing is done.
+    ///
+    /// What is compared is what the tree was made of. Children that the program added itself, through
+    /// [`Supervisor::start_child`], are in no spec, and are never touched.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(tree: treewarden::Tree) -> Result<(), Box<dyn std::error::Error>> {
+    /// let diff = tree.diff(treewarden::config::load("treewarden.toml")?);
+    /// println!("{diff}");
+    /// tree.apply(diff).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn diff(&self, spec: TreeSpec) -> TreeDiff {
+        let current = self.current.made_of();
+        let (old, revision) = (Arc::clone(&current.spec), current.revision);
+        drop(current);
+        TreeDiff::of(&old, spec, revision)
+    }
+
+    /// Changes the tree while it runs, as a diff says.
+    ///
+    /// Children that go are stopped first, newest first, each with its deadline; then, in the order of the spec, those
+    /// that come are started and those that stay get their settings. What the diff calls unchanged is not touched: a
+    /// session keeps its actor, its CLI and its turn. A session whose CLI is to be replaced goes on with its
+    /// conversation: an idle CLI is ended at once, and the next turn starts another; a busy one ends its turn first.
+    ///
+    /// The open turns of a session that goes stay in the journal, and are carried on if a session of this name comes
+    /// back. Its callers get [`QueryErrorKind::Stopped`](crate::session::QueryErrorKind::Stopped).
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError`]: another change is under way, the tree was changed since the diff was made, or it is stopping;
+    /// then nothing was done. Or some children could not be changed or started, which says which; the rest of the diff
+    /// was applied, and the next diff shows what is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// The change goes on when the future is dropped.
+    pub async fn apply(&self, diff: TreeDiff) -> Result<(), ApplyError> {
+        apply::apply(self.root.clone(), self.host.clone(), Arc::clone(&self.current), diff).await
+    }
+
     /// The shape of the tree at this moment.
     ///
     /// # Cancel safety
@@ -107,6 +165,7 @@ impl Tree {
     ///
     /// The stop goes on when the future is dropped.
     pub async fn stop(&self) -> ExitReason {
+        self.current.stop();
         let reason = self.root.stop(ExitReason::Shutdown).await;
         self.freed().await;
         reason

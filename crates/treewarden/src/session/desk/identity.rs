@@ -46,7 +46,7 @@ impl Desk {
     fn with_record<T>(&self, read: impl FnOnce(&SessionRecord) -> T) -> T {
         let mut inner = self.lock();
         read(inner.record.get_or_insert_with(|| {
-            let spec = &self.options.spec;
+            let spec = &self.options().spec;
             let carried = spec.resume.filter(|_| !spec.fork_session);
             let id = carried.or(spec.session_id).unwrap_or_else(SessionId::random);
             Box::new(SessionRecord::new(self.name.clone(), id))
@@ -131,20 +131,20 @@ impl Desk {
     /// The id was chosen by us and not by the spec, or was used by us before, so that whatever the CLI has under it is
     /// ours.
     pub(crate) fn owns_id(&self) -> bool {
-        let spec = &self.options.spec;
+        let spec = &self.options().spec;
         let (id, persisted) = self.with_record(|record| (Some(record.session_id), record.persisted));
         persisted || (spec.session_id != id && spec.resume != id)
     }
 
     /// The conversation is carried on from elsewhere, so that it must be on disk.
     pub(crate) fn must_exist(&self) -> bool {
-        let spec = &self.options.spec;
+        let spec = &self.options().spec;
         !spec.fork_session && spec.resume == Some(self.session_id())
     }
 
     /// The conversation to copy, if this session is a fork that nothing is on disk of yet, and was never cleared.
     pub(crate) fn fork_from(&self) -> Option<SessionId> {
-        let spec = &self.options.spec;
+        let spec = &self.options().spec;
         let (id, first) = self.with_record(|record| (record.session_id, record.earlier_ids.is_empty()));
         spec.resume.filter(|from| first && spec.fork_session && *from != id)
     }
@@ -162,7 +162,7 @@ impl Desk {
 
     /// Makes a new turn durable.
     pub(crate) async fn open_turn(&self, turn: TurnId, prompt: &Content) -> Result<(), StoreError> {
-        let at_most_once = self.options.delivery == Delivery::AtMostOnce;
+        let at_most_once = self.options().delivery == Delivery::AtMostOnce;
         let prompt = serde_json::to_value(prompt).unwrap_or_default();
         let row = TurnRow::new(turn, self.name.clone(), self.session_id(), prompt, at_most_once);
         let mut unopened = Unopened { desk: self, turn, given_up: true };

@@ -9,7 +9,7 @@ mod service;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ractor::ActorRef;
@@ -22,7 +22,7 @@ use treewarden_store::{Lease, SessionRecord};
 
 use super::error::{QueryError, QueryErrorKind};
 use super::options::SessionOptions;
-use super::outcome::Outcome;
+use super::outcome::{Failure, Outcome};
 use super::sink::Sink;
 use super::status::Condition;
 use super::turn::Ended;
@@ -102,6 +102,10 @@ pub(crate) enum Command {
     Cancel(TurnId, DrainReason),
     Interrupt,
     Stop(StopReason),
+    /// The options are others now; the CLI is to be replaced if they concern it.
+    Configure {
+        renew: bool,
+    },
 }
 
 /// Where a session stands between its incarnations.
@@ -109,6 +113,8 @@ pub(crate) enum Command {
 enum Standing {
     /// An actor serves it, or one will.
     Served,
+    /// It is down and holds its name until it is started again; its turns fail with this.
+    GivenUp(Failure),
     /// Nobody will serve it any more, for this reason.
     Closed(String),
 }
@@ -141,7 +147,7 @@ pub(crate) struct Inner {
 /// What all incarnations of a session share; see the [module](self).
 pub(crate) struct Desk {
     pub(crate) name: SessionName,
-    pub(crate) options: Arc<SessionOptions>,
+    options: RwLock<Arc<SessionOptions>>,
     pub(crate) host: Host,
     inner: Mutex<Inner>,
     /// Wakes the engine.
@@ -165,7 +171,7 @@ impl Desk {
     ) -> Self {
         Self {
             name,
-            options,
+            options: RwLock::new(options),
             host,
             inner: Mutex::new(Inner {
                 standing: Standing::Served,
@@ -218,15 +224,32 @@ impl Desk {
         self.lock().entries.push_back(Entry::Turn(Box::new(entry)));
     }
 
+    /// What the session is started with; others from one moment to the next when the tree is changed.
+    pub(crate) fn options(&self) -> Arc<SessionOptions> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives the session other options: its times hold at once, a CLI with the old ones is replaced between two turns if
+    /// `renew` says so, and turns that are opened from now on have the new ones.
+    pub(crate) fn reconfigure(&self, options: Arc<SessionOptions>, renew: bool) {
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = options;
+        // Without an engine there is no CLI, and the next one has them.
+        self.command(Command::Configure { renew });
+    }
+
     fn timeout(&self) -> Option<Duration> {
-        Some(self.options.spec.timeout)
+        Some(self.options().spec.timeout)
     }
 
     /// Reserves a place in the queue; it is given back when it is dropped.
     pub(crate) fn reserve(self: &Arc<Self>) -> Result<Place, QueryError> {
         let mut inner = self.lock();
-        if let Standing::Closed(why) = &inner.standing {
-            return Err(QueryError::new(QueryErrorKind::NoSuchSession, None, why.clone()));
+        match &inner.standing {
+            Standing::Served => {}
+            Standing::GivenUp(failure) => return Err(QueryError::refused(failure.clone())),
+            Standing::Closed(why) => {
+                return Err(QueryError::new(QueryErrorKind::NoSuchSession, None, why.clone()));
+            }
         }
         if inner.entries.len() + inner.reserved >= QUEUE {
             let message = format!(
@@ -241,7 +264,7 @@ impl Desk {
 
     /// Fills a reserved place with a turn that the journal holds now.
     pub(crate) fn enqueue(&self, place: Place, turn: TurnId, prompt: Content, sink: Arc<Sink>) {
-        let (timeout, delivery) = (self.timeout(), self.options.delivery);
+        let (timeout, delivery) = (self.timeout(), self.options().delivery);
         let open = OpenTurn { turn, attempts: 0, delivery, timeout, deadline: None };
         let prompt = Arc::new(prompt);
         let entry = TurnEntry {
@@ -254,6 +277,12 @@ impl Desk {
         };
         let mut inner = self.lock();
         place.fill(&mut inner);
+        if let Standing::GivenUp(failure) = &inner.standing {
+            let outcome = Outcome::Failed(failure.clone());
+            inner.entries.push_back(Entry::Turn(Box::new(entry)));
+            drop(inner);
+            return self.settle(turn, outcome);
+        }
         if let Standing::Closed(why) = &inner.standing {
             let end = Ended::Left(why.clone());
             entry.sinks.iter().for_each(|sink| sink.finish(end.clone()));
@@ -384,13 +413,18 @@ impl Desk {
         }
     }
 
+    /// An actor serves the session, or is about to.
+    pub(crate) fn is_served(&self) -> bool {
+        matches!(self.lock().standing, Standing::Served)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.lock().standing, Standing::Closed(_))
     }
 }
 
 impl Inner {
-    /// Notes a command, unless it is noted already: so there are no more of them than turns, and three.
+    /// Notes a command, unless it is noted already: so there are no more of them than turns, and six.
     fn command(&mut self, command: Command) {
         if !self.commands.contains(&command) {
             self.commands.push_back(command);

@@ -4,6 +4,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorRef, ActorStatus};
+use treewarden_core::ExitReason;
 
 use super::{Command, Desk, Inner, Standing};
 use crate::session::outcome::{Failure, FailureKind, Outcome};
@@ -41,6 +42,11 @@ impl Desk {
 
     /// Gives the session to a new incarnation of its actor.
     pub(crate) fn serve(&self, doorbell: ActorRef<()>) {
+        let state = self.lock().condition.state;
+        if matches!(state, SessionState::Restarting | SessionState::Stopped | SessionState::GivenUp) {
+            self.lock().condition.reason = None;
+            self.set_state(SessionState::Parked, None, None);
+        }
         let mut inner = self.lock();
         inner.standing = Standing::Served;
         inner.doorbell = Some(doorbell);
@@ -151,40 +157,57 @@ impl Desk {
             return;
         }
         self.unserve(actor);
+        let crashed = |desk: &Self| desk.lock().condition.state == SessionState::Restarting;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if !stopped => {
                 let desk = Arc::clone(self);
                 runtime.spawn(async move {
                     tokio::time::sleep(RESTART_GRACE).await;
                     if desk.doorbell().is_none() {
-                        desk.retire();
+                        desk.retire(crashed(&desk));
                     }
                 });
             }
-            _ => self.retire(),
+            _ => self.retire(crashed(self)),
         }
     }
 
     /// Ends the session for good: nobody will start it again.
     ///
-    /// After a crash its turns fail, since the session was given up; otherwise they stay open in the journal.
-    pub(crate) fn retire(self: &Arc<Self>) {
-        let crashed = self.lock().condition.state == SessionState::Restarting;
-        if crashed {
-            self.give_up();
-        }
-        self.close(if crashed {
+    /// The turns of one that was given up fail; otherwise they stay open in the journal.
+    pub(crate) fn retire(self: &Arc<Self>, given_up: bool) {
+        let why = if given_up {
+            self.settle_all(&Outcome::Failed(self.given_up_for(None)));
             "the session crashed too often and was given up"
         } else {
             "the session was stopped"
-        });
+        };
+        self.close(why);
         self.set_state(SessionState::Stopped, None, None);
         self.host.disclaim(self);
     }
 
-    fn give_up(&self) {
-        let last = self.lock().condition.last_exit.clone().unwrap_or_default();
-        let message = format!("the session crashed too often and its supervisor gave it up; last: {last}");
-        self.settle_all(&Outcome::Failed(Failure { kind: FailureKind::GivenUp, message, result: None }));
+    /// Notes that the session stays down until it is started again: whoever waits is told, and nobody waits from now on.
+    pub(crate) fn give_up(&self, last_exit: Option<&ExitReason>) {
+        let failure = self.given_up_for(last_exit);
+        let reason = failure.message.as_str().into();
+        let mut inner = self.lock();
+        inner.standing = Standing::GivenUp(failure.clone());
+        inner.condition.reason = Some(reason);
+        inner.legacy = None;
+        drop(inner);
+        self.settle_all(&Outcome::Failed(failure));
+        // What is left are clears, whose callers see their end.
+        self.lock().entries.clear();
+        self.set_state(SessionState::GivenUp, None, None);
+    }
+
+    fn given_up_for(&self, last_exit: Option<&ExitReason>) -> Failure {
+        let last = self.lock().condition.last_exit.as_deref().map(str::to_owned);
+        let last = last.or_else(|| last_exit.map(ToString::to_string)).unwrap_or_default();
+        let message = format!(
+            "the session crashed too often and its supervisor gave it up; restart it to try again; last: {last}"
+        );
+        Failure { kind: FailureKind::GivenUp, message, result: None }
     }
 }

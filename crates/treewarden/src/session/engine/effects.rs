@@ -34,7 +34,7 @@ impl Engine {
     }
 
     fn initialize(&mut self) {
-        let fields = self.desk.options.spec.initialize();
+        let fields = self.desk.options().spec.initialize();
         self.request(Purpose::Initialize, HostRequest::Initialize(fields));
         let (model, mode) = self.desk.overrides();
         if let Some(model) = model {

@@ -91,7 +91,7 @@ impl Engine {
     fn new(desk: Arc<Desk>) -> Self {
         let mut actions = Vec::new();
         let open = desk.take_all();
-        let mut machine = Machine::new(Instant::now(), desk.options.timing.clone(), open, &mut actions);
+        let mut machine = Machine::new(Instant::now(), desk.options().timing.clone(), open, &mut actions);
         if let Some(until) = desk.suspended_until() {
             machine.suspend(until);
         }
@@ -184,6 +184,9 @@ impl Engine {
                 Command::Cancel(turn, reason) => Event::Cancel(turn, reason),
                 Command::Interrupt => Event::Interrupt,
                 Command::Stop(reason) => Event::Stop(reason),
+                Command::Configure { renew } => {
+                    Event::Configure { config: self.desk.options().timing.clone(), renew }
+                }
             });
         }
     }

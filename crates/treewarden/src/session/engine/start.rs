@@ -40,7 +40,7 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     })?;
     let program = Program {
         path,
-        args: desk.options.spec.argv(&opening).into_iter().map(Into::into).collect(),
+        args: desk.options().spec.argv(&opening).into_iter().map(Into::into).collect(),
         env: environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
         cwd,
     };
@@ -62,13 +62,13 @@ fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {
 
 /// The CLI's whole environment.
 fn environment(desk: &Desk) -> Environment {
-    let mut environment = desk.options.spec.environment(std::env::vars_os());
+    let mut environment = desk.options().spec.environment(std::env::vars_os());
     environment.remove(RERUN);
     environment
 }
 
 fn cwd(desk: &Desk) -> Result<PathBuf, StartFailure> {
-    let cwd = match &desk.options.spec.cwd {
+    let cwd = match &desk.options().spec.cwd {
         Some(cwd) => cwd.clone(),
         None => std::env::current_dir().map_err(|error| {
             permanent(PermanentKind::CwdMissing, format!("the host's own working directory is gone: {error}"))
@@ -84,7 +84,7 @@ fn cwd(desk: &Desk) -> Result<PathBuf, StartFailure> {
 
 /// The CLI that the spec names, or the first `claude` on the PATH that the CLI itself would see.
 fn find_cli(desk: &Desk, environment: &Environment) -> Result<PathBuf, StartFailure> {
-    if let Some(path) = &desk.options.spec.cli_path {
+    if let Some(path) = &desk.options().spec.cli_path {
         return Ok(path.clone());
     }
     let path = environment.get("PATH").unwrap_or_default();

@@ -1,0 +1,61 @@
+//! What a running tree is made of at this moment, and who may change it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::grow::Handles;
+use crate::config::TreeSpec;
+
+/// What the handles of one tree share.
+#[derive(Debug)]
+pub(super) struct Current {
+    made_of: Mutex<MadeOf>,
+    /// Held by whoever changes the tree.
+    changing: Arc<tokio::sync::Mutex<()>>,
+    stopping: AtomicBool,
+}
+
+/// A spec as it was applied, and how to reach what was made of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MadeOf {
+    pub(super) spec: Arc<TreeSpec>,
+    /// How often the tree was changed.
+    pub(super) revision: u64,
+    pub(super) handles: Handles,
+}
+
+impl Current {
+    pub(super) fn new(spec: TreeSpec, handles: Handles) -> Self {
+        Self {
+            made_of: Mutex::new(MadeOf { spec: Arc::new(spec), revision: 0, handles }),
+            changing: Arc::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn made_of(&self) -> MutexGuard<'_, MadeOf> {
+        self.made_of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims the right to change the tree; `None` if somebody else has it.
+    pub(super) fn claim(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.changing).try_lock_owned().ok()
+    }
+
+    /// The tree has begun to stop: no change is begun any more.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Lets go of what would start children: the tree has ended, and keeps nothing of it.
+    pub(super) fn clear(&self) {
+        self.stop();
+        *self.made_of() = MadeOf::default();
+    }
+}
