@@ -32,6 +32,18 @@ pub(crate) enum Verb {
         #[command(flatten)]
         place: Place,
     },
+    /// Change the running tree as its config file says now; what has not changed is not touched
+    Reload {
+        /// Another config file than the one that the tree was started with
+        file: Option<PathBuf>,
+        /// Show what would change, and change nothing
+        #[arg(long, visible_alias = "diff")]
+        dry_run: bool,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        place: Place,
+    },
     /// List the sessions
     Ps {
         #[command(flatten)]

@@ -20,7 +20,7 @@ pub(crate) enum Exit {
     Held = 6,
     /// The turn was interrupted or cancelled.
     Interrupted = 7,
-    /// The queue is full, or the store is; later it may work.
+    /// The queue is full, the store is, or another reload is under way; later it may work.
     Busy = 8,
     /// The turn is still open.
     Open = 9,

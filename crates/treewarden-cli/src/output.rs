@@ -63,7 +63,7 @@ impl Paint {
     pub(crate) fn state(self, state: &str) -> String {
         match state.trim_end() {
             "ready" | "busy" => self.green(state),
-            "failed" | "restarting" => self.red(state),
+            "failed" | "given_up" | "restarting" => self.red(state),
             "parked" | "stopped" => self.dim(state),
             _ => self.cyan(state),
         }

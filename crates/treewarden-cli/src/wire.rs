@@ -4,6 +4,7 @@
 //! may come before. docs/command.md describes it for clients in other languages.
 
 use std::io;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,6 +27,13 @@ pub(crate) const MAX_ANSWER: u64 = 160 * 1024 * 1024;
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
     Hello {},
+    Reload {
+        /// An absolute path; the file that the tree was started with unless it is given.
+        #[serde(default)]
+        file: Option<PathBuf>,
+        #[serde(default)]
+        dry_run: bool,
+    },
     Ps {},
     Tree {},
     Ask {
@@ -108,6 +116,8 @@ pub(crate) enum Code {
     NoSuchSession,
     NoSuchTurn,
     Busy,
+    /// The config file is not valid.
+    Config,
     /// The session is stopped, or the tree is stopping.
     Stopped,
     Failed,
@@ -121,6 +131,7 @@ impl Code {
             Self::BadRequest => Exit::Usage,
             Self::NoSuchSession | Self::NoSuchTurn => Exit::NotFound,
             Self::Busy => Exit::Busy,
+            Self::Config => Exit::Config,
             Self::Stopped | Self::Failed | Self::Unknown => Exit::Failed,
         }
     }

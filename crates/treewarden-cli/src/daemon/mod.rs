@@ -3,15 +3,16 @@
 mod asking;
 mod connection;
 mod journal;
+mod reload;
 mod requests;
 mod signals;
 mod socket;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Notify, Semaphore};
 use treewarden::Tree;
 use treewarden::tree::{TreeError, TreeErrorKind};
 
@@ -20,7 +21,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use journal::Journal;
 pub(crate) use journal::said;
-use signals::Signals;
+use signals::{Signals, Wish};
 use socket::ControlSocket;
 
 /// So many clients are served at once; the next ones wait.
@@ -31,6 +32,10 @@ const CLIENTS: usize = 256;
 struct Shared {
     tree: Tree,
     journal: Journal,
+    /// The config file, by its absolute path.
+    file: PathBuf,
+    /// Held by whoever reads the file again and changes the tree.
+    reloading: Mutex<()>,
 }
 
 /// Runs the tree of a file until it ends or is told to.
@@ -43,9 +48,10 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     let tree = tokio::select! {
         started = builder.state_dir(&state_dir).start() => started.map_err(not_started)?,
         // What was started is stopped when the future is dropped.
-        () = signals.next() => return Ok(ExitCode::SUCCESS),
+        () = signals.end() => return Ok(ExitCode::SUCCESS),
     };
-    let shared = Arc::new(Shared { journal: Journal::start(&tree), tree });
+    let file = std::path::absolute(file)?;
+    let shared = Arc::new(Shared { journal: Journal::start(&tree), tree, file, reloading: Mutex::default() });
     let sessions = shared.tree.host().sessions().len();
     tracing::info!(sessions, socket = %socket.path().display(), "the tree is up");
     output::note(format!(
@@ -65,7 +71,7 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     tracing::info!("stopping; a second signal ends at once");
     let code = tokio::select! {
         _reason = shared.tree.stop() => ExitCode::SUCCESS,
-        () = signals.next() => {
+        () = signals.end() => {
             tracing::warn!("ending at once: the system ends the CLIs, and the next start sweeps up what is left");
             ExitCode::FAILURE
         }
@@ -74,8 +80,21 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     Ok(code)
 }
 
-/// Serves clients until a signal comes (`false`) or the tree ends by itself (`true`).
+/// Serves clients until a signal asks for the end (`false`) or the tree ends by itself (`true`).
 async fn serve(socket: &ControlSocket, shared: &Arc<Shared>, signals: &mut Signals) -> bool {
+    let hangup = Notify::new();
+    tokio::select! {
+        ended_by_itself = accept(socket, shared, signals, &hangup) => ended_by_itself,
+        never = reload::on_hangup(shared, &hangup) => match never {},
+    }
+}
+
+async fn accept(
+    socket: &ControlSocket,
+    shared: &Arc<Shared>,
+    signals: &mut Signals,
+    hangup: &Notify,
+) -> bool {
     let places = Arc::new(Semaphore::new(CLIENTS));
     let ended = shared.tree.wait();
     tokio::pin!(ended);
@@ -86,7 +105,13 @@ async fn serve(socket: &ControlSocket, shared: &Arc<Shared>, signals: &mut Signa
         };
         let (place, stream) = tokio::select! {
             accepted = accepted => accepted,
-            () = signals.next() => return false,
+            wish = signals.next() => match wish {
+                Wish::End => return false,
+                Wish::Reload => {
+                    hangup.notify_one();
+                    continue;
+                }
+            },
             _reason = &mut ended => return true,
         };
         match stream {

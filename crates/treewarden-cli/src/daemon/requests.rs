@@ -5,7 +5,7 @@ use tokio::sync::broadcast::error::RecvError;
 use treewarden::TurnId;
 
 use super::connection::{Connection, Hangup};
-use super::{Shared, asking, journal};
+use super::{Shared, asking, journal, reload};
 use crate::wire::{Code, Refusal, Request, VERSION};
 
 /// Answers one request.
@@ -24,6 +24,7 @@ pub(super) async fn answer(
             "protocol": VERSION, "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(),
             "state_dir": shared.tree.host().state_dir(),
         })),
+        Request::Reload { file, dry_run } => reload::reload(shared, file, dry_run).await,
         Request::Ps {} => json_of(&json!({ "sessions": shared.tree.host().sessions() })),
         Request::Tree {} => json_of(&shared.tree.outline().await),
         Request::Turn { turn, wait: false } => asking::report(shared, turn),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use treewarden::config;
+use treewarden::config::{self, ConfigError};
 
 use crate::exit::Exit;
 use crate::output;
@@ -17,13 +17,17 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            output::note(error.to_string());
-            let count = error.faults().len();
-            let word = if count == 1 { "error" } else { "errors" };
-            output::note(format!("\n{} is not valid: {count} {word}", file.display()));
+            output::note(invalid(file, &error));
             Ok(Exit::Config.into())
         }
     }
+}
+
+/// Everything that is wrong with a file.
+pub(crate) fn invalid(file: &Path, error: &ConfigError) -> String {
+    let count = error.faults().len();
+    let word = if count == 1 { "error" } else { "errors" };
+    format!("{error}\n\n{} is not valid: {count} {word}", file.display())
 }
 
 pub(super) fn schema() -> anyhow::Result<ExitCode> {

@@ -5,11 +5,13 @@ mod chat;
 mod check;
 mod events;
 mod ps;
+mod reload;
 mod simple;
 mod top;
 mod tree;
 mod turn;
 
+pub(crate) use check::invalid;
 pub(crate) use ps::table as session_table;
 pub(crate) use tree::outline_text;
 
@@ -24,6 +26,7 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Demo => demo::run().await,
         Verb::Run { file, place } => daemon::run(&file, &place).await,
+        Verb::Reload { file, dry_run, output, place } => reload::run(file, dry_run, output, &place).await,
         Verb::Ps { output, place } => ps::run(output, &place).await,
         Verb::Ask(ask) => ask::run(ask).await,
         Verb::Chat { name, place } => chat::run(&name, &place).await,

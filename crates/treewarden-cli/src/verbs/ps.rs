@@ -23,7 +23,7 @@ pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCod
 const HEAD: [&str; 9] =
     ["NAME", "STATE", "PID", "GEN", "RESTARTS", "TURNS", "QUEUED", "CONTAINMENT", "SESSION"];
 
-/// The sessions as a table, with why a session failed below it.
+/// The sessions as a table, with why a session failed, or was given up, below it.
 pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
     let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
     for session in sessions {
@@ -47,7 +47,9 @@ pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
         (_, 8) => paint.dim(cell),
         _ => cell.to_owned(),
     });
-    for session in sessions.iter().filter(|session| session["state"] == "failed") {
+    for session in
+        sessions.iter().filter(|session| session["state"] == "failed" || session["state"] == "given_up")
+    {
         let reason = session["reason"]
             .as_str()
             .or_else(|| session["last_exit"].as_str())

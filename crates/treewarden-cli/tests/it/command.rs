@@ -15,6 +15,7 @@ fn the_help_of_every_verb_is_what_it_was() {
         "",
         "demo",
         "run",
+        "reload",
         "ps",
         "ask",
         "chat",

@@ -2,4 +2,6 @@
 
 mod command;
 mod daemon;
+mod given_up;
+mod reload;
 mod support;

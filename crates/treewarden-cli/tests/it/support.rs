@@ -40,13 +40,41 @@ impl World {
         // The command is a stand-in for the CLI when it is started under this name.
         std::os::unix::fs::symlink(PROGRAM, dir.path().join("claude-stand-in")).expect("a link can be made");
         let mark = dir.path().file_name().expect("it has a name").to_string_lossy().into_owned();
-        let home = dir.path().join("home");
+        let world = Self { dir, mark };
+        world.rewrite(children);
+        world
+    }
+
+    /// Gives the file other children.
+    pub(crate) fn rewrite(&self, children: &str) {
+        self.rewrite_all("", "", children);
+    }
+
+    /// Gives the file other children, other lines in its `[defaults]`, and other lines before them.
+    pub(crate) fn rewrite_all(&self, top: &str, defaults: &str, children: &str) {
+        let top = if top.is_empty() { String::new() } else { format!("{top}\n") };
+        let (home, mark) = (self.path("home"), &self.mark);
         let text = format!(
-            "[defaults]\ninclude_partial_messages = true\ncli_path = \"./claude-stand-in\"\ncwd = \".\"\n\
-             env = {{ CLAUDE_CONFIG_DIR = {home:?}, TW_TEST = {mark:?} }}\n\n{children}"
+            "{top}[defaults]\ninclude_partial_messages = true\ncli_path = \"./claude-stand-in\"\ncwd = \".\"\n\
+             env = {{ CLAUDE_CONFIG_DIR = {home:?}, TW_TEST = {mark:?} }}\n{defaults}\n{children}"
         );
-        fs::write(dir.path().join("treewarden.toml"), text).expect("the file can be written");
-        Self { dir, mark }
+        fs::write(self.path("treewarden.toml"), text).expect("the file can be written");
+    }
+
+    /// The session's line of `ps`.
+    #[track_caller]
+    pub(crate) fn session(&self, name: &str) -> Value {
+        let ps = self.json(&["ps", "--json"]);
+        let found = ps.as_array().into_iter().flatten().find(|session| session["name"] == name);
+        found.cloned().unwrap_or_else(|| panic!("{name} is not in {ps}"))
+    }
+
+    /// Waits until the session is in this state, and returns its line.
+    #[track_caller]
+    pub(crate) fn when(&self, name: &str, state: &str) -> Value {
+        eventually(&format!("{name} is {state}"), || {
+            Some(self.session(name)).filter(|session| session["state"] == state)
+        })
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -73,6 +101,14 @@ impl World {
         let output = self.run(args);
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("the command prints JSON")
+    }
+
+    /// Runs a verb, and reads its JSON, however it ends.
+    #[track_caller]
+    pub(crate) fn json_of(&self, args: &[&str]) -> Value {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{args:?} prints no JSON: {stderr}"))
     }
 
     /// Starts the daemon and waits until it listens.
