@@ -105,6 +105,8 @@ fn durations_say_how_they_are_written() {
     child("idle_timeout = \"0s\"", "`idle_timeout` must be longer than \"0s\"", "");
     child("shutdown = \"brutal-kill\"", "found \"brutal-kill\"", "did you mean \"brutal_kill\"?");
     child("backoff = { intial = \"1s\" }", "`jitter` or `reset_after`", "did you mean `initial`?");
+    let short = "`backoff.max` is shorter than `backoff.initial`: no restart could wait so long";
+    child("backoff = { initial = \"2m\", max = \"90s\" }", short, "");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use treewarden::config::{ChildKind, ChildTable, ChildTypes, SessionDecl, TreeSpec, parse, parse_with};
-use treewarden::supervisor::{Restart, Shutdown, StartContext, StartFailure, Started, Strategy};
+use treewarden::supervisor::{Backoff, Restart, Shutdown, StartContext, StartFailure, Started, Strategy};
 
 const FILE: &str = "/srv/app/treewarden.toml";
 
@@ -115,4 +115,28 @@ fn a_program_adds_its_own_types_of_children() {
     let fault = &error.faults()[0];
     assert_eq!(fault.place.as_ref().map(|place| (place.line, place.column)), Some((4, 1)));
     assert!(fault.message.contains("unknown field `prot`, expected `port`"), "{error}");
+}
+
+#[test]
+fn a_back_off_is_the_one_of_the_file_with_the_usual_values_for_the_rest() {
+    let second = Duration::from_secs(1);
+    let usual = Backoff::default();
+    let table = [
+        ("true", Some(usual.clone())),
+        ("false", None),
+        ("{}", Some(usual.clone())),
+        ("{ jitter = 0, factor = 3 }", Some(usual.clone().jitter(0.0).factor(3.0))),
+        ("{ initial = \"1s\", max = \"20s\" }", Some(Backoff::new(second, 20 * second))),
+        ("{ initial = \"2m\" }", Some(Backoff::new(120 * second, 120 * second))),
+        ("{ reset_after = \"5m\" }", Some(usual.reset_after(300 * second))),
+    ];
+    for (value, expected) in table {
+        // In the defaults it is every session's, in a supervisor its own.
+        let tree = read(&format!(
+            "[defaults]\nbackoff = {value}\n[[child]]\nname = \"a\"\n[[child]]\nname = \"team\"\n\
+             type = \"supervisor\"\nbackoff = {value}\n[[child]]\nname = \"own\"\nbackoff = false"
+        ));
+        let backoffs: Vec<_> = tree.root.children.iter().map(|child| child.backoff.clone()).collect();
+        assert_eq!(backoffs, [expected.clone(), expected, None], "{value}");
+    }
 }

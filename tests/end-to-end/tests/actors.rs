@@ -1,8 +1,9 @@
 //! A session as a plain ractor actor: under a supervisor of the user's own, wrapped in an actor, killed, found by name.
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use treewarden::registry::Registry;
 use treewarden::session::{CliCrashed, QueryErrorKind, SessionActor, SessionArguments, StartErrorKind};
-use treewarden::{Session, SessionOptions};
+use treewarden::{Session, SessionOptions, Supervisor};
 use treewarden_end_to_end::{Lab, end, eventually, id_of, nothing_left};
 use treewarden_testkit::faults;
 
@@ -239,4 +240,35 @@ async fn a_name_that_nobody_holds_is_no_such_session() {
     session.query("PROMPT-1").await.expect("answered");
     end(&started).await;
     assert_eq!(session.query("PROMPT-2").await.expect_err("stopped").kind(), QueryErrorKind::NoSuchSession);
+}
+
+#[tokio::test]
+async fn a_session_is_found_under_a_name_of_the_programs_own() {
+    let lab = Lab::new();
+    let tenants: Registry<u32, &str> = Registry::unique().build();
+    let name = || tenants.name(7, "gold");
+    let session = Session::start(lab.options("a").via(name())).await.expect("started");
+    let found = Session::via(name());
+    assert!(found.query("My name is Alice").await.expect("answered").text.contains("Alice"));
+    assert_eq!(found.status().expect("it is there").name, session.status().expect("it is there").name);
+    assert!(Session::start(lab.options("b").via(name())).await.is_err(), "the name is taken");
+    // The next incarnation has the name again.
+    let before = name().whereis().expect("it has an owner").get_id();
+    faults::kill(session.status().expect("it is there").pid.expect("a CLI")).expect("it can be killed");
+    eventually("it is restarted", || name().whereis().filter(|actor| actor.get_id() != before)).await;
+    assert!(found.query("What is my name?").await.expect("answered").text.contains("Alice"));
+    session.stop().await.expect("stopped");
+    let error = found.query("hello").await.expect_err("nobody has the name");
+    assert_eq!(error.kind(), QueryErrorKind::NoSuchSession, "{error}");
+}
+
+#[tokio::test]
+async fn a_supervisor_is_found_under_a_name_of_the_programs_own() {
+    let names: Registry<&str, ()> = Registry::unique().build();
+    let supervisor = Supervisor::builder().via(names.name("root", ())).start().await.expect("started");
+    let found = Supervisor::via(&names.name("root", ())).expect("it has the name");
+    assert_eq!(found.cell().get_id(), supervisor.cell().get_id());
+    assert!(Supervisor::via(&names.name("other", ())).is_none());
+    supervisor.stop(treewarden::ExitReason::Shutdown).await;
+    assert!(Supervisor::via(&names.name("root", ())).is_none());
 }

@@ -40,6 +40,18 @@ pub(super) fn check(checker: &mut Checker<'_, '_>, name: &str, value: &Value<'_>
         whole &= good.is_some();
         checked.insert(key.get_ref().to_string(), good.unwrap_or_default());
     }
+    let least = |key: &str| {
+        let value = table.iter().find(|(name, _)| name.get_ref().as_ref() == key)?.1;
+        humantime::parse_duration(value.get_ref().as_str()?).ok().map(|duration| (duration, value))
+    };
+    if let (true, Some((initial, first)), Some((max, last))) = (whole, least("initial"), least("max"))
+        && max < initial
+    {
+        let message = format!("`{name}.max` is shorter than `{name}.initial`: no restart could wait so long");
+        let note = checker.faults.add(&last.span(), message);
+        note.related(&first.span(), format!("`{name}.initial` is set here"));
+        return None;
+    }
     whole.then_some(Json::Object(checked))
 }
 

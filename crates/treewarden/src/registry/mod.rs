@@ -9,6 +9,7 @@
 
 mod error;
 mod events;
+pub(crate) mod handles;
 mod name;
 mod reaper;
 mod table;

@@ -22,6 +22,7 @@ use super::handle::{Session, StartError};
 use super::options::SessionOptions;
 use super::status::SessionState;
 use crate::host::{self, Host};
+use crate::registry::handles;
 use crate::supervisor::{Child, Resource, StartChild, StartContext, StartFailure, Started};
 
 /// How a CLI took its session with it: the error that a crashed session actor ends with.
@@ -98,6 +99,7 @@ impl Drop for SessionActorState {
         if let Some(engine) = &*self.engine.lock().unwrap_or_else(PoisonError::into_inner) {
             engine.abort();
         }
+        handles::forget(self.actor);
         self.desk.abandoned(self.actor, self.stopped);
     }
 }
@@ -115,6 +117,10 @@ impl SessionActor {
     ) -> Result<SessionActorState, ActorProcessingErr> {
         let SessionArguments { desk, engine } = arguments;
         let actor = myself.get_id();
+        if let Some(name) = &desk.options().via {
+            name.register(&myself.get_cell())?;
+            handles::note(actor, Arc::downgrade(&desk));
+        }
         desk.serve(myself);
         Ok(SessionActorState { actor, desk, engine, stopped: false })
     }

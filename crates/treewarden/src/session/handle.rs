@@ -1,7 +1,7 @@
 //! The handle of a session: a cheap clone that keeps nothing alive.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, SessionName, TurnId};
@@ -14,6 +14,7 @@ use super::sink::Sink;
 use super::status::{SessionState, Status};
 use super::turn::Turn;
 use crate::host::{Host, HostError};
+use crate::registry::{Name, handles};
 use crate::supervisor::Supervisor;
 use treewarden_core::ExitReason;
 use treewarden_core::session::StopReason;
@@ -105,6 +106,7 @@ pub struct Session {
 enum Target {
     Desk(Arc<Desk>),
     Name(Option<Host>, Arc<str>),
+    Via(Name, Arc<str>),
 }
 
 impl fmt::Debug for Session {
@@ -159,6 +161,26 @@ impl Session {
         Self { target: Target::Name(Some(host.clone()), name.into()) }
     }
 
+    /// A handle for whoever holds a name of a registry of the program's own when it is used.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use treewarden::registry::Registry;
+    /// use treewarden::{Session, SessionOptions, SessionSpec};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tenants: Registry<u32, ()> = Registry::unique().build();
+    /// Session::start(SessionOptions::from(SessionSpec::new()).via(tenants.name(7, ()))).await?;
+    /// println!("{}", Session::via(tenants.name(7, ())).query("Hello!").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn via(name: Name) -> Self {
+        let shown = format!("{name:?}").into();
+        Self { target: Target::Via(name, shown) }
+    }
+
     pub(crate) fn of_desk(desk: Arc<Desk>) -> Self {
         Self { target: Target::Desk(desk) }
     }
@@ -170,6 +192,10 @@ impl Session {
                 let host = host.clone().or_else(|| Host::shared().ok());
                 host.and_then(|host| host.find(name)).ok_or_else(|| QueryError::no_such_session(name))
             }
+            Target::Via(name, shown) => {
+                let desk = name.whereis().and_then(|actor| handles::of::<Weak<Desk>>(actor.get_id()));
+                desk.and_then(|desk| desk.upgrade()).ok_or_else(|| QueryError::no_such_session(shown))
+            }
         }
     }
 
@@ -177,7 +203,7 @@ impl Session {
     pub fn name(&self) -> &str {
         match &self.target {
             Target::Desk(desk) => desk.name.as_str(),
-            Target::Name(_, name) => name,
+            Target::Name(_, name) | Target::Via(_, name) => name,
         }
     }
 

@@ -11,6 +11,7 @@ use treewarden_proto::spec::SessionSpec;
 use super::actor::{Owner, SessionChild};
 use super::handle::StartError;
 use crate::host::{self, Host};
+use crate::registry::Name;
 use crate::supervisor::ChildSpec;
 
 /// A [`SessionSpec`] with what treewarden itself does with the session: times, delivery, restart.
@@ -25,6 +26,7 @@ pub struct SessionOptions {
     pub(crate) shutdown: Shutdown,
     pub(crate) significant: bool,
     pub(crate) backoff: Option<Backoff>,
+    pub(crate) via: Option<Name>,
     pub(crate) max_restarts: u32,
     pub(crate) max_seconds: u32,
     /// Somebody starts this very session, so that it runs even if it was stopped before.
@@ -42,6 +44,7 @@ impl From<SessionSpec> for SessionOptions {
             shutdown: Self::SHUTDOWN,
             significant: false,
             backoff: None,
+            via: None,
             max_restarts: 3,
             max_seconds: 5,
             asked_for: false,
@@ -137,6 +140,17 @@ impl SessionOptions {
     /// How long restarts wait; they are immediate unless set.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = Some(backoff);
+        self
+    }
+
+    /// Gives the session a name of a registry of the program's own as well, by which [`Session::via`] finds it.
+    ///
+    /// As in OTP it is the actor that has the name: while the session is being restarted nobody has it, and a session
+    /// whose name has another owner does not start.
+    ///
+    /// [`Session::via`]: super::Session::via
+    pub fn via(mut self, name: Name) -> Self {
+        self.via = Some(name);
         self
     }
 

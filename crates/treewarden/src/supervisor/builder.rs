@@ -19,7 +19,7 @@ use super::live::{self, Factory};
 use super::spec::ChildSpec;
 use super::start::{Info, StartChild, StartContext, StartFailure, StartFuture, Started};
 use super::watch::{Notices, Watcher};
-use crate::registry::Name;
+use crate::registry::{Name, handles};
 
 /// How many calls wait before a caller has to.
 const CALLS: usize = 64;
@@ -227,7 +227,7 @@ impl SupervisorBuilder {
                 return Err(error);
             }
         };
-        if let Some(taken) = via.and_then(|name| name.register(&gate).err()) {
+        if let Some(taken) = via.as_ref().and_then(|name| name.register(&gate).err()) {
             gate.kill();
             watcher.stop(None);
             return Err(taken.into());
@@ -242,8 +242,12 @@ impl SupervisorBuilder {
             path: path.clone(),
             feed: feed.clone(),
         };
+        if via.is_some() {
+            handles::note(gate.get_id(), supervisor.clone());
+        }
         let driver = Driver {
             machine,
+            is_named: via.is_some(),
             calls: receiver,
             control,
             notices,

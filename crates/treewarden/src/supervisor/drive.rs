@@ -22,6 +22,7 @@ use super::reason::stop_text;
 use super::runs::Runs;
 use super::start::{StartContext, Started};
 use super::watch::{Notice, Notices};
+use crate::registry::handles;
 
 /// A call on its way to the driver.
 pub(super) type Call = (Request, oneshot::Sender<Reply>);
@@ -41,6 +42,8 @@ pub(super) struct Driver {
     pub(super) gate: ActorCell,
     pub(super) gate_task: JoinHandle<()>,
     pub(super) lifeline: Option<Arc<Lifeline>>,
+    /// It was started under a name, by which its handle is found.
+    pub(super) is_named: bool,
     pub(super) initialized: Option<oneshot::Sender<Result<(), InitError>>>,
     pub(super) done: watch::Sender<Option<ExitReason>>,
     pub(super) path: Arc<str>,
@@ -310,6 +313,9 @@ impl Driver {
     async fn close(mut self) {
         let reason = self.state.finished.take().unwrap_or(ExitReason::Shutdown);
         self.calls.close();
+        if self.is_named {
+            handles::forget(self.gate.get_id());
+        }
         while let Ok((_, caller)) = self.calls.try_recv() {
             let _ = caller.send(Reply::NoProc);
         }

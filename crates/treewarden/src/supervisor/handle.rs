@@ -19,7 +19,7 @@ use super::feed::Feed;
 use super::gate::{Control, Done};
 use super::live::{Factory, Reply, Request};
 use super::spec::ChildSpec;
-use crate::registry::AlreadyRegistered;
+use crate::registry::{AlreadyRegistered, Name, handles};
 
 /// Says why a supervisor did not start.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -54,6 +54,12 @@ impl Supervisor {
     /// Begins to describe a supervisor.
     pub fn builder() -> SupervisorBuilder {
         SupervisorBuilder::new()
+    }
+
+    /// Finds the supervisor that was started under a name ([`SupervisorBuilder::via`]), if one has it now.
+    #[must_use]
+    pub fn via(name: &Name) -> Option<Self> {
+        handles::of(name.whereis()?.get_id())
     }
 
     /// Adds a child and starts it.
