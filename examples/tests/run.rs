@@ -101,6 +101,22 @@ async fn a_tree_is_declared_in_a_file() {
 }
 
 #[tokio::test]
+async fn a_tree_is_changed_while_it_runs() {
+    let text = run("11_change_a_running_tree").await;
+    let wanted = [
+        "- planner: is stopped",
+        "model: unset → \"opus\"",
+        "+ team/writer: is started",
+        "1 child is unchanged",
+        "Your name is Alice.",
+        "CLI is the same: true",
+        "planner is there: false",
+        "in good order: true",
+    ];
+    assert_in_order(&text, &wanted);
+}
+
+#[tokio::test]
 async fn the_feed_tells_what_happens() {
     let text = run("08_events_feed").await;
     assert_eq!(text.matches("a turn is opened").count(), 2, "{text}");
