@@ -35,7 +35,7 @@ fn argv(session: &Value) -> Vec<String> {
 fn a_session_that_did_not_change_is_not_touched_in_the_middle_of_a_turn() {
     let world = World::with(AB);
     let _daemon = world.daemon();
-    let ask = world.run(&["ask", "a", "hello STREAM=40:50", "--detach"]);
+    let ask = world.run(&["ask", "a", "hello STREAM=80:50", "--detach"]);
     let before = world.when("a", "busy");
     let incarnation = |world: &World| world.json(&["tree", "--json"])["children"][1]["incarnation"].clone();
     let first = world.json(&["tree", "--json"])["children"][0]["incarnation"].clone();
@@ -100,7 +100,7 @@ fn an_idle_session_gets_another_cli_and_keeps_its_conversation() {
 fn a_busy_session_ends_its_turn_first_and_the_one_after_it_has_the_new_options() {
     let world = World::with(AB);
     let _daemon = world.daemon();
-    let first = text(&world.run(&["ask", "a", "My name is Alice STREAM=20:50", "--detach"]));
+    let first = text(&world.run(&["ask", "a", "My name is Alice STREAM=60:50", "--detach"]));
     let before = world.when("a", "busy");
     let second = text(&world.run(&["ask", "a", "What is my name? STREAM=20:50", "--detach"]));
     world.rewrite("[[child]]\nname = \"a\"\nmax_turns = 7\n[[child]]\nname = \"b\"\n");
