@@ -229,7 +229,7 @@ impl Driver {
                 self.state.runs.ended(id, reason);
                 self.settle(id);
             }
-            Notice::Caught => self.settle_silent(),
+            Notice::Caught => self.answered(),
         }
     }
 
@@ -239,14 +239,17 @@ impl Driver {
             self.machine.handle(now(), Event::Exited(pid, reason));
         } else if self.state.runs.is_silent(id) {
             let asked = !self.state.watcher_gone && self.watcher.send_message(()).is_ok();
-            if !asked {
-                self.settle_silent();
+            if asked {
+                self.state.runs.note_asked(id);
+            } else if let Some((pid, reason)) = self.state.runs.take_silent(id) {
+                self.machine.handle(now(), Event::Exited(pid, reason));
             }
         }
     }
 
-    fn settle_silent(&mut self) {
-        for (pid, reason) in self.state.runs.take_silent() {
+    /// The watcher has answered the oldest question.
+    fn answered(&mut self) {
+        if let Some((pid, reason)) = self.state.runs.take_answered() {
             self.machine.handle(now(), Event::Exited(pid, reason));
         }
     }
@@ -295,6 +298,10 @@ impl Driver {
                 runs.reap_all();
                 self.gate.kill();
                 self.killed();
+                // Nobody will answer any more.
+                while self.state.runs.is_asking() {
+                    self.answered();
+                }
             }
             () = sleep_until(deadline) => self.machine.handle(now(), Event::Tick),
         }

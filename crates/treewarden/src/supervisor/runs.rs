@@ -1,6 +1,6 @@
 //! The runs that are not gone yet: their tasks, their resources, and what is known about their ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,6 +34,8 @@ struct Run {
 pub(super) struct Runs {
     runs: HashMap<ActorId, Run>,
     reaping: FuturesUnordered<Pin<Box<dyn Future<Output = ActorId> + Send>>>,
+    /// The runs that the watcher was asked about, in the order of the questions.
+    asked: VecDeque<ActorId>,
 }
 
 impl Runs {
@@ -131,11 +133,25 @@ impl Runs {
         self.runs.get(&id).is_some_and(|run| run.reaped && run.ending.is_none())
     }
 
-    /// Takes out every run that has ended and that nothing more will be said about.
-    pub(super) fn take_silent(&mut self) -> Vec<(Pid, ExitReason)> {
-        let silent: Vec<ActorId> = self.runs.keys().copied().filter(|id| self.is_silent(*id)).collect();
-        let gone = silent.into_iter().filter_map(|id| self.runs.remove(&id));
-        gone.map(|run| (run.pid, ExitReason::NoProc)).collect()
+    /// Notes that the watcher was asked about a silent run: after its answer nothing more will be said about it.
+    pub(super) fn note_asked(&mut self, id: ActorId) {
+        self.asked.push_back(id);
+    }
+
+    /// Says whether an answer of the watcher is to come.
+    pub(super) fn is_asking(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Takes the run out that the watcher answers for, if it is silent still.
+    pub(super) fn take_answered(&mut self) -> Option<(Pid, ExitReason)> {
+        let id = self.asked.pop_front()?;
+        if self.is_silent(id) { self.take_silent(id) } else { None }
+    }
+
+    /// Takes a run out that nothing more will be said about.
+    pub(super) fn take_silent(&mut self, id: ActorId) -> Option<(Pid, ExitReason)> {
+        self.runs.remove(&id).map(|run| (run.pid, ExitReason::NoProc))
     }
 
     /// Begins to wait for all of them, as after the loss of the watcher.
