@@ -1,0 +1,165 @@
+//! The places among the live CLIs of a program: who gets one, who gives one up, and who waits.
+//!
+//! A place is asked for before a CLI is spawned, and left when the CLI's tree is gone. The rules:
+//!
+//! - There are never more holders than places.
+//! - Whoever finds no place waits, first come first served; a place that becomes free goes to one who waits.
+//! - As long as more wait than places are on their way, the holder that has been idle longest is asked to go. A busy
+//!   one never is, nor a pinned one, and nobody is asked for a place that nobody needs.
+//! - When every place is held by a pinned holder, which gives none up, whoever waits is refused.
+//!
+//! Every step is O(log n). What it leads to is taken with [`poll_order`](Places::poll_order).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// One request for a place, and the place once it is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The ticket has its place.
+    Grant(Ticket),
+    /// The holder is to give its place up, if it is still idle.
+    Park(Ticket),
+    /// There is no place for the ticket, and none will come: pinned holders have them all.
+    Refuse(Ticket),
+}
+
+/// What a holder does with its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Busy,
+    /// Idle since this stamp.
+    Idle(u64),
+    /// Asked to go, or going by itself.
+    Leaving,
+}
+
+#[derive(Debug)]
+struct Holder {
+    pinned: bool,
+    does: Use,
+}
+
+/// The places of one program; see the [module](self).
+#[derive(Debug)]
+pub struct Places {
+    limit: usize,
+    next: u64,
+    holders: HashMap<Ticket, Holder>,
+    /// Who waits, in the order in which they asked, and whether they are pinned.
+    waiting: BTreeMap<Ticket, bool>,
+    /// Idle holders that are not pinned, the one that has been idle longest first.
+    idle: BTreeMap<u64, Ticket>,
+    pinned: usize,
+    leaving: usize,
+    orders: VecDeque<Order>,
+}
+
+impl Places {
+    /// Makes `limit` places, at least one.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit: limit.max(1),
+            next: 0,
+            holders: HashMap::new(),
+            waiting: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            pinned: 0,
+            leaving: 0,
+            orders: VecDeque::new(),
+        }
+    }
+
+    /// How many places there are.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Asks for a place. A pinned holder keeps it however long it is idle.
+    pub fn ask(&mut self, pinned: bool) -> Ticket {
+        let ticket = Ticket(self.stamp());
+        self.waiting.insert(ticket, pinned);
+        self.settle();
+        ticket
+    }
+
+    /// The holder has nothing to do.
+    pub fn idle(&mut self, ticket: Ticket) {
+        let stamp = self.stamp();
+        let Some(holder) = self.holders.get(&ticket) else { return };
+        if holder.pinned || matches!(holder.does, Use::Idle(_)) {
+            return;
+        }
+        self.uses(ticket, Use::Idle(stamp));
+        self.idle.insert(stamp, ticket);
+        self.settle();
+    }
+
+    /// The holder has something to do; if it was asked to go, it stays.
+    pub fn busy(&mut self, ticket: Ticket) {
+        self.uses(ticket, Use::Busy);
+        self.settle();
+    }
+
+    /// The holder goes by itself: its place is on its way.
+    pub fn leaving(&mut self, ticket: Ticket) {
+        self.uses(ticket, Use::Leaving);
+    }
+
+    /// The holder is gone, or does not wait any more.
+    pub fn leave(&mut self, ticket: Ticket) {
+        self.uses(ticket, Use::Busy);
+        match self.holders.remove(&ticket) {
+            Some(holder) => self.pinned -= usize::from(holder.pinned),
+            None => drop(self.waiting.remove(&ticket)),
+        }
+        self.settle();
+    }
+
+    /// The next thing to do.
+    pub fn poll_order(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
+    fn stamp(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn uses(&mut self, ticket: Ticket, does: Use) {
+        let Some(holder) = self.holders.get_mut(&ticket) else { return };
+        match std::mem::replace(&mut holder.does, does) {
+            Use::Idle(stamp) => drop(self.idle.remove(&stamp)),
+            Use::Leaving => self.leaving -= 1,
+            Use::Busy => {}
+        }
+        self.leaving += usize::from(does == Use::Leaving);
+    }
+
+    /// Grants what is free, and asks for what is needed beyond that.
+    fn settle(&mut self) {
+        while self.holders.len() < self.limit
+            && let Some((ticket, pinned)) = self.waiting.pop_first()
+        {
+            self.holders.insert(ticket, Holder { pinned, does: Use::Busy });
+            self.pinned += usize::from(pinned);
+            self.orders.push_back(Order::Grant(ticket));
+        }
+        if self.pinned == self.limit {
+            let refused = std::mem::take(&mut self.waiting);
+            self.orders.extend(refused.into_keys().map(Order::Refuse));
+        }
+        while self.waiting.len() > self.leaving
+            && let Some((_, ticket)) = self.idle.first_key_value()
+        {
+            let ticket = *ticket;
+            self.uses(ticket, Use::Leaving);
+            self.orders.push_back(Order::Park(ticket));
+        }
+    }
+}
