@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::broadcast;
 use treewarden_process::ContainmentPolicy;
 use treewarden_proto::spec::SessionSpec;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{Durability, Store, StoreOptions};
 
-use crate::session::{Command, Desk, Outcome, Session, SessionState, Status, StopReason};
+use crate::places::Places;
+use crate::session::{Desk, Outcome, Session, SessionState, Status};
 
 /// So many events wait for a slow subscriber; the oldest are dropped, and the subscriber is told how many.
 const FEED: usize = 1024;
@@ -94,25 +94,7 @@ pub(crate) struct Inner {
     pub(crate) containment: ContainmentPolicy,
     names: RwLock<HashMap<SessionName, Arc<Desk>>>,
     feed: broadcast::Sender<SessionEvent>,
-    live: Arc<Semaphore>,
-    /// How many sessions wait for a place among the live CLIs.
-    waiting: AtomicUsize,
-}
-
-/// One who waits for a place, for as long as the value lives.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    pub(crate) places: Places,
 }
 
 /// What the sessions of one program share; a cheap clone.
@@ -167,7 +149,9 @@ impl HostOptions {
     /// Lets at most so many CLIs live at once; without a limit by default.
     ///
     /// An idle session is parked to make room, the one that was used longest ago first; a turn that finds every CLI
-    /// busy waits its turn.
+    /// busy waits, first come first served. A [pinned](crate::session::SessionOptions::pinned) session is never parked:
+    /// while pinned sessions have every place, the turns of others fail with
+    /// [`NoPlace`](crate::session::FailureKind::NoPlace).
     pub fn max_live(mut self, max_live: usize) -> Self {
         self.max_live = Some(max_live.max(1));
         self
@@ -195,15 +179,13 @@ impl HostOptions {
             message: format!("open the state directory {}: {error}", dir.display()),
         })?;
         report(&store);
-        let permits = self.max_live.unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Host {
             inner: Arc::new(Inner {
                 store,
                 containment: self.containment,
                 names: RwLock::new(HashMap::new()),
                 feed: broadcast::Sender::new(FEED),
-                live: Arc::new(Semaphore::new(permits)),
-                waiting: AtomicUsize::new(0),
+                places: Places::new(self.max_live),
             }),
         })
     }
@@ -325,30 +307,6 @@ impl Host {
             let at = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
             let _nobody = self.inner.feed.send(SessionEvent { name: name.clone(), at, what: what() });
         }
-    }
-
-    /// Waits for a place among the live CLIs; the wait is fair.
-    pub(crate) async fn place(&self) -> OwnedSemaphorePermit {
-        if let Ok(permit) = Arc::clone(&self.inner.live).try_acquire_owned() {
-            return permit;
-        }
-        let _waiting = Waiting::new(&self.inner.waiting);
-        self.park_one();
-        Arc::clone(&self.inner.live).acquire_owned().await.expect("the semaphore is never closed")
-    }
-
-    /// Asks the idle session that was used longest ago to give its place up.
-    fn park_one(&self) {
-        let idle = |desk: &Arc<Desk>| desk.idle_since().map(|since| (since, Arc::clone(desk)));
-        let oldest = self.desks().iter().filter_map(idle).min_by_key(|(since, _)| *since);
-        if let Some((_, desk)) = oldest {
-            desk.command(Command::Stop(StopReason::Park));
-        }
-    }
-
-    /// Tells whether somebody waits for a place.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.inner.waiting.load(Ordering::Relaxed) > 0
     }
 }
 

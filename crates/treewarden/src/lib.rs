@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod host;
+mod places;
 pub mod registry;
 pub mod session;
 pub mod supervisor;

@@ -44,10 +44,11 @@ fn an_empty_file_is_an_empty_tree() {
 #[test]
 fn defaults_fill_in_what_a_session_does_not_say() {
     let tree = read(
-        "[defaults]\nmodel = \"sonnet\"\nidle_timeout = \"15m\"\nrestart = \"transient\"\n\
+        "[defaults]\nmodel = \"sonnet\"\nidle_timeout = \"15m\"\npinned = true\nrestart = \"transient\"\n\
          env = { A = \"1\", B = \"2\" }\n\
          [[child]]\nname = \"a\"\n\
-         [[child]]\nname = \"b\"\nmodel = \"opus\"\nrestart = \"permanent\"\nenv = { B = false, C = \"3\" }",
+         [[child]]\nname = \"b\"\nmodel = \"opus\"\npinned = false\nrestart = \"permanent\"\n\
+         env = { B = false, C = \"3\" }",
     );
     let (a, b) = (session(&tree, 0), session(&tree, 1));
     assert_eq!((a.spec.model.as_deref(), b.spec.model.as_deref()), (Some("sonnet"), Some("opus")));
@@ -55,6 +56,7 @@ fn defaults_fill_in_what_a_session_does_not_say() {
         (a.idle_timeout, b.idle_timeout),
         (Some(Duration::from_secs(900)), Some(Duration::from_secs(900)))
     );
+    assert_eq!((a.pinned, b.pinned), (true, false));
     assert_eq!(tree.root.children[0].restart, Restart::Transient);
     assert_eq!(tree.root.children[1].restart, Restart::Permanent);
     let names: Vec<&String> = b.spec.env.keys().collect();

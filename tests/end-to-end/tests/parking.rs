@@ -1,8 +1,10 @@
 //! More sessions than CLIs: an idle one gives its place up, a busy one never, and the wait is fair.
 
-use treewarden::session::SessionState;
+use std::time::Duration;
+
+use treewarden::session::{FailureKind, QueryErrorKind, SessionState};
 use treewarden::{Host, Session, SessionOptions};
-use treewarden_end_to_end::{Lab, end, reaches};
+use treewarden_end_to_end::{Lab, end, eventually, id_of, reaches};
 
 async fn start(lab: &Lab, host: &Host, name: &str) -> Session {
     Session::start(SessionOptions::from(lab.spec(name)).host(host)).await.expect("started")
@@ -99,6 +101,179 @@ async fn six_sessions_share_two_clis_and_all_get_their_answers() {
     assert!(live.count() <= 2);
     for session in &sessions {
         assert_eq!(session.status().expect("status").restarts, 0);
+        end(session).await;
+    }
+}
+
+async fn pinned(lab: &Lab, host: &Host, name: &str) -> Session {
+    let options = SessionOptions::from(lab.spec(name)).host(host).pinned(true);
+    Session::start(options.idle_timeout(Duration::from_millis(1))).await.expect("started")
+}
+
+fn state(session: &Session) -> SessionState {
+    session.status().expect("status").state
+}
+
+#[tokio::test]
+async fn a_pinned_session_is_never_parked() {
+    let lab = Lab::new();
+    let host = crowded(&lab, 2);
+    let kept = pinned(&lab, &host, "kept").await;
+    kept.query("PROMPT-0").await.expect("answered");
+    let pid = kept.status().expect("status").pid;
+    let (alice, bob) = (start(&lab, &host, "alice").await, start(&lab, &host, "bob").await);
+    for _ in 0..3 {
+        alice.query("PROMPT-1").await.expect("answered");
+        bob.query("PROMPT-2").await.expect("answered");
+        assert_eq!(state(&alice), SessionState::Parked, "it was used later, and is parked all the same");
+    }
+    let status = kept.status().expect("status");
+    assert_eq!((status.state, status.pid, status.generation), (SessionState::Ready, pid, 1));
+    for session in [kept, alice, bob] {
+        end(&session).await;
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_finds_every_place_pinned_fails_at_once_and_runs_when_one_is_free() {
+    let lab = Lab::new();
+    let host = crowded(&lab, 1);
+    let (kept, other) = (pinned(&lab, &host, "kept").await, start(&lab, &host, "other").await);
+    kept.query("PROMPT-0").await.expect("answered");
+    let error = other.query("PROMPT-1").await.expect_err("there is no place");
+    assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::NoPlace));
+    assert!(error.to_string().contains("`max_live`") && error.to_string().contains('1'), "{error}");
+    let status = other.status().expect("status");
+    assert_eq!((status.state, status.restarts, status.generation), (SessionState::Failed, 0, 0));
+    end(&kept).await;
+    other.query("PROMPT-2").await.expect("answered");
+    end(&other).await;
+}
+
+#[tokio::test]
+async fn those_that_wait_fail_when_the_last_place_is_taken_by_a_pinned_session() {
+    let lab = Lab::new();
+    let host = crowded(&lab, 1);
+    let (busy, kept) = (start(&lab, &host, "busy").await, pinned(&lab, &host, "kept").await);
+    let late = start(&lab, &host, "late").await;
+    let running = busy.stream("PROMPT-0 STREAM=10:20").await.expect("opened");
+    reaches(&busy, SessionState::Busy).await;
+    let first = kept.stream("PROMPT-1").await.expect("opened");
+    reaches(&kept, SessionState::Starting).await;
+    let second = late.stream("PROMPT-2").await.expect("opened");
+    running.answer().await.expect("answered");
+    first.answer().await.expect("answered");
+    let error = second.answer().await.expect_err("the pinned session has the place");
+    assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::NoPlace));
+    end(&kept).await;
+    end(&busy).await;
+    late.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn what_is_parked_answers_status_and_id_at_once_and_starts_no_cli() {
+    let lab = Lab::new();
+    let host = crowded(&lab, 1);
+    let (alice, bob) = (start(&lab, &host, "alice").await, start(&lab, &host, "bob").await);
+    alice.query("PROMPT-1").await.expect("answered");
+    let id = alice.id().await.expect("an id");
+    bob.query("PROMPT-2").await.expect("answered");
+    let status = alice.status().expect("status");
+    assert_eq!((status.state, status.pid, status.generation), (SessionState::Parked, None, 1));
+    assert_eq!((status.session_id, alice.id().await.expect("an id")), (id, id));
+    let all: Vec<_> =
+        host.sessions().into_iter().map(|status| (status.name.to_string(), status.state)).collect();
+    assert_eq!(all, [("alice".into(), SessionState::Parked), ("bob".into(), SessionState::Ready)]);
+    assert_eq!(alice.status().expect("status").generation, 1);
+    end(&alice).await;
+    end(&bob).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_comes_while_its_session_is_being_parked_is_answered() {
+    let lab = Lab::new();
+    let host = crowded(&lab, 1);
+    let (alice, bob) = (start(&lab, &host, "alice").await, start(&lab, &host, "bob").await);
+    let mut asked = Vec::new();
+    let mut caught = 0;
+    for n in 0..20 {
+        alice.query(format!("PROMPT-a{n}-")).await.expect("answered");
+        let other = bob.stream(format!("PROMPT-b{n}-")).await.expect("opened");
+        // The turns meet the way to the parked session at another point each time.
+        let state = eventually("alice is asked to go", || {
+            Some(state(&alice)).filter(|state| n % 4 == 0 || *state != SessionState::Ready)
+        })
+        .await;
+        caught += u32::from(state == SessionState::Stopping);
+        let answer = alice.query(format!("PROMPT-c{n}-")).await.expect("answered");
+        assert_eq!(answer.text, format!("answer to PROMPT-c{n}-"));
+        assert_eq!(answer.interruptions, 0, "parking interrupts nothing");
+        other.answer().await.expect("answered");
+        asked.extend([format!("PROMPT-a{n}-"), format!("PROMPT-c{n}-")]);
+    }
+    assert!(caught > 0, "no turn met a session on its way");
+    assert_eq!(lab.prompts(&id_of(&alice)), asked, "each prompt once, in order");
+    assert_eq!(alice.status().expect("status").restarts, 0);
+    end(&alice).await;
+    end(&bob).await;
+}
+
+#[tokio::test]
+async fn places_go_to_those_who_wait_in_the_order_of_asking() {
+    let lab = Lab::new();
+    let host = crowded(&lab, 1);
+    let busy = start(&lab, &host, "busy").await;
+    let running = busy.stream("PROMPT-0 STREAM=10:50").await.expect("opened");
+    reaches(&busy, SessionState::Busy).await;
+    let mut waiting = Vec::new();
+    for n in 0..6 {
+        let session = start(&lab, &host, &format!("waits-{n}")).await;
+        let turn = session.stream("PROMPT-1").await.expect("opened");
+        reaches(&session, SessionState::Starting).await;
+        waiting.push((session, turn));
+    }
+    running.answer().await.expect("answered");
+    let mut turns = waiting.into_iter();
+    while let Some((session, turn)) = turns.next() {
+        turn.answer().await.expect("answered");
+        let later = turns.as_slice().iter().skip(1).map(|(session, _)| session.status().expect("status"));
+        assert!(
+            later.into_iter().all(|status| status.generation == 0),
+            "none begins before its turn has come"
+        );
+        assert_eq!(session.status().expect("status").generation, 1);
+    }
+    for status in host.sessions() {
+        assert_eq!((status.generation, status.restarts), (1, 0), "{}", status.name);
+        end(&host.session(status.name.as_str()).expect("it is there")).await;
+    }
+}
+
+#[tokio::test]
+async fn no_more_sessions_are_parked_than_others_wait() {
+    let lab = Lab::new();
+    let host = crowded(&lab, 3);
+    let mut sessions = Vec::new();
+    let mut turns = Vec::new();
+    for n in 0..3 {
+        let session = start(&lab, &host, &format!("busy-{n}")).await;
+        turns.push(session.stream("PROMPT-1 STREAM=10:50").await.expect("opened"));
+        sessions.push(session);
+    }
+    for session in &sessions {
+        reaches(session, SessionState::Busy).await;
+    }
+    let one = start(&lab, &host, "one").await;
+    let waiting = one.stream("PROMPT-2").await.expect("opened");
+    for turn in turns {
+        turn.answer().await.expect("answered");
+    }
+    waiting.answer().await.expect("answered");
+    let states: Vec<_> = sessions.iter().map(state).collect();
+    assert_eq!(states.iter().filter(|state| **state == SessionState::Parked).count(), 1, "{states:?}");
+    assert_eq!(states.iter().filter(|state| **state == SessionState::Ready).count(), 2, "{states:?}");
+    sessions.push(one);
+    for session in &sessions {
         end(session).await;
     }
 }

@@ -105,6 +105,8 @@ pub enum PermanentKind {
     NotGone,
     /// The store refused to record the start.
     Store,
+    /// Pinned sessions have every place among the live CLIs.
+    NoPlace,
 }
 
 impl ExitClass {

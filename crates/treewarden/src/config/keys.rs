@@ -136,6 +136,7 @@ pub(super) const KEYS: &[Key] = &[
     key("backoff", CHILD | SHARED, Kind::Backoff, "How long restarts wait: true for the usual back-off, or a table; at once by default."),
     // A session: its life.
     key("idle_timeout", SHARED, Kind::Duration, "How long a session may be idle before its CLI is parked; never by default."),
+    key("pinned", SHARED, Kind::Bool, "Whether a session's CLI is kept once it is started: neither idle_timeout nor max_live parks it."),
     key("silence_timeout", SHARED, Kind::Duration, "How long a busy CLI may be silent before it is probed, then killed and resumed."),
     key("start_timeout", SHARED, Kind::Duration, "How long a CLI may take to start."),
     key("drain_timeout", SHARED, Kind::Duration, "How long an interrupted turn may take to its result before the CLI is killed."),
@@ -178,6 +179,7 @@ const OURS: &[&str] = &[
     "significant",
     "backoff",
     "idle_timeout",
+    "pinned",
     "silence_timeout",
     "start_timeout",
     "drain_timeout",

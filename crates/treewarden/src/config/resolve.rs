@@ -193,6 +193,7 @@ impl Resolver<'_, '_> {
         Some(SessionDecl {
             spec,
             idle_timeout: duration("idle_timeout"),
+            pinned: fields.known.get("pinned").is_some_and(|field| field.value == Json::Bool(true)),
             silence_timeout: duration("silence_timeout"),
             start_timeout: duration("start_timeout"),
             drain_timeout: duration("drain_timeout"),

@@ -114,6 +114,8 @@ pub struct SessionDecl {
     pub spec: SessionSpec,
     /// How long it may be idle before its CLI is parked.
     pub idle_timeout: Option<Duration>,
+    /// Whether its CLI is kept once it is started.
+    pub pinned: bool,
     /// How long a busy CLI may be silent before it is probed.
     pub silence_timeout: Option<Duration>,
     /// How long a CLI may take to start.

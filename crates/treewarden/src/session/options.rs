@@ -25,6 +25,7 @@ pub struct SessionOptions {
     pub(crate) restart: Restart,
     pub(crate) shutdown: Shutdown,
     pub(crate) significant: bool,
+    pub(crate) pinned: bool,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) via: Option<Name>,
     pub(crate) max_restarts: u32,
@@ -43,6 +44,7 @@ impl From<SessionSpec> for SessionOptions {
             restart: Restart::Permanent,
             shutdown: Self::SHUTDOWN,
             significant: false,
+            pinned: false,
             backoff: None,
             via: None,
             max_restarts: 3,
@@ -59,6 +61,15 @@ impl SessionOptions {
     /// The options of the CLI.
     pub fn spec(&self) -> &SessionSpec {
         &self.spec
+    }
+
+    /// The deadlines of the session's machine.
+    pub(crate) fn timing(&self) -> Config {
+        let mut timing = self.timing.clone();
+        if self.pinned {
+            timing.idle_timeout = None;
+        }
+        timing
     }
 
     /// The host that is to be used.
@@ -80,6 +91,15 @@ impl SessionOptions {
     /// A parked session keeps its name and its conversation, and its next turn resumes it.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.timing.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Whether the CLI is kept once it is started: neither `idle_timeout` nor `max_live` parks it; not by default.
+    ///
+    /// Its place among the live CLIs is not to be had for others. When pinned sessions have all of them, the turns of
+    /// other sessions fail with [`NoPlace`](super::FailureKind::NoPlace).
+    pub fn pinned(mut self, pinned: bool) -> Self {
+        self.pinned = pinned;
         self
     }
 

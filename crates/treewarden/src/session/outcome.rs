@@ -84,6 +84,8 @@ pub enum FailureKind {
     NotStarted,
     /// The conversation that the session is to resume is gone.
     ConversationLost,
+    /// There was no place among the live CLIs and none to wait for: pinned sessions have them all.
+    NoPlace,
     /// The supervisor gave the session up: it crashed too often.
     GivenUp,
 }

@@ -154,12 +154,12 @@ pub(super) fn compare(old: &ChildDecl, new: &ChildDecl) -> (Change, Vec<KeyDiff>
         let key = KeyDiff { key: "type".into(), effect: Effect::Replace, from, to };
         return (Change::Replaced, vec![key]);
     }
-    let pinned = |key: &str| match &new.kind {
+    let named = |key: &str| match &new.kind {
         ChildKind::Session(session) => settings::names_conversation(session, key),
         _ => false,
     };
     let custom = matches!(new.kind, ChildKind::Custom { .. });
-    let effect = |key: &str| settings::effect(key, custom, pinned(key));
+    let effect = |key: &str| settings::effect(key, custom, named(key));
     let mut keys = settings::differing(&settings::of_child(old), &settings::of_child(new), effect);
     if custom {
         // Only the type knows which of its options are secret.

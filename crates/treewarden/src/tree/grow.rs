@@ -97,7 +97,7 @@ fn supervised(child: &ChildDecl, spec: ChildSpec) -> ChildSpec {
 }
 
 pub(super) fn options(session: &SessionDecl) -> SessionOptions {
-    let mut options = SessionOptions::from(session.spec.clone());
+    let mut options = SessionOptions::from(session.spec.clone()).pinned(session.pinned);
     if let Some(timeout) = session.idle_timeout {
         options = options.idle_timeout(timeout);
     }

@@ -18,12 +18,12 @@ pub(super) type Settings = Map<String, Value>;
 
 /// What it means that a key of a child has another value.
 ///
-/// `custom` says that the child is of a registered type, `pinned` that the key names a conversation now.
-pub(super) fn effect(key: &str, custom: bool, pinned: bool) -> Effect {
+/// `custom` says that the child is of a registered type, `named` that the key names a conversation now.
+pub(super) fn effect(key: &str, custom: bool, named: bool) -> Effect {
     match key {
         "restart" | "shutdown" | "significant" | "backoff" => Effect::AtOnce,
         _ if custom => Effect::Restart,
-        "resume" | "session_id" | "fork_session" if pinned => Effect::Replace,
+        "resume" | "session_id" | "fork_session" if named => Effect::Replace,
         // A conversation that is no longer named is carried on as the session's own.
         "resume" | "session_id" | "fork_session" => Effect::AtOnce,
         "idle_timeout" | "silence_timeout" | "start_timeout" | "drain_timeout" => Effect::AtOnce,
@@ -120,6 +120,7 @@ fn of_session(session: &SessionDecl) -> Settings {
         _ => "exactly_once".into(),
     });
     put(&mut settings, "delivery", delivery);
+    put(&mut settings, "pinned", session.pinned.then(|| true.into()));
     settings
 }
 

@@ -11,16 +11,10 @@ use crate::session::sink::Sink;
 use crate::session::status::{SessionState, Status};
 
 impl Desk {
-    /// Since when the CLI is idle, for whoever needs its place.
-    pub(crate) fn idle_since(&self) -> Option<Instant> {
-        self.lock().idle_since
-    }
-
     /// Shows what the session does.
     pub(crate) fn set_state(&self, state: SessionState, pid: Option<u32>, turn: Option<TurnId>) {
         let mut inner = self.lock();
         let changed = inner.condition.state != state || inner.condition.pid != pid;
-        inner.idle_since = (state == SessionState::Ready).then(Instant::now);
         if state != SessionState::Suspended {
             inner.condition.suspended_until = None;
         }

@@ -136,7 +136,6 @@ pub(crate) struct Inner {
     owned: bool,
     /// The supervisor is there for this session alone.
     private: bool,
-    idle_since: Option<Instant>,
     suspended_until: Option<Instant>,
     pub(crate) record: Option<Box<SessionRecord>>,
     /// What a dead CLI leaves to the next one.
@@ -185,7 +184,6 @@ impl Desk {
                 supervisor: None,
                 owned: false,
                 private: false,
-                idle_since: None,
                 suspended_until: None,
                 record: record.map(Box::new),
                 legacy: None,

@@ -6,7 +6,6 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use treewarden_core::session::{Event, ExitClass, ExitFacts, Permanent, PermanentKind, StartFailure};
 use treewarden_process::{Ladder, Line, LineReader, LineWriter, NotGone, Rung, StderrTail, Tree, TreeGone};
 use treewarden_proto::SessionId;
@@ -16,6 +15,7 @@ use treewarden_store::Lease;
 
 use super::{Engine, Task, Wake};
 use crate::host::Happening;
+use crate::places::Place;
 use crate::session::desk::Legacy;
 
 /// How long what a dead CLI left in its pipe is read.
@@ -31,7 +31,7 @@ pub(super) struct Cli {
     stderr: StderrTail,
     lease: Lease,
     id: SessionId,
-    _place: OwnedSemaphorePermit,
+    pub(super) place: Place,
     /// The id was chosen by us, so that a refusal of it is about our own transcript.
     owns_id: bool,
     pub(super) started: bool,
@@ -77,7 +77,7 @@ impl Cli {
         mut tree: Tree,
         id: SessionId,
         lease: Lease,
-        place: OwnedSemaphorePermit,
+        place: Place,
         owns_id: bool,
     ) -> Option<Self> {
         Some(Self {
@@ -89,7 +89,7 @@ impl Cli {
             tree: Some(tree),
             lease,
             id,
-            _place: place,
+            place,
             owns_id,
             started: false,
             at_eof: false,
@@ -164,6 +164,21 @@ pub(super) async fn closed(closing: &mut Option<Closing>) {
     let Some(ending) = &mut closing.ending else { return std::future::pending().await };
     closing.done = Some(ending.as_mut().await);
     closing.ending = None;
+}
+
+/// Ends the CLI of an engine that was killed; its place is given up when its tree is gone.
+///
+/// Its lease is given up at once: the next engine proves the tree gone before it starts another.
+pub(super) fn leave(cli: Option<Box<Cli>>) {
+    let Some(Cli { tree: Some(tree), place, .. }) = cli.map(|cli| *cli) else { return };
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(async move {
+            if let Err(error) = tree.stop(ladder(How::Kill), None).await {
+                tracing::error!(%error, "processes of a CLI cannot be ended");
+            }
+            drop(place);
+        });
+    }
 }
 
 impl Engine {

@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use treewarden_core::session::{Action, End, Event, Fact, Machine, Start, StartFailure, State, StopReason};
+use treewarden_core::session::{Action, End, Event, Fact, Machine, Start, StartFailure, State};
 use treewarden_process::Line;
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::Frame;
@@ -91,7 +91,7 @@ impl Engine {
     fn new(desk: Arc<Desk>) -> Self {
         let mut actions = Vec::new();
         let open = desk.take_all();
-        let mut machine = Machine::new(Instant::now(), desk.options().timing.clone(), open, &mut actions);
+        let mut machine = Machine::new(Instant::now(), desk.options().timing(), open, &mut actions);
         if let Some(until) = desk.suspended_until() {
             machine.suspend(until);
         }
@@ -221,10 +221,17 @@ impl Engine {
                 // The result is read for, whoever consumes the turn.
                 self.full = None;
             }
-            if self.state == State::Ready && self.desk.host.is_crowded() {
-                self.handle(Event::Stop(StopReason::Park));
-                self.perform();
-            }
+            self.tell_place();
+        }
+    }
+
+    /// Says what the CLI does with its place; if others wait for it, the answer is a command on the desk.
+    fn tell_place(&self) {
+        let Some(cli) = &self.cli else { return };
+        match self.state {
+            State::Ready => cli.place.idle(),
+            State::Stopping | State::Ended => cli.place.leaving(),
+            _ => cli.place.busy(),
         }
     }
 
@@ -240,6 +247,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         if self.end.is_none() {
             self.desk.set_state(SessionState::Parked, None, None);
+            cli::leave(self.cli.take());
         }
     }
 }

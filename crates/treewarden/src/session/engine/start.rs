@@ -1,5 +1,8 @@
-//! The start procedure, the same for every (re)spawn: lease, old tree proven gone, place among the live CLIs, resume
+//! The start procedure, the same for every (re)spawn: place among the live CLIs, lease, old tree proven gone, resume
 //! point, record, spawn.
+//!
+//! The place comes first: whatever takes a file descriptor, a thread or a look at every process is done by as many
+//! sessions at once as CLIs may live, and not by all that wait.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use treewarden_store::transcript::{self, Resumable};
 use treewarden_store::{Holder, Lease, SessionRecord};
 
 use super::cli::Cli;
+use crate::places::{AllPinned, Place};
 use crate::session::desk::{Desk, Legacy};
 
 /// Runs the CLI that works at a killed turn again by itself.
@@ -28,8 +32,8 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     let cwd = cwd(&desk)?;
     let path = find_cli(&desk, &environment)?;
     let record = desk.record();
+    let place = place(&desk).await?;
     let (lease, gone) = lease_and_proof(&desk, record.session_id).await?;
-    let place = desk.host.place().await;
     let (opening, holds_open_turn) = opening(&desk, &record, &environment, &cwd, start, &gone).await?;
     // A CLI that is told so while the turn never reached its transcript would run an older one again.
     if start.rerun && holds_open_turn {
@@ -98,6 +102,22 @@ fn find_cli(desk: &Desk, environment: &Environment) -> Result<PathBuf, StartFail
 fn is_program(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// A place among the live CLIs. Whoever has to wait for one keeps no lease meanwhile, and so no proof.
+async fn place(desk: &Arc<Desk>) -> Result<Place, StartFailure> {
+    let request = desk.host.inner.places.ask(desk);
+    if request.waits() {
+        // Its file is closed when the desk's lock is free again.
+        let legacy = desk.lock().legacy.take();
+        drop(legacy);
+    }
+    request.granted().await.map_err(|AllPinned { limit }| {
+        let message = format!(
+            "pinned sessions have all of the {limit} places for live CLIs; raise `max_live` or pin fewer sessions"
+        );
+        permanent(PermanentKind::NoPlace, message)
+    })
 }
 
 /// The right to write the conversation, and the proof that nobody else does.

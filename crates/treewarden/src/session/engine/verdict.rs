@@ -41,6 +41,7 @@ pub(super) fn outcome(verdict: Verdict, matter: &Matter<'_>) -> Outcome {
             let kind = match permanent.kind {
                 PermanentKind::ConversationLost => FailureKind::ConversationLost,
                 PermanentKind::Credentials => FailureKind::Credentials,
+                PermanentKind::NoPlace => FailureKind::NoPlace,
                 _ => FailureKind::NotStarted,
             };
             failed(kind, &permanent.message)

@@ -1,0 +1,165 @@
+//! The places among the live CLIs of a program, for the tasks that ask for them.
+//!
+//! The decisions are [`treewarden_core::places`]'. This file wakes whoever got a place, that one alone, and tells the
+//! engine of an idle session that its place is wanted. A program without `max_live` has no places to run out of, and
+//! pays for none.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::oneshot;
+use treewarden_core::places::{Order, Places as Machine, Ticket};
+use treewarden_core::session::StopReason;
+
+use crate::session::{Command, Desk};
+
+/// The places of one program; a cheap clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Places(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    machine: Machine,
+    askers: HashMap<Ticket, Asker>,
+}
+
+#[derive(Debug)]
+struct Asker {
+    desk: Weak<Desk>,
+    /// Told once whether there is a place.
+    answer: Option<oneshot::Sender<bool>>,
+}
+
+/// A place among the live CLIs, from before the spawn to the end of the tree; dropping it gives it up.
+pub(crate) struct Place(Option<(Arc<Shared>, Ticket)>);
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Place").field(&self.0.as_ref().map(|(_, ticket)| ticket)).finish()
+    }
+}
+
+/// A request for a place; dropping it takes it back.
+pub(crate) struct Request {
+    place: Place,
+    answer: Option<oneshot::Receiver<bool>>,
+}
+
+/// Sessions that are never parked have all places, so that no wait would end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AllPinned {
+    /// How many places there are.
+    pub(crate) limit: usize,
+}
+
+impl Places {
+    pub(crate) fn new(limit: Option<usize>) -> Self {
+        Self(limit.map(|limit| {
+            let inner = Inner { machine: Machine::new(limit), askers: HashMap::new() };
+            Arc::new(Shared { inner: Mutex::new(inner) })
+        }))
+    }
+
+    /// Asks for a place for this session.
+    pub(crate) fn ask(&self, desk: &Arc<Desk>) -> Request {
+        let Some(shared) = &self.0 else { return Request { place: Place(None), answer: None } };
+        let (tell, answer) = oneshot::channel();
+        let ticket = shared.with(|inner| {
+            let ticket = inner.machine.ask(desk.options().pinned);
+            inner.askers.insert(ticket, Asker { desk: Arc::downgrade(desk), answer: Some(tell) });
+            ticket
+        });
+        Request { place: Place(Some((Arc::clone(shared), ticket))), answer: Some(answer) }
+    }
+}
+
+impl Shared {
+    /// Changes the places, and does what follows when the lock is free again.
+    fn with<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut inner);
+        let mut wanted = Vec::new();
+        while let Some(order) = inner.machine.poll_order() {
+            match order {
+                Order::Grant(ticket) => inner.tell(ticket, true),
+                Order::Refuse(ticket) => inner.tell(ticket, false),
+                Order::Park(ticket) => {
+                    wanted.extend(inner.askers.get(&ticket).and_then(|asker| asker.desk.upgrade()))
+                }
+            }
+        }
+        drop(inner);
+        for desk in wanted {
+            // If its engine has ended by now, its place is free or about to be.
+            desk.command(Command::Stop(StopReason::Park));
+        }
+        result
+    }
+}
+
+impl Inner {
+    fn tell(&mut self, ticket: Ticket, granted: bool) {
+        if let Some(answer) = self.askers.get_mut(&ticket).and_then(|asker| asker.answer.take()) {
+            // Whoever is gone has left its place, or is about to.
+            let _gone = answer.send(granted);
+        }
+    }
+}
+
+impl Request {
+    /// Tells whether there was no place at once.
+    pub(crate) fn waits(&self) -> bool {
+        self.answer.as_ref().is_some_and(oneshot::Receiver::is_empty)
+    }
+
+    /// Waits for the place; the wait is fair.
+    pub(crate) async fn granted(self) -> Result<Place, AllPinned> {
+        let Self { place, answer } = self;
+        let Some(answer) = answer else { return Ok(place) };
+        if answer.await.unwrap_or(false) { Ok(place) } else { Err(AllPinned { limit: place.limit() }) }
+    }
+}
+
+impl Place {
+    fn with(&self, change: impl FnOnce(&mut Machine, Ticket)) {
+        if let Some((shared, ticket)) = &self.0 {
+            shared.with(|inner| change(&mut inner.machine, *ticket));
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.0.as_ref().map_or(usize::MAX, |(shared, _)| shared.with(|inner| inner.machine.limit()))
+    }
+
+    /// Its CLI waits for a turn, so that another session may ask for the place.
+    pub(crate) fn idle(&self) {
+        self.with(Machine::idle);
+    }
+
+    /// Its CLI works: the place is not to be had.
+    pub(crate) fn busy(&self) {
+        self.with(Machine::busy);
+    }
+
+    /// Its CLI is being ended: the place is on its way.
+    pub(crate) fn leaving(&self) {
+        self.with(Machine::leaving);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some((shared, ticket)) = &self.0 {
+            shared.with(|inner| {
+                inner.machine.leave(*ticket);
+                inner.askers.remove(ticket);
+            });
+        }
+    }
+}
