@@ -10,6 +10,11 @@ test:
 soak kills="500":
     TREEWARDEN_SOAK={{kills}} cargo test --release -p treewarden-end-to-end --test kill_matrix -- --ignored --nocapture soak
 
+# 200 sessions killed every second for a minute, and restart storms of so many sessions, on the fake CLI: prints figures.
+soak-sessions sessions="10000":
+    cargo build --release -p treewarden-testkit --bin treewarden-fake-claude
+    TREEWARDEN_SOAK={{sessions}} cargo test --release -p treewarden-end-to-end --test many_kills --test restart_storm -- --ignored --nocapture --test-threads 1
+
 # Cost of a frame, a turn, a restart, a parked session, beside the floor; one table, or some rows of it by name.
 bench *names:
     cargo run --release -p treewarden-bench -- {{names}}

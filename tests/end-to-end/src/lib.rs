@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: a host in a folder of its own, and a fake CLI that it drives.
 
+pub mod fleet;
 pub mod kills;
 
 use std::path::{Path, PathBuf};

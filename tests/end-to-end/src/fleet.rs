@@ -1,0 +1,114 @@
+//! Many sessions under one supervisor, and what the test's process and its children cost.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use treewarden::session::SessionState;
+use treewarden::supervisor::Strategy;
+use treewarden::{ExitReason, Host, Session, SessionOptions, Supervisor};
+
+use crate::{Lab, eventually, id_of};
+
+/// Sessions on the fake CLI, declared under one supervisor.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The folder that they work in.
+    pub lab: Lab,
+    /// The host that they share.
+    pub host: Host,
+    /// Their supervisor.
+    pub supervisor: Supervisor,
+    /// In the order of their declaration.
+    pub sessions: Vec<Session>,
+}
+
+impl Fleet {
+    /// Starts so many sessions, of which `max_live` may have a CLI at once.
+    ///
+    /// # Panics
+    ///
+    /// If they do not start.
+    pub async fn start(count: usize, max_live: Option<usize>, strategy: Strategy, max_restarts: u32) -> Self {
+        let lab = Lab::new();
+        let mut options = Host::options().state_dir(lab.path().join("fleet"));
+        if let Some(max_live) = max_live {
+            options = options.max_live(max_live);
+        }
+        let host = options.open().expect("a host");
+        let mut builder = Supervisor::builder().strategy(strategy).max_restarts(max_restarts);
+        let names: Vec<String> = (0..count).map(|n| format!("session-{n}")).collect();
+        for name in &names {
+            let options = SessionOptions::from(lab.spec(name)).max_attempts(1000);
+            builder = builder.child(options.child_spec(&host).expect("options that agree"));
+        }
+        let supervisor = builder.start().await.expect("the sessions start");
+        let sessions = names.iter().map(|name| host.session(name).expect("it was started")).collect();
+        Self { lab, host, supervisor, sessions }
+    }
+
+    /// The ids of all conversations.
+    pub fn ids(&self) -> HashSet<String> {
+        self.sessions.iter().map(id_of).collect()
+    }
+
+    /// The pids of the CLIs that live and are not being ended.
+    pub fn live(&self) -> Vec<u32> {
+        let statuses = self.sessions.iter().filter_map(|session| session.status().ok());
+        statuses
+            .filter(|status| status.state != SessionState::Stopping)
+            .filter_map(|status| status.pid)
+            .collect()
+    }
+
+    /// How often sessions were restarted so far.
+    pub fn restarts(&self) -> u64 {
+        self.sessions.iter().filter_map(|session| Some(session.status().ok()?.restarts)).sum()
+    }
+
+    /// How many CLIs were spawned so far.
+    pub fn spawns(&self) -> u64 {
+        self.sessions.iter().filter_map(|session| Some(session.status().ok()?.generation)).sum()
+    }
+
+    /// Stops them all, and checks that no process of any conversation is left.
+    ///
+    /// # Panics
+    ///
+    /// If one is left after a while.
+    pub async fn end(self) {
+        let ids = self.ids();
+        self.supervisor.stop(ExitReason::Shutdown).await;
+        eventually("no process is left", || with_cookie_of(&ids).is_empty().then_some(())).await;
+    }
+}
+
+/// The processes that carry the cookie of one of these conversations.
+fn with_cookie_of(ids: &HashSet<String>) -> Vec<PathBuf> {
+    let processes =
+        std::fs::read_dir("/proc").expect("/proc is readable").flatten().map(|entry| entry.path());
+    let marked = |process: &PathBuf| {
+        let environ = std::fs::read(process.join("environ")).unwrap_or_default();
+        let environ = String::from_utf8_lossy(&environ);
+        let mut cookies =
+            environ.split('\0').filter_map(|variable| variable.strip_prefix("TREEWARDEN_SESSION="));
+        cookies.any(|cookie| ids.contains(cookie))
+    };
+    processes.filter(marked).collect()
+}
+
+/// How many children this process has now, those included that ended and were not reaped yet.
+pub fn children() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc is readable").flatten();
+    let of_task = |task: std::fs::DirEntry| {
+        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        children.split_whitespace().count()
+    };
+    tasks.map(of_task).sum()
+}
+
+/// The memory of this process, in KiB.
+pub fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0)
+}
