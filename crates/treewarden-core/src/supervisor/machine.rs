@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
+
 use super::child::{Child, Life};
 use super::event::{Action, Event, Host, Pid, Reply, Request};
 use super::report::{Context, OffenderPid, Reason, Report};
@@ -65,11 +67,11 @@ pub(super) enum Letter<H: Host> {
 pub struct Machine<H: Host> {
     pub(super) mode: Mode<H::Start>,
     pub(super) flags: Flags,
-    pub(super) children: HashMap<u64, Child<H>>,
+    pub(super) children: HashMap<u64, Child<H>, RandomState>,
     /// Slots by rank: the start order.
     pub(super) order: BTreeMap<u64, u64>,
     /// Slots by id; empty when children are not addressed by id.
-    pub(super) ids: HashMap<ChildId, u64>,
+    pub(super) ids: HashMap<ChildId, u64, RandomState>,
     pub(super) next_slot: u64,
     pub(super) next_rank: u64,
     pub(super) epoch: Instant,
@@ -150,9 +152,9 @@ impl<H: Host> Machine<H> {
             budget: Budget::new(flags.max_restarts, flags.max_seconds, now),
             mode,
             flags,
-            children: HashMap::new(),
+            children: HashMap::default(),
             order: BTreeMap::new(),
-            ids: HashMap::new(),
+            ids: HashMap::default(),
             next_slot: 1,
             next_rank: 1,
             epoch: now,

@@ -11,14 +11,15 @@ use treewarden_core::supervisor::{
 };
 
 use super::child::{Child, Lifeline};
-use super::drive::Driver;
+use super::drive::{Bell, Drive};
+use super::driver::{Driver, State};
 use super::feed::{Feed, Observer, SupervisionEvent};
 use super::gate::{Control, Gate};
 use super::handle::{StartError, Supervisor};
 use super::live::{self, Factory};
 use super::spec::ChildSpec;
 use super::start::{Info, StartChild, StartContext, StartFailure, StartFuture, Started};
-use super::watch::{Notices, Watcher};
+use super::watch::{Notices, Ring, Watcher};
 use crate::registry::{Name, handles};
 
 /// How many calls wait before a caller has to.
@@ -209,10 +210,14 @@ impl SupervisorBuilder {
         let via = self.via.clone();
         let machine = self.machine()?;
         let (done, is_done) = watch::channel(None);
-        let control = Arc::new(Control::default());
+        let bell = Arc::<Bell>::default();
+        let drive = Arc::new(Drive::new(bell.clone()));
+        let ring = Arc::new(Ring::new(bell.clone()));
+        let control = Arc::new(Control::new(bell));
         let notices = Arc::new(Notices::default());
-        let watcher = Watcher { notices: notices.clone() };
+        let watcher = Watcher { notices: notices.clone(), ring: ring.clone(), drive: drive.clone() };
         let (watcher, watcher_task) = spawn(watcher, None).await?;
+        ring.attach(&watcher);
         let gate = Gate {
             control: control.clone(),
             done: is_done.clone(),
@@ -236,6 +241,7 @@ impl SupervisorBuilder {
         let (initialized, result) = oneshot::channel();
         let supervisor = Supervisor {
             calls,
+            drive: drive.clone(),
             control: control.clone(),
             gate: gate.clone(),
             done: is_done,
@@ -260,10 +266,10 @@ impl SupervisorBuilder {
             done,
             path,
             feed,
-            state: Default::default(),
+            state: State::new(ring),
         };
         let guard = KillOnDrop(Some(driver.gate.clone()));
-        let task = ractor::concurrency::spawn(driver.run());
+        let task = ractor::concurrency::spawn(drive.run(driver));
         match result.await {
             Ok(Ok(())) => {
                 guard.disarm();

@@ -1,370 +1,162 @@
-//! The task that feeds the machine and does what it wants.
+//! Who gives the driver its turns: whoever brings an event, if nobody does already, and its own task otherwise.
+//!
+//! An event that had to wake the driver's task first would cost a switch of tasks, and often of threads. So the
+//! watcher, which has just dropped the state of a child, gives the driver a turn there and then; so does a caller whose
+//! call finds a driver with nothing to do. What the driver has to wait for always wakes its task.
+//!
+//! It promises: one turn at a time; nobody waits for a turn of somebody else; nothing that was brought before
+//! [`Drive::turn`] is overlooked; a driver that panics ends its supervisor, and nobody else.
 
-use std::collections::VecDeque;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Instant;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 
-use futures_util::FutureExt;
-use ractor::ActorCell;
-use ractor::concurrency::JoinHandle;
-use tokio::sync::{mpsc, oneshot, watch};
-use treewarden_core::ExitReason;
-use treewarden_core::supervisor::{GiveUp, InitError, Pid, StartOrder, StartOutcome};
+use futures_util::task::AtomicWaker;
+use tokio::runtime::{Handle, Id};
 
-use super::child::{Lifeline, RunningChild};
-use super::feed::Feed;
-use super::gate::Control;
-use super::live::{Action, Event, Factory, Machine, Reply, Request};
-use super::reason::stop_text;
-use super::runs::Runs;
-use super::start::{StartContext, Started};
-use super::watch::{Notice, Notices};
-use crate::registry::handles;
+use super::driver::{Call, Driver};
 
-/// A call on its way to the driver.
-pub(super) type Call = (Request, oneshot::Sender<Reply>);
+/// Wakes the driver's task.
+#[derive(Debug, Default)]
+pub(super) struct Bell(AtomicWaker);
 
-type Starting = Pin<Box<dyn Future<Output = Result<Started, ExitReason>> + Send>>;
-
-/// How many calls are served before a failed restart is tried again.
-const CALLS_BETWEEN_RETRIES: u32 = 64;
-
-pub(super) struct Driver {
-    pub(super) machine: Machine,
-    pub(super) calls: mpsc::Receiver<Call>,
-    pub(super) control: Arc<Control>,
-    pub(super) notices: Arc<Notices>,
-    pub(super) watcher: ActorCell,
-    pub(super) watcher_task: JoinHandle<()>,
-    pub(super) gate: ActorCell,
-    pub(super) gate_task: JoinHandle<()>,
-    pub(super) lifeline: Option<Arc<Lifeline>>,
-    /// It was started under a name, by which its handle is found.
-    pub(super) is_named: bool,
-    pub(super) initialized: Option<oneshot::Sender<Result<(), InitError>>>,
-    pub(super) done: watch::Sender<Option<ExitReason>>,
-    pub(super) path: Arc<str>,
-    pub(super) feed: Feed,
-    pub(super) state: State,
+impl Bell {
+    pub(super) fn ring(&self) {
+        self.0.wake();
+    }
 }
 
-/// What the driver itself remembers.
-#[derive(Default)]
-pub(super) struct State {
-    runs: Runs,
-    starting: Option<(StartContext, Starting)>,
-    retries: VecDeque<Pid>,
-    calls_since_retry: u32,
-    gate_gone: bool,
-    watcher_gone: bool,
-    finished: Option<ExitReason>,
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
+    }
 }
 
-impl Driver {
-    /// Runs the supervisor to its end.
-    pub(super) async fn run(mut self) {
-        self.machine.handle(now(), Event::Init);
-        loop {
-            self.act();
-            if self.state.finished.is_some() {
-                break;
-            }
-            if self.serve_one() {
-                continue;
-            }
-            if self.retry_is_due() {
-                // Others get the thread between two attempts, as they do in OTP.
-                tokio::task::yield_now().await;
-                self.retry_one();
-                continue;
-            }
-            self.wait().await;
-        }
-        self.close().await;
-    }
+/// The place of a supervisor's driver.
+pub(super) struct Drive {
+    /// How many turns were asked for since the one that is under way began, that one included.
+    asked: AtomicUsize,
+    /// Locked by whoever made `asked` 1, so never waited for; empty before the start and after the end.
+    seat: Mutex<Option<Driver>>,
+    bell: Arc<Bell>,
+    waker: Waker,
+    /// Where children are spawned: a caller of another runtime must not start any.
+    runtime: Option<Id>,
+}
 
-    /// Does everything that the machine wants.
-    fn act(&mut self) {
-        while let Some(action) = self.machine.poll_action() {
-            match action {
-                Action::Start(order) => self.start(order),
-                Action::Stop(_, child, signal) => {
-                    self.state.runs.reap(child.cell().get_id());
-                    child.lifeline().tell(signal.clone());
-                    child.cell().stop(stop_text(&signal));
-                    self.settle(child.cell().get_id());
-                }
-                Action::Kill(_, child) => {
-                    self.state.runs.reap(child.cell().get_id());
-                    child.cell().kill();
-                    self.settle(child.cell().get_id());
-                }
-                Action::TryAgain(pid) => self.state.retries.push_back(pid),
-                // A caller that is gone does not want to know.
-                Action::Reply(caller, reply) => drop(caller.send(reply)),
-                Action::GivenUp(start, how, last_exit) => self.given_up(&start, how, last_exit.as_ref()),
-                Action::Report(report) => self.feed.publish(&self.path, report),
-                Action::Initialized(result) => self.report_start(result),
-                Action::Finished(reason) => self.state.finished = Some(reason),
-            }
+impl Drive {
+    pub(super) fn new(bell: Arc<Bell>) -> Self {
+        Self {
+            asked: AtomicUsize::new(0),
+            seat: Mutex::new(None),
+            waker: bell.clone().into(),
+            bell,
+            runtime: current_runtime(),
         }
     }
 
-    /// Tells a child's factory; a panic of that is its own affair.
-    fn given_up(&self, Factory(start): &Factory, how: GiveUp, last_exit: Option<&ExitReason>) {
-        let told = std::panic::catch_unwind(AssertUnwindSafe(|| start.given_up(how, last_exit)));
-        if let Err(panic) = told {
-            tracing::error!(
-                panic = panic_text(&*panic),
-                "a factory panicked when it was told that it is given up"
-            );
+    /// Seats the driver; the future is the driver's task, and is ready when the supervisor has ended.
+    ///
+    /// When it is dropped before, so is the driver.
+    pub(super) fn run(self: Arc<Self>, driver: Driver) -> impl Future<Output = ()> + Send {
+        *self.seat() = Some(driver);
+        let place = Place(self);
+        poll_fn(move |cx| {
+            let drive = &place.0;
+            // First, so that what happens during the turn is not missed.
+            drive.bell.0.register(cx.waker());
+            if drive.take_turn(|driver, cx| driver.poll_all(cx)) == Turn::Over {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+    }
+
+    /// Gives the driver a turn, unless it has one now: then its task will see to what is new.
+    pub(super) fn turn(&self) {
+        if self.take_turn(Driver::poll) == Turn::Over {
+            self.bell.ring();
         }
     }
 
-    /// Tells whoever started the supervisor; nobody there to hear it means that it must not stay.
-    fn report_start(&mut self, result: Result<(), InitError>) {
-        if let Some(initialized) = self.initialized.take()
-            && initialized.send(result).is_err()
-        {
-            self.control.stop(ExitReason::Shutdown);
+    /// Gives the driver a call and a turn, if it has nothing else to do; gives the call back otherwise.
+    pub(super) fn turn_with(&self, call: Call) -> Option<Call> {
+        if self.runtime.is_none() || self.runtime != current_runtime() {
+            return Some(call);
         }
-    }
-
-    fn start(&mut self, order: StartOrder<Factory>) {
-        let StartOrder { pid, id, start, attempt, last_exit, timeout } = order;
-        let context = StartContext {
-            id,
-            pid,
-            attempt,
-            last_exit,
-            watcher: self.watcher.clone(),
-            lifeline: Arc::default(),
-            parent: self.path.clone(),
-            feed: self.feed.clone(),
-        };
-        let given = context.clone();
-        let starting = AssertUnwindSafe(async move { start.0.start(given).await }).catch_unwind();
-        let starting = async move {
-            let outcome = match timeout {
-                None => starting.await,
-                Some(limit) => match tokio::time::timeout(limit, starting).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => return Err(ExitReason::StartTimeout),
-                },
-            };
-            match outcome {
-                Ok(result) => result.map_err(super::start::StartFailure::into_reason),
-                Err(panic) => Err(ExitReason::Panic(panic_text(&*panic).into())),
+        let mut call = Some(call);
+        let turn = self.take_turn(|driver, cx| {
+            if driver.is_at_rest()
+                && let Some(call) = call.take()
+            {
+                driver.call(call);
+                return driver.poll(cx);
             }
-        };
-        self.state.starting = Some((context, Box::pin(starting)));
-    }
-
-    fn started(&mut self, context: StartContext, result: Result<Started, ExitReason>) {
-        let pid = context.pid;
-        let mut ended_already = None;
-        let outcome = result.map(|started| match started {
-            Started::Ignore => StartOutcome::Ignore,
-            Started::Running(child) => {
-                StartOutcome::Running(self.adopt(context, child, &mut ended_already), None)
-            }
-            Started::RunningWith(child, info) => {
-                StartOutcome::Running(self.adopt(context, child, &mut ended_already), Some(info))
-            }
+            Poll::Pending
         });
-        self.machine.handle(now(), Event::Started(pid, outcome));
-        if let Some(id) = ended_already {
-            self.settle(id);
+        if turn == Turn::Over {
+            self.bell.ring();
         }
+        call
     }
 
-    fn adopt(
-        &mut self,
-        context: StartContext,
-        mut child: super::Child,
-        ended_already: &mut Option<ractor::ActorId>,
-    ) -> RunningChild {
-        let StartContext { id, pid, lifeline, .. } = context;
-        let running = RunningChild::new(id, pid, child.cell.clone(), lifeline, child.extension.take());
-        *ended_already = self.state.runs.add(pid, child, &running, &self.watcher);
-        running
-    }
-
-    /// Serves one thing that is there already, if there is one: first what others want of the supervisor itself, then
-    /// ends, then calls.
-    fn serve_one(&mut self) -> bool {
-        if let Some(reason) = self.control.take_stop() {
-            self.machine.handle(now(), Event::Stop(reason));
-            return true;
+    fn take_turn(&self, work: impl FnOnce(&mut Driver, &mut Context<'_>) -> Poll<()>) -> Turn {
+        if self.asked.fetch_add(1, Ordering::AcqRel) > 0 {
+            return Turn::Taken;
         }
-        if self.control.is_suspended() {
-            return false;
-        }
-        if let Some(notice) = self.notices.pop() {
-            self.noticed(notice);
-            return true;
-        }
-        let first = self.state.retries.is_empty() || self.state.calls_since_retry < CALLS_BETWEEN_RETRIES;
-        if !self.machine.is_busy()
-            && first
-            && let Ok(call) = self.calls.try_recv()
-        {
-            self.call(call);
-            return true;
-        }
-        false
-    }
-
-    fn call(&mut self, (request, caller): Call) {
-        self.state.calls_since_retry += 1;
-        self.machine.handle(now(), Event::Call(caller, request));
-    }
-
-    fn noticed(&mut self, notice: Notice) {
-        match notice {
-            Notice::Ended(id, reason) => {
-                self.state.runs.ended(id, reason);
-                self.settle(id);
+        let mut cx = Context::from_waker(&self.waker);
+        let mut seat = self.seat();
+        let over = match seat.as_mut() {
+            Some(driver) => {
+                !matches!(catch_unwind(AssertUnwindSafe(|| work(driver, &mut cx))), Ok(Poll::Pending))
             }
-            Notice::Caught => self.answered(),
+            None => true,
+        };
+        let ended = if over { seat.take() } else { None };
+        drop(seat);
+        if self.asked.swap(0, Ordering::AcqRel) > 1 {
+            self.bell.ring();
         }
+        dispose(ended);
+        if over { Turn::Over } else { Turn::Pending }
     }
 
-    /// Tells the machine about a run that is gone, once all of it is.
-    fn settle(&mut self, id: ractor::ActorId) {
-        if let Some((pid, reason)) = self.state.runs.take_gone(id) {
-            self.machine.handle(now(), Event::Exited(pid, reason));
-        } else if self.state.runs.is_silent(id) {
-            let asked = !self.state.watcher_gone && self.watcher.send_message(()).is_ok();
-            if asked {
-                self.state.runs.note_asked(id);
-            } else if let Some((pid, reason)) = self.state.runs.take_silent(id) {
-                self.machine.handle(now(), Event::Exited(pid, reason));
-            }
-        }
-    }
-
-    /// The watcher has answered the oldest question.
-    fn answered(&mut self) {
-        if let Some((pid, reason)) = self.state.runs.take_answered() {
-            self.machine.handle(now(), Event::Exited(pid, reason));
-        }
-    }
-
-    fn retry_is_due(&self) -> bool {
-        !self.state.retries.is_empty() && !self.machine.is_busy() && !self.control.is_suspended()
-    }
-
-    fn retry_one(&mut self) {
-        self.state.calls_since_retry = 0;
-        if let Some(pid) = self.state.retries.pop_front() {
-            self.machine.handle(now(), Event::TryAgain(pid));
-        }
-    }
-
-    /// Waits until something happens.
-    async fn wait(&mut self) {
-        let suspended = self.control.is_suspended();
-        let deadline = if suspended { None } else { self.machine.poll_timeout() };
-        let State { runs, starting, gate_gone, watcher_gone, .. } = &mut self.state;
-        tokio::select! {
-            biased;
-            () = self.control.notify.notified() => {}
-            () = self.notices.notify.notified(), if !suspended => {}
-            result = poll_start(starting) => {
-                if let Some((context, _)) = starting.take() {
-                    self.started(context, result);
-                }
-            }
-            id = runs.next_reaped(), if runs.is_reaping() => {
-                if let Some(id) = id {
-                    self.settle(id);
-                }
-            }
-            call = self.calls.recv(), if !suspended && !self.machine.is_busy() => {
-                if let Some(call) = call {
-                    self.call(call);
-                }
-            }
-            _ = &mut self.gate_task, if !*gate_gone => {
-                *gate_gone = true;
-                self.killed();
-            }
-            _ = &mut self.watcher_task, if !*watcher_gone => {
-                *watcher_gone = true;
-                runs.reap_all();
-                self.gate.kill();
-                self.killed();
-                // Nobody will answer any more.
-                while self.state.runs.is_asking() {
-                    self.answered();
-                }
-            }
-            () = sleep_until(deadline) => self.machine.handle(now(), Event::Tick),
-        }
-    }
-
-    /// The supervisor was killed: a start that is under way is dropped, the children go.
-    fn killed(&mut self) {
-        self.control.set_suspended(false);
-        self.machine.handle(now(), Event::Killed);
-        if let Some((context, _)) = self.state.starting.take() {
-            self.machine.handle(now(), Event::Started(context.pid, Err(ExitReason::Killed)));
-        }
-    }
-
-    /// All children are gone: refuses the calls that are left, and ends gate and watcher.
-    async fn close(mut self) {
-        let reason = self.state.finished.take().unwrap_or(ExitReason::Shutdown);
-        self.calls.close();
-        if self.is_named {
-            handles::forget(self.gate.get_id());
-        }
-        while let Ok((_, caller)) = self.calls.try_recv() {
-            let _ = caller.send(Reply::NoProc);
-        }
-        if let Some(lifeline) = &self.lifeline {
-            lifeline.exit_with(reason.clone());
-        }
-        let text = stop_text(&reason);
-        self.done.send_replace(Some(reason));
-        self.gate.stop(text);
-        if !self.state.gate_gone {
-            let _ = (&mut self.gate_task).await;
-        }
-        self.watcher.stop(None);
-        if !self.state.watcher_gone {
-            let _ = (&mut self.watcher_task).await;
-        }
+    fn seat(&self) -> std::sync::MutexGuard<'_, Option<Driver>> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn poll_start(starting: &mut Option<(StartContext, Starting)>) -> Result<Started, ExitReason> {
-    match starting {
-        Some((_, future)) => future.await,
-        None => std::future::pending().await,
+/// Drops what is left of a driver; what users put into it may panic then.
+fn dispose(driver: Option<Driver>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(driver)));
+}
+
+fn current_runtime() -> Option<Id> {
+    Handle::try_current().ok().map(|handle| handle.id())
+}
+
+#[derive(PartialEq, Eq)]
+enum Turn {
+    /// Somebody else has the driver, and will look once more.
+    Taken,
+    Pending,
+    /// The supervisor has ended.
+    Over,
+}
+
+/// What the driver's task owns.
+struct Place(Arc<Drive>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let driver = self.0.seat().take();
+        dispose(driver);
     }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The time as tokio sees it, so that a paused clock in a test is this one too.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message")
 }

@@ -112,12 +112,9 @@ fn trace(supervisor: &Arc<str>, report: &Report) {
         Report::Progress(child) => tracing::info!(
             target: "treewarden::supervisor", %supervisor, context = "progress", child = %child.id, pid = show(child)
         ),
-        Report::Error(context, reason, child) => {
-            let reason = match reason {
-                Reason::Exit(reason) => reason.to_string(),
-                _ => "reached_max_restart_intensity".to_owned(),
-            };
-            error(supervisor, *context, &reason, child);
+        Report::Error(context, Reason::Exit(reason), child) => error(supervisor, *context, reason, child),
+        Report::Error(context, _, child) => {
+            error(supervisor, *context, &"reached_max_restart_intensity", child);
         }
         Report::Quarantined(child) => tracing::error!(
             target: "treewarden::supervisor", %supervisor, context = "quarantined", child = %child.id,
@@ -133,10 +130,15 @@ fn trace(supervisor: &Arc<str>, report: &Report) {
     }
 }
 
-fn error(supervisor: &Arc<str>, context: Context, reason: &str, child: &Offender<RunningChild>) {
+fn error(
+    supervisor: &Arc<str>,
+    context: Context,
+    reason: &dyn std::fmt::Display,
+    child: &Offender<RunningChild>,
+) {
     tracing::error!(
         target: "treewarden::supervisor", %supervisor, context = context.as_str(), child = %child.id,
-        pid = show(child), reason
+        pid = show(child), %reason
     );
 }
 

@@ -4,38 +4,52 @@
 //! every child; killed, the driver sees its task end and takes the children down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::{ActorProcessingErr, ActorRef};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use treewarden_core::ExitReason;
 
 use super::child::Lifeline;
+use super::drive::Bell;
 use super::feed::Feed;
 use super::live::Report;
 
 /// What others want of the driver besides calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Control {
     stop: Mutex<Option<ExitReason>>,
     suspended: AtomicBool,
-    pub(super) notify: Notify,
+    bell: Arc<Bell>,
 }
 
 impl Control {
+    pub(super) fn new(bell: Arc<Bell>) -> Self {
+        Self { stop: Mutex::default(), suspended: AtomicBool::new(false), bell }
+    }
+
     /// Asks for the end; the first reason counts.
     pub(super) fn stop(&self, reason: ExitReason) {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
-        self.notify.notify_one();
+        self.wanted().get_or_insert(reason);
+        self.bell.ring();
     }
 
     pub(super) fn take_stop(&self) -> Option<ExitReason> {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.wanted().take()
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Option<ExitReason>> {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether nothing is wanted.
+    pub(super) fn is_calm(&self) -> bool {
+        !self.is_suspended() && self.wanted().is_none()
     }
 
     pub(super) fn set_suspended(&self, suspended: bool) {
         self.suspended.store(suspended, Ordering::SeqCst);
-        self.notify.notify_one();
+        self.bell.ring();
     }
 
     pub(super) fn is_suspended(&self) -> bool {

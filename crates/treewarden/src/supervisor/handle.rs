@@ -14,7 +14,8 @@ use treewarden_core::supervisor::{
 use super::builder::SupervisorBuilder;
 use super::child::RunningChild;
 use super::children::{ChildInfo, ChildStarted, StartChildError};
-use super::drive::Call;
+use super::drive::Drive;
+use super::driver::Call;
 use super::feed::Feed;
 use super::gate::{Control, Done};
 use super::live::{Factory, Reply, Request};
@@ -43,6 +44,7 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct Supervisor {
     pub(super) calls: mpsc::Sender<Call>,
+    pub(super) drive: Arc<Drive>,
     pub(super) control: Arc<Control>,
     pub(super) gate: ActorCell,
     pub(super) done: Done,
@@ -310,7 +312,9 @@ impl Supervisor {
     /// Sends a request and waits for its answer; none means that the supervisor has ended.
     pub(super) async fn call(&self, request: Request) -> Option<Reply> {
         let (caller, answer) = oneshot::channel();
-        self.calls.send((request, caller)).await.ok()?;
+        if let Some(call) = self.drive.turn_with((request, caller)) {
+            self.calls.send(call).await.ok()?;
+        }
         answer.await.ok()
     }
 }

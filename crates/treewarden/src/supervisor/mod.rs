@@ -9,19 +9,23 @@
 //! [`Resource`] is released; children are stopped newest first, each with its deadline, before the supervisor itself
 //! ends; nothing is left for ractor's kill sweep; every call is answered.
 
+mod alarm;
 mod builder;
 mod child;
 mod children;
 mod drive;
+mod driver;
 mod feed;
 mod gate;
 mod handle;
 mod live;
 mod partition;
+mod reap;
 mod reason;
 mod runs;
 mod spec;
 mod start;
+mod starting;
 mod tasks;
 mod update;
 mod watch;

@@ -1,17 +1,17 @@
 //! The runs that are not gone yet: their tasks, their resources, and what is known about their ends.
 
-use std::collections::{HashMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use foldhash::fast::RandomState;
 use ractor::concurrency::JoinHandle;
 use ractor::{ActorCell, ActorId};
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::Pid;
 
 use super::child::{Child, Lifeline, Resource, RunningChild};
+use super::reap::{Reap, Reaping};
 
 struct Run {
     pid: Pid,
@@ -29,13 +29,13 @@ struct Run {
 ///
 /// A run is gone when three things have happened: its task has ended, its resources are released, and the watcher has
 /// dropped its state and said how it ended. The last never happens for a child that unlinked itself: then the driver
-/// asks the watcher for a `Caught` notice, after which nothing can follow.
+/// rings for the watcher, and after the `Caught` notice for that ring nothing can follow.
 #[derive(Default)]
 pub(super) struct Runs {
-    runs: HashMap<ActorId, Run>,
-    reaping: FuturesUnordered<Pin<Box<dyn Future<Output = ActorId> + Send>>>,
-    /// The runs that the watcher was asked about, in the order of the questions.
-    asked: VecDeque<ActorId>,
+    runs: HashMap<ActorId, Run, RandomState>,
+    reaping: Reaping,
+    /// Runs of which nothing was said when they were reaped, and the ring after which nothing will be.
+    silent: Vec<(ActorId, u64)>,
 }
 
 impl Runs {
@@ -81,28 +81,22 @@ impl Runs {
             run.reaped = true;
             return;
         }
-        let resource = run.resource.take();
-        self.reaping.push(Box::pin(async move {
-            // A task that panicked or was aborted has ended as well.
-            let _ = join.await;
-            if let Some(resource) = resource {
-                resource.release().await;
-            }
-            id
-        }));
+        self.reaping.push(Reap::new(id, join, run.resource.take()));
     }
 
     pub(super) fn is_reaping(&self) -> bool {
         !self.reaping.is_empty()
     }
 
-    /// Waits for the next run whose task has ended and whose resources are released.
-    pub(super) async fn next_reaped(&mut self) -> Option<ActorId> {
-        let id = self.reaping.next().await?;
-        if let Some(run) = self.runs.get_mut(&id) {
+    /// The next run whose task has ended and whose resources are released.
+    pub(super) fn poll_reaped(&mut self, cx: &mut Context<'_>) -> Poll<Option<ActorId>> {
+        let reaped = self.reaping.poll_next(cx);
+        if let Poll::Ready(Some(id)) = reaped
+            && let Some(run) = self.runs.get_mut(&id)
+        {
             run.reaped = true;
         }
-        Some(id)
+        reaped
     }
 
     /// Notes how an actor ended, and begins to reap it.
@@ -133,25 +127,18 @@ impl Runs {
         self.runs.get(&id).is_some_and(|run| run.reaped && run.ending.is_none())
     }
 
-    /// Notes that the watcher was asked about a silent run: after its answer nothing more will be said about it.
-    pub(super) fn note_asked(&mut self, id: ActorId) {
-        self.asked.push_back(id);
+    /// Notes that nothing was said about a run so far, and nothing will be after the ring of this number.
+    pub(super) fn note_silent(&mut self, id: ActorId, ring: u64) {
+        self.silent.push((id, ring));
     }
 
-    /// Says whether an answer of the watcher is to come.
-    pub(super) fn is_asking(&self) -> bool {
-        !self.asked.is_empty()
-    }
-
-    /// Takes the run out that the watcher answers for, if it is silent still.
-    pub(super) fn take_answered(&mut self) -> Option<(Pid, ExitReason)> {
-        let id = self.asked.pop_front()?;
-        if self.is_silent(id) { self.take_silent(id) } else { None }
-    }
-
-    /// Takes a run out that nothing more will be said about.
-    pub(super) fn take_silent(&mut self, id: ActorId) -> Option<(Pid, ExitReason)> {
-        self.runs.remove(&id).map(|run| (run.pid, ExitReason::NoProc))
+    /// Takes out every run that has ended and that nothing more will be said about.
+    pub(super) fn take_silent(&mut self, heard: u64) -> Vec<(Pid, ExitReason)> {
+        let due: Vec<ActorId> =
+            self.silent.extract_if(.., |(_, ring)| *ring <= heard).map(|(id, _)| id).collect();
+        let silent = due.into_iter().filter(|id| self.is_silent(*id)).collect::<Vec<_>>();
+        let gone = silent.into_iter().filter_map(|id| self.runs.remove(&id));
+        gone.map(|run| (run.pid, ExitReason::NoProc)).collect()
     }
 
     /// Begins to wait for all of them, as after the loss of the watcher.

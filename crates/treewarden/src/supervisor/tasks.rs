@@ -72,7 +72,7 @@ impl Tasks {
         let work: Work = Box::pin(async move {
             let outcome = AssertUnwindSafe(work).catch_unwind().await;
             let outcome =
-                outcome.map_err(|panic| ExitReason::Panic(super::drive::panic_text(&*panic).into()));
+                outcome.map_err(|panic| ExitReason::Panic(super::starting::panic_text(&*panic).into()));
             let end = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
             // Nobody may be waiting for it.
             let _ = sender.send(outcome);
