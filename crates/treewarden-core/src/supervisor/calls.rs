@@ -136,7 +136,7 @@ impl<H: Host> Machine<H> {
 
     fn which(&self) -> Vec<ChildInfo<H::Child>> {
         let newest_first = self.order.values().rev();
-        newest_first.filter_map(|slot| self.children.get(slot)).map(super::child::Child::info).collect()
+        newest_first.filter_map(|slot| self.children.get(slot)).map(|child| child.info()).collect()
     }
 
     fn count(&self) -> Counts {

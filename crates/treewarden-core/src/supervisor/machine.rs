@@ -67,7 +67,8 @@ pub(super) enum Letter<H: Host> {
 pub struct Machine<H: Host> {
     pub(super) mode: Mode<H::Start>,
     pub(super) flags: Flags,
-    pub(super) children: HashMap<u64, Child<H>, RandomState>,
+    /// In boxes: a table that grows moves what is in it.
+    pub(super) children: HashMap<u64, Box<Child<H>>, RandomState>,
     /// Slots by rank: the start order.
     pub(super) order: BTreeMap<u64, u64>,
     /// Slots by id; empty when children are not addressed by id.
@@ -278,7 +279,7 @@ impl<H: Host> Machine<H> {
         if self.is_static() {
             self.ids.insert(spec.id.clone(), slot);
         }
-        let mut child = Child::new(spec, slot, rank);
+        let mut child = Box::new(Child::new(spec, slot, rank));
         if self.flags.give_up == GiveUp::Park {
             child.budget =
                 Some(Box::new(Budget::new(self.flags.max_restarts, self.flags.max_seconds, self.epoch)));

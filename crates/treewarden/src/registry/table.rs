@@ -2,9 +2,11 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use foldhash::fast::RandomState;
 use ractor::{ActorCell, ActorId, ActorStatus};
 
 /// One registration.
@@ -30,7 +32,66 @@ impl<V> Slot<V> {
     }
 }
 
-pub(super) type Shard<K, V> = HashMap<K, Vec<Slot<V>>>;
+/// The registrations of one key, oldest first. Mostly there is one, which then is found without another step.
+#[derive(Debug)]
+pub(super) enum Slots<V> {
+    One(Slot<V>),
+    Many(Vec<Slot<V>>),
+}
+
+impl<V> Default for Slots<V> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<V> Slots<V> {
+    pub(super) fn push(&mut self, slot: Slot<V>) {
+        *self = match std::mem::take(self) {
+            Self::One(first) => Self::Many(vec![first, slot]),
+            Self::Many(slots) if slots.is_empty() => Self::One(slot),
+            Self::Many(mut slots) => {
+                slots.push(slot);
+                Self::Many(slots)
+            }
+        };
+    }
+
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Slot<V>) -> bool) {
+        match self {
+            Self::One(slot) if keep(slot) => {}
+            Self::One(_) => *self = Self::default(),
+            Self::Many(slots) => slots.retain(keep),
+        }
+    }
+}
+
+impl<V> Deref for Slots<V> {
+    type Target = [Slot<V>];
+
+    fn deref(&self) -> &[Slot<V>] {
+        match self {
+            Self::One(slot) => std::slice::from_ref(slot),
+            Self::Many(slots) => slots,
+        }
+    }
+}
+
+impl<V> DerefMut for Slots<V> {
+    fn deref_mut(&mut self) -> &mut [Slot<V>] {
+        match self {
+            Self::One(slot) => std::slice::from_mut(slot),
+            Self::Many(slots) => slots,
+        }
+    }
+}
+
+pub(super) type Shard<K, V> = HashMap<K, Slots<V>, RandomState>;
+
+/// Keeps the locks of two shards out of one cache line: threads that look up different keys do not disturb each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
 
 /// What one actor has registered.
 #[derive(Debug)]
@@ -39,12 +100,12 @@ pub(super) struct Owned<K> {
     pub(super) keys: Vec<K>,
 }
 
-type Owners<K> = HashMap<ActorId, Owned<K>>;
+type Owners<K> = HashMap<ActorId, Owned<K>, RandomState>;
 
 #[derive(Debug)]
 pub(super) struct Tables<K, V> {
     hasher: RandomState,
-    keys: Box<[RwLock<Shard<K, V>>]>,
+    keys: Box<[Apart<RwLock<Shard<K, V>>>]>,
     owners: Box<[Mutex<Owners<K>>]>,
 }
 
@@ -52,16 +113,15 @@ impl<K: Eq + Hash, V> Tables<K, V> {
     pub(super) fn new(partitions: usize) -> Self {
         let count = partitions.max(1).next_power_of_two();
         Self {
-            hasher: RandomState::new(),
-            keys: (0..count).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::default(),
+            keys: (0..count).map(|_| Apart::default()).collect(),
             owners: (0..count).map(|_| Mutex::default()).collect(),
         }
     }
 
     fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<Shard<K, V>> {
-        // The high bits: the maps inside use the same kind of hash, but another seed.
         let index = (self.hasher.hash_one(key) >> 32) as usize & (self.keys.len() - 1);
-        &self.keys[index]
+        &self.keys[index].0
     }
 
     pub(super) fn read<Q>(&self, key: &Q) -> RwLockReadGuard<'_, Shard<K, V>>
@@ -82,7 +142,7 @@ impl<K: Eq + Hash, V> Tables<K, V> {
 
     /// Each shard in turn, for the operations that look at all keys.
     pub(super) fn shards(&self) -> impl Iterator<Item = RwLockReadGuard<'_, Shard<K, V>>> {
-        self.keys.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner))
+        self.keys.iter().map(|shard| shard.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn owners(&self, owner: ActorId) -> MutexGuard<'_, Owners<K>> {

@@ -245,7 +245,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         Q: Hash + Eq + ?Sized,
     {
         let shard = self.0.tables.read(key);
-        let slots = shard.get(key).map_or(&[][..], Vec::as_slice);
+        let slots = shard.get(key).map_or(&[][..], |slots| &slots[..]);
         let found = slots.iter().filter(|slot| slot.is_reachable() && matches(&slot.value));
         found.map(|slot| Entry { owner: slot.owner.clone(), value: slot.value.clone() }).collect()
     }
@@ -280,7 +280,7 @@ impl<K: Key, V: Value> Registry<K, V> {
     #[must_use]
     pub fn values(&self, owner: &ActorCell, key: &K) -> Vec<V> {
         let shard = self.0.tables.read(key);
-        let slots = shard.get(key).map_or(&[][..], Vec::as_slice);
+        let slots = shard.get(key).map_or(&[][..], |slots| &slots[..]);
         slots.iter().filter(|slot| slot.is_of(owner)).map(|slot| slot.value.clone()).collect()
     }
 

@@ -1,11 +1,11 @@
 //! The one timer of a driver.
 //!
-//! Deadlines of children come and go with every stop, nearly always unmet. So the timer is only ever moved to an earlier
-//! time; when it goes off too early it is set again.
+//! Deadlines of children come and go with every stop, nearly always unmet, and to set a timer may wake a thread. So it is
+//! only ever moved to an earlier time, and left alone when the deadline is off; it then goes off once for nothing.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::time::Sleep;
@@ -18,42 +18,34 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// Sets the next deadline; ready when it has come. Without one, the timer is only kept while more may follow.
-    pub(super) fn set(&mut self, deadline: Option<Instant>, keep: bool, cx: &mut Context<'_>) -> Poll<()> {
+    /// Sets the next deadline; ready when it has come.
+    pub(super) fn set(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         self.deadline = deadline;
-        let Some(at) = deadline else {
-            if !keep {
-                self.sleep = None;
+        match (deadline, &self.sleep) {
+            (None, _) => Poll::Pending,
+            (Some(at), Some(sleep)) if sleep.deadline().into_std() <= at => Poll::Pending,
+            (Some(at), _) => {
+                self.sleep = Some(Box::pin(tokio::time::sleep_until(at.into())));
+                self.poll(cx)
             }
-            return Poll::Pending;
-        };
-        if self.sleep.as_ref().is_some_and(|sleep| sleep.deadline().into_std() <= at) {
-            return Poll::Pending;
         }
-        self.sleep = None;
-        self.poll_until(at, cx)
     }
 
     /// Ready when the deadline has come.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.deadline {
-            Some(at) if self.sleep.is_some() => self.poll_until(at, cx),
-            _ => Poll::Pending,
-        }
-    }
-
-    fn poll_until(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+        while let Some(sleep) = &mut self.sleep {
+            ready!(sleep.as_mut().poll(cx));
             let reached = sleep.deadline().into_std();
             self.sleep = None;
-            if reached >= at {
-                self.deadline = None;
-                return Poll::Ready(());
+            match self.deadline {
+                Some(at) if at <= reached => {
+                    self.deadline = None;
+                    return Poll::Ready(());
+                }
+                Some(at) => self.sleep = Some(Box::pin(tokio::time::sleep_until(at.into()))),
+                None => {}
             }
         }
+        Poll::Pending
     }
 }

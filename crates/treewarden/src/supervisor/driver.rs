@@ -217,8 +217,7 @@ impl Driver {
         if !self.machine.is_busy() && (self.poll_call(cx) || self.retry_one(cx)) {
             return true;
         }
-        let State { alarm, .. } = &mut self.state;
-        if alarm.set(self.machine.poll_timeout(), self.machine.is_busy(), cx).is_ready() {
+        if self.state.alarm.set(self.machine.poll_timeout(), cx).is_ready() {
             self.machine.handle(now(), Event::Tick);
             return true;
         }
@@ -260,7 +259,7 @@ impl Driver {
     ) -> RunningChild {
         let Starting { id, pid, lifeline, .. } = starting;
         let running = RunningChild::new(id, pid, child.cell.clone(), lifeline, child.extension.take());
-        *ended_already = self.state.runs.add(pid, child, &running, &self.watcher);
+        *ended_already = self.state.runs.add(child, &running, &self.watcher);
         running
     }
 

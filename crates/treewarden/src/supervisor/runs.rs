@@ -10,13 +10,11 @@ use ractor::{ActorCell, ActorId};
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::Pid;
 
-use super::child::{Child, Lifeline, Resource, RunningChild};
+use super::child::{Child, Resource, RunningChild};
 use super::reap::{Reap, Reaping};
 
 struct Run {
-    pid: Pid,
-    cell: ActorCell,
-    lifeline: Arc<Lifeline>,
+    child: RunningChild,
     join: Option<JoinHandle<()>>,
     resource: Option<Arc<dyn Resource>>,
     /// How the actor ended, once the watcher has said so.
@@ -42,22 +40,20 @@ impl Runs {
     /// Adds a run that has started; returns its actor when that may have ended before it could be linked.
     pub(super) fn add(
         &mut self,
-        pid: Pid,
         child: Child,
         running: &RunningChild,
         watcher: &ActorCell,
     ) -> Option<ActorId> {
-        let id = child.cell.get_id();
+        let id = running.cell().get_id();
         let run = Run {
-            pid,
-            cell: child.cell,
-            lifeline: running.lifeline().clone(),
+            child: running.clone(),
             join: Some(child.join),
             resource: child.resource,
             ending: None,
             reaped: false,
         };
-        let linked = run.cell.try_get_supervisor().is_some_and(|parent| parent.get_id() == watcher.get_id());
+        let linked =
+            running.cell().try_get_supervisor().is_some_and(|parent| parent.get_id() == watcher.get_id());
         self.runs.insert(id, run);
         if linked { None } else { self.link(id, watcher) }
     }
@@ -65,8 +61,8 @@ impl Runs {
     /// Links a child whose start did not. One that has ended already cannot be linked, and its end will not be told.
     fn link(&mut self, id: ActorId, watcher: &ActorCell) -> Option<ActorId> {
         let run = self.runs.get(&id)?;
-        run.cell.link(watcher.clone());
-        if run.cell.get_status() < ractor::ActorStatus::Stopping {
+        run.child.cell().link(watcher.clone());
+        if run.child.cell().get_status() < ractor::ActorStatus::Stopping {
             return None;
         }
         self.reap(id);
@@ -102,7 +98,7 @@ impl Runs {
     /// Notes how an actor ended, and begins to reap it.
     pub(super) fn ended(&mut self, id: ActorId, reason: ExitReason) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let reason = match (&reason, run.lifeline.said()) {
+        let reason = match (&reason, run.child.lifeline().said()) {
             // ractor had only a string for these.
             (ExitReason::Killed | ExitReason::Panic(_), _) | (_, None) => reason,
             (ExitReason::Error(cause), Some(_)) if !is_text(cause.as_ref()) => reason,
@@ -119,7 +115,7 @@ impl Runs {
             return None;
         }
         let run = self.runs.remove(&id)?;
-        Some((run.pid, run.ending?))
+        Some((run.child.pid(), run.ending?))
     }
 
     /// Says whether the run has ended without a word from the watcher.
@@ -138,7 +134,7 @@ impl Runs {
             self.silent.extract_if(.., |(_, ring)| *ring <= heard).map(|(id, _)| id).collect();
         let silent = due.into_iter().filter(|id| self.is_silent(*id)).collect::<Vec<_>>();
         let gone = silent.into_iter().filter_map(|id| self.runs.remove(&id));
-        gone.map(|run| (run.pid, ExitReason::NoProc)).collect()
+        gone.map(|run| (run.child.pid(), ExitReason::NoProc)).collect()
     }
 
     /// Begins to wait for all of them, as after the loss of the watcher.
@@ -154,7 +150,7 @@ impl Drop for Runs {
     /// Only a driver that panicked leaves runs behind: better dead than unsupervised.
     fn drop(&mut self) {
         for run in self.runs.values() {
-            run.cell.kill();
+            run.child.cell().kill();
         }
     }
 }

@@ -1,0 +1,209 @@
+//! Whoever brings an event drives the supervisor: what that must not change.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+mod support;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Notify;
+use treewarden::supervisor::{
+    Child, ChildSpec, ExitReason, Restart, RunningChild, StartContext, StartFailure, Started, Supervisor,
+};
+
+use support::eventually;
+
+/// Fails at the first message.
+struct Worker;
+
+impl Actor for Worker {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(&self, _: ActorRef<()>, (): (), (): &mut ()) -> Result<(), ActorProcessingErr> {
+        Err("asked to fail".into())
+    }
+}
+
+fn worker(id: &str) -> ChildSpec {
+    ChildSpec::actor(id, || (Worker, ()))
+}
+
+fn crash(child: &RunningChild) {
+    child.extension::<ActorRef<()>>().unwrap().cast(()).unwrap();
+}
+
+fn two_workers() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn a_caller_of_another_runtime_starts_no_child_on_its_own() {
+    let home = two_workers();
+    let supervisor = home.block_on(Supervisor::builder().start()).unwrap();
+    let started_on = Arc::new(OnceLock::new());
+    let seen = started_on.clone();
+    let spec = ChildSpec::new("a", move |context: StartContext| {
+        seen.set(Handle::current().id()).unwrap();
+        async move {
+            let (actor, task) = Worker::spawn_linked(None, Worker, (), context.supervisor()).await?;
+            Ok::<_, StartFailure>(Child::new(actor.get_cell(), task).into())
+        }
+    });
+    let guest = two_workers();
+    let started = guest.block_on(supervisor.start_child(spec)).unwrap();
+    drop(guest);
+    assert_eq!(started_on.get(), Some(&home.handle().id()));
+    assert!(started.child().unwrap().is_alive(), "the child ended with the runtime of the caller");
+    home.block_on(supervisor.stop(ExitReason::Shutdown));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_function_that_uses_its_own_supervisor_is_answered_after_the_start() {
+    let supervisor = Supervisor::builder().start().await.unwrap();
+    let (own, count) = (supervisor.clone(), Arc::new(AtomicU32::new(0)));
+    let counted = count.clone();
+    let spec = ChildSpec::new("a", move |_: StartContext| {
+        let (own, counted) = (own.clone(), counted.clone());
+        async move {
+            // What it asks for waits until the start is over; so it must not wait for that.
+            let asked = tokio::spawn(async move {
+                counted.store(own.count_children().await.unwrap().specs as u32, Ordering::SeqCst);
+            });
+            assert!(tokio::time::timeout(Duration::from_millis(20), asked).await.is_err(), "it was answered");
+            let (actor, task) = Worker::spawn(None, Worker, ()).await?;
+            Ok::<_, StartFailure>(Child::new(actor.get_cell(), task).into())
+        }
+    });
+    supervisor.start_child(spec).await.unwrap();
+    eventually(async || (count.load(Ordering::SeqCst) == 1).then_some(())).await;
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test]
+async fn an_observer_may_use_the_supervisor_that_reports() {
+    let handle = Arc::new(OnceLock::<Supervisor>::new());
+    let own = handle.clone();
+    let builder = Supervisor::builder().child(worker("a")).on_report(move |_| {
+        if let Some(supervisor) = own.get() {
+            supervisor.suspend();
+            let supervisor = supervisor.clone();
+            tokio::spawn(async move {
+                supervisor.resume();
+                supervisor.count_children().await
+            });
+        }
+    });
+    let supervisor = builder.start().await.unwrap();
+    handle.set(supervisor.clone()).unwrap();
+    let first = supervisor.child("a").await.unwrap();
+    crash(&first);
+    eventually(async || supervisor.child("a").await.ok().filter(|child| child.pid() != first.pid())).await;
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_ends_its_supervisor_and_leaves_nothing() {
+    let builder = Supervisor::builder().child(worker("a")).on_report(|event| {
+        if matches!(event.report, treewarden::supervisor::Report::Error(..)) {
+            std::panic::resume_unwind(Box::new("in the observer"));
+        }
+    });
+    let supervisor = builder.child(worker("b")).start().await.unwrap();
+    let (a, b) = (supervisor.child("a").await.unwrap(), supervisor.child("b").await.unwrap());
+    crash(&a);
+    assert!(matches!(supervisor.wait().await, ExitReason::Killed));
+    eventually(async || (!b.is_alive() && !supervisor.is_alive()).then_some(())).await;
+    assert!(supervisor.which_children().await.is_err(), "a call is answered all the same");
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_is_gone_is_carried_out() {
+    let supervisor = Supervisor::builder().start().await.unwrap();
+    let (go, reached) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (wait, begun) = (go.clone(), reached.clone());
+    let spec = ChildSpec::new("a", move |context: StartContext| {
+        let (wait, begun) = (wait.clone(), begun.clone());
+        async move {
+            begun.notify_one();
+            wait.notified().await;
+            let (actor, task) = Worker::spawn_linked(None, Worker, (), context.supervisor()).await?;
+            Ok::<_, StartFailure>(Child::new(actor.get_cell(), task).into())
+        }
+    });
+    tokio::select! {
+        biased;
+        _ = supervisor.start_child(spec) => panic!("it waits"),
+        () = reached.notified() => {}
+    }
+    go.notify_one();
+    assert!(supervisor.child("a").await.unwrap().is_alive());
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test]
+async fn a_suspended_supervisor_serves_no_caller_and_sees_no_end() {
+    let supervisor = Supervisor::builder().child(worker("a")).start().await.unwrap();
+    let first = supervisor.child("a").await.unwrap();
+    supervisor.suspend();
+    crash(&first);
+    eventually(async || (!first.is_alive()).then_some(())).await;
+    let call = supervisor.count_children();
+    assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err(), "it was served");
+    supervisor.resume();
+    eventually(async || supervisor.child("a").await.ok().filter(|child| child.pid() != first.pid())).await;
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_end_is_overlooked_when_many_bring_events_at_once() {
+    let supervisor = Supervisor::builder().dynamic(None).max_restarts(u32::MAX).start().await.unwrap();
+    let mut callers = Vec::new();
+    for caller in 0..8 {
+        let supervisor = supervisor.clone();
+        callers.push(tokio::spawn(async move {
+            for round in 0..100 {
+                let restart = if round % 2 == 0 { Restart::Temporary } else { Restart::Permanent };
+                let spec = worker(&caller.to_string()).restart(restart);
+                let started = supervisor.start_child(spec).await.unwrap();
+                crash(started.child().unwrap());
+            }
+        }));
+    }
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let settled = async || {
+        let counts = supervisor.count_children().await.unwrap();
+        (counts.specs == 400 && counts.active == 400).then_some(())
+    };
+    eventually(settled).await;
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_was_off_and_an_earlier_one_after_it_are_both_right() {
+    let hang = |_: StartContext| async {
+        std::future::pending::<()>().await;
+        Ok(Started::Ignore)
+    };
+    let supervisor = Supervisor::builder().child(worker("a")).start().await.unwrap();
+    // Arms the timer for five seconds, and is over at once.
+    supervisor.terminate_child("a").await.unwrap();
+    let began = tokio::time::Instant::now();
+    let spec = ChildSpec::new("b", hang).start_timeout(Duration::from_secs(2));
+    assert!(supervisor.start_child(spec).await.is_err());
+    assert_eq!(began.elapsed().as_secs(), 2);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(supervisor.is_alive());
+    supervisor.stop(ExitReason::Shutdown).await;
+}
