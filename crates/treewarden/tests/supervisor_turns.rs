@@ -190,6 +190,33 @@ async fn no_end_is_overlooked_when_many_bring_events_at_once() {
     supervisor.stop(ExitReason::Shutdown).await;
 }
 
+#[tokio::test]
+async fn a_child_that_unlinks_itself_while_it_stops_is_missed_by_nobody() {
+    struct Leaver;
+    impl Actor for Leaver {
+        type Msg = ();
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn post_stop(&self, me: ActorRef<()>, (): &mut ()) -> Result<(), ActorProcessingErr> {
+            let watcher = me.try_get_supervisor().unwrap();
+            me.unlink(watcher);
+            Ok(())
+        }
+    }
+    let supervisor =
+        Supervisor::builder().child(ChildSpec::actor("a", || (Leaver, ()))).start().await.unwrap();
+    let first = supervisor.child("a").await.unwrap();
+    let stopped = tokio::time::timeout(Duration::from_secs(3), supervisor.terminate_child("a")).await;
+    stopped.expect("its end is noticed long before its deadline").unwrap();
+    assert!(!first.is_alive());
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_was_off_and_an_earlier_one_after_it_are_both_right() {
     let hang = |_: StartContext| async {

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ractor::concurrency::JoinHandle;
 use ractor::{ActorCell, ActorId};
@@ -31,6 +31,9 @@ pub(super) type Call = (Request, oneshot::Sender<Reply>);
 
 /// How many calls are served before a failed restart is tried again.
 const CALLS_BETWEEN_RETRIES: u32 = 64;
+
+/// How long after the first of some children was told to end their tasks are waited for, in case one unlinked itself.
+const DOUBT: Duration = Duration::from_millis(100);
 
 /// How many things are done in one turn before others get the thread.
 const STEPS: usize = 64;
@@ -63,6 +66,8 @@ pub(super) struct State {
     ring: Arc<Ring>,
     ring_waker: Waker,
     initiated: bool,
+    /// When those who were told to end, and of whom nothing was heard, are looked after.
+    doubt: Option<Instant>,
     retries: VecDeque<Pid>,
     calls_since_retry: u32,
     /// Whether others had the thread since the last retry.
@@ -82,6 +87,7 @@ impl State {
             starting: None,
             alarm: Alarm::default(),
             initiated: false,
+            doubt: None,
             retries: VecDeque::new(),
             calls_since_retry: 0,
             yielded: false,
@@ -118,7 +124,7 @@ impl Driver {
         }
         self.poll_kill(cx);
         if !self.control.is_suspended() && self.state.alarm.poll(cx).is_ready() {
-            self.machine.handle(now(), Event::Tick);
+            self.tick();
         }
         self.poll(cx)
     }
@@ -141,13 +147,13 @@ impl Driver {
             match action {
                 Action::Start(order) => self.start(order),
                 Action::Stop(_, child, signal) => {
-                    self.state.runs.reap(child.cell().get_id());
+                    self.expect(child.cell().get_id());
                     child.lifeline().tell(signal.clone());
                     child.cell().stop(stop_text(&signal));
                     self.settle(child.cell().get_id());
                 }
                 Action::Kill(_, child) => {
-                    self.state.runs.reap(child.cell().get_id());
+                    self.expect(child.cell().get_id());
                     child.cell().kill();
                     self.settle(child.cell().get_id());
                 }
@@ -171,6 +177,25 @@ impl Driver {
                 "a factory panicked when it was told that it is given up"
             );
         }
+    }
+
+    /// Prepares for the end of a child that is told to end.
+    fn expect(&mut self, id: ActorId) {
+        if self.state.runs.expect(id, &self.watcher) {
+            self.state.doubt.get_or_insert_with(|| now() + DOUBT);
+        }
+    }
+
+    /// A deadline has come.
+    fn tick(&mut self) {
+        let now = now();
+        if self.state.doubt.is_some_and(|at| at <= now) {
+            self.state.doubt = None;
+            for id in self.state.runs.reap_expected() {
+                self.settle(id);
+            }
+        }
+        self.machine.handle(now, Event::Tick);
     }
 
     /// Tells whoever started the supervisor; nobody there to hear it means that it must not stay.
@@ -217,8 +242,9 @@ impl Driver {
         if !self.machine.is_busy() && (self.poll_call(cx) || self.retry_one(cx)) {
             return true;
         }
-        if self.state.alarm.set(self.machine.poll_timeout(), cx).is_ready() {
-            self.machine.handle(now(), Event::Tick);
+        let deadline = self.machine.poll_timeout().into_iter().chain(self.state.doubt).min();
+        if self.state.alarm.set(deadline, cx).is_ready() {
+            self.tick();
             return true;
         }
         false

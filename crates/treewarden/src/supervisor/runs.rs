@@ -32,6 +32,8 @@ struct Run {
 pub(super) struct Runs {
     runs: HashMap<ActorId, Run, RandomState>,
     reaping: Reaping,
+    /// Runs that were told to end a short while ago; most have by now.
+    expected: Vec<ActorId>,
     /// Runs of which nothing was said when they were reaped, and the ring after which nothing will be.
     silent: Vec<(ActorId, u64)>,
 }
@@ -67,6 +69,27 @@ impl Runs {
         }
         self.reap(id);
         Some(id)
+    }
+
+    /// Notes that a run is about to end. The watcher will tell, unless the child is not linked to it.
+    ///
+    /// To wait for its task as well would wake somebody twice for each end. A child that unlinks itself in the meantime
+    /// is found by [`reap_expected`](Self::reap_expected).
+    pub(super) fn expect(&mut self, id: ActorId, watcher: &ActorCell) -> bool {
+        let linked = self.runs.get(&id).is_some_and(|run| is_linked(run.child.cell(), watcher));
+        if linked {
+            self.expected.push(id);
+        } else {
+            self.reap(id);
+        }
+        linked
+    }
+
+    /// Begins to wait for those that were expected to end and about which nothing was said.
+    pub(super) fn reap_expected(&mut self) -> Vec<ActorId> {
+        let expected = std::mem::take(&mut self.expected);
+        expected.iter().for_each(|id| self.reap(*id));
+        expected
     }
 
     /// Begins to wait for the run's task and resources.
@@ -153,6 +176,10 @@ impl Drop for Runs {
             run.child.cell().kill();
         }
     }
+}
+
+fn is_linked(cell: &ActorCell, watcher: &ActorCell) -> bool {
+    cell.try_get_supervisor().is_some_and(|parent| parent.get_id() == watcher.get_id())
 }
 
 fn is_text(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
