@@ -17,7 +17,8 @@ impl<H: Host> Machine<H> {
             return;
         }
         if child.stopping.is_some() {
-            self.settle_stop(pid.slot, reason);
+            let was_dead = false;
+            self.settle_stop(pid.slot, reason, was_dead);
             self.stop_next(now);
             return;
         }
@@ -159,7 +160,15 @@ impl<H: Host> Machine<H> {
         }
         match self.flags.give_up {
             GiveUp::Escalate => {
-                self.report(slot, Context::Shutdown, Reason::ReachedMaxRestartIntensity);
+                let Some(child) = self.children.get(&slot) else { return };
+                let offender = match (&self.mode, child.offender_pid()) {
+                    // Elixir names the run that ended.
+                    (Mode::Dynamic { .. }, OffenderPid::Restarting(Some((pid, run)))) => {
+                        OffenderPid::Running(pid, run)
+                    }
+                    (_, other) => other,
+                };
+                self.report_as(slot, Context::Shutdown, Reason::ReachedMaxRestartIntensity, offender);
                 self.drop_run(slot);
                 self.begin_shutdown(now, ExitReason::Shutdown);
             }

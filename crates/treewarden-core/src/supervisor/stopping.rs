@@ -6,7 +6,7 @@ use super::child::{Life, Stopping};
 use super::event::{Action, Host, Reply};
 use super::machine::{Letter, Machine, Mode, Task};
 use super::report::{Context, OffenderPid, Reason, Report};
-use super::spec::{Kind, Restart, Shutdown};
+use super::spec::{ChildSpec, Kind, Restart, Shutdown};
 use crate::ExitReason;
 
 /// How long a killed child may take to be gone before it is reported as quarantined.
@@ -22,7 +22,8 @@ impl<H: Host> Machine<H> {
             return true;
         }
         if let Some(reason) = child.exited.take() {
-            self.settle_stop(slot, reason);
+            let was_dead = true;
+            self.settle_stop(slot, reason, was_dead);
             return false;
         }
         let (handle, pid) = (handle.clone(), child.pid());
@@ -53,20 +54,16 @@ impl<H: Host> Machine<H> {
     }
 
     /// A child that was to stop has ended: reports it if it did not end as told.
-    pub(super) fn settle_stop(&mut self, slot: u64, reason: ExitReason) {
+    ///
+    /// `was_dead` says that it had ended before it could be told.
+    pub(super) fn settle_stop(&mut self, slot: u64, reason: ExitReason, was_dead: bool) {
         self.clear_timer(slot);
         let Some(child) = self.children.get_mut(&slot) else { return };
         if child.stopping.take().is_some() {
             self.stops_left -= 1;
         }
-        let permanent = child.spec.restart == Restart::Permanent;
-        let brutal = child.spec.effective_shutdown() == Shutdown::BrutalKill;
-        let expected = match &reason {
-            ExitReason::Killed => brutal,
-            ExitReason::Shutdown => !brutal || !permanent,
-            ExitReason::ShutdownWith(_) | ExitReason::Normal => !permanent,
-            _ => false,
-        };
+        let elixir = matches!(self.mode, Mode::Dynamic { .. });
+        let expected = ends_as_told(&child.spec, &reason, elixir, was_dead);
         child.last_exit = Some(reason.clone());
         if !expected {
             if matches!((&self.mode, &self.task), (Mode::Template(_), Task::Shutdown { .. })) {
@@ -212,5 +209,20 @@ impl<H: Host> Machine<H> {
                 _ => {}
             }
         }
+    }
+}
+
+/// Whether a stopped child ended in a way that needs no report: OTP's `shutdown/1`, Elixir's `wait_child/4`.
+fn ends_as_told<S>(spec: &ChildSpec<S>, reason: &ExitReason, elixir: bool, was_dead: bool) -> bool {
+    let may_end = spec.restart != Restart::Permanent;
+    let brutal = spec.effective_shutdown() == Shutdown::BrutalKill;
+    match reason {
+        ExitReason::Normal => may_end && !(elixir && brutal && !was_dead),
+        _ if elixir && was_dead => false,
+        ExitReason::Killed => brutal,
+        ExitReason::Shutdown => !brutal || may_end && !elixir,
+        ExitReason::ShutdownWith(_) if elixir => !brutal,
+        ExitReason::ShutdownWith(_) => may_end,
+        _ => false,
     }
 }

@@ -12,7 +12,8 @@ impl<H: Host> Machine<H> {
     /// Replaces flags and merges specs by id, as OTP does.
     ///
     /// Running children stay and take their new spec at the next start; new ones are added and not started; those that
-    /// are not in the list stay, after those that are. Nothing is changed when something is refused.
+    /// are not in the list stay, after those that are. A new template holds for the children that there are, but for
+    /// their starts. Nothing is changed when something is refused.
     pub(super) fn code_change(
         &mut self,
         flags: Flags,
@@ -24,6 +25,10 @@ impl<H: Host> Machine<H> {
             Mode::Template(template) => {
                 let [spec] = <[_; 1]>::try_from(specs).map_err(|_| UpdateError::Dynamic)?;
                 spec.validate(flags.auto_shutdown)?;
+                for child in self.children.values_mut() {
+                    let start = child.spec.start.take();
+                    child.spec = ChildSpec { start, ..spec.clone().map_start(|_| None) };
+                }
                 **template = spec;
                 self.set_flags(flags);
                 return Ok(());

@@ -1,0 +1,536 @@
+//! The supervisor machine beside a model of OTP that was written from OTP's documentation, not from the machine.
+//!
+//! The model is a list of children and a few functions that follow the text of `supervisor(3)`, one sentence each. It
+//! has no queue, no deadline and no asynchrony: children obey at once. Both are put through the same random steps in
+//! virtual time; after each one they must agree on every child's state, on every start and stop in its order, on the
+//! answer, and on whether and how the supervisor has ended.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use treewarden_core::ExitReason;
+use treewarden_core::supervisor::{
+    Action, AutoShutdown, ChildSpec, ChildState, Event, Flags, Host, Machine, Pid, Reply, Request, Restart,
+    StartOutcome, Strategy as Restarts, Target,
+};
+
+#[derive(Debug)]
+enum Paper {}
+
+impl Host for Paper {
+    type Start = ();
+    type Child = Pid;
+    type Info = ();
+    type Caller = ();
+
+    fn is_alive(_: &Pid) -> bool {
+        true
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Outcome {
+    Up,
+    Ignore,
+    Fail,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    End(usize, u8),
+    Outcomes(Vec<u8>),
+    Start(u8, Restart, bool),
+    Terminate(u8),
+    Restart(u8),
+    Delete(u8),
+    Wait(u16),
+    Stop,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    Up,
+    Down,
+    Restarting,
+}
+
+/// What either side did, by child id.
+#[derive(Debug, Clone, PartialEq)]
+enum Did {
+    Started(String),
+    Failed(String),
+    Ignored(String),
+    Stopped(String),
+    Answered(&'static str),
+    Ended,
+}
+
+fn reason(kind: u8) -> ExitReason {
+    match kind % 5 {
+        0 => ExitReason::Normal,
+        1 => ExitReason::Shutdown,
+        2 => ExitReason::shutdown_with(std::io::Error::other("x")),
+        3 => ExitReason::Killed,
+        _ => ExitReason::message("boom"),
+    }
+}
+
+fn outcome(queue: &mut VecDeque<u8>) -> Outcome {
+    match queue.pop_front() {
+        Some(0 | 1) => Outcome::Fail,
+        Some(2) => Outcome::Ignore,
+        _ => Outcome::Up,
+    }
+}
+
+/// OTP by its documentation.
+struct Model {
+    flags: Flags,
+    children: Vec<(String, Restart, bool, State)>,
+    restarts: Vec<u64>,
+    second: u64,
+    outcomes: VecDeque<u8>,
+    log: Vec<Did>,
+    alive: bool,
+}
+
+impl Model {
+    /// "The children are started in the order of the list, and terminated in the reverse order when one fails."
+    fn init(&mut self) {
+        for at in 0..self.children.len() {
+            match self.start(at) {
+                Outcome::Up => self.children[at].3 = State::Up,
+                Outcome::Ignore => {}
+                Outcome::Fail => return self.end(),
+            }
+        }
+        self.forget_temporary();
+    }
+
+    fn start(&mut self, at: usize) -> Outcome {
+        let id = self.children[at].0.clone();
+        let outcome = outcome(&mut self.outcomes);
+        self.log.push(match outcome {
+            Outcome::Up => Did::Started(id),
+            Outcome::Ignore => Did::Ignored(id),
+            Outcome::Fail => Did::Failed(id),
+        });
+        outcome
+    }
+
+    /// "If the start function returns `ignore`, the child specification is kept, unless it is a temporary child." The
+    /// specification of a temporary child goes with the child.
+    fn forget_temporary(&mut self) {
+        self.children.retain(|(_, restart, _, state)| *restart != Restart::Temporary || *state == State::Up);
+    }
+
+    fn stop(&mut self, at: usize) {
+        if self.children[at].3 == State::Up {
+            self.log.push(Did::Stopped(self.children[at].0.clone()));
+        }
+        self.children[at].3 = State::Down;
+    }
+
+    /// "The supervisor terminates its children in reversed start order."
+    fn end(&mut self) {
+        (0..self.children.len()).rev().for_each(|at| self.stop(at));
+        self.children.clear();
+        self.alive = false;
+        self.log.push(Did::Ended);
+    }
+
+    fn find(&self, id: &str) -> Option<usize> {
+        self.children.iter().position(|child| child.0 == id)
+    }
+
+    /// "A permanent child is always restarted, a temporary one never, a transient one only if it terminates abnormally:
+    /// with another reason than normal, shutdown, or {shutdown, Term}."
+    fn child_ended(&mut self, at: usize, reason: &ExitReason) {
+        let clean = matches!(reason, ExitReason::Normal | ExitReason::Shutdown | ExitReason::ShutdownWith(_));
+        match self.children[at].1 {
+            Restart::Permanent => self.restart(at),
+            Restart::Transient if !clean => self.restart(at),
+            _ => {
+                let significant = self.children[at].2;
+                self.children[at].3 = State::Down;
+                self.forget_temporary();
+                let another = self.children.iter().any(|child| child.2 && child.3 != State::Down);
+                // "any: when any significant child terminates by itself. all: when the last one has."
+                let over = match self.flags.auto_shutdown {
+                    AutoShutdown::Never => false,
+                    AutoShutdown::AnySignificant => significant,
+                    AutoShutdown::AllSignificant => significant && !another,
+                };
+                if over {
+                    self.end();
+                }
+            }
+        }
+    }
+
+    /// "If more than MaxR restarts occur within MaxT seconds, the supervisor terminates all the children and then
+    /// itself." Then the strategy; a restart that fails is tried again, and counts again.
+    fn restart(&mut self, at: usize) {
+        let id = self.children[at].0.clone();
+        self.children[at].3 = State::Down;
+        let mut next = Some(id);
+        while let Some(id) = next.take() {
+            let Some(at) = self.find(&id) else { return };
+            let (second, period) = (self.second, u64::from(self.flags.max_seconds));
+            self.restarts.retain(|past| past + period >= second);
+            self.restarts.push(second);
+            if self.restarts.len() > self.flags.max_restarts as usize {
+                self.children[at].3 = State::Down;
+                return self.end();
+            }
+            let from = match self.flags.strategy {
+                Restarts::OneForOne => None,
+                Restarts::OneForAll => Some(0),
+                Restarts::RestForOne => Some(at),
+            };
+            next = match from {
+                None => self.restart_alone(at),
+                Some(from) => self.restart_from(from),
+            };
+        }
+    }
+
+    fn restart_alone(&mut self, at: usize) -> Option<String> {
+        let id = self.children[at].0.clone();
+        match self.start(at) {
+            Outcome::Up => self.children[at].3 = State::Up,
+            Outcome::Ignore => self.children[at].3 = State::Down,
+            Outcome::Fail => {
+                self.children[at].3 = State::Restarting;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// "The rest of the child processes, or all others, are terminated, and then all of them restarted." Those that
+    /// are temporary are not; the one that fails to start is where the next attempt begins.
+    fn restart_from(&mut self, from: usize) -> Option<String> {
+        (from..self.children.len()).rev().for_each(|at| self.stop(at));
+        self.forget_temporary();
+        for at in from..self.children.len() {
+            let failed = self.restart_alone(at);
+            if failed.is_some() {
+                return failed;
+            }
+        }
+        None
+    }
+
+    fn call(&mut self, step: &Step) -> &'static str {
+        if !self.alive {
+            return "noproc";
+        }
+        match step {
+            Step::Start(id, restart, significant) => self.start_child(&name(*id), *restart, *significant),
+            Step::Terminate(id) => match self.find(&name(*id)) {
+                None => "not_found",
+                Some(at) => {
+                    self.stop(at);
+                    self.forget_temporary();
+                    "ok"
+                }
+            },
+            Step::Restart(id) => match self.find(&name(*id)).map(|at| (at, self.children[at].3)) {
+                None => "not_found",
+                Some((_, State::Up)) => "running",
+                Some((_, State::Restarting)) => "restarting",
+                Some((at, State::Down)) => match self.start(at) {
+                    Outcome::Fail => "failed",
+                    Outcome::Ignore => "ok",
+                    Outcome::Up => {
+                        self.children[at].3 = State::Up;
+                        "ok"
+                    }
+                },
+            },
+            Step::Delete(id) => match self.find(&name(*id)).map(|at| (at, self.children[at].3)) {
+                None => "not_found",
+                Some((_, State::Up)) => "running",
+                Some((_, State::Restarting)) => "restarting",
+                Some((at, State::Down)) => {
+                    self.children.remove(at);
+                    "ok"
+                }
+            },
+            _ => "ok",
+        }
+    }
+
+    fn start_child(&mut self, id: &str, restart: Restart, significant: bool) -> &'static str {
+        if significant && (restart == Restart::Permanent || self.flags.auto_shutdown == AutoShutdown::Never) {
+            return "invalid";
+        }
+        match self.find(id).map(|at| self.children[at].3) {
+            Some(State::Up) => return "already_started",
+            Some(_) => return "already_present",
+            None => {}
+        }
+        self.children.push((id.to_owned(), restart, significant, State::Down));
+        let at = self.children.len() - 1;
+        match self.start(at) {
+            Outcome::Up => self.children[at].3 = State::Up,
+            Outcome::Ignore => self.forget_temporary(),
+            Outcome::Fail => {
+                self.children.pop();
+                return "failed";
+            }
+        }
+        "ok"
+    }
+}
+
+fn name(id: u8) -> String {
+    format!("c{id}")
+}
+
+/// The machine, with children that obey at once.
+struct Driven {
+    machine: Machine<Paper>,
+    now: Instant,
+    outcomes: VecDeque<u8>,
+    names: std::collections::HashMap<u64, String>,
+    running: Vec<(Pid, String)>,
+    retries: VecDeque<Pid>,
+    log: Vec<Did>,
+    listed: Vec<(String, State)>,
+}
+
+impl Driven {
+    fn tell(&mut self, event: Event<Paper>) {
+        self.machine.handle(self.now, event);
+        loop {
+            while let Some(action) = self.machine.poll_action() {
+                self.obey(action);
+            }
+            match self.retries.pop_front() {
+                Some(pid) => self.machine.handle(self.now, Event::TryAgain(pid)),
+                None => return,
+            }
+        }
+    }
+
+    fn obey(&mut self, action: Action<Paper>) {
+        match action {
+            Action::Start(order) => {
+                let (pid, id) = (order.pid, order.id.to_string());
+                self.names.insert(pid.slot, id.clone());
+                let outcome = match outcome(&mut self.outcomes) {
+                    Outcome::Up => {
+                        self.log.push(Did::Started(id.clone()));
+                        self.running.push((pid, id));
+                        Ok(StartOutcome::Running(pid, None))
+                    }
+                    Outcome::Ignore => {
+                        self.log.push(Did::Ignored(id));
+                        Ok(StartOutcome::Ignore)
+                    }
+                    Outcome::Fail => {
+                        self.log.push(Did::Failed(id));
+                        Err(ExitReason::message("no"))
+                    }
+                };
+                self.machine.handle(self.now, Event::Started(pid, outcome));
+            }
+            Action::Stop(pid, ..) | Action::Kill(pid, ..) => {
+                self.log.push(Did::Stopped(self.names[&pid.slot].clone()));
+                self.running.retain(|(run, _)| *run != pid);
+                self.machine.handle(self.now, Event::Exited(pid, ExitReason::Shutdown));
+            }
+            Action::TryAgain(pid) => self.retries.push_back(pid),
+            Action::Reply((), Reply::WhichChildren(children)) => {
+                let state = |state: &ChildState<Pid>| match state {
+                    ChildState::Running(..) => State::Up,
+                    ChildState::Restarting => State::Restarting,
+                    _ => State::Down,
+                };
+                let lines = children.iter().rev();
+                self.listed = lines.map(|child| (child.id.to_string(), state(&child.state))).collect();
+            }
+            Action::Reply((), reply) => self.log.push(Did::Answered(answer(&reply))),
+            Action::Finished(_) => self.log.push(Did::Ended),
+            Action::Report(_) | Action::Initialized(_) => {}
+        }
+    }
+}
+
+/// An answer by OTP's name for it.
+fn answer(reply: &Reply<Paper>) -> &'static str {
+    let text = format!("{reply:?}");
+    let names = [
+        ("NoProc", "noproc"),
+        ("AlreadyStarted", "already_started"),
+        ("AlreadyPresent", "already_present"),
+        ("InvalidSpec", "invalid"),
+        ("NotFound", "not_found"),
+        ("Err(Running", "running"),
+        ("Err(Restarting", "restarting"),
+        ("Failed", "failed"),
+    ];
+    names.iter().find(|(ours, _)| text.contains(ours)).map_or("ok", |(_, otp)| otp)
+}
+
+fn request(step: &Step) -> Option<Request<Paper>> {
+    Some(match step {
+        Step::Start(id, restart, significant) => {
+            let mut spec = ChildSpec::new(name(*id).as_str(), ());
+            spec.restart = *restart;
+            spec.significant = *significant;
+            Request::StartChild(spec)
+        }
+        Step::Terminate(id) => Request::TerminateChild(Target::Id(name(*id).as_str().into())),
+        Step::Restart(id) => Request::RestartChild(name(*id).as_str().into()),
+        Step::Delete(id) => Request::DeleteChild(name(*id).as_str().into()),
+        _ => return None,
+    })
+}
+
+fn restart() -> impl Strategy<Value = Restart> {
+    prop_oneof![Just(Restart::Permanent), Just(Restart::Transient), Just(Restart::Temporary)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..8usize, any::<u8>()).prop_map(|(nth, kind)| Step::End(nth, kind)),
+        3 => prop::collection::vec(0..7u8, 0..6).prop_map(Step::Outcomes),
+        3 => (0..8u8, restart(), any::<bool>()).prop_map(|(id, restart, sig)| Step::Start(id, restart, sig)),
+        3 => (0..8u8).prop_map(Step::Terminate),
+        3 => (0..8u8).prop_map(Step::Restart),
+        2 => (0..8u8).prop_map(Step::Delete),
+        3 => (0..3000u16).prop_map(Step::Wait),
+        1 => Just(Step::Stop),
+    ]
+}
+
+fn flags() -> impl Strategy<Value = Flags> {
+    let strategy =
+        prop_oneof![Just(Restarts::OneForOne), Just(Restarts::OneForAll), Just(Restarts::RestForOne)];
+    let auto = prop_oneof![
+        Just(AutoShutdown::Never),
+        Just(AutoShutdown::AnySignificant),
+        Just(AutoShutdown::AllSignificant)
+    ];
+    (strategy, 0..8u32, 1..4u32, auto).prop_map(|(strategy, max_restarts, max_seconds, auto_shutdown)| {
+        Flags { strategy, max_restarts, max_seconds, auto_shutdown, ..Flags::default() }
+    })
+}
+
+type Children = Vec<(String, Restart, bool, State)>;
+
+fn children() -> impl Strategy<Value = Children> {
+    prop::collection::vec((restart(), any::<bool>()), 0..6).prop_map(|children| {
+        let numbered = (0_u8..).zip(children);
+        numbered
+            .map(|(number, (restart, sig))| {
+                (name(number), restart, sig && restart != Restart::Permanent, State::Down)
+            })
+            .collect()
+    })
+}
+
+fn both(flags: &Flags, children: &Children, outcomes: &[u8]) -> Option<(Model, Driven)> {
+    let specs = children.iter().map(|(id, restart, significant, _)| {
+        let mut spec = ChildSpec::new(id.as_str(), ());
+        spec.restart = *restart;
+        spec.significant = *significant;
+        spec
+    });
+    let now = Instant::now();
+    let machine = Machine::new(now, 1, flags.clone(), specs.collect()).ok()?;
+    let outcomes: VecDeque<u8> = outcomes.iter().copied().collect();
+    let mut model = Model {
+        flags: flags.clone(),
+        children: children.clone(),
+        restarts: Vec::new(),
+        second: 0,
+        outcomes: outcomes.clone(),
+        log: Vec::new(),
+        alive: true,
+    };
+    let mut driven = Driven {
+        machine,
+        now,
+        outcomes,
+        names: std::collections::HashMap::new(),
+        running: Vec::new(),
+        retries: VecDeque::new(),
+        log: Vec::new(),
+        listed: Vec::new(),
+    };
+    model.init();
+    driven.tell(Event::Init);
+    Some((model, driven))
+}
+
+fn put_through(step: &Step, began: Instant, model: &mut Model, driven: &mut Driven) {
+    match step {
+        Step::End(nth, kind) => {
+            let count = driven.running.len().max(1);
+            if let Some((pid, id)) = driven.running.get(nth % count).cloned() {
+                driven.running.retain(|(run, _)| *run != pid);
+                driven.tell(Event::Exited(pid, reason(*kind)));
+                if let Some(at) = model.find(&id) {
+                    model.child_ended(at, &reason(*kind));
+                }
+            }
+        }
+        Step::Outcomes(outcomes) => {
+            model.outcomes = outcomes.iter().copied().collect();
+            driven.outcomes = model.outcomes.clone();
+        }
+        Step::Wait(ms) => {
+            driven.now += Duration::from_millis(u64::from(*ms));
+            model.second = (driven.now - began).as_secs();
+        }
+        Step::Stop => {
+            driven.tell(Event::Stop(ExitReason::Shutdown));
+            if model.alive {
+                model.end();
+            }
+        }
+        call => {
+            if let Some(request) = request(call) {
+                driven.tell(Event::Call((), request));
+                let answer = model.call(call);
+                model.log.push(Did::Answered(answer));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_machine_does_what_the_documentation_of_otp_says(
+        flags in flags(),
+        mut children in children(),
+        outcomes in prop::collection::vec(0..20u8, 0..8),
+        steps in prop::collection::vec(step(), 0..50),
+    ) {
+        if flags.auto_shutdown == AutoShutdown::Never {
+            children.iter_mut().for_each(|child| child.2 = false);
+        }
+        let both = both(&flags, &children, &outcomes);
+        prop_assert!(both.is_some(), "the flags and specs are valid");
+        let Some((mut model, mut driven)) = both else { return Ok(()) };
+        let began = driven.now;
+        for step in &steps {
+            prop_assert_eq!(&model.log, &driven.log);
+            prop_assert_eq!(model.alive, !driven.machine.is_finished());
+            if model.alive {
+                driven.tell(Event::Call((), Request::WhichChildren));
+                let known: Vec<_> = model.children.iter().map(|child| (child.0.clone(), child.3)).collect();
+                prop_assert_eq!(known, driven.listed.clone(), "after {:?}", model.log);
+            }
+            put_through(step, began, &mut model, &mut driven);
+        }
+        prop_assert_eq!(&model.log, &driven.log);
+    }
+}
