@@ -1,5 +1,8 @@
 //! Claude Code sessions, supervised like OTP processes.
 
+#[cfg(panic = "abort")]
+compile_error!("a panic must end one actor and not the program: build treewarden with panic = \"unwind\"");
+
 pub mod config;
 pub mod host;
 mod places;

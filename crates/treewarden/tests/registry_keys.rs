@@ -136,3 +136,93 @@ async fn a_name_stands_for_a_key_of_any_registry() {
     name.unregister(&a);
     assert!(name.whereis().is_none());
 }
+
+#[tokio::test]
+async fn counts_are_what_the_listings_hold() {
+    let registry = Registry::<String, u32>::duplicate().partitions(4).build();
+    let ((a, _), (b, task)) = (owner().await, owner().await);
+    for (owner, key, value) in [(&a, "k", 1), (&a, "k", 2), (&b, "k", 3), (&b, "l", 3)] {
+        registry.register(owner, key.into(), value).unwrap();
+    }
+    assert_eq!(registry.count_match("k", |value| *value > 1), 2);
+    assert_eq!(registry.count_select(|key, _, value| key == "l" || *value == 1), 2);
+    assert_eq!(registry.count(), 4);
+    b.kill();
+    task.await.unwrap();
+    assert_eq!(registry.count_match("k", |_| true), 2, "an owner that has ended does not count");
+    assert_eq!(registry.count(), 2);
+}
+
+#[tokio::test]
+async fn listeners_hear_of_a_key_given_up_once_none_of_it_is_left() {
+    let registry = Registry::<String, u32>::duplicate().build();
+    let (a, _) = owner().await;
+    for value in [1, 2] {
+        registry.register(&a, "k".into(), value).unwrap();
+    }
+    let mut listener = registry.listen();
+    registry.unregister_match(&a, &"k".into(), |value| *value == 1);
+    registry.unregister_match(&a, &"k".into(), |value| *value == 2);
+    registry.register(&a, "m".into(), 0).unwrap();
+    assert!(matches!(listener.next().await.unwrap(), RegistryEvent::Unregistered { key, .. } if key == "k"));
+    assert!(matches!(listener.next().await.unwrap(), RegistryEvent::Registered { key, .. } if key == "m"));
+}
+
+#[tokio::test]
+async fn meta_values_have_names_and_types() {
+    let registry = Registry::<String>::unique().build();
+    registry.put_meta("limit", 7_u32);
+    assert_eq!(registry.meta::<u32>("limit").as_deref(), Some(&7));
+    assert!(registry.meta::<String>("limit").is_none(), "it has another type");
+    registry.put_meta("limit", "none".to_owned());
+    assert_eq!(registry.meta::<String>("limit").unwrap().as_str(), "none");
+    registry.delete_meta("limit");
+    assert!(registry.meta::<String>("limit").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_is_for_one_at_a_time_of_its_key_and_no_other() {
+    let registry = Registry::<&'static str>::unique().build();
+    let log = std::sync::Mutex::new(Vec::new());
+    let work = |key: &'static str, name: &'static str| {
+        let (registry, log) = (&registry, &log);
+        async move {
+            registry
+                .lock(key, async {
+                    log.lock().unwrap().push(format!("+{name}"));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    log.lock().unwrap().push(format!("-{name}"));
+                })
+                .await;
+        }
+    };
+    let began = tokio::time::Instant::now();
+    tokio::join!(work("k", "1"), work("k", "2"), work("l", "3"), work("k", "4"));
+    let mut log = log.into_inner().unwrap();
+    assert_eq!(log[1], "+3", "another key is not held up");
+    log.retain(|line| !line.ends_with('3'));
+    assert_eq!(log, ["+1", "-1", "+2", "-2", "+4", "-4"], "those of one key go one by one, in their order");
+    assert_eq!(began.elapsed().as_secs(), 3);
+}
+
+#[tokio::test]
+async fn a_lock_is_free_again_when_its_holder_fails_or_its_waiter_leaves() {
+    let registry = Registry::<&'static str>::unique().build();
+    let held = registry.clone();
+    let holder = tokio::spawn(async move {
+        held.lock("k", async { std::panic::resume_unwind(Box::new("in the lock")) }).await;
+    });
+    assert!(holder.await.is_err());
+    assert_eq!(registry.lock("k", async { 1 }).await, 1);
+    let (held, waiting) = (registry.clone(), registry.clone());
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let holder = tokio::spawn(async move { held.lock("k", released).await });
+    tokio::task::yield_now().await;
+    let waiter = tokio::spawn(async move { waiting.lock("k", async {}).await });
+    tokio::task::yield_now().await;
+    waiter.abort();
+    assert!(waiter.await.is_err());
+    release.send(()).unwrap();
+    holder.await.unwrap().unwrap();
+    assert_eq!(registry.lock("k", async { 2 }).await, 2);
+}

@@ -3,6 +3,8 @@
 mod support;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -138,4 +140,33 @@ async fn a_child_that_waits_for_its_restart_is_restarting_and_can_be_terminated(
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(supervisor.child("a").await.is_err(), "a terminated child stays down");
     supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_tasks_is_ordered_and_bounded_and_ends_its_tasks_with_it() {
+    use futures_util::StreamExt;
+    let tasks = Tasks::start(Supervisor::builder(), None).await.unwrap();
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let work = |number: u64| {
+        let (now, most) = (now.clone(), most.clone());
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(10 - number)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            if number == 4 {
+                std::panic::resume_unwind(Box::new("four"));
+            }
+            number
+        }
+    };
+    let at_once = NonZeroUsize::new(3).unwrap();
+    let results: Vec<_> = tasks.stream("n", at_once, (0..8).map(work)).collect().await;
+    let shown: Vec<_> = results.into_iter().map(|result| result.ok()).collect();
+    assert_eq!(shown, [Some(0), Some(1), Some(2), Some(3), None, Some(5), Some(6), Some(7)]);
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    let endless = tasks.stream("n", at_once, (0..).map(|_| std::future::pending::<()>()));
+    let waited = tokio::time::timeout(Duration::from_secs(1), Box::pin(endless).next()).await;
+    assert!(waited.is_err());
+    eventually(async || (tasks.supervisor().count_children().await.unwrap().specs == 0).then_some(())).await;
+    tasks.supervisor().stop(ExitReason::Shutdown).await;
 }

@@ -20,7 +20,7 @@ pub enum RegistryEvent<K, V> {
         /// Its value.
         value: V,
     },
-    /// An actor gave up the key.
+    /// An actor gave up the key; as in Elixir, whether it had it or not.
     Unregistered {
         /// The key.
         key: K,

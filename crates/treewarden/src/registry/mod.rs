@@ -10,6 +10,8 @@
 mod error;
 mod events;
 pub(crate) mod handles;
+mod lock;
+mod meta;
 mod name;
 mod reaper;
 mod table;

@@ -1,5 +1,6 @@
 //! The registry itself.
 
+use std::any::Any;
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -9,6 +10,8 @@ use ractor::{ActorCell, ActorId};
 
 use super::error::{AlreadyRegistered, DuplicateKeys, UpdateError};
 use super::events::{Listener, Outlet, RegistryEvent};
+use super::lock::KeyLocks;
+use super::meta::Meta;
 use super::name::Name;
 use super::reaper::{Reap, Reaper};
 use super::table::{Owned, Slot, Tables};
@@ -48,6 +51,8 @@ struct Inner<K, V> {
     tables: Tables<K, V>,
     outlet: Outlet<K, V>,
     reaper: Reaper,
+    locks: KeyLocks<K>,
+    meta: Meta,
 }
 
 /// Describes a registry.
@@ -74,6 +79,8 @@ impl<K: Key, V: Value> RegistryBuilder<K, V> {
             tables: Tables::new(self.partitions),
             outlet: Outlet::default(),
             reaper: Reaper::default(),
+            locks: KeyLocks::default(),
+            meta: Meta::default(),
         }))
     }
 }
@@ -195,16 +202,25 @@ impl<K: Key, V: Value> Registry<K, V> {
         Ok(())
     }
 
-    /// Gives up a key: all of the actor's registrations of it.
+    /// Gives up a key: all of the actor's registrations of it. Listeners hear of it, had it any or not.
     pub fn unregister(&self, owner: &ActorCell, key: &K) {
         self.unregister_match(owner, key, |_| true);
     }
 
-    /// Gives up those of the actor's registrations of a key whose value matches.
+    /// Gives up those of the actor's registrations of a key whose value matches. Listeners hear of it when it has none
+    /// of that key any more.
     pub fn unregister_match(&self, owner: &ActorCell, key: &K, mut matches: impl FnMut(&V) -> bool) {
-        let removed = self.0.remove(key, |slot| slot.is_of(owner) && matches(&slot.value));
+        let mut left = 0;
+        let removed = self.0.remove(key, |slot| {
+            let is_own = slot.is_of(owner);
+            let is_meant = is_own && matches(&slot.value);
+            left += usize::from(is_own && !is_meant);
+            is_meant
+        });
         if removed > 0 {
             self.0.disown(owner, key, removed);
+        }
+        if left == 0 {
             self.0.outlet.send(|| RegistryEvent::Unregistered { key: key.clone(), owner: owner.clone() });
         }
     }
@@ -266,7 +282,32 @@ impl<K: Key, V: Value> Registry<K, V> {
     /// Counts the registrations whose owners have not ended.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.select(|_, _, _| Some(())).len()
+        self.count_select(|_, _, _| true)
+    }
+
+    /// Counts the registrations of a key whose value matches.
+    #[must_use]
+    pub fn count_match<Q>(&self, key: &Q, mut matches: impl FnMut(&V) -> bool) -> usize
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let shard = self.0.tables.read(key);
+        let slots = shard.get(key).map_or(&[][..], Vec::as_slice);
+        slots.iter().filter(|slot| slot.is_reachable() && matches(&slot.value)).count()
+    }
+
+    /// Goes through all registrations and counts those that match.
+    #[must_use]
+    pub fn count_select(&self, mut matches: impl FnMut(&K, &ActorCell, &V) -> bool) -> usize {
+        let mut count = 0;
+        for shard in self.0.tables.shards() {
+            for (key, slots) in shard.iter() {
+                let slots = slots.iter().filter(|slot| slot.is_reachable());
+                count += slots.filter(|slot| matches(key, &slot.owner, &slot.value)).count();
+            }
+        }
+        count
     }
 
     /// Lists the keys of an actor, one for each registration.
@@ -316,6 +357,34 @@ impl<K: Key, V: Value> Registry<K, V> {
         if !entries.is_empty() {
             act(entries);
         }
+    }
+
+    /// Runs `work` while no other work runs under this key, and returns its result.
+    ///
+    /// Work under other keys is not held up. Those that wait are served in their order. It is a lock of its own, which
+    /// neither needs nor hinders a registration of the key. Work that locks the key that it runs under never ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, or `work` panics, the key is free again; whoever waited in vain leaves no trace.
+    pub async fn lock<T>(&self, key: K, work: impl Future<Output = T>) -> T {
+        self.0.locks.run(key, work).await
+    }
+
+    /// Finds the value that was put under a name beside the keys; none when it has another type.
+    #[must_use]
+    pub fn meta<T: Any + Send + Sync>(&self, name: &str) -> Option<Arc<T>> {
+        self.0.meta.get(name)
+    }
+
+    /// Puts a value of any type under a name beside the keys, in place of one that was there.
+    pub fn put_meta<T: Any + Send + Sync>(&self, name: impl Into<Arc<str>>, value: T) {
+        self.0.meta.put(name.into(), Arc::new(value));
+    }
+
+    /// Takes away what was put under a name beside the keys.
+    pub fn delete_meta(&self, name: &str) {
+        self.0.meta.delete(name);
     }
 
     /// Begins to listen to keys that come and go by a call.

@@ -4,10 +4,11 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ractor::ActorCell;
 use ractor::concurrency::JoinHandle;
+use tokio::sync::oneshot;
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{ChildId, Pid};
 
@@ -63,6 +64,20 @@ impl fmt::Debug for Child {
 pub struct Lifeline {
     told: OnceLock<ExitReason>,
     said: OnceLock<ExitReason>,
+    end: Mutex<End>,
+}
+
+/// How the run ended, or who waits to know.
+#[derive(Debug)]
+enum End {
+    Awaited(Vec<oneshot::Sender<ExitReason>>),
+    Known(ExitReason),
+}
+
+impl Default for End {
+    fn default() -> Self {
+        Self::Awaited(Vec::new())
+    }
 }
 
 impl Lifeline {
@@ -86,6 +101,30 @@ impl Lifeline {
 
     pub(super) fn said(&self) -> Option<&ExitReason> {
         self.said.get()
+    }
+
+    /// Tells those who wait how the run ended; the first word counts.
+    pub(super) fn ended(&self, reason: &ExitReason) {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if let End::Awaited(waiting) = &mut *end {
+            for waiting in waiting.drain(..) {
+                // Whoever has given up does not want to know.
+                let _ = waiting.send(reason.clone());
+            }
+            *end = End::Known(reason.clone());
+        }
+    }
+
+    fn wait(&self) -> Result<ExitReason, oneshot::Receiver<ExitReason>> {
+        match &mut *self.end.lock().unwrap_or_else(PoisonError::into_inner) {
+            End::Known(reason) => Ok(reason.clone()),
+            End::Awaited(waiting) => {
+                waiting.retain(|waiting| !waiting.is_closed());
+                let (sender, receiver) = oneshot::channel();
+                waiting.push(sender);
+                Err(receiver)
+            }
+        }
     }
 }
 
@@ -140,6 +179,21 @@ impl RunningChild {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.0.cell.get_status() < ractor::ActorStatus::Stopped
+    }
+
+    /// Waits until this run's actor has ended, and says how: Erlang's `monitor`.
+    ///
+    /// Ready at once when it has ended already. What the run holds besides its actor may not be released yet.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn wait(&self) -> ExitReason {
+        match self.0.lifeline.wait() {
+            Ok(reason) => reason,
+            // The supervisor is gone without a word: it was killed, and its children with it.
+            Err(reason) => reason.await.unwrap_or(ExitReason::Killed),
+        }
     }
 
     pub(super) fn lifeline(&self) -> &Arc<Lifeline> {

@@ -154,7 +154,7 @@ impl Driver {
                 }
                 Action::Kill(_, child) => {
                     self.expect(child.cell().get_id());
-                    child.cell().kill();
+                    self.state.runs.kill(child.cell().get_id());
                     self.settle(child.cell().get_id());
                 }
                 Action::TryAgain(pid) => self.state.retries.push_back(pid),
@@ -225,6 +225,8 @@ impl Driver {
     /// Does one thing, if there is one to do: first what others want of the supervisor itself, then ends, then calls.
     fn step(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(reason) = self.control.take_stop() {
+            // A suspension holds up everything but the end.
+            self.control.set_suspended(false);
             self.machine.handle(now(), Event::Stop(reason));
             return true;
         }

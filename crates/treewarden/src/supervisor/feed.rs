@@ -3,6 +3,7 @@
 //! A feed holds the last 1024 events for each subscriber; one who is slower learns how many it missed. Nobody who
 //! listens can slow a supervisor down.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
@@ -95,7 +96,8 @@ impl Feed {
         let event = SupervisionEvent { supervisor: supervisor.clone(), report };
         while let Some(current) = outlet {
             if let Some(observer) = &current.observer {
-                observer(&event);
+                // An observer that panics must not take the supervisor along.
+                let _ = catch_unwind(AssertUnwindSafe(|| observer(&event)));
             }
             let sender = current.sender.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(sender) = sender.as_ref().filter(|sender| sender.receiver_count() > 0) {

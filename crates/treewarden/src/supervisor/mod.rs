@@ -11,6 +11,7 @@
 
 mod alarm;
 mod builder;
+mod call;
 mod child;
 mod children;
 mod drive;
@@ -31,6 +32,7 @@ mod update;
 mod watch;
 
 pub use builder::SupervisorBuilder;
+pub use call::{CallError, call};
 pub use child::{Child, Lifeline, Resource, RunningChild};
 pub use children::{ChildInfo, ChildStarted, ChildState, StartChildError};
 pub use feed::{Feed, Lagged, SupervisionEvent};

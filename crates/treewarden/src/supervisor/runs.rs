@@ -1,8 +1,10 @@
 //! The runs that are not gone yet: their tasks, their resources, and what is known about their ends.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use foldhash::fast::RandomState;
 use ractor::concurrency::JoinHandle;
@@ -19,6 +21,8 @@ struct Run {
     resource: Option<Arc<dyn Resource>>,
     /// How the actor ended, once the watcher has said so.
     ending: Option<ExitReason>,
+    /// Whether it was killed while it ran.
+    killed: bool,
     /// Whether the task is known to have ended and the resources are released.
     reaped: bool,
 }
@@ -52,6 +56,7 @@ impl Runs {
             join: Some(child.join),
             resource: child.resource,
             ending: None,
+            killed: false,
             reaped: false,
         };
         let linked =
@@ -60,15 +65,22 @@ impl Runs {
         if linked { None } else { self.link(id, watcher) }
     }
 
-    /// Links a child whose start did not. One that has ended already cannot be linked, and its end will not be told.
+    /// Links a child whose start did not, and waits for its task besides: the end of one that has ended already, or
+    /// that never comes up, is not told.
     fn link(&mut self, id: ActorId, watcher: &ActorCell) -> Option<ActorId> {
         let run = self.runs.get(&id)?;
         run.child.cell().link(watcher.clone());
-        if run.child.cell().get_status() < ractor::ActorStatus::Stopping {
-            return None;
-        }
+        let has_ended = run.child.cell().get_status() >= ractor::ActorStatus::Stopping;
         self.reap(id);
-        Some(id)
+        has_ended.then_some(id)
+    }
+
+    /// Kills a run that is expected to end.
+    pub(super) fn kill(&mut self, id: ActorId) {
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.killed |= run.child.cell().get_status() != ractor::ActorStatus::Stopped;
+            run.child.cell().kill();
+        }
     }
 
     /// Notes that a run is about to end. The watcher will tell, unless the child is not linked to it.
@@ -100,7 +112,12 @@ impl Runs {
             run.reaped = true;
             return;
         }
-        self.reaping.push(Reap::new(id, join, run.resource.take()));
+        let mut reap = Reap::new(id, join, run.resource.take());
+        // What is gone at once is noted at once, so that ends are told in the order in which they were seen.
+        match Pin::new(&mut reap).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(_) => run.reaped = true,
+            Poll::Pending => self.reaping.push(reap),
+        }
     }
 
     pub(super) fn is_reaping(&self) -> bool {
@@ -127,7 +144,7 @@ impl Runs {
             (ExitReason::Error(cause), Some(_)) if !is_text(cause.as_ref()) => reason,
             (_, Some(said)) => said.clone(),
         };
-        run.ending.get_or_insert(reason);
+        run.child.lifeline().ended(run.ending.get_or_insert(reason));
         self.reap(id);
     }
 
@@ -157,7 +174,12 @@ impl Runs {
             self.silent.extract_if(.., |(_, ring)| *ring <= heard).map(|(id, _)| id).collect();
         let silent = due.into_iter().filter(|id| self.is_silent(*id)).collect::<Vec<_>>();
         let gone = silent.into_iter().filter_map(|id| self.runs.remove(&id));
-        gone.map(|run| (run.child.pid(), ExitReason::NoProc)).collect()
+        gone.map(|run| {
+            let reason = if run.killed { ExitReason::Killed } else { ExitReason::NoProc };
+            run.child.lifeline().ended(&reason);
+            (run.child.pid(), reason)
+        })
+        .collect()
     }
 
     /// Begins to wait for all of them, as after the loss of the watcher.
@@ -174,6 +196,7 @@ impl Drop for Runs {
     fn drop(&mut self) {
         for run in self.runs.values() {
             run.child.cell().kill();
+            run.child.lifeline().ended(&ExitReason::Killed);
         }
     }
 }

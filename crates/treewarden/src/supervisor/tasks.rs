@@ -5,13 +5,14 @@
 //! permanent child.
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use futures_util::{FutureExt, Stream, StreamExt};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use treewarden_core::ExitReason;
@@ -95,6 +96,34 @@ impl Tasks {
         }
     }
 
+    /// Runs many tasks, at most `at_once` of them at a time, and gives their results in the order of `work`: Elixir's
+    /// `async_stream_nolink`.
+    ///
+    /// A task is started when there is a place for it, so `work` may be long or endless. A task that fails gives its
+    /// reason, and one that could not be started `NoProc`; the others go on. When the stream is dropped, the tasks that
+    /// it waits for are stopped.
+    pub fn stream<T, F>(
+        &self,
+        name: &str,
+        at_once: NonZeroUsize,
+        work: impl IntoIterator<Item = F>,
+    ) -> impl Stream<Item = Result<T, ExitReason>>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (tasks, name) = (self.clone(), name.to_owned());
+        let started = futures_util::stream::iter(work).map(move |work| {
+            let (tasks, name) = (tasks.clone(), name.clone());
+            async move {
+                let task = tasks.spawn(&name, work).await.map_err(|_| ExitReason::NoProc)?;
+                let _stopped = KillOnDrop(task.child.cell().clone());
+                task.join().await
+            }
+        });
+        started.buffered(at_once.get())
+    }
+
     /// The supervisor of the tasks.
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
@@ -144,6 +173,15 @@ impl<T> Task<T> {
 /// The actor that stands for a task: it can be linked, stopped and killed like any other.
 struct Runner {
     outcome: Arc<Mutex<Option<ExitReason>>>,
+}
+
+/// Ends a task that nobody waits for any more; one that has ended is not touched by it.
+struct KillOnDrop(ActorCell);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
 }
 
 /// Ends the work when the actor ends, however that happens.
