@@ -38,9 +38,9 @@ bench-criterion:
 bench-otp:
     cargo run --release -p treewarden-conformance --bin bench-otp
 
-# The schedules on real OTP, compared with ours; needs erl.
-oracle:
-    tests/conformance/oracle/run.sh
+# The schedules, and so many random ones, on real OTP, compared with ours; needs erl.
+oracle random="0":
+    tests/conformance/oracle/run.sh {{random}}
 
 # The documentation, as docs.rs would show it.
 docs:

@@ -355,7 +355,7 @@ impl Driven {
             }
             Action::Reply((), reply) => self.log.push(Did::Answered(answer(&reply))),
             Action::Finished(_) => self.log.push(Did::Ended),
-            Action::Report(_) | Action::Initialized(_) => {}
+            Action::Report(_) | Action::Initialized(_) | Action::GivenUp(..) => {}
         }
     }
 }

@@ -112,21 +112,6 @@ async fn an_observer_may_use_the_supervisor_that_reports() {
 }
 
 #[tokio::test]
-async fn an_observer_that_panics_ends_its_supervisor_and_leaves_nothing() {
-    let builder = Supervisor::builder().child(worker("a")).on_report(|event| {
-        if matches!(event.report, treewarden::supervisor::Report::Error(..)) {
-            std::panic::resume_unwind(Box::new("in the observer"));
-        }
-    });
-    let supervisor = builder.child(worker("b")).start().await.unwrap();
-    let (a, b) = (supervisor.child("a").await.unwrap(), supervisor.child("b").await.unwrap());
-    crash(&a);
-    assert!(matches!(supervisor.wait().await, ExitReason::Killed));
-    eventually(async || (!b.is_alive() && !supervisor.is_alive()).then_some(())).await;
-    assert!(supervisor.which_children().await.is_err(), "a call is answered all the same");
-}
-
-#[tokio::test]
 async fn a_call_whose_caller_is_gone_is_carried_out() {
     let supervisor = Supervisor::builder().start().await.unwrap();
     let (go, reached) = (Arc::new(Notify::new()), Arc::new(Notify::new()));

@@ -1,16 +1,14 @@
 //! The child process of the schedules: a ractor actor that starts, behaves and ends as it is told.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 use treewarden::supervisor::{Child, ExitReason, Info, Lifeline, StartContext, StartFailure, Started};
 
 use crate::term::{failure, normalized, raised, reason, term};
-use crate::world::{Proc, World};
+use crate::world::{Gone, Proc, World};
 
 #[derive(Debug)]
 pub(crate) enum KidMsg {
@@ -20,7 +18,7 @@ pub(crate) enum KidMsg {
     },
     /// An exit signal from a stranger.
     Signal(Value),
-    Echo(Value, oneshot::Sender<Value>),
+    Echo(Value, RpcReplyPort<Value>),
 }
 
 /// What a kid is: its place in the tree and its manners.
@@ -33,7 +31,7 @@ pub(crate) struct Kid {
     outcome: Value,
     context: StartContext,
     lifeline: Arc<Lifeline>,
-    gone: Arc<AtomicBool>,
+    gone: Arc<Gone>,
     /// How it ends by itself, once that is decided.
     decided: Mutex<Option<ExitReason>>,
 }
@@ -43,7 +41,7 @@ pub(crate) struct Fate {
     world: Arc<World>,
     label: String,
     n: u64,
-    gone: Arc<AtomicBool>,
+    gone: Arc<Gone>,
     reason: Option<Value>,
 }
 

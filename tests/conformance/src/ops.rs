@@ -1,13 +1,11 @@
 //! The steps of a schedule.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
-use treewarden::supervisor::ExitReason;
+use treewarden::supervisor::{CallError, ExitReason, call};
 
 use crate::kid::KidMsg;
 use crate::registry_ops;
@@ -22,8 +20,6 @@ pub(crate) struct Stage {
     pub(crate) suspended: bool,
     /// Whether the oracle's root process would have crashed by now.
     pub(crate) crashed: bool,
-    pub(crate) template: Option<Value>,
-    pub(crate) auto: treewarden::supervisor::AutoShutdown,
 }
 
 /// A step's reply; `None` where the oracle has none.
@@ -64,8 +60,10 @@ impl Stage {
             "exit" => {
                 let process = self.find(step)?;
                 let mode = step["mode"].as_str().unwrap_or("stop").to_owned();
-                let message = KidMsg::Die { mode, reason: step["reason"].clone() };
-                send(&process, message);
+                if process.supervisor.is_some() && !process.is_gone() {
+                    crash(&process).await;
+                }
+                send(&process, KidMsg::Die { mode, reason: step["reason"].clone() });
                 Ok(wait_gone(&process).await)
             }
             "kill" => {
@@ -89,15 +87,22 @@ impl Stage {
     /// `gen_server:call`: the reply, or what the caller exits with.
     async fn call(&self, step: &Value) -> Result<Value, Value> {
         let process = self.find(step)?;
-        let (caller, reply) = oneshot::channel();
-        if process.is_gone() || !send(&process, KidMsg::Echo(step["msg"].clone(), caller)) {
+        if process.is_gone() {
             return Ok(noproc());
         }
+        let exited = |reason: Value| exit(json!([reason, "gen_server:call"]));
+        let Some(kid) = &process.kid else {
+            return Ok(exited(crash(&process).await));
+        };
         let limit = Duration::from_millis(step["timeout"].as_u64().unwrap_or(1000));
-        Ok(match timeout(limit, reply).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(_)) => noproc(),
-            Err(_) => exit(json!(["timeout", "gen_server:call"])),
+        Ok(match call(kid, limit, |reply| KidMsg::Echo(step["msg"].clone(), reply)).await {
+            Ok(reply) => reply,
+            Err(CallError::NoProc) => noproc(),
+            Err(CallError::Exited(_)) => {
+                wait_gone(&process).await;
+                exited(process.gone.get().cloned().unwrap_or_default())
+            }
+            Err(_) => exited(json!("timeout")),
         })
     }
 
@@ -114,11 +119,9 @@ impl Stage {
             Some(label) => self.world.find(label)?,
             None => self.root.clone().ok_or_else(noproc)?,
         };
-        let is_root = step["sup"].as_str().is_none();
-        let (supervisor, style) = process.supervisor.clone().ok_or_else(noproc)?;
-        let auto = if is_root { self.auto } else { treewarden::supervisor::AutoShutdown::Never };
-        let template = self.template.clone();
-        Ok(Target { world: &self.world, process, supervisor, style, auto, template })
+        let supervisor = process.supervisor.clone().ok_or_else(noproc)?;
+        let role = self.world.role(process.path());
+        Ok(Target { world: &self.world, process, supervisor, role })
     }
 
     async fn on_supervisor(&mut self, op: &str, step: &Value) -> Outcome {
@@ -131,19 +134,41 @@ impl Stage {
                 let text = "Error in process ~p with exit value:~n~p";
                 self.world.emit(json!({"ev": "log", "level": "error", "text": text}));
             }
+            if step["by"] == "pid" {
+                self.find(step)?;
+            }
+            if op == "start_child" && step.get("spec").is_none() {
+                return Ok(Some(exit(json!(["badkey", "spec"]))));
+            }
             return Ok(without_root(op));
         }
-        let target = self.target(step)?;
+        let target = match self.target(step) {
+            // A supervisor below the root that never came up has a pid that one may send to.
+            Err(error) if error == noproc() => {
+                return Ok(match op {
+                    "kill_sup" | "stranger_exit" | "stray_message" => None,
+                    _ => without_root(op),
+                });
+            }
+            target => target?,
+        };
+        let is_root = target.process.label == "sup";
         Ok(Some(match op {
             "start_child" => target.start_child(step).await,
             "raw_start_child" => target.raw_start_child(step).await,
             "terminate_child" => target.terminate_child(step).await?,
-            "restart_child" => target.restart_child(step).await,
-            "delete_child" => target.delete_child(step).await,
+            "restart_child" => target.restart_child(step).await?,
+            "delete_child" => target.delete_child(step).await?,
             "get_childspec" => target.get_childspec(step).await?,
             "which_children" => target.which_children().await,
             "count_children" => target.count_children().await,
-            "code_change" => target.code_change(step).await,
+            "code_change" => {
+                let reply = target.code_change(step).await;
+                if is_root {
+                    self.suspended = false;
+                }
+                reply
+            }
             "stop_sup" => stop(&target, step).await,
             "sup_stop_call" => stop_call(&target, step).await,
             "kill_sup" => {
@@ -199,6 +224,15 @@ fn without_root(op: &str) -> Option<Value> {
     }
 }
 
+/// What a message that it does not know does to a supervisor of Erlang: it ends with that error, children first.
+async fn crash(process: &Proc) -> Value {
+    let reason = reason(&json!("function_clause"));
+    match &process.supervisor {
+        Some(supervisor) => term(&supervisor.stop(reason).await),
+        None => term(&reason),
+    }
+}
+
 fn send(process: &Proc, message: KidMsg) -> bool {
     process.kid.as_ref().is_some_and(|kid| kid.cast(message).is_ok())
 }
@@ -206,7 +240,7 @@ fn send(process: &Proc, message: KidMsg) -> bool {
 /// Waits for a process to be gone: no reply, or `timeout`.
 async fn wait_gone(process: &Proc) -> Option<Value> {
     let deadline = Instant::now() + Duration::from_secs(5);
-    while !process.gone.load(Ordering::SeqCst) {
+    while !process.is_gone() {
         if Instant::now() > deadline {
             return Some(json!("timeout"));
         }

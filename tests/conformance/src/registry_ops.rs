@@ -1,11 +1,12 @@
 //! The steps that use a registry, with replies as Elixir's.
 
+use std::cmp::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use serde_json::{Value, json};
 use treewarden::registry::{Registry, RegistryEvent, UpdateError};
 
-use crate::term::exit;
+use crate::term::{exit, verbatim};
 use crate::world::{Proc, World};
 
 fn key(step: &Value) -> String {
@@ -21,8 +22,28 @@ fn argument_error(message: &str) -> Value {
 }
 
 fn sorted(mut values: Vec<Value>) -> Value {
-    values.sort_by_key(ToString::to_string);
+    values.sort_by(compare);
     Value::Array(values)
+}
+
+/// Erlang's order of terms: numbers, maps, lists, binaries.
+fn compare(one: &Value, other: &Value) -> Ordering {
+    let rank = |value: &Value| match value {
+        Value::Number(_) => 0,
+        Value::Object(_) => 1,
+        Value::Array(_) => 2,
+        _ => 3,
+    };
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            one.as_f64().partial_cmp(&other.as_f64()).unwrap_or(Ordering::Equal)
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            let pairs = one.iter().zip(other).map(|(one, other)| compare(one, other));
+            pairs.fold(Ordering::Equal, Ordering::then).then(one.len().cmp(&other.len()))
+        }
+        _ => rank(one).cmp(&rank(other)).then_with(|| one.to_string().cmp(&other.to_string())),
+    }
 }
 
 /// Starts the registry. Elixir's reports the start of each partition; ours are not processes.
@@ -46,7 +67,7 @@ pub(crate) fn start(world: &Arc<World>, step: &Value) -> Value {
         while let Ok(event) = listener.next().await {
             listening.emit(match event {
                 RegistryEvent::Registered { key, owner, value } => {
-                    json!({"ev": "reg_event", "what": "register", "key": key, "pid": pid(&listening, &owner), "value": value})
+                    json!({"ev": "reg_event", "what": "register", "key": key, "pid": pid(&listening, &owner), "value": shown(&value)})
                 }
                 RegistryEvent::Unregistered { key, owner } => {
                     json!({"ev": "reg_event", "what": "unregister", "key": key, "pid": pid(&listening, &owner)})
@@ -91,7 +112,7 @@ pub(crate) fn step(world: &Arc<World>, op: &str, step: &Value) -> Result<Value, 
             Err(_) => json!("error"),
         },
         "reg_lookup" => entries(registry.lookup(&key)),
-        "reg_match" => entries(registry.matching(&key, |known| matches(&value, known))),
+        "reg_match" => entries(registry.matching(&key, |known| *known == value)),
         "reg_keys" => sorted(registry.keys(&owner()?.cell).into_iter().map(Value::from).collect()),
         "reg_count" => json!(registry.count()),
         "reg_select_all" => {
@@ -106,11 +127,7 @@ pub(crate) fn step(world: &Arc<World>, op: &str, step: &Value) -> Result<Value, 
     })
 }
 
-fn matches(pattern: &Value, value: &Value) -> bool {
-    pattern == value || pattern == "_"
-}
-
 /// A value as the trace shows it.
 fn shown(value: &Value) -> Value {
-    if value.is_null() { json!("null") } else { value.clone() }
+    if value.is_null() { json!("null") } else { verbatim(value) }
 }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::ops::Stage;
 use crate::schedule::Schedule;
-use crate::world::{Style, World};
-use crate::{tree, validate};
+use crate::tree;
+use crate::world::World;
 
 /// How long nothing may happen before a step counts as settled; twice.
 const QUIET: Duration = Duration::from_millis(15);
@@ -18,16 +18,7 @@ pub async fn run(schedule: &Schedule) -> Value {
     world.emit(json!({"ev": "step", "i": 0, "op": "start_sup"}));
     let sup = if schedule.sup.is_null() { json!({}) } else { schedule.sup.clone() };
     let (root, reply) = tree::root(&world, &sup, &schedule.children).await;
-    let flags = validate::flags(&sup).ok();
-    let style = flags.as_ref().map_or(Style::Normal, |(_, style)| *style);
-    let mut stage = Stage {
-        template: schedule.children.first().filter(|_| style == Style::Simple).cloned(),
-        auto: flags.map(|(flags, _)| flags.auto_shutdown).unwrap_or_default(),
-        world,
-        root,
-        suspended: false,
-        crashed: false,
-    };
+    let mut stage = Stage { world, root, suspended: false, crashed: false };
     settle(&stage).await;
     stage.world.emit(json!({"ev": "reply", "value": reply}));
     for (index, step) in schedule.steps.iter().enumerate() {
@@ -53,7 +44,7 @@ pub async fn run(schedule: &Schedule) -> Value {
 }
 
 fn root_supervisor(stage: &Stage) -> Option<&treewarden::supervisor::Supervisor> {
-    stage.root.as_ref()?.supervisor.as_ref().map(|(supervisor, _)| supervisor)
+    stage.root.as_ref()?.supervisor.as_ref()
 }
 
 /// Waits until the supervisor answers, or is gone, and nothing has happened for two quiet windows.

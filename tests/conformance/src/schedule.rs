@@ -61,9 +61,38 @@ fn load_file(path: &Path) -> anyhow::Result<Vec<Schedule>> {
         One(Box<Schedule>),
     }
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let file = serde_json::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+    let file = serde_json::from_str(&without_comments(&text))
+        .with_context(|| format!("understand {}", path.display()))?;
     Ok(match file {
         File::Many(schedules) => schedules,
         File::One(schedule) => vec![*schedule],
     })
+}
+
+/// The text without what the oracle takes for comments: from `//` to the end of the line, but in a string.
+fn without_comments(text: &str) -> String {
+    let (mut kept, mut rest) = (String::with_capacity(text.len()), text);
+    let (mut in_string, mut escaped) = (false, false);
+    while let Some(char) = rest.chars().next() {
+        if !in_string && rest.starts_with("//") {
+            rest = rest.find('\n').map_or("", |end| &rest[end..]);
+            continue;
+        }
+        in_string ^= char == '"' && !escaped;
+        escaped = in_string && char == '\\' && !escaped;
+        kept.push(char);
+        rest = &rest[char.len_utf8()..];
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_left_out_and_strings_kept() {
+        let text = "// first\n{\"a\": \"http://x\\\"// no\", // yes\n \"b\": 1} // last";
+        assert_eq!(without_comments(text), "\n{\"a\": \"http://x\\\"// no\", \n \"b\": 1} ");
+    }
 }

@@ -1,15 +1,16 @@
 //! The steps that call a supervisor, with replies as Erlang's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use treewarden::supervisor::{
-    ChildInfo, ChildSpec, ChildStarted, ChildState, DeleteChildError, FindChildError, RestartChildError,
-    RunningChild, StartChildError, StartFailure, Supervisor, UpdateError,
+    AutoShutdown, ChildInfo, ChildSpec, ChildStarted, ChildState, DeleteChildError, FindChildError, Kind,
+    RestartChildError, RunningChild, Shutdown, StartChildError, StartFailure, Supervisor, UpdateError,
 };
 
 use crate::term::{exit, noproc, term, verbatim, without_exit};
-use crate::world::{Proc, Style, World, pid_of};
+use crate::world::{Proc, Role, Style, World, pid_of};
 use crate::{tree, validate};
 
 /// A supervisor as a step addresses it.
@@ -17,10 +18,7 @@ pub(crate) struct Target<'a> {
     pub(crate) world: &'a Arc<World>,
     pub(crate) process: Proc,
     pub(crate) supervisor: Supervisor,
-    pub(crate) style: Style,
-    /// The flags it runs with, for the checks that our types make needless.
-    pub(crate) auto: treewarden::supervisor::AutoShutdown,
-    pub(crate) template: Option<Value>,
+    pub(crate) role: Role,
 }
 
 impl Target<'_> {
@@ -44,19 +42,24 @@ impl Target<'_> {
     }
 
     pub(crate) async fn start_child(&self, step: &Value) -> Value {
-        let (spec, shown) = match self.style {
+        let (spec, shown) = match self.role.style {
             Style::Simple => {
-                let Some(template) = &self.template else { return noproc() };
-                (tree::instance(self.world, template, step["id"].as_str().unwrap_or_default()), Value::Null)
+                let Some(template) = &self.role.template else { return noproc() };
+                {
+                    let label = step["id"].as_str().unwrap_or_default();
+                    (tree::instance(self.world, template, self.process.path(), label), Value::Null)
+                }
             }
             style => (
-                tree::child_spec(self.world, &step["spec"], &self.path(), self.auto, style),
+                tree::child_spec(self.world, &step["spec"], &self.path(), self.role.auto, style),
                 step["spec"].clone(),
             ),
         };
         match spec {
             Ok(spec) => self.add(spec, &shown).await,
-            Err(_) if !self.supervisor.is_alive() && self.style != Style::Dynamic => noproc(),
+            Err(_) if self.role.style != Style::Dynamic && !self.supervisor.is_alive() => noproc(),
+            // Elixir checks before it calls; the error is its whole reply.
+            Err(reply) if self.role.style == Style::Dynamic => reply,
             Err(bad) => json!(["error", bad]),
         }
     }
@@ -74,19 +77,19 @@ impl Target<'_> {
             ]
         ]);
         match self.supervisor.start_child(spec).await {
-            Ok(ChildStarted::Ignored) if self.style == Style::Dynamic => json!("ignore"),
+            Ok(ChildStarted::Ignored) if self.role.style == Style::Dynamic => json!("ignore"),
             Ok(started) => started_term(started),
             Err(StartChildError::AlreadyStarted { child, .. }) => {
                 json!(["error", ["already_started", pid_of(&child)]])
             }
             Err(StartChildError::AlreadyPresent(_)) => json!(["error", "already_present"]),
             Err(StartChildError::MaxChildren { .. }) => json!(["error", "max_children"]),
-            Err(StartChildError::Failed { reason, .. }) => match self.style {
+            Err(StartChildError::Failed { reason, .. }) => match self.role.style {
                 Style::Normal => json!(["error", [term(&reason), ["child", id.as_str()]]]),
                 Style::Simple => json!(["error", term(&reason)]),
                 Style::Dynamic => json!(["error", without_exit(term(&reason))]),
             },
-            Err(StartChildError::NoProc) if self.style == Style::Dynamic => self.elixir_noproc(request),
+            Err(StartChildError::NoProc) if self.role.style == Style::Dynamic => self.elixir_noproc(request),
             Err(StartChildError::NoProc) => noproc(),
             Err(other) => json!(["error", other.to_string()]),
         }
@@ -97,7 +100,7 @@ impl Target<'_> {
         if !self.supervisor.is_alive() {
             return noproc();
         }
-        match validate::raw(&step["spec"], self.auto) {
+        match validate::raw(&step["spec"], self.role.auto) {
             Err(bad) => json!(["error", bad]),
             Ok(checked) => {
                 let undef = |_| async {
@@ -110,16 +113,10 @@ impl Target<'_> {
     }
 
     pub(crate) async fn terminate_child(&self, step: &Value) -> Result<Value, Value> {
-        let by_pid = step["by"] == "pid";
-        let result = match self.style {
-            Style::Normal if by_pid => {
-                self.running(step)?;
-                if self.supervisor.is_alive() {
-                    Err(FindChildError::NotFound)
-                } else {
-                    Err(FindChildError::NoProc)
-                }
-            }
+        if let Some(refused) = self.refused_pid(step)? {
+            return Ok(find_term(refused));
+        }
+        let result = match self.role.style {
             Style::Normal => self.supervisor.terminate_child(self.short(step)).await,
             Style::Simple | Style::Dynamic => {
                 let process = self.running(step)?;
@@ -128,12 +125,14 @@ impl Target<'_> {
                     None if self.supervisor.is_alive() => Err(FindChildError::NotFound),
                     None => Err(FindChildError::NoProc),
                 };
-                if self.style == Style::Dynamic && result == Err(FindChildError::NoProc) {
+                if self.role.style == Style::Dynamic && result == Err(FindChildError::NoProc) {
                     return Ok(self.elixir_noproc(json!(["terminate_child", process.pid()])));
                 }
                 match result {
                     // OTP says ok for a pid that is dead, whoever's it was.
-                    Err(FindChildError::NotFound) if self.style == Style::Simple && process.is_gone() => {
+                    Err(FindChildError::NotFound)
+                        if self.role.style == Style::Simple && process.is_gone() =>
+                    {
                         Ok(())
                     }
                     other => other,
@@ -149,7 +148,14 @@ impl Target<'_> {
         Some(process.run_id())
     }
 
-    pub(crate) async fn restart_child(&self, step: &Value) -> Value {
+    pub(crate) async fn restart_child(&self, step: &Value) -> Result<Value, Value> {
+        if let Some(refused) = self.refused_pid(step)? {
+            return Ok(find_term(refused));
+        }
+        Ok(self.restart_by_id(step).await)
+    }
+
+    async fn restart_by_id(&self, step: &Value) -> Value {
         match self.supervisor.restart_child(self.short(step)).await {
             Ok(started) => started_term(started),
             Err(RestartChildError::NotFound) => json!(["error", "not_found"]),
@@ -161,7 +167,24 @@ impl Target<'_> {
         }
     }
 
-    pub(crate) async fn delete_child(&self, step: &Value) -> Value {
+    pub(crate) async fn delete_child(&self, step: &Value) -> Result<Value, Value> {
+        if let Some(refused) = self.refused_pid(step)? {
+            return Ok(find_term(refused));
+        }
+        Ok(self.delete_by_id(step).await)
+    }
+
+    /// What a supervisor whose children have ids answers when it is given a pid instead.
+    fn refused_pid(&self, step: &Value) -> Result<Option<Result<Value, FindChildError>>, Value> {
+        if step["by"] != "pid" || self.role.style != Style::Normal {
+            return Ok(None);
+        }
+        self.running(step)?;
+        let alive = self.supervisor.is_alive();
+        Ok(Some(Err(if alive { FindChildError::NotFound } else { FindChildError::NoProc })))
+    }
+
+    async fn delete_by_id(&self, step: &Value) -> Value {
         match self.supervisor.delete_child(self.short(step)).await {
             Ok(()) => json!("ok"),
             Err(DeleteChildError::NotFound) => json!(["error", "not_found"]),
@@ -173,40 +196,42 @@ impl Target<'_> {
     }
 
     pub(crate) async fn get_childspec(&self, step: &Value) -> Result<Value, Value> {
-        let spec = match self.style {
-            Style::Normal if step["by"] == "pid" => {
-                self.running(step)?;
-                if self.supervisor.is_alive() {
-                    Err(FindChildError::NotFound)
-                } else {
-                    Err(FindChildError::NoProc)
-                }
+        if let Some(refused) = self.refused_pid(step)? {
+            return Ok(find_term(refused));
+        }
+        let spec = match (self.role.style, &self.role.template) {
+            (Style::Normal, _) => self.supervisor.get_childspec(self.short(step)).await,
+            // OTP shows the template for a pid that is dead, whoever's it was.
+            (Style::Simple, Some(template))
+                if self.running(step)?.is_gone() && self.supervisor.is_alive() =>
+            {
+                let checked = validate::child(template, AutoShutdown::AnySignificant, Style::Simple);
+                return checked.map(|checked| shown(&checked));
             }
-            Style::Normal => self.supervisor.get_childspec(self.short(step)).await,
             _ => self.supervisor.get_run_spec(self.running(step)?.run_id()).await,
         };
         Ok(find_term(spec.map(|spec| {
-            json!(["ok", {
-                "id": spec.id.as_str(),
-                "restart": validate::restart_name(spec.restart),
-                "significant": spec.significant.to_string(),
-                "shutdown": validate::shutdown_term(spec.effective_shutdown()),
-                "type": validate::kind_name(spec.kind),
-            }])
+            shown(&validate::Checked {
+                id: spec.id.as_str().to_owned(),
+                restart: spec.restart,
+                significant: spec.significant,
+                shutdown: Some(spec.effective_shutdown()),
+                kind: spec.kind,
+            })
         })))
     }
 
     pub(crate) async fn which_children(&self) -> Value {
         let Ok(children) = self.supervisor.which_children().await else { return noproc() };
         let mut lines: Vec<Value> = children.iter().map(|child| self.line(child)).collect();
-        if self.style != Style::Normal {
+        if self.role.style != Style::Normal {
             lines.sort_by_key(ToString::to_string);
         }
         Value::Array(lines)
     }
 
     fn line(&self, child: &ChildInfo) -> Value {
-        let id = if self.style == Style::Normal { child.id.as_str() } else { "undefined" };
+        let id = if self.role.style == Style::Normal { child.id.as_str() } else { "undefined" };
         let pid = match &child.state {
             ChildState::Running(_, child) => pid_of(child),
             ChildState::Restarting => json!("restarting"),
@@ -244,13 +269,43 @@ impl Target<'_> {
             Ok(specs) => specs,
             Err(bad) => return refused(bad),
         };
+        // The upgrade also ends a suspension.
+        self.supervisor.resume();
+        let role = Role {
+            auto: flags.auto_shutdown,
+            template: children.first().cloned().filter(|_| self.role.style == Style::Simple),
+            ..self.role.clone()
+        };
         match self.supervisor.code_change(flags, specs).await {
-            Ok(()) => json!("ok"),
+            Ok(()) => {
+                self.world.set_role(self.process.path(), role);
+                json!("ok")
+            }
             // OTP returns the list that it checked.
-            Err(UpdateError::Dynamic) if children.is_empty() => refused(json!(["ok", [[], {}]])),
+            Err(UpdateError::Dynamic) => {
+                let ids: Vec<&str> = children.iter().filter_map(|child| child["id"].as_str()).collect();
+                let by_id = |id: &&str| ((*id).to_owned(), json!(["child", id]));
+                let records: serde_json::Map<String, Value> = ids.iter().map(by_id).collect();
+                refused(json!(["ok", [ids, records]]))
+            }
             Err(other) => refused(json!(other.to_string())),
         }
     }
+}
+
+/// `{ok, ChildSpec}`, with the default of `shutdown` filled in.
+fn shown(checked: &validate::Checked) -> Value {
+    let shutdown = checked.shutdown.unwrap_or(match checked.kind {
+        Kind::Worker => Shutdown::Timeout(Duration::from_secs(5)),
+        Kind::Supervisor => Shutdown::Infinity,
+    });
+    json!(["ok", {
+        "id": checked.id,
+        "restart": validate::restart_name(checked.restart),
+        "significant": checked.significant.to_string(),
+        "shutdown": validate::shutdown_term(shutdown),
+        "type": validate::kind_name(checked.kind),
+    }])
 }
 
 fn find_term(result: Result<Value, FindChildError>) -> Value {

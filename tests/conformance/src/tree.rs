@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 use treewarden::supervisor::{
@@ -12,7 +11,7 @@ use treewarden::supervisor::{
 };
 
 use crate::term::{failure, term};
-use crate::world::{Proc, Style, World};
+use crate::world::{Gone, Proc, Role, Style, World};
 use crate::{kid, validate};
 
 /// Translates a child; `path` is its supervisor's label with a slash, or empty.
@@ -32,9 +31,21 @@ pub(crate) fn child_spec(
 }
 
 /// A child of a `simple_one_for_one` supervisor: the template, under a label of its own.
-pub(crate) fn instance(world: &Arc<World>, template: &Value, label: &str) -> Result<ChildSpec, Value> {
+///
+/// A restart is made after the template of that time, as a release upgrade may have changed it.
+pub(crate) fn instance(
+    world: &Arc<World>,
+    template: &Value,
+    path: &str,
+    label: &str,
+) -> Result<ChildSpec, Value> {
     let checked = validate::child(template, AutoShutdown::AnySignificant, Style::Simple)?;
-    Ok(with_start(world, template, label.to_owned(), checked))
+    let (world, path, label) = (world.clone(), path.to_owned(), label.to_owned());
+    let start = move |context: StartContext| {
+        let template = world.role(&path).template.unwrap_or_default();
+        kid::start(world.clone(), Arc::new(template), label.clone(), context)
+    };
+    Ok(finish(ChildSpec::new(checked.id.as_str(), start), &checked))
 }
 
 fn with_start(world: &Arc<World>, spec: &Value, label: String, checked: validate::Checked) -> ChildSpec {
@@ -59,13 +70,15 @@ pub(crate) fn finish(spec: ChildSpec, checked: &validate::Checked) -> ChildSpec 
     }
 }
 
-/// `init/1` of a supervisor: its flags and children, or what it fails with.
+/// `init/1` of a supervisor: its flags and children, or what it fails with. Its role is noted under its path.
 pub(crate) fn builder(
     world: &Arc<World>,
     sup: &Value,
     children: &[Value],
-    path: &str,
-) -> Result<(SupervisorBuilder, Style), Value> {
+    label: &str,
+) -> Result<SupervisorBuilder, Value> {
+    let path = if label.is_empty() { String::new() } else { format!("{label}/") };
+    let path = path.as_str();
     let (flags, style) = validate::flags(sup).map_err(|bad| json!(["supervisor_data", bad]))?;
     let auto = flags.auto_shutdown;
     let builder = Supervisor::builder().flags(flags);
@@ -84,7 +97,9 @@ pub(crate) fn builder(
             builder.children(specs)
         }
     };
-    Ok((builder, style))
+    let template = children.first().filter(|_| style == Style::Simple).cloned();
+    world.set_role(label, Role { style, auto, template });
+    Ok(builder)
 }
 
 /// `check_startspec`: each spec, and no id twice.
@@ -110,7 +125,7 @@ fn ignores(sup: &Value) -> bool {
 }
 
 fn exit_event(world: &World, label: &str, n: u64, reason: &Value) {
-    world.exited(label, n, &AtomicBool::new(false), reason);
+    world.exited(label, n, &Gone::new(), reason);
 }
 
 /// Starts a supervisor that is a child.
@@ -128,12 +143,9 @@ async fn nested(
         exit_event(&world, &label, n, &json!("normal"));
         return Ok(Started::Ignore);
     }
-    let started = match builder(&world, &spec["sup"], &children, &format!("{label}/")) {
+    let started = match builder(&world, &spec["sup"], &children, &label) {
         Err(reason) => Err(StartFailure::new(failure(reason))),
-        Ok((builder, style)) => {
-            world.set_style(&label, style);
-            builder.start_child_of(&context).await.map(|started| (started, style))
-        }
+        Ok(builder) => builder.start_child_of(&context).await,
     };
     match started {
         Err(failed) => {
@@ -141,8 +153,8 @@ async fn nested(
             exit_event(&world, &label, n, &term(failed.reason()));
             Err(failed)
         }
-        Ok(((supervisor, child), style)) => {
-            let process = adopt(&world, label, n, context.pid(), (supervisor, style));
+        Ok((supervisor, child)) => {
+            let process = adopt(&world, label, n, context.pid(), supervisor);
             let ended = Ended { world, process: process.clone() };
             Ok(Started::Running(child.extension(process).resource(Arc::new(ended))))
         }
@@ -162,14 +174,14 @@ impl Resource for Ended {
 }
 
 async fn report_end(world: &World, process: &Proc) {
-    if let Some((supervisor, _)) = &process.supervisor {
+    if let Some(supervisor) = &process.supervisor {
         let reason: ExitReason = supervisor.wait().await;
         world.exited(&process.label, process.n, &process.gone, &term(&reason));
     }
 }
 
-fn adopt(world: &Arc<World>, label: String, n: u64, run: Pid, supervisor: (Supervisor, Style)) -> Proc {
-    let cell = supervisor.0.cell();
+fn adopt(world: &Arc<World>, label: String, n: u64, run: Pid, supervisor: Supervisor) -> Proc {
+    let cell = supervisor.cell();
     let process = Proc { label, n, cell, kid: None, supervisor: Some(supervisor), gone: Arc::default(), run };
     world.add(process.clone());
     let (watched, by) = (process.clone(), world.clone());
@@ -193,11 +205,9 @@ pub(crate) async fn root(world: &Arc<World>, sup: &Value, children: &[Value]) ->
     }
     let started = match builder(world, sup, children, "") {
         Err(reason) => Err(reason),
-        Ok((builder, style)) => {
-            world.set_style("", style);
+        Ok(builder) => {
             let observer = world.clone();
-            let builder = builder.on_report(move |event| observer.report(event));
-            let started = builder.start().await.map(|supervisor| (supervisor, style));
+            let started = builder.on_report(move |event| observer.report(event)).start().await;
             started.map_err(|error| match error {
                 treewarden::supervisor::StartError::Init(treewarden::supervisor::InitError::Child(
                     failed,
@@ -207,12 +217,11 @@ pub(crate) async fn root(world: &Arc<World>, sup: &Value, children: &[Value]) ->
         }
     };
     match started {
-        Ok((supervisor, style)) => {
+        Ok(supervisor) => {
             if is_dynamic {
                 start();
             }
-            let process =
-                adopt(world, label.to_owned(), n, Pid { slot: 0, incarnation: 0 }, (supervisor, style));
+            let process = adopt(world, label.to_owned(), n, Pid { slot: 0, incarnation: 0 }, supervisor);
             let reply = json!(["ok", process.pid()]);
             (Some(process), reply)
         }

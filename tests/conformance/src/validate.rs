@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use treewarden::supervisor::{AutoShutdown, Flags, Kind, Restart, Shutdown, Strategy};
 
-use crate::term::normalized;
+use crate::term::{exit, normalized};
 use crate::world::Style;
 
 /// What a spec says, apart from its start.
@@ -80,8 +80,26 @@ pub(crate) fn max_children(sup: &Value) -> Result<Option<usize>, Value> {
     }
 }
 
+/// Elixir's checks of a `DynamicSupervisor`'s child; the first is not meant as one, and crashes the caller.
+fn elixir_child(spec: &Value) -> Result<Checked, Value> {
+    match spec.get("type") {
+        Some(bad) if *bad != "worker" && *bad != "supervisor" => {
+            Err(exit(json!(["case_clause", normalized(bad)])))
+        }
+        _ => {
+            let mut spec = spec.clone();
+            // Elixir 1.14 does not look at it.
+            spec.as_object_mut().map(|map| map.remove("significant"));
+            child(&spec, AutoShutdown::Never, Style::Normal).map_err(|bad| json!(["error", bad]))
+        }
+    }
+}
+
 /// `do_check_childspec`, after id and start.
 pub(crate) fn child(spec: &Value, auto: AutoShutdown, style: Style) -> Result<Checked, Value> {
+    if style == Style::Dynamic {
+        return elixir_child(spec);
+    }
     let restart = match text(spec, "restart", "permanent") {
         Ok("permanent") => Restart::Permanent,
         Ok("transient") => Restart::Transient,
@@ -91,9 +109,6 @@ pub(crate) fn child(spec: &Value, auto: AutoShutdown, style: Style) -> Result<Ch
     };
     let significant = match spec.get("significant") {
         None | Some(Value::Bool(false)) => false,
-        Some(Value::Bool(true)) if style == Style::Dynamic => {
-            return Err(json!(["invalid_significant", "true"]));
-        }
         Some(Value::Bool(true)) => true,
         Some(other) => return Err(json!(["invalid_significant", normalized(other)])),
     };

@@ -1,13 +1,14 @@
 //! What a run remembers: the trace so far, and who is who.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ractor::{ActorCell, ActorRef};
 use serde_json::{Value, json};
 use treewarden::registry::Registry;
-use treewarden::supervisor::{OffenderPid, Pid, Reason, Report, RunningChild, SupervisionEvent, Supervisor};
+use treewarden::supervisor::{
+    AutoShutdown, OffenderPid, Pid, Reason, Report, RunningChild, SupervisionEvent, Supervisor,
+};
 
 use crate::kid::KidMsg;
 use crate::term::{noproc, term, without_exit};
@@ -20,6 +21,25 @@ pub(crate) enum Style {
     Dynamic,
 }
 
+/// Why a process has ended, once it has.
+pub(crate) type Gone = OnceLock<Value>;
+
+/// What the steps must know of a supervisor.
+#[derive(Debug, Clone)]
+pub(crate) struct Role {
+    pub(crate) style: Style,
+    /// The flag it runs with, for the checks that our types make needless.
+    pub(crate) auto: AutoShutdown,
+    /// What the children of a `simple_one_for_one` supervisor are made after.
+    pub(crate) template: Option<Value>,
+}
+
+impl Default for Role {
+    fn default() -> Self {
+        Self { style: Style::Normal, auto: AutoShutdown::Never, template: None }
+    }
+}
+
 /// A process of the trace.
 #[derive(Debug, Clone)]
 pub(crate) struct Proc {
@@ -27,8 +47,8 @@ pub(crate) struct Proc {
     pub(crate) n: u64,
     pub(crate) cell: ActorCell,
     pub(crate) kid: Option<ActorRef<KidMsg>>,
-    pub(crate) supervisor: Option<(Supervisor, Style)>,
-    pub(crate) gone: Arc<AtomicBool>,
+    pub(crate) supervisor: Option<Supervisor>,
+    pub(crate) gone: Arc<Gone>,
     /// Its run, as its supervisor knows it.
     pub(crate) run: Pid,
 }
@@ -38,12 +58,17 @@ impl Proc {
         json!(format!("{}#{}", self.label, self.n))
     }
 
+    /// The supervisor's path: its label, but for the root.
+    pub(crate) fn path(&self) -> &str {
+        if self.label == "sup" { "" } else { &self.label }
+    }
+
     pub(crate) fn run_id(&self) -> Pid {
         self.run
     }
 
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::SeqCst)
+        self.gone.get().is_some()
     }
 }
 
@@ -56,7 +81,7 @@ struct Table {
     /// Supervisors that never came up.
     stillborn: HashSet<String>,
     /// By the supervisor's path.
-    styles: HashMap<String, Style>,
+    roles: HashMap<String, Role>,
 }
 
 /// One run of one schedule.
@@ -151,8 +176,12 @@ impl World {
         lock(&self.table).stillborn.insert(label.to_owned());
     }
 
-    pub(crate) fn set_style(&self, path: &str, style: Style) {
-        lock(&self.table).styles.insert(path.to_owned(), style);
+    pub(crate) fn set_role(&self, path: &str, role: Role) {
+        lock(&self.table).roles.insert(path.to_owned(), role);
+    }
+
+    pub(crate) fn role(&self, path: &str) -> Role {
+        lock(&self.table).roles.get(path).cloned().unwrap_or_default()
     }
 
     pub(crate) fn find_cell(&self, cell: &ActorCell) -> Option<Proc> {
@@ -160,15 +189,15 @@ impl World {
     }
 
     /// Notes that a process is gone; only the first word counts.
-    pub(crate) fn exited(&self, label: &str, n: u64, gone: &AtomicBool, reason: &Value) {
-        if !gone.swap(true, Ordering::SeqCst) {
+    pub(crate) fn exited(&self, label: &str, n: u64, gone: &Gone, reason: &Value) {
+        if gone.set(reason.clone()).is_ok() {
             self.emit(json!({"ev": "exit", "id": label, "n": n, "reason": reason}));
         }
     }
 
     /// A supervision report as an event of the trace.
     pub(crate) fn report(&self, event: &SupervisionEvent) {
-        let style = lock(&self.table).styles.get(&*event.supervisor).copied().unwrap_or(Style::Normal);
+        let style = self.role(&event.supervisor).style;
         match &event.report {
             Report::Progress(child) => {
                 self.emit(json!({"ev": "progress", "id": child.id.as_str(), "pid": pid_term(&child.pid)}));

@@ -293,7 +293,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         Q: Hash + Eq + ?Sized,
     {
         let shard = self.0.tables.read(key);
-        let slots = shard.get(key).map_or(&[][..], Vec::as_slice);
+        let slots = shard.get(key).map_or(&[][..], |slots| slots);
         slots.iter().filter(|slot| slot.is_reachable() && matches(&slot.value)).count()
     }
 
