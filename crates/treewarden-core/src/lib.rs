@@ -10,6 +10,7 @@ pub mod places;
 pub mod resume_point;
 pub mod session;
 pub mod supervisor;
+pub mod warm;
 
 pub use backoff::Backoff;
 pub use budget::Budget;

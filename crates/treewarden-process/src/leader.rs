@@ -73,6 +73,15 @@ impl Leader {
         *self.status.borrow()
     }
 
+    /// Asks the system whether it has ended; it may know before the thread that waits does.
+    pub(crate) fn has_exited(&self) -> bool {
+        let is_reaped = self.is_reaped();
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        *is_reaped
+            || self.status().is_some()
+            || matches!(process::waitid(WaitId::Pid(self.process.pid.as_rustix()), options), Ok(Some(_)))
+    }
+
     pub(crate) fn watch(&self) -> watch::Receiver<Option<ExitStatus>> {
         self.status.subscribe()
     }

@@ -145,6 +145,11 @@ impl Tree {
         self.stderr.clone()
     }
 
+    /// Tells whether the leader has ended, as the system knows it at this moment.
+    pub fn has_exited(&self) -> bool {
+        self.members.as_ref().is_none_or(|members| members.leader.has_exited())
+    }
+
     /// Waits until the leader ends by itself. Whatever it started may live on; [`Tree::stop`] ends that.
     ///
     /// # Cancel safety

@@ -24,6 +24,7 @@ async fn lines_go_in_and_come_out() {
         stdin.flush().await.expect("it reads");
         assert_eq!(line(&mut stdout).await, format!("got {at}"));
     }
+    assert!(!tree.has_exited());
     drop(stdin);
     assert_eq!(all(&mut stdout).await, "end", "what stood after the last line end");
     end(tree).await;
@@ -34,6 +35,7 @@ async fn a_writer_to_a_dead_program_is_told_and_nothing_else_happens() {
     let (mut tree, _) = start("exit 0", ContainmentPolicy::Best).await;
     let mut stdin = tree.take_stdin().expect("once");
     tree.exited().await;
+    assert!(tree.has_exited());
     let mut broken = None;
     until("the pipe is broken", || {
         broken = stdin.push(Bytes::from_static(b"anybody?\n")).err();

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -63,7 +64,7 @@ impl std::error::Error for Held {}
 #[derive(Debug)]
 #[must_use = "dropping a lease gives it up"]
 pub struct Lease {
-    _lock: LockFile,
+    lock: LockFile,
 }
 
 impl Lease {
@@ -75,7 +76,21 @@ impl Lease {
     pub fn acquire(dir: &Path, id: SessionId, holder: &Holder) -> Result<Self, Held> {
         let leases = dir.join("leases");
         make_dir(&leases)?;
-        Ok(Self { _lock: LockFile::acquire(&leases.join(format!("{id}.lock")), holder)? })
+        Ok(Self { lock: LockFile::acquire(&leases.join(format!("{id}.lock")), holder)? })
+    }
+
+    /// Writes another name into the lease: from now on `holder` has it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says to a write; the lease is held all the same.
+    pub fn hand_over(&self, holder: &Holder) -> io::Result<()> {
+        self.lock.write(holder)
+    }
+
+    /// Gives up the lease of a conversation that never was, and removes its file.
+    pub fn forget(self) {
+        self.lock.remove();
     }
 }
 

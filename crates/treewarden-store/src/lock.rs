@@ -1,13 +1,14 @@
 //! A file that one holder locks: what leases and the tree lock are made of.
 //!
-//! The lock is the operating system's (`flock`), so the holder's death frees it, however it dies. The file is never
-//! removed: with removal, two holders could lock two files of one name. It is closed on exec, so that no child keeps it.
+//! The lock is the operating system's (`flock`), so the holder's death frees it, however it dies. The file is
+//! removed only with a lease that nobody else can ask for: with removal, two holders could lock two files of one name
+//! if they did not look where the file is. It is closed on exec, so that no child keeps it.
 //! It is not for network file systems that keep `flock` on one machine only.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::{Held, Holder};
@@ -19,6 +20,7 @@ const READS: u32 = 20;
 #[derive(Debug)]
 pub(crate) struct LockFile {
     file: File,
+    path: PathBuf,
 }
 
 impl LockFile {
@@ -36,13 +38,18 @@ impl LockFile {
             if !is_at(&file, path) {
                 continue;
             }
-            let lock = Self { file };
+            let lock = Self { file, path: path.to_owned() };
             lock.write(holder).map_err(failed)?;
             return Ok(lock);
         }
     }
 
-    fn write(&self, holder: &Holder) -> io::Result<()> {
+    /// Frees the lock and removes its file, which whoever opened it meanwhile notices.
+    pub(crate) fn remove(self) {
+        let _left = fs::remove_file(&self.path);
+    }
+
+    pub(crate) fn write(&self, holder: &Holder) -> io::Result<()> {
         let mut text = serde_json::to_vec(holder)?;
         text.push(b'\n');
         self.file.set_len(0)?;

@@ -133,3 +133,18 @@ fn a_lock_file_that_was_removed_is_made_again() {
     let _locks = both(dir.path(), "here").unwrap();
     let _held = both(dir.path(), "there").unwrap_err();
 }
+
+#[test]
+fn a_lease_is_handed_over_and_one_of_no_conversation_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = SessionId::random();
+    let file = dir.path().join("leases").join(format!("{id}.lock"));
+    let lease = Lease::acquire(dir.path(), id, &Holder::this_process(&name("pool"))).unwrap();
+    lease.hand_over(&Holder::this_process(&name("assistant"))).unwrap();
+    let held = Lease::acquire(dir.path(), id, &Holder::this_process(&name("other"))).unwrap_err();
+    assert_eq!(held.by.expect("the holder is told").name, name("assistant"));
+    lease.forget();
+    assert!(!file.exists());
+    drop(Lease::acquire(dir.path(), id, &Holder::this_process(&name("other"))).expect("it is free"));
+    assert!(file.exists());
+}

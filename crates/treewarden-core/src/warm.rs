@@ -1,0 +1,147 @@
+//! When a pool of CLIs that are started ahead of their sessions is refilled.
+//!
+//! It counts nothing itself: whoever fills the pool says how many it has and wants. It only spaces the starts, so that a
+//! refill does not take the processor from the turn that emptied the place, and a CLI that dies again and again does
+//! not become a storm of starts.
+
+use std::time::{Duration, Instant};
+
+use crate::Backoff;
+
+/// How long a gap stays open: the turn that made it has the machine to itself meanwhile.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a pool that found no free place waits before it looks again.
+const CROWDED: Duration = Duration::from_secs(1);
+
+/// What a pool has and wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stock {
+    /// So many are wanted.
+    pub wanted: usize,
+    /// So many are there for whoever comes, those on their way included.
+    pub have: usize,
+    /// So many of these are on their way.
+    pub coming: usize,
+}
+
+/// What a pool does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing, until something changes.
+    Wait,
+    /// Nothing before this time.
+    WaitUntil(Instant),
+    /// It starts one.
+    Start,
+}
+
+/// The pace at which a pool is refilled; one at a time comes up.
+#[derive(Debug, Clone)]
+pub struct Refill {
+    backoff: Backoff,
+    failures: u32,
+    short_since: Option<Instant>,
+    not_before: Option<Instant>,
+}
+
+impl Refill {
+    /// A pool whose failed starts wait as `backoff` says.
+    #[must_use]
+    pub fn new(backoff: Backoff) -> Self {
+        Self { backoff, failures: 0, short_since: None, not_before: None }
+    }
+
+    /// What is to be done at `now`.
+    pub fn step(&mut self, now: Instant, stock: Stock) -> Step {
+        if stock.have >= stock.wanted {
+            self.short_since = None;
+            return Step::Wait;
+        }
+        let since = *self.short_since.get_or_insert(now);
+        let due = self.not_before.map_or(since + PAUSE, |at| at.max(since + PAUSE));
+        match () {
+            () if due > now => Step::WaitUntil(due),
+            () if stock.coming > 0 => Step::Wait,
+            () => Step::Start,
+        }
+    }
+
+    /// One ended by itself that had lived for so long.
+    pub fn failed(&mut self, now: Instant, lived: Duration) {
+        if lived >= self.backoff.stable_run() {
+            self.failures = 0;
+        }
+        self.not_before = Some(now + self.backoff.delay(self.failures, 0.5));
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// There was no free place for one.
+    pub fn crowded(&mut self, now: Instant) {
+        self.not_before = Some(now + CROWDED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn refill() -> Refill {
+        Refill::new(Backoff::new(SECOND, 8 * SECOND).jitter(0.0))
+    }
+
+    fn stock(wanted: usize, have: usize, coming: usize) -> Stock {
+        Stock { wanted, have, coming }
+    }
+
+    #[test]
+    fn a_gap_is_filled_after_a_pause_one_at_a_time() {
+        let (mut refill, now) = (refill(), Instant::now());
+        assert_eq!(refill.step(now, stock(2, 0, 0)), Step::WaitUntil(now + PAUSE));
+        let now = now + PAUSE;
+        assert_eq!(refill.step(now, stock(2, 0, 0)), Step::Start);
+        assert_eq!(refill.step(now, stock(2, 1, 1)), Step::Wait, "one is on its way");
+        assert_eq!(refill.step(now, stock(2, 1, 0)), Step::Start, "the gap is as old as it was");
+        assert_eq!(refill.step(now, stock(2, 2, 0)), Step::Wait);
+        assert_eq!(refill.step(now, stock(2, 1, 0)), Step::WaitUntil(now + PAUSE), "a new gap");
+    }
+
+    #[test]
+    fn nothing_is_started_that_is_not_wanted() {
+        let mut refill = refill();
+        assert_eq!(refill.step(Instant::now(), stock(0, 0, 0)), Step::Wait);
+        assert_eq!(refill.step(Instant::now(), stock(1, 3, 0)), Step::Wait);
+    }
+
+    #[test]
+    fn what_dies_again_and_again_waits_longer_and_longer() {
+        let (mut refill, mut now) = (refill(), Instant::now());
+        let mut waits = Vec::new();
+        refill.step(now, stock(1, 0, 0));
+        now += PAUSE;
+        for _ in 0..6 {
+            refill.failed(now, Duration::ZERO);
+            match refill.step(now, stock(1, 0, 0)) {
+                Step::WaitUntil(at) => {
+                    waits.push((at - now).as_secs());
+                    now = at;
+                }
+                step => waits.push(u64::from(step != Step::Start) * 99),
+            }
+        }
+        assert_eq!(waits, [0, 1, 2, 4, 8, 8]);
+        refill.failed(now, 60 * SECOND);
+        assert_eq!(refill.step(now, stock(1, 0, 0)), Step::Start, "one that lived long counts as the first");
+    }
+
+    #[test]
+    fn a_pool_without_a_place_looks_again_later() {
+        let (mut refill, now) = (refill(), Instant::now());
+        refill.step(now, stock(1, 0, 0));
+        let now = now + PAUSE;
+        refill.crowded(now);
+        assert_eq!(refill.step(now, stock(1, 0, 0)), Step::WaitUntil(now + CROWDED));
+    }
+}
