@@ -6,6 +6,7 @@
 //! - Whoever finds no place waits, first come first served; a place that becomes free goes to one who waits.
 //! - As long as more wait than places are on their way, the holder that has been idle longest is asked to go. A busy
 //!   one never is, nor a pinned one, and nobody is asked for a place that nobody needs.
+//! - A spare CLI, which has no session yet, is asked to go before any session, and takes no place that one waits for.
 //! - When every place is held by a pinned holder, which gives none up, whoever waits is refused.
 //!
 //! Every step is O(log n). What it leads to is taken with [`poll_order`](Places::poll_order).
@@ -31,10 +32,17 @@ pub enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
     Busy,
-    /// Idle since this stamp.
-    Idle(u64),
+    /// Idle, so long.
+    Idle(Standing),
     /// Asked to go, or going by itself.
     Leaving,
+}
+
+/// Who is asked to go first: a spare before a session, and then the one that has been idle longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Standing {
+    is_session: bool,
+    since: u64,
 }
 
 #[derive(Debug)]
@@ -51,8 +59,8 @@ pub struct Places {
     holders: HashMap<Ticket, Holder>,
     /// Who waits, in the order in which they asked, and whether they are pinned.
     waiting: BTreeMap<Ticket, bool>,
-    /// Idle holders that are not pinned, the one that has been idle longest first.
-    idle: BTreeMap<u64, Ticket>,
+    /// Idle holders that are not pinned.
+    idle: BTreeMap<Standing, Ticket>,
     pinned: usize,
     leaving: usize,
     orders: VecDeque<Order>,
@@ -88,15 +96,36 @@ impl Places {
         ticket
     }
 
+    /// Takes a place for a CLI that has no session yet, if there is one that nobody has or waits for.
+    pub fn spare(&mut self) -> Option<Ticket> {
+        if self.holders.len() >= self.limit || !self.waiting.is_empty() {
+            return None;
+        }
+        let ticket = Ticket(self.stamp());
+        let standing = Standing { is_session: false, since: ticket.0 };
+        self.holders.insert(ticket, Holder { pinned: false, does: Use::Idle(standing) });
+        self.idle.insert(standing, ticket);
+        Some(ticket)
+    }
+
+    /// A session takes a spare over, and has something to do; if it was asked to go, it stays.
+    pub fn adopt(&mut self, ticket: Ticket, pinned: bool) {
+        if let Some(holder) = self.holders.get_mut(&ticket) {
+            self.pinned += usize::from(pinned);
+            self.pinned -= usize::from(std::mem::replace(&mut holder.pinned, pinned));
+        }
+        self.busy(ticket);
+    }
+
     /// The holder has nothing to do.
     pub fn idle(&mut self, ticket: Ticket) {
-        let stamp = self.stamp();
+        let standing = Standing { is_session: true, since: self.stamp() };
         let Some(holder) = self.holders.get(&ticket) else { return };
         if holder.pinned || matches!(holder.does, Use::Idle(_)) {
             return;
         }
-        self.uses(ticket, Use::Idle(stamp));
-        self.idle.insert(stamp, ticket);
+        self.uses(ticket, Use::Idle(standing));
+        self.idle.insert(standing, ticket);
         self.settle();
     }
 
@@ -134,7 +163,7 @@ impl Places {
     fn uses(&mut self, ticket: Ticket, does: Use) {
         let Some(holder) = self.holders.get_mut(&ticket) else { return };
         match std::mem::replace(&mut holder.does, does) {
-            Use::Idle(stamp) => drop(self.idle.remove(&stamp)),
+            Use::Idle(standing) => drop(self.idle.remove(&standing)),
             Use::Leaving => self.leaving -= 1,
             Use::Busy => {}
         }

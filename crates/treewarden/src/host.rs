@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::broadcast;
@@ -15,6 +15,8 @@ use treewarden_store::{Durability, Store, StoreOptions};
 
 use crate::places::Places;
 use crate::session::{Desk, Outcome, Session, SessionState, Status};
+pub use crate::warm::WarmStatus;
+use crate::warm::{self, Warm};
 
 /// So many events wait for a slow subscriber; the oldest are dropped, and the subscriber is told how many.
 const FEED: usize = 1024;
@@ -95,6 +97,7 @@ pub(crate) struct Inner {
     names: RwLock<HashMap<SessionName, Arc<Desk>>>,
     feed: broadcast::Sender<SessionEvent>,
     pub(crate) places: Places,
+    pub(crate) warm: Warm,
 }
 
 /// What the sessions of one program share; a cheap clone.
@@ -120,6 +123,7 @@ pub struct HostOptions {
     durability: Durability,
     max_live: Option<usize>,
     containment: ContainmentPolicy,
+    warm_age: Duration,
 }
 
 impl Default for HostOptions {
@@ -129,6 +133,7 @@ impl Default for HostOptions {
             durability: Durability::Process,
             max_live: None,
             containment: ContainmentPolicy::Best,
+            warm_age: warm::AGE,
         }
     }
 }
@@ -163,6 +168,15 @@ impl HostOptions {
         self
     }
 
+    /// How long a CLI that was started ahead waits for a session before it is replaced; 10 minutes.
+    ///
+    /// What it read when it started, such as settings and MCP servers, may have changed since. Which sessions have CLIs
+    /// started ahead is said by [`SessionOptions::warm`](crate::SessionOptions::warm).
+    pub fn warm_age(mut self, age: Duration) -> Self {
+        self.warm_age = age;
+        self
+    }
+
     /// Opens the host.
     ///
     /// # Errors
@@ -186,6 +200,7 @@ impl HostOptions {
                 names: RwLock::new(HashMap::new()),
                 feed: broadcast::Sender::new(FEED),
                 places: Places::new(self.max_live),
+                warm: Warm::new(self.warm_age),
             }),
         })
     }
@@ -250,6 +265,11 @@ impl Host {
         let mut all: Vec<Status> = self.desks().iter().map(|desk| desk.status()).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// How many CLIs are kept for the next conversations, of all sessions together.
+    pub fn warm(&self) -> WarmStatus {
+        self.inner.warm.status()
     }
 
     /// Subscribes to what happens to all sessions from now on.

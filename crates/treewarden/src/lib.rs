@@ -10,6 +10,7 @@ pub mod registry;
 pub mod session;
 pub mod supervisor;
 pub mod tree;
+mod warm;
 
 pub use host::Host;
 pub use session::{Session, SessionOptions};

@@ -31,9 +31,17 @@ struct Inner {
 
 #[derive(Debug)]
 struct Asker {
-    desk: Weak<Desk>,
+    who: Who,
     /// Told once whether there is a place.
     answer: Option<oneshot::Sender<bool>>,
+}
+
+/// Whose place it is, or may become.
+#[derive(Debug)]
+enum Who {
+    Session(Weak<Desk>),
+    /// A CLI that has no session yet, which is told once that its place is wanted.
+    Spare(Option<oneshot::Sender<()>>),
 }
 
 /// A place among the live CLIs, from before the spawn to the end of the tree; dropping it gives it up.
@@ -72,10 +80,55 @@ impl Places {
         let (tell, answer) = oneshot::channel();
         let ticket = shared.with(|inner| {
             let ticket = inner.machine.ask(desk.options().pinned);
-            inner.askers.insert(ticket, Asker { desk: Arc::downgrade(desk), answer: Some(tell) });
+            let who = Who::Session(Arc::downgrade(desk));
+            inner.askers.insert(ticket, Asker { who, answer: Some(tell) });
             ticket
         });
         Request { place: Place(Some((Arc::clone(shared), ticket))), answer: Some(answer) }
+    }
+
+    /// Takes a place for a CLI that has no session yet, if there is one that nobody has or waits for.
+    pub(crate) fn spare(&self) -> Option<SparePlace> {
+        let Some(shared) = &self.0 else { return Some(SparePlace { place: Place(None), wanted: None }) };
+        let (tell, wanted) = oneshot::channel();
+        let ticket = shared.with(|inner| {
+            let ticket = inner.machine.spare()?;
+            inner.askers.insert(ticket, Asker { who: Who::Spare(Some(tell)), answer: None });
+            Some(ticket)
+        })?;
+        Some(SparePlace { place: Place(Some((Arc::clone(shared), ticket))), wanted: Some(wanted) })
+    }
+}
+
+/// The place of a CLI that has no session yet.
+#[derive(Debug)]
+pub(crate) struct SparePlace {
+    place: Place,
+    wanted: Option<oneshot::Receiver<()>>,
+}
+
+impl SparePlace {
+    /// Ready when a session needs the place; only the first call is told.
+    pub(crate) fn wanted(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let wanted = self.wanted.take();
+        async move {
+            match wanted {
+                Some(wanted) => drop(wanted.await),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Hands the place to a session that takes the CLI.
+    pub(crate) fn adopt(self, desk: &Arc<Desk>) -> Place {
+        if let Some((shared, ticket)) = &self.place.0 {
+            shared.with(|inner| {
+                inner.machine.adopt(*ticket, desk.options().pinned);
+                let who = Who::Session(Arc::downgrade(desk));
+                inner.askers.insert(*ticket, Asker { who, answer: None });
+            });
+        }
+        self.place
     }
 }
 
@@ -89,9 +142,11 @@ impl Shared {
             match order {
                 Order::Grant(ticket) => inner.tell(ticket, true),
                 Order::Refuse(ticket) => inner.tell(ticket, false),
-                Order::Park(ticket) => {
-                    wanted.extend(inner.askers.get(&ticket).and_then(|asker| asker.desk.upgrade()))
-                }
+                Order::Park(ticket) => match inner.askers.get_mut(&ticket).map(|asker| &mut asker.who) {
+                    Some(Who::Session(desk)) => wanted.extend(desk.upgrade()),
+                    Some(Who::Spare(tell)) => drop(tell.take().map(|tell| tell.send(()))),
+                    None => {}
+                },
             }
         }
         drop(inner);

@@ -179,3 +179,26 @@ pub async fn nothing_left(session_id: &str) {
     })
     .await;
 }
+
+impl Lab {
+    /// The CLIs that run in this lab, each with its conversation.
+    pub fn clis(&self) -> Vec<(u32, String)> {
+        let home = format!("HOME={}", self.path().display());
+        let pids = std::fs::read_dir("/proc").expect("/proc is readable");
+        let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let look = |pid: u32| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+            let mut variables = environ.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+            variables.clone().find(|variable| *variable == home)?;
+            let cookie = variables
+                .find_map(|variable| variable.strip_prefix("TREEWARDEN_SESSION=").map(str::to_owned));
+            cookie.map(|cookie| (pid, cookie))
+        };
+        pids.filter_map(look).collect()
+    }
+
+    /// Waits until no CLI runs in this lab, while the runtime goes on.
+    pub async fn empty(&self) {
+        eventually("no CLI is left", || self.clis().is_empty().then_some(())).await;
+    }
+}

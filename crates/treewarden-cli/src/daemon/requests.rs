@@ -25,7 +25,10 @@ pub(super) async fn answer(
             "state_dir": shared.tree.host().state_dir(),
         })),
         Request::Reload { file, dry_run } => reload::reload(shared, file, dry_run).await,
-        Request::Ps {} => json_of(&json!({ "sessions": shared.tree.host().sessions() })),
+        Request::Ps {} => {
+            let host = shared.tree.host();
+            json_of(&json!({ "sessions": host.sessions(), "warm": host.warm() }))
+        }
         Request::Tree {} => json_of(&shared.tree.outline().await),
         Request::Turn { turn, wait: false } => asking::report(shared, turn),
         Request::Cancel { turn } => cancel(shared, turn),

@@ -15,7 +15,7 @@ pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCod
     if output.json {
         output::line(serde_json::to_string_pretty(&sessions)?)?;
     } else {
-        output::text(table(&sessions, Paint(output::is_colourful())))?;
+        output::text(table(&sessions, Paint(output::is_colourful())) + &warm(&answer["warm"]))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -57,6 +57,14 @@ pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
         text.push_str(&format!("\n{}: {reason}\n", paint.bold(&cell(&session["name"]))));
     }
     text
+}
+
+/// How many CLIs are kept for the next conversations, if any are to be.
+fn warm(warm: &Value) -> String {
+    match (warm["ready"].as_u64(), warm["wanted"].as_u64()) {
+        (Some(ready), Some(wanted)) if wanted > 0 => format!("\nwarm: {ready} of {wanted}\n"),
+        _ => String::new(),
+    }
 }
 
 fn cell(value: &Value) -> String {

@@ -222,6 +222,29 @@ fn a_daemon_killed_in_a_turn_leaves_nothing_and_the_next_one_settles_the_turn() 
 }
 
 #[test]
+fn a_daemon_that_is_killed_leaves_no_warm_cli() {
+    let world = World::with("[[child]]\nname = \"a\"\nwarm = 1\n");
+    let warm = || {
+        let output = world.run(&["ps"]);
+        String::from_utf8_lossy(&output.stdout).contains("\nwarm: 1 of 1\n").then_some(())
+    };
+    let mut daemon = world.daemon();
+    eventually("a CLI is warm", warm);
+    assert_eq!(world.processes().len(), 1);
+    daemon.signal("-KILL");
+    daemon.wait();
+    world.nothing_is_left();
+    let mut daemon = world.daemon();
+    eventually("a CLI is warm again", warm);
+    let pid = world.processes();
+    assert_eq!(world.json(&["ask", "a", "hello", "--json"])["outcome"], "completed");
+    assert_eq!(world.json(&["ps", "--json"])[0]["pid"], pid[0], "the session took it");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    world.nothing_is_left();
+}
+
+#[test]
 fn the_tree_is_shown_as_it_was_declared() {
     let world = World::with(
         "[[child]]\nname = \"a\"\n[[child]]\nname = \"team\"\ntype = \"supervisor\"\n[[child.child]]\nname = \"b\"\n\

@@ -24,7 +24,7 @@
 //! | `ONCE=<k>` | the faults of this turn (or start) happen on its first k attempts only |
 //! | `HANG` | reads nothing and answers nothing from here on |
 //! | `FREEZE` | stops itself with SIGSTOP |
-//! | `DELAY=<ms>`, `SLOW=<ms>` | waits before the first delta, before each delta |
+//! | `DELAY=<ms>`, `SLOW=<ms>` | waits before the first delta, before each delta; `DELAY` in `start`: before it answers `initialize` |
 //! | `STREAM=<n>:<ms>` | n deltas, ms apart |
 //! | `SPEAK=<ms>` | the answer itself as deltas, word by word, ms apart |
 //! | `N=<n>` | n equal deltas, as fast as the pipe takes them |

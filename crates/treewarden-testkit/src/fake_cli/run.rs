@@ -311,6 +311,7 @@ impl Cli {
                 if start.text("CRASH") == Some("initialize") {
                     crash(start);
                 }
+                std::thread::sleep(start.millis("DELAY"));
                 let mut reply = json!({
                     "commands": [], "agents": [], "output_style": "default", "available_output_styles": [],
                     "models": [], "account": {}, "pid": std::process::id(),

@@ -141,6 +141,7 @@ pub(super) const KEYS: &[Key] = &[
     key("start_timeout", SHARED, Kind::Duration, "How long a CLI may take to start."),
     key("drain_timeout", SHARED, Kind::Duration, "How long an interrupted turn may take to its result before the CLI is killed."),
     key("delivery", SHARED, Kind::Choice(DELIVERIES), "What a crash means to a turn: it is carried on, or it fails."),
+    key("warm", SHARED, Kind::Count(0), "How many CLIs are kept initialized for conversations that are yet to begin, for all sessions that are started alike; none by default."),
     // A session: its conversation.
     key("resume", SESSION, Kind::SessionId, "The conversation to carry on from the first start."),
     key("session_id", SESSION, Kind::SessionId, "The id for a new conversation, or for a fork."),
@@ -184,6 +185,7 @@ const OURS: &[&str] = &[
     "start_timeout",
     "drain_timeout",
     "delivery",
+    "warm",
 ];
 
 /// Whether the value of the key of this name may be shown.

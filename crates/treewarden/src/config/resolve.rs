@@ -201,6 +201,7 @@ impl Resolver<'_, '_> {
                 "at_most_once" => Delivery::AtMostOnce,
                 _ => Delivery::ExactlyOnce,
             }),
+            warm: fields.count("warm").map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
         })
     }
 

@@ -124,4 +124,6 @@ pub struct SessionDecl {
     pub drain_timeout: Option<Duration>,
     /// What a crash means to a turn.
     pub delivery: Option<Delivery>,
+    /// How many CLIs are kept initialized for sessions that are started alike.
+    pub warm: Option<usize>,
 }

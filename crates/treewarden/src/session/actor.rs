@@ -121,6 +121,7 @@ impl SessionActor {
             name.register(&myself.get_cell())?;
             handles::note(actor, Arc::downgrade(&desk));
         }
+        engine::keep_warm(&desk);
         desk.serve(myself);
         Ok(SessionActorState { actor, desk, engine, stopped: false })
     }

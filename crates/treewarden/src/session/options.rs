@@ -28,6 +28,7 @@ pub struct SessionOptions {
     pub(crate) pinned: bool,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) via: Option<Name>,
+    pub(crate) warm: usize,
     pub(crate) max_restarts: u32,
     pub(crate) max_seconds: u32,
     /// Somebody starts this very session, so that it runs even if it was stopped before.
@@ -47,6 +48,7 @@ impl From<SessionSpec> for SessionOptions {
             pinned: false,
             backoff: None,
             via: None,
+            warm: 0,
             max_restarts: 3,
             max_seconds: 5,
             asked_for: false,
@@ -171,6 +173,20 @@ impl SessionOptions {
     /// [`Session::via`]: super::Session::via
     pub fn via(mut self, name: Name) -> Self {
         self.via = Some(name);
+        self
+    }
+
+    /// Keeps so many CLIs initialized for conversations that are yet to begin; none by default.
+    ///
+    /// The first turn of a session, and the first one after a clear, then need not wait for a CLI to come up. A CLI is
+    /// kept for all sessions of the host whose CLIs would be started alike: same program, options, environment and
+    /// directory. If several of them say different numbers, the greatest counts. They are refilled in the background for
+    /// as long as such a session is there.
+    ///
+    /// Each takes as much memory as an idle session's CLI, about 170 MB, and a place of `max_live`, which it gives to any
+    /// session that needs one. `SessionStart` hooks of the CLI's settings run when it is started, not when it is used.
+    pub fn warm(mut self, clis: usize) -> Self {
+        self.warm = clis;
         self
     }
 

@@ -113,6 +113,9 @@ pub(super) fn options(session: &SessionDecl) -> SessionOptions {
     if let Some(delivery) = session.delivery {
         options = options.delivery(delivery);
     }
+    if let Some(warm) = session.warm {
+        options = options.warm(warm);
+    }
     options
 }
 

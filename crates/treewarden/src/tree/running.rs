@@ -67,11 +67,12 @@ impl Tree {
         let current = Arc::new(current);
         let until_end = Arc::clone(&current);
         let (free, is_free) = tokio::sync::watch::channel(false);
-        let supervisor = root.clone();
-        // The directory is ours until the last child is gone, whoever keeps or drops a handle.
+        let (supervisor, host_of_all) = (root.clone(), host.clone());
+        // The directory is ours until the last child and the last CLI are gone, whoever keeps or drops a handle.
         tokio::spawn(async move {
             supervisor.wait().await;
             until_end.clear();
+            host_of_all.inner.warm.close().await;
             drop(lock);
             let _nobody = free.send(true);
         });

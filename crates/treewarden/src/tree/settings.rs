@@ -121,6 +121,7 @@ fn of_session(session: &SessionDecl) -> Settings {
     });
     put(&mut settings, "delivery", delivery);
     put(&mut settings, "pinned", session.pinned.then(|| true.into()));
+    put(&mut settings, "warm", session.warm.map(Value::from));
     settings
 }
 

@@ -11,12 +11,13 @@ use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::transcript::{self, DiskAnswer};
 use treewarden_store::{SessionRecord, Settled, StoreError, TurnRow, TurnState};
 
-use super::{Desk, Entry};
+use super::{Desk, Entry, Inner};
 use crate::host::Host;
 use crate::session::engine_config_dir;
 use crate::session::handle::StartError;
 use crate::session::options::SessionOptions;
 use crate::session::outcome::{Outcome, OutcomeRecord};
+use crate::warm::Want;
 use treewarden_proto::SessionName;
 
 impl Desk {
@@ -45,10 +46,12 @@ impl Desk {
     /// Reads the session's record; the first call makes it.
     fn with_record<T>(&self, read: impl FnOnce(&SessionRecord) -> T) -> T {
         let mut inner = self.lock();
-        read(inner.record.get_or_insert_with(|| {
+        let Inner { record, want, .. } = &mut *inner;
+        read(record.get_or_insert_with(|| {
             let spec = &self.options().spec;
             let carried = spec.resume.filter(|_| !spec.fork_session);
-            let id = carried.or(spec.session_id).unwrap_or_else(SessionId::random);
+            let given = carried.or(spec.session_id);
+            let id = given.unwrap_or_else(|| new_id(want.as_deref_mut().filter(|_| spec.resume.is_none())));
             Box::new(SessionRecord::new(self.name.clone(), id))
         }))
     }
@@ -104,7 +107,7 @@ impl Desk {
 
     /// Gives the session a new conversation.
     pub(crate) fn new_conversation(&self) -> SessionId {
-        let id = SessionId::random();
+        let id = new_id(self.lock().want.as_deref_mut());
         self.change_record(|record| record.follow(id));
         id
     }
@@ -235,6 +238,11 @@ impl Desk {
         }
         Some(prompt)
     }
+}
+
+/// The id for a new conversation: that of a CLI that waits for one, or any.
+fn new_id(want: Option<&mut Want>) -> SessionId {
+    want.and_then(Want::promise).unwrap_or_else(SessionId::random)
 }
 
 /// A turn on its way to the journal: if its caller gives up meanwhile, it must not run at the next start.

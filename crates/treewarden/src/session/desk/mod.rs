@@ -28,6 +28,7 @@ use super::status::Condition;
 use super::turn::Ended;
 use crate::host::{self, Happening, Host};
 use crate::supervisor::Supervisor;
+use crate::warm::Want;
 
 /// So many turns wait in a session's queue at most, unless the spec says otherwise.
 pub(crate) const QUEUE: usize = 64;
@@ -140,6 +141,8 @@ pub(crate) struct Inner {
     pub(crate) record: Option<Box<SessionRecord>>,
     /// What a dead CLI leaves to the next one.
     pub(crate) legacy: Option<Legacy>,
+    /// The CLIs that are kept for its next conversation.
+    pub(crate) want: Option<Box<Want>>,
     pub(crate) condition: Condition,
 }
 
@@ -187,6 +190,7 @@ impl Desk {
                 suspended_until: None,
                 record: record.map(Box::new),
                 legacy: None,
+                want: None,
                 condition: Condition::default(),
             }),
             engine_bell: Notify::new(),
@@ -389,6 +393,7 @@ impl Desk {
         inner.standing = Standing::Closed(why.to_owned());
         inner.doorbell = None;
         inner.legacy = None;
+        inner.want = None;
         inner.commands.clear();
         inner.taken = 0;
         for entry in inner.entries.drain(..) {

@@ -119,6 +119,7 @@ impl Desk {
             return;
         }
         inner.doorbell = None;
+        inner.want = None;
         inner.engine_lives = false;
         inner.commands.clear();
         inner.taken = 0;

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,8 @@ use treewarden_store::Lease;
 use super::{Engine, Task, Wake};
 use crate::host::Happening;
 use crate::places::Place;
-use crate::session::desk::Legacy;
+use crate::session::desk::{Desk, Legacy};
+use crate::warm::Spare;
 
 /// How long what a dead CLI left in its pipe is read.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -34,6 +36,8 @@ pub(super) struct Cli {
     pub(super) place: Place,
     /// The id was chosen by us, so that a refusal of it is about our own transcript.
     owns_id: bool,
+    /// It was asked to initialize before this session had it; what it has printed since.
+    pub(super) asked_already: Option<Vec<Line>>,
     pub(super) started: bool,
     pub(super) at_eof: bool,
     startup_failure: Option<String>,
@@ -80,22 +84,46 @@ impl Cli {
         place: Place,
         owns_id: bool,
     ) -> Option<Self> {
+        let (writer, reader) = (tree.take_stdin(), tree.take_stdout()?);
         Some(Self {
             pid: tree.pid().get(),
             containment: tree.containment().to_string().into(),
-            writer: tree.take_stdin(),
-            reader: tree.take_stdout()?,
+            writer,
+            reader,
             stderr: tree.stderr_tail(),
             tree: Some(tree),
             lease,
             id,
             place,
             owns_id,
+            asked_already: None,
             started: false,
             at_eof: false,
             startup_failure: None,
             errors: String::new(),
         })
+    }
+
+    /// A CLI that was brought up before this session needed one.
+    pub(super) fn of_spare(desk: &Arc<Desk>, id: SessionId, spare: Spare) -> Self {
+        let Spare { tree, reader, writer, lease, place, lines } = spare;
+        Self {
+            pid: tree.pid().get(),
+            containment: tree.containment().to_string().into(),
+            writer: Some(writer),
+            reader,
+            stderr: tree.stderr_tail(),
+            tree: Some(tree),
+            lease,
+            id,
+            place: place.adopt(desk),
+            owns_id: true,
+            asked_already: Some(lines),
+            started: false,
+            at_eof: false,
+            startup_failure: None,
+            errors: String::new(),
+        }
     }
 
     pub(super) fn pid(&self) -> u32 {

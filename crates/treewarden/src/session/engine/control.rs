@@ -25,7 +25,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    fn add(&mut self, purpose: Purpose) -> String {
+    pub(super) fn add(&mut self, purpose: Purpose) -> String {
         self.next += 1;
         match purpose {
             Purpose::Initialize => self.initialize = Some(self.next),

@@ -13,6 +13,7 @@ use super::control::Purpose;
 use super::verdict::{self, Matter};
 use crate::host::Happening;
 use crate::session::status::SessionState;
+use crate::warm::INITIALIZE;
 
 impl Engine {
     pub(super) fn effect(&mut self, action: Action) {
@@ -34,14 +35,24 @@ impl Engine {
     }
 
     fn initialize(&mut self) {
-        let fields = self.desk.options().spec.initialize();
-        self.request(Purpose::Initialize, HostRequest::Initialize(fields));
+        let asked = self.cli.as_mut().and_then(|cli| cli.asked_already.take());
+        if asked.is_some() {
+            let id = self.pending.add(Purpose::Initialize);
+            debug_assert_eq!(id, INITIALIZE, "the first request to a CLI is to initialize");
+        } else {
+            let fields = self.desk.options().spec.initialize();
+            self.request(Purpose::Initialize, HostRequest::Initialize(fields));
+        }
         let (model, mode) = self.desk.overrides();
         if let Some(model) = model {
             self.request(Purpose::Other, HostRequest::SetModel(Some(model)));
         }
         if let Some(mode) = mode {
             self.request(Purpose::Other, HostRequest::SetPermissionMode(mode));
+        }
+        if let Some(lines) = asked {
+            self.lines = lines;
+            self.read_lines(true);
         }
     }
 

@@ -16,6 +16,7 @@ mod start;
 mod verdict;
 
 pub(crate) use self::start::config_dir;
+pub(super) use self::start::keep_warm;
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -20,6 +20,7 @@ use treewarden_store::{Holder, Lease, SessionRecord};
 use super::cli::Cli;
 use crate::places::{AllPinned, Place};
 use crate::session::desk::{Desk, Legacy};
+use crate::warm::{Launch, Warm};
 
 /// Runs the CLI that works at a killed turn again by itself.
 const RERUN: &str = "CLAUDE_CODE_RESUME_INTERRUPTED_TURN";
@@ -32,6 +33,9 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     let cwd = cwd(&desk)?;
     let path = find_cli(&desk, &environment)?;
     let record = desk.record();
+    if let Some(cli) = started_ahead(&desk, &record, &path, &environment, &cwd).await? {
+        return Ok(cli);
+    }
     let place = place(&desk).await?;
     let (lease, gone) = lease_and_proof(&desk, record.session_id).await?;
     let (opening, holds_open_turn) = opening(&desk, &record, &environment, &cwd, start, &gone).await?;
@@ -58,6 +62,57 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     let carried = matches!(opening, Opening::Fork { .. }) || desk.must_exist();
     let cli = Cli::new(tree, record.session_id, lease, place, desk.owns_id() && !carried);
     Ok(Box::new(cli.expect("a tree that was just spawned still has its stdout")))
+}
+
+/// Has CLIs kept for the session's next conversation, if its options say so.
+pub(in crate::session) fn keep_warm(desk: &Desk) {
+    if desk.options().warm == 0 {
+        return;
+    }
+    let environment = environment(desk);
+    // What cannot be started now may be there when the first turn comes.
+    let (Ok(path), Ok(cwd)) = (find_cli(desk, &environment), cwd(desk)) else { return };
+    want(desk, Launch::new(&desk.options().spec, path, environment, cwd));
+}
+
+fn want(desk: &Desk, launch: Launch) {
+    if desk.lock().want.as_ref().is_some_and(|want| want.is_for(&launch, desk.options().warm)) {
+        return;
+    }
+    let want = Warm::want(&desk.host, launch, desk.options().warm);
+    let earlier = desk.lock().want.replace(Box::new(want));
+    drop(earlier);
+}
+
+/// Takes the CLI that has the id of the session's conversation already, if one was promised and is still as it would be
+/// started now. Nothing was ever asked under that id, so that it is a new conversation without a look at the disk.
+async fn started_ahead(
+    desk: &Arc<Desk>,
+    record: &SessionRecord,
+    path: &Path,
+    environment: &Environment,
+    cwd: &Path,
+) -> Result<Option<Box<Cli>>, StartFailure> {
+    let warm = &desk.host.inner.warm;
+    if desk.options().warm == 0 && warm.is_empty() {
+        return Ok(None);
+    }
+    let launch = Launch::new(&desk.options().spec, path.to_owned(), environment.clone(), cwd.to_owned());
+    let taken = warm.take(record.session_id, &launch).await;
+    if desk.options().warm > 0 {
+        want(desk, launch);
+    } else {
+        let earlier = desk.lock().want.take();
+        drop(earlier);
+    }
+    let Some(spare) = taken else { return Ok(None) };
+    desk.put_record(record, cwd, environment).map_err(|error| {
+        permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
+    })?;
+    if let Err(error) = spare.lease.hand_over(&Holder::this_process(&desk.name)) {
+        tracing::debug!(session = %desk.name, %error, "a lease still names the pool");
+    }
+    Ok(Some(Box::new(Cli::of_spare(desk, record.session_id, *spare))))
 }
 
 fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {

@@ -1,0 +1,66 @@
+//! The task that keeps one pool filled.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use treewarden_core::Backoff;
+use treewarden_core::warm::{Refill, Step};
+
+use super::pool::Pool;
+use super::spare::{self, End};
+use crate::host::Inner;
+
+/// Fills the pool until nobody wants it any more and its last CLI is gone.
+pub(super) async fn keep(pool: Arc<Pool>, host: Weak<Inner>) {
+    let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).jitter(0.0);
+    let mut refill = Refill::new(backoff);
+    let mut spares = JoinSet::new();
+    loop {
+        let at = match refill.step(Instant::now(), pool.stock()) {
+            Step::Start => {
+                match host.upgrade() {
+                    Some(inner) => begin(&mut spares, &pool, &inner),
+                    None => pool.close(),
+                }
+                continue;
+            }
+            Step::WaitUntil(at) => Some(at),
+            Step::Wait => None,
+        };
+        if spares.is_empty() && retire(&host, &pool) {
+            return;
+        }
+        tokio::select! {
+            () = pool.bell.notified() => {}
+            Some(ended) = spares.join_next(), if !spares.is_empty() => match ended {
+                Ok((End::Served, _)) => {}
+                Ok((End::Crowded, _)) => refill.crowded(Instant::now()),
+                Ok((End::Failed, lived)) => refill.failed(Instant::now(), lived),
+                Err(_) => refill.failed(Instant::now(), Duration::ZERO),
+            },
+            () = sleep_until(at) => {}
+        }
+    }
+}
+
+fn begin(spares: &mut JoinSet<(End, Duration)>, pool: &Arc<Pool>, inner: &Arc<Inner>) {
+    let (listed, orders) = pool.list();
+    let (starting, age) = (Arc::clone(&inner.warm.starting), inner.warm.age);
+    spares.spawn(spare::run(listed, orders, Arc::downgrade(inner), starting, age));
+}
+
+/// Takes the pool off the host's list if it is done.
+fn retire(host: &Weak<Inner>, pool: &Arc<Pool>) -> bool {
+    match host.upgrade() {
+        Some(inner) => inner.warm.retire(pool),
+        None => pool.is_done(),
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,88 @@
+//! What is fixed about a CLI once it is initialized.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+use treewarden_process::Program;
+use treewarden_proto::SessionId;
+use treewarden_proto::spec::{Environment, Opening, SessionSpec};
+
+/// Everything that a new conversation's CLI is given before its first prompt, but for its id.
+///
+/// Two sessions whose launches are equal could have each other's CLI. It holds secrets, and so has no `Debug`.
+#[derive(PartialEq)]
+pub(crate) struct Launch {
+    path: PathBuf,
+    args: Vec<String>,
+    environment: Environment,
+    cwd: PathBuf,
+    initialize: Map<String, Value>,
+}
+
+impl Launch {
+    pub(crate) fn new(spec: &SessionSpec, path: PathBuf, environment: Environment, cwd: PathBuf) -> Self {
+        let any = SessionId::random();
+        let mut args = spec.argv(&Opening::Fresh(any));
+        let own = id_flag(any);
+        args.retain(|arg| *arg != own);
+        Self { path, args, environment, cwd, initialize: spec.initialize() }
+    }
+
+    /// The program, for a new conversation of this id.
+    pub(super) fn program(&self, id: SessionId) -> Program {
+        let args = self.args.iter().cloned().chain([id_flag(id)]);
+        let env = self.environment.iter().map(|(name, value)| (name.into(), value.into()));
+        Program {
+            path: self.path.clone(),
+            args: args.map(OsString::from).collect(),
+            env: env.collect(),
+            cwd: self.cwd.clone(),
+        }
+    }
+
+    pub(super) fn initialize(&self) -> Map<String, Value> {
+        self.initialize.clone()
+    }
+}
+
+fn id_flag(id: SessionId) -> String {
+    format!("--session-id={id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(spec: &SessionSpec) -> Launch {
+        Launch::new(spec, "claude".into(), spec.environment([]), "/".into())
+    }
+
+    #[test]
+    fn sessions_that_differ_in_their_name_alone_are_launched_alike_and_others_are_not() {
+        let spec = SessionSpec::new().model("sonnet");
+        let named = spec.clone().name("assistant".parse().expect("a valid name"));
+        assert!(launch(&spec) == launch(&named));
+        let others = [
+            spec.clone().model("opus"),
+            spec.clone().system_prompt("You review code"),
+            spec.clone().env("KEY", "value"),
+            spec.clone().include_partial_messages(true),
+        ];
+        for other in &others {
+            assert!(launch(&spec) != launch(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_program_gets_the_id_of_its_conversation_once() {
+        let (spec, id) = (SessionSpec::new(), SessionId::random());
+        let args = launch(&spec).program(id).args;
+        let mut wanted: Vec<OsString> =
+            spec.argv(&Opening::Fresh(id)).into_iter().map(OsString::from).collect();
+        wanted.sort();
+        let mut sorted = args.clone();
+        sorted.sort();
+        assert_eq!(sorted, wanted);
+    }
+}

@@ -1,0 +1,172 @@
+//! CLIs that are started ahead of the conversations that they will have.
+//!
+//! A session that asks for it (`warm = n`) has n CLIs kept initialized that are launched exactly as its own would be. A
+//! session without a conversation takes the id of one of them when it first needs an id, before anything is stored or
+//! written; its first start then finds the CLI by that id, and spawns nothing. A CLI that is gone by then costs
+//! nothing: the session has an id that was never used, and starts its own.
+//!
+//! It is not for conversations that exist: to carry one on takes a process that was started for it.
+//!
+//! What it promises: a CLI is taken once; a CLI that waits here gives its place to any session that needs one; all are
+//! gone when the host, or its tree, is.
+
+mod keeper;
+mod launch;
+mod pool;
+mod spare;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use treewarden_proto::SessionId;
+
+pub(crate) use self::launch::Launch;
+use self::pool::Pool;
+pub(crate) use self::spare::{INITIALIZE, Spare};
+use crate::host::Host;
+
+/// So many come up at once in one host, whatever is wanted.
+const STARTING: usize = 2;
+
+/// After so long a CLI that nobody took is replaced: what it read when it started may have changed.
+pub(crate) const AGE: Duration = Duration::from_secs(600);
+
+/// How many CLIs are kept for the next conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct WarmStatus {
+    /// So many are wanted.
+    pub wanted: usize,
+    /// So many are initialized.
+    pub ready: usize,
+    /// So many are on their way.
+    pub starting: usize,
+}
+
+/// The pools of one host, one for each launch.
+pub(crate) struct Warm {
+    pools: Mutex<Vec<Arc<Pool>>>,
+    starting: Arc<Semaphore>,
+    age: Duration,
+}
+
+/// A session that wants CLIs kept, and the one that was promised to it.
+pub(crate) struct Want {
+    pool: Arc<Pool>,
+    n: usize,
+    promised: Option<SessionId>,
+}
+
+impl fmt::Debug for Want {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Want").field("n", &self.n).field("promised", &self.promised).finish_non_exhaustive()
+    }
+}
+
+impl Want {
+    /// The id of a CLI that is from now on kept for this session, if there is one.
+    pub(crate) fn promise(&mut self) -> Option<SessionId> {
+        let id = self.pool.reserve()?;
+        if let Some(earlier) = self.promised.replace(id) {
+            self.pool.discard(earlier);
+        }
+        Some(id)
+    }
+
+    pub(crate) fn is_for(&self, launch: &Launch, n: usize) -> bool {
+        self.n == n && self.pool.launch == *launch
+    }
+}
+
+impl Drop for Want {
+    fn drop(&mut self) {
+        if let Some(id) = self.promised {
+            self.pool.discard(id);
+        }
+        self.pool.lower(self.n);
+    }
+}
+
+impl Warm {
+    pub(crate) fn new(age: Duration) -> Self {
+        Self { pools: Mutex::default(), starting: Arc::new(Semaphore::new(STARTING)), age }
+    }
+
+    fn pools(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps `n` CLIs of this launch for as long as the value lives, and until they are too old.
+    ///
+    /// Must be called within a tokio runtime.
+    pub(crate) fn want(host: &Host, launch: Launch, n: usize) -> Want {
+        let mut pools = host.inner.warm.pools();
+        let found = pools.iter().find(|pool| pool.launch == launch).map(Arc::clone);
+        let pool = found.unwrap_or_else(|| {
+            let pool = Pool::new(launch);
+            pools.push(Arc::clone(&pool));
+            tokio::spawn(keeper::keep(Arc::clone(&pool), Arc::downgrade(&host.inner)));
+            pool
+        });
+        pool.raise(n);
+        Want { pool, n, promised: None }
+    }
+
+    /// Takes the CLI of this id, if there is one that was launched like this; when it is `None`, none is left of this id.
+    ///
+    /// # Cancel safety
+    ///
+    /// A CLI that was on its way to a future that is dropped is ended.
+    pub(crate) async fn take(&self, id: SessionId, launch: &Launch) -> Option<Box<Spare>> {
+        let pool = self.pools().iter().find(|pool| pool.has(id)).map(Arc::clone)?;
+        if pool.launch != *launch {
+            pool.discard(id);
+        }
+        pool.take(id).await
+    }
+
+    /// Tells whether `take` could find anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pools().is_empty()
+    }
+
+    pub(crate) fn status(&self) -> WarmStatus {
+        self.pools().iter().map(|pool| pool.stock()).fold(WarmStatus::default(), |sum, stock| WarmStatus {
+            wanted: sum.wanted + stock.wanted,
+            ready: sum.ready + stock.have - stock.coming,
+            starting: sum.starting + stock.coming,
+        })
+    }
+
+    /// Ends every CLI, and starts no more; ready when all are gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// The CLIs are ended all the same.
+    pub(crate) async fn close(&self) {
+        let pools = self.pools().clone();
+        pools.iter().for_each(|pool| pool.close());
+        for pool in pools {
+            pool.emptied().await;
+        }
+    }
+
+    /// Takes a pool off the list that nobody wants and that has no CLI.
+    fn retire(&self, pool: &Arc<Pool>) -> bool {
+        let mut pools = self.pools();
+        let done = pool.is_done();
+        if done {
+            pools.retain(|other| !Arc::ptr_eq(other, pool));
+        }
+        done
+    }
+}
+
+impl Drop for Warm {
+    fn drop(&mut self) {
+        self.pools().iter().for_each(|pool| pool.close());
+    }
+}

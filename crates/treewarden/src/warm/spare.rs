@@ -1,0 +1,210 @@
+//! One CLI that is brought up ahead of its session, from its spawn to the moment when it is taken or ended.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use treewarden_process::{ContainmentPolicy, Cookie, Ladder, Line, LineReader, LineWriter, Rung, Tree};
+use treewarden_proto::SessionName;
+use treewarden_proto::control::HostRequest;
+use treewarden_proto::frame::{Body, Frame, FrameKind};
+use treewarden_store::{Holder, Lease};
+
+use super::pool::{Listed, Reply, Stage};
+use crate::host::{Host, Inner};
+use crate::places::SparePlace;
+
+/// The id of the first request to a CLI, under which it is asked to initialize.
+pub(crate) const INITIALIZE: &str = "tw-1";
+
+/// How long a CLI may take to be spawned, and to initialize.
+const COME_UP: Duration = Duration::from_secs(60);
+
+/// How long a CLI that is ended may clean up.
+const CLEAN_UP: Duration = Duration::from_secs(1);
+
+/// More than this before the answer to `initialize` is no CLI that could be used.
+const BACKLOG: usize = 16 << 20;
+
+/// A CLI that nothing but `initialize` was written to.
+pub(crate) struct Spare {
+    pub(crate) tree: Tree,
+    pub(crate) reader: LineReader,
+    pub(crate) writer: LineWriter,
+    pub(crate) lease: Lease,
+    pub(crate) place: SparePlace,
+    /// What it has printed so far; the answer to `initialize` is in it, or still to come.
+    pub(crate) lines: Vec<Line>,
+}
+
+/// How it came to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// A session has it, or it was told to end, or it is too old.
+    Served,
+    /// There was no place for it, or a session needed it.
+    Crowded,
+    /// It ended by itself, or never came up.
+    Failed,
+}
+
+/// Brings one up, keeps it for `age`, and gives it to whoever takes it; when this is ready, it is taken or gone.
+pub(super) async fn run(
+    listed: Listed,
+    mut orders: oneshot::Receiver<Reply>,
+    host: Weak<Inner>,
+    starting: Arc<Semaphore>,
+    age: Duration,
+) -> (End, Duration) {
+    let began = Instant::now();
+    let starting = tokio::select! {
+        biased;
+        _nobody_takes_it_yet = &mut orders => return (End::Served, Duration::ZERO),
+        starting = starting.acquire() => starting,
+    };
+    // The spawn is not given up half-way: what it makes is then taken or ended in good order.
+    let mut spare = match spawn(&listed, &host).await {
+        Ok(spare) => Box::new(spare),
+        Err(end) => return (end, began.elapsed()),
+    };
+    let wanted = spare.place.wanted();
+    let (mut end, reply) = tokio::select! {
+        biased;
+        order = &mut orders => (End::Served, order.ok()),
+        () = wanted => (End::Crowded, None),
+        end = live(&mut spare, &listed, starting.ok(), age) => (end, None),
+    };
+    if let Some(reply) = reply {
+        if spare.tree.has_exited() {
+            end = End::Failed;
+        } else {
+            match reply.send(spare) {
+                Ok(()) => return (end, began.elapsed()),
+                Err(back) => spare = back,
+            }
+        }
+    }
+    let lived = began.elapsed();
+    spare.end().await;
+    // Only now: whoever asked for it is told that nothing is left.
+    drop((orders, listed));
+    (end, lived)
+}
+
+/// The life of a CLI that nobody takes.
+async fn live(
+    spare: &mut Spare,
+    listed: &Listed,
+    starting: Option<SemaphorePermit<'_>>,
+    age: Duration,
+) -> End {
+    match tokio::time::timeout(COME_UP, spare.initialized()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(end)) => return end,
+        Err(_) => return failed(&"it did not come up in time"),
+    }
+    drop(starting);
+    listed.set_stage(Stage::Ready);
+    tokio::select! {
+        status = spare.tree.exited() => failed(&format_args!("{status} before it was used")),
+        () = tokio::time::sleep(age) => End::Served,
+    }
+}
+
+async fn spawn(listed: &Listed, host: &Weak<Inner>) -> Result<Spare, End> {
+    let (place, lease, containment) = reserve(listed, host)?;
+    let launch = &listed.pool.launch;
+    let (program, cookie) = (launch.program(listed.id), Cookie::new(listed.id.to_string()));
+    let spawning = treewarden_process::spawn(program, cookie, containment);
+    let spawned = match tokio::time::timeout(COME_UP, spawning).await {
+        Ok(spawned) => spawned.map_err(|error| failed(&error)),
+        Err(_) => Err(failed(&"the system does not execute it")),
+    };
+    let mut tree = match spawned {
+        Ok(tree) => tree,
+        Err(end) => {
+            lease.forget();
+            return Err(end);
+        }
+    };
+    let (reader, writer) = (tree.take_stdout(), tree.take_stdin());
+    let (reader, mut writer) = reader.zip(writer).expect("a tree that was just spawned still has its pipes");
+    if let Err(error) = writer.push(HostRequest::Initialize(launch.initialize()).encode(INITIALIZE)) {
+        // Its exit says so as well.
+        tracing::debug!(%error, "a CLI that was started ahead takes no line");
+    }
+    Ok(Spare { tree, reader, writer, lease, place, lines: Vec::new() })
+}
+
+/// Takes a free place and the lease; the host may be dropped while the CLI lives, so that it is not held on to.
+fn reserve(listed: &Listed, host: &Weak<Inner>) -> Result<(SparePlace, Lease, ContainmentPolicy), End> {
+    let host = Host { inner: host.upgrade().ok_or(End::Served)? };
+    let place = host.inner.places.spare().ok_or(End::Crowded)?;
+    listed.set_stage(Stage::Starting);
+    let name = SessionName::new("warm").expect("a plain word is a valid name");
+    let lease = Lease::acquire(host.state_dir(), listed.id, &Holder::this_process(&name));
+    Ok((place, lease.map_err(|held| failed(&held))?, host.inner.containment))
+}
+
+fn failed(error: &dyn std::fmt::Display) -> End {
+    tracing::warn!(%error, "a CLI that was started ahead is lost");
+    End::Failed
+}
+
+impl Spare {
+    /// Reads up to the answer to `initialize`; what was read stays for whoever takes the CLI.
+    async fn initialized(&mut self) -> Result<(), End> {
+        let mut seen = 0;
+        loop {
+            tokio::select! {
+                flushed = self.writer.flush(), if !self.writer.is_flushed() => {
+                    flushed.map_err(|error| failed(&error))?;
+                    continue;
+                }
+                more = self.reader.next_batch(&mut self.lines) => match more {
+                    Ok(true) => {}
+                    Ok(false) => return Err(failed(&"it ended before it was initialized")),
+                    Err(error) => return Err(failed(&error)),
+                },
+            }
+            if self.lines[seen..].iter().any(is_answer) {
+                return Ok(());
+            }
+            seen = self.lines.len();
+            if self.lines.iter().map(len).sum::<usize>() > BACKLOG {
+                return Err(failed(&"it prints and prints, and does not answer `initialize`"));
+            }
+        }
+    }
+
+    /// Ends it: nothing was ever asked of it, so that there is nothing to lose.
+    async fn end(self) {
+        let Self { tree, reader, writer, lease, place, .. } = self;
+        let ladder = Ladder::kill().rung(Rung::Terminate, CLEAN_UP);
+        // Nobody reads what it still prints: it has SIGTERM's time to end all the same.
+        drop(reader);
+        match tree.stop(ladder, Some(writer)).await {
+            Ok(_gone) => lease.forget(),
+            Err(error) => {
+                tracing::error!(%error, "processes of a CLI that was started ahead cannot be ended")
+            }
+        }
+        drop(place);
+    }
+}
+
+fn len(line: &Line) -> usize {
+    match line {
+        Line::Complete(bytes) | Line::Partial(bytes) => bytes.len(),
+        Line::TooLong { .. } => BACKLOG,
+    }
+}
+
+fn is_answer(line: &Line) -> bool {
+    let Line::Complete(bytes) = line else { return false };
+    let Ok(frame) = Frame::parse(bytes.clone()) else { return false };
+    if frame.kind() != FrameKind::ControlResponse {
+        return false;
+    }
+    matches!(frame.body(), Ok(Body::ControlResponse(response)) if response.request_id == INITIALIZE)
+}
