@@ -83,6 +83,34 @@ fn whoever_waits_is_refused_when_pinned_holders_have_every_place() {
 }
 
 #[test]
+fn a_spare_takes_no_place_that_is_waited_for_and_goes_before_any_session() {
+    let mut places = Places::new(2);
+    let session = places.ask(false);
+    places.idle(session);
+    let spare = places.spare().expect("a place is free");
+    assert_eq!(places.spare(), None, "there is none left");
+    assert_eq!(orders(&mut places), [Order::Grant(session)]);
+    let other = places.ask(false);
+    assert_eq!(orders(&mut places), [Order::Park(spare)], "although the session has been idle longer");
+    places.leave(spare);
+    assert_eq!(orders(&mut places), [Order::Grant(other)]);
+}
+
+#[test]
+fn a_spare_that_a_session_takes_over_stays_and_another_is_asked() {
+    let mut places = Places::new(2);
+    let session = places.ask(false);
+    places.idle(session);
+    let spare = places.spare().expect("a place is free");
+    let other = places.ask(false);
+    places.adopt(spare, true);
+    assert_eq!(orders(&mut places), [Order::Grant(session), Order::Park(spare), Order::Park(session)]);
+    places.idle(spare);
+    places.leave(session);
+    assert_eq!(orders(&mut places), [Order::Grant(other)], "a pinned session is asked for nothing");
+}
+
+#[test]
 fn a_request_that_is_given_up_takes_nothing_with_it() {
     let mut places = Places::new(1);
     let [a, b, c] = [(); 3].map(|()| places.ask(false));

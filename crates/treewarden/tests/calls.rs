@@ -7,6 +7,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use treewarden::supervisor::{CallError, ChildSpec, ExitReason, Restart, Supervisor, call};
 
+#[expect(dead_code, reason = "a port that is not answered is only dropped")]
 enum Ask {
     Double(u32, RpcReplyPort<u32>),
     Late(RpcReplyPort<u32>),

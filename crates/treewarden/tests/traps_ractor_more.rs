@@ -1,7 +1,5 @@
 //! The traps of ractor that have nothing to do with the end of a run, and a panic in every callback.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
-
 mod support;
 
 use std::future::Future;

@@ -88,6 +88,8 @@ impl<V> DerefMut for Slots<V> {
 
 pub(super) type Shard<K, V> = HashMap<K, Slots<V>, RandomState>;
 
+type KeyShard<K, V> = Apart<RwLock<Shard<K, V>>>;
+
 /// Keeps the locks of two shards out of one cache line: threads that look up different keys do not disturb each other.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -105,7 +107,7 @@ type Owners<K> = HashMap<ActorId, Owned<K>, RandomState>;
 #[derive(Debug)]
 pub(super) struct Tables<K, V> {
     hasher: RandomState,
-    keys: Box<[Apart<RwLock<Shard<K, V>>>]>,
+    keys: Box<[KeyShard<K, V>]>,
     owners: Box<[Mutex<Owners<K>>]>,
 }
 
