@@ -12,6 +12,7 @@ mod record;
 mod schema;
 mod sessions;
 mod store;
+mod tail;
 pub mod transcript;
 mod writer;
 

@@ -2,9 +2,10 @@
 //!
 //! | found | done |
 //! |---|---|
-//! | no file, or an empty one | schema 2 is made |
+//! | no file, or an empty one | schema 3 is made |
 //! | schema 1 | migrated to 2 in one transaction: `quarantine` is added, `turns` is indexed by name |
-//! | schema 2 | used as it is |
+//! | schema 2 | migrated to 3 likewise: `folded` says up to where the database has the [tail](crate::tail) |
+//! | schema 3 | used as it is |
 //! | a newer schema | [`StoreErrorKind::NewerSchema`]; no file is touched |
 //! | not a database, or a damaged one | set aside as `treewarden.db.corrupt-<n>` (with its log), a new one is made, and the [`Problem`](crate::Problem) says so |
 //! | … while another process has it open | [`StoreErrorKind::Corrupt`]; nothing is moved under the other's feet |
@@ -21,9 +22,9 @@ use rusqlite::config::DbConfig;
 
 use crate::dir::{companions, prepare_file};
 use crate::problem::note_database;
-use crate::{Durability, StoreError, StoreErrorKind, lock};
+use crate::{Durability, StoreError, StoreErrorKind, lock, tail};
 
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 /// How long a call waits while another process writes.
 pub(crate) const BUSY: Duration = Duration::from_secs(2);
@@ -41,6 +42,8 @@ const SCHEMA_2: &str = "
     CREATE TABLE quarantine(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL,
       body TEXT NOT NULL, at INTEGER NOT NULL);
     CREATE INDEX turns_by_name ON turns(name);";
+
+const SCHEMA_3: &str = "CREATE TABLE folded(segment INTEGER NOT NULL, place INTEGER NOT NULL);";
 
 /// The open database, and the lock that keeps others from setting it aside.
 #[derive(Debug)]
@@ -130,6 +133,8 @@ fn tune(db: &Connection, durability: Durability) -> Result<(), StoreError> {
     let synchronous = if durability == Durability::Power { "FULL" } else { "NORMAL" };
     db.pragma_update(None, "synchronous", synchronous)?;
     db.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    // A transaction that is not committed must need no disk: see `Store::journal`.
+    db.pragma_update(None, "cache_spill", false)?;
     Ok(())
 }
 
@@ -147,6 +152,12 @@ fn migrate(db: &Connection, path: &Path) -> Result<(), StoreError> {
         }
         if from < 2 {
             db.execute_batch(SCHEMA_2)?;
+        }
+        if from < 3 {
+            db.execute_batch(SCHEMA_3)?;
+            // A tail that is there belongs to a database that was set aside: whatever it holds is taken.
+            let first = tail::first_segment(path.parent().unwrap_or(path))?;
+            db.execute("INSERT INTO folded VALUES (?, 0)", [first.cast_signed()])?;
         }
         db.pragma_update(None, "user_version", SCHEMA)?;
         db.execute_batch("COMMIT")?;

@@ -1,26 +1,35 @@
-//! The store: one database in the state directory, which several processes may open.
+//! The store: one database in the state directory and the [tail](crate::tail) of its journal, which several processes
+//! may open.
 //!
 //! # Which calls wait
 //!
-//! Calls are synchronous. With [`Durability::Process`] they are short and may be made from async code: one in some
-//! hundreds also moves the log into the database, which waits for the disk once, and while *another process* writes
-//! they wait for it, two seconds at most. With [`Durability::Power`] a write waits
-//! for the disk: async code uses the variants that end in `_durable`, which wait without blocking the thread.
-//! Reads do not wait for that sync: they have a connection of their own there.
+//! Calls are synchronous. With [`Durability::Process`] they are short and may be made from async code: a turn is
+//! appended to the tail, which waits for nobody. Records, and questions about turns, go to the database: while *another
+//! process* writes they wait for it, two seconds at most. With [`Durability::Power`] a write waits for the disk: async
+//! code uses the variants that end in `_durable`, which wait without blocking the thread. Reads do not wait for that
+//! sync: they have a connection of their own there.
 
 use std::fs::File;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 
-use crate::writer::Writer;
-use crate::{StoreError, dir, schema};
+use crate::tail::{self, Tail};
+use crate::writer::{self, Writer};
+use crate::{StoreError, StoreErrorKind, dir, schema};
 
 /// What a stored value survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
+    /// Nothing: turns are not stored, only the records of sessions are.
+    ///
+    /// A turn still survives the death of its CLI, since the host holds it. When the host dies, the turns that waited or
+    /// ran are gone and nobody asks them again; no outcome can be looked up later, and a conversation that lost its end
+    /// is not noticed, as nothing says what it held.
+    Nothing,
     /// The death of the process, `kill -9` included.
     #[default]
     Process,
@@ -46,8 +55,10 @@ impl StoreOptions {
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
-    /// Ends before the connection and the lock do.
+    keeps_turns: bool,
+    /// Ends before what it writes to does.
     writer: Option<Writer>,
+    tail: Arc<Mutex<Tail>>,
     db: Mutex<Connection>,
     _lock: File,
 }
@@ -68,12 +79,18 @@ impl Store {
     /// [`StoreError`] if the directory cannot be made, or the database cannot be opened or is of a newer version.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         dir::prepare_dir(dir)?;
-        let schema::Opened { db, path, lock } = schema::open(dir, options.durability)?;
-        let writer = match options.durability {
-            Durability::Process => None,
-            Durability::Power => Some(Writer::start(schema::connect(&path, options.durability)?)?),
+        let opened = schema::open(dir, options.durability)?;
+        let power = options.durability == Durability::Power;
+        let tail = Arc::new(Mutex::new(Tail::open(dir.to_owned(), &opened, power)?));
+        let schema::Opened { db, path, lock } = opened;
+        let writer = if power {
+            Some(Writer::start(schema::connect(&path, options.durability)?, Arc::clone(&tail))?)
+        } else {
+            None
         };
-        Ok(Self { inner: Arc::new(Inner { dir: dir.to_owned(), writer, db: Mutex::new(db), _lock: lock }) })
+        let keeps_turns = options.durability != Durability::Nothing;
+        let (dir, db) = (dir.to_owned(), Mutex::new(db));
+        Ok(Self { inner: Arc::new(Inner { dir, keeps_turns, writer, tail, db, _lock: lock }) })
     }
 
     /// The state directory.
@@ -84,6 +101,54 @@ impl Store {
     /// The connection for reads, and for writes that need no sync.
     pub(crate) fn db(&self) -> MutexGuard<'_, Connection> {
         self.inner.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection, with all of the journal in the database.
+    pub(crate) fn journal(&self) -> Result<Journal<'_>, StoreError> {
+        let db = self.db();
+        match tail::fold(&db, self.dir()) {
+            Ok(()) => Ok(Journal { db, for_now: false }),
+            Err(error) if error.kind() == StoreErrorKind::DiskFull => {
+                db.execute_batch("BEGIN")?;
+                let journal = Journal { db, for_now: true };
+                tail::fold_for_now(&journal, self.dir())?;
+                Ok(journal)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells whether new turns are stored.
+    pub(crate) fn keeps_turns(&self) -> bool {
+        self.inner.keeps_turns
+    }
+
+    pub(crate) fn tail(&self) -> MutexGuard<'_, Tail> {
+        writer::lock(&self.inner.tail)
+    }
+
+    /// Appends to the tail.
+    pub(crate) fn append<T, F>(&self, op: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tail) -> Result<T, StoreError> + Send + 'static,
+    {
+        match &self.inner.writer {
+            Some(writer) => writer.append(op),
+            None => op(&mut self.tail()),
+        }
+    }
+
+    pub(crate) async fn append_durable<T, F>(&self, op: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tail) -> Result<T, StoreError> + Send + 'static,
+    {
+        match &self.inner.writer {
+            Some(writer) => writer.append_async(op).await,
+            // Shorter than the way to another thread.
+            None => op(&mut self.tail()),
+        }
     }
 
     pub(crate) fn write<T, F>(&self, op: F) -> Result<T, StoreError>
@@ -106,6 +171,29 @@ impl Store {
             Some(writer) => writer.write_async(op).await,
             // Shorter than the way to another thread.
             None => op(&self.db()),
+        }
+    }
+}
+
+/// The connection while the journal is asked.
+pub(crate) struct Journal<'a> {
+    db: MutexGuard<'a, Connection>,
+    /// The disk is full: what the tail holds is in a transaction that is not committed.
+    for_now: bool,
+}
+
+impl Deref for Journal<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.db
+    }
+}
+
+impl Drop for Journal<'_> {
+    fn drop(&mut self) {
+        if self.for_now && !self.db.is_autocommit() {
+            let _rolled_back = self.db.execute_batch("ROLLBACK");
         }
     }
 }

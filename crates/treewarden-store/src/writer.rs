@@ -1,7 +1,7 @@
 //! The writer of [`Durability::Power`](crate::Durability): one thread, so that callers at one time share one sync.
 //!
-//! Jobs wait in a bounded queue. The thread takes what waits, up to a bound, runs it in one transaction, commits, and
-//! answers each job. It is not used for [`Durability::Process`](crate::Durability), where a commit costs no sync.
+//! Jobs wait in a bounded queue. The thread takes what waits, up to a bound: it appends what goes to the tail of the
+//! journal and syncs that once, runs what goes to the database in one transaction, commits, and answers each job. It is not used for [`Durability::Process`](crate::Durability), where a commit costs no sync.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::Notify;
 
+use crate::tail::Tail;
 use crate::{StoreError, StoreErrorKind};
 
 /// How many jobs wait at most.
@@ -20,10 +21,18 @@ const BATCH: usize = 256;
 /// How long a caller waits for a place in the queue.
 const PLACE: Duration = Duration::from_secs(10);
 
-/// Tells one caller how its job ended, once the commit is known.
+/// Tells one caller how its job ended, once the commit or sync is known.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// Appends to the tail.
+type Append = Box<dyn FnOnce(&mut Tail) -> Answer + Send>;
 /// Runs in the transaction, or learns why there is none.
-type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
+type Write = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
+
+enum Job {
+    Append(Append),
+    Write(Write),
+}
 
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -66,11 +75,11 @@ impl Queue {
 }
 
 impl Writer {
-    pub(crate) fn start(db: Connection) -> Result<Self, StoreError> {
+    pub(crate) fn start(db: Connection, tail: Arc<Mutex<Tail>>) -> Result<Self, StoreError> {
         let queue = Arc::new(Queue::default());
         let work = Arc::clone(&queue);
         let thread = std::thread::Builder::new().name("treewarden-store".into());
-        let thread = thread.spawn(move || run(&work, &db))?;
+        let thread = thread.spawn(move || run(&work, &db, &tail))?;
         Ok(Self { queue, thread: Some(thread) })
     }
 
@@ -80,6 +89,37 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        self.wait(|reply| Job::Write(Box::new(move |db| answer(db.and_then(op), reply))))
+    }
+
+    /// As [`Writer::write`], without blocking the thread.
+    pub(crate) async fn write_async<T, F>(&self, op: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.wait_async(|reply| Job::Write(Box::new(move |db| answer(db.and_then(op), reply)))).await
+    }
+
+    /// Runs `op` on the tail and waits for a shared sync.
+    pub(crate) fn append<T, F>(&self, op: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tail) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.wait(|reply| Job::Append(Box::new(move |tail| answer(op(tail), reply))))
+    }
+
+    /// As [`Writer::append`], without blocking the thread.
+    pub(crate) async fn append_async<T, F>(&self, op: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tail) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.wait_async(|reply| Job::Append(Box::new(move |tail| answer(op(tail), reply)))).await
+    }
+
+    fn wait<T: Send + 'static>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
         let (send, answer) = std::sync::mpsc::sync_channel(1);
         let until = Instant::now() + PLACE;
         let mut state = self.queue.state();
@@ -90,19 +130,16 @@ impl Writer {
             }
             state = self.queue.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        self.queue.push(state, job(op, move |result| drop(send.send(result))));
+        self.queue.push(state, job(Box::new(move |result| drop(send.send(result)))));
         answer.recv().unwrap_or_else(|_| Err(gone()))
     }
 
-    /// As [`Writer::write`], without blocking the thread.
-    pub(crate) async fn write_async<T, F>(&self, op: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    {
+    async fn wait_async<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> Result<T, StoreError> {
         let (send, answer) = tokio::sync::oneshot::channel();
-        let job = job(op, move |result| drop(send.send(result)));
-        self.place(job).await?;
+        self.place(job(Box::new(move |result| drop(send.send(result))))).await?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -141,18 +178,14 @@ impl Drop for Writer {
     }
 }
 
-fn job<T, F>(op: F, reply: impl FnOnce(Result<T, StoreError>) + Send + 'static) -> Job
-where
-    T: Send + 'static,
-    F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-{
-    Box::new(move |db| {
-        let result = db.and_then(op);
-        Box::new(move |committed| reply(committed.and(result)))
-    })
+/// Takes the result of a job to its caller.
+type Reply<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
+
+fn answer<T: Send + 'static>(result: Result<T, StoreError>, reply: Reply<T>) -> Answer {
+    Box::new(move |committed| reply(committed.and(result)))
 }
 
-fn run(queue: &Queue, db: &Connection) {
+fn run(queue: &Queue, db: &Connection, tail: &Mutex<Tail>) {
     loop {
         let mut state = queue.state();
         while state.jobs.is_empty() {
@@ -166,11 +199,43 @@ fn run(queue: &Queue, db: &Connection) {
         drop(state);
         queue.room.notify_all();
         queue.room_async.notify_waiters();
-        batch(db, jobs);
+        let (mut appends, mut writes) = (Vec::new(), Vec::new());
+        for job in jobs {
+            match job {
+                Job::Append(append) => appends.push(append),
+                Job::Write(write) => writes.push(write),
+            }
+        }
+        if !appends.is_empty() {
+            append(tail, appends);
+        }
+        if !writes.is_empty() {
+            write(db, writes);
+        }
     }
 }
 
-fn batch(db: &Connection, jobs: Vec<Job>) {
+pub(crate) fn lock(tail: &Mutex<Tail>) -> MutexGuard<'_, Tail> {
+    tail.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn append(tail: &Mutex<Tail>, jobs: Vec<Append>) {
+    let mut tail = lock(tail);
+    let mut answers: Vec<Answer> = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        // A job that panics answers nothing: its caller sees that the writer dropped it.
+        if let Ok(answer) = catch_unwind(AssertUnwindSafe(|| job(&mut tail))) {
+            answers.push(answer);
+        }
+    }
+    let synced = tail.sync();
+    drop(tail);
+    for answer in answers {
+        answer(synced.clone());
+    }
+}
+
+fn write(db: &Connection, jobs: Vec<Write>) {
     let begun = db.execute_batch("BEGIN IMMEDIATE").map_err(StoreError::from);
     let mut answers: Vec<Answer> = Vec::with_capacity(jobs.len());
     for job in jobs {

@@ -15,7 +15,8 @@ use crate::row::{Figure, Must, Row};
 const ROUNDS: usize = 5;
 
 /// The modes that need no sync, with what a turn must cost in each.
-const UNSYNCED: [(&str, Durability, f64); 1] = [("on, survives kill -9", Durability::Process, 2.0)];
+const UNSYNCED: [(&str, Durability, f64); 2] =
+    [("off", Durability::Nothing, 1.5), ("on, survives kill -9", Durability::Process, 2.0)];
 
 /// Empty turns in each mode, beside a blocking pipe and a bare sync.
 pub(crate) fn empty(runtime: &Runtime) -> Result<Vec<Row>> {

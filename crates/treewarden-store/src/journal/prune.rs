@@ -21,7 +21,7 @@ impl Store {
         let keep = i64::try_from(keep).unwrap_or(i64::MAX);
         let mut gone = 0;
         let names: Vec<String> = {
-            let db = self.db();
+            let db = self.journal()?;
             let mut query = db.prepare_cached("SELECT DISTINCT CAST(name AS TEXT) FROM turns")?;
             query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?
         };

@@ -24,7 +24,11 @@ impl Store {
     ///
     /// [`StoreError`] if the journal cannot be read.
     pub fn open_turns(&self, name: &SessionName) -> Result<Vec<TurnRow>, StoreError> {
-        self.select("WHERE name = ? AND outcome IS NULL ORDER BY seq", [name.as_str()])
+        let segment = self.tail().number();
+        let rows = self.select("WHERE name = ? AND outcome IS NULL ORDER BY seq", [name.as_str()])?;
+        let mut tail = self.tail();
+        rows.iter().for_each(|row| tail.found_open(row.turn, segment));
+        Ok(rows)
     }
 
     /// The newest turns of a session, open and settled, newest first; at most `limit`.
@@ -40,7 +44,7 @@ impl Store {
     fn select(&self, which: &str, by: impl Params) -> Result<Vec<TurnRow>, StoreError> {
         let (mut turns, mut bad) = (Vec::new(), Vec::new());
         {
-            let db = self.db();
+            let db = self.journal()?;
             let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM turns {which}"))?;
             for row in query.query_map(by, decode)? {
                 match row? {
@@ -59,7 +63,7 @@ impl Store {
     ///
     /// [`StoreError`] if the journal cannot be read.
     pub fn has_turns(&self, id: SessionId) -> Result<bool, StoreError> {
-        let db = self.db();
+        let db = self.journal()?;
         let mut query = db.prepare_cached("SELECT 1 FROM turns WHERE session_id = ? LIMIT 1")?;
         Ok(query.exists([id.to_string()])?)
     }
@@ -72,7 +76,7 @@ impl Store {
     pub fn last_completed(&self, id: SessionId) -> Result<Option<TurnId>, StoreError> {
         loop {
             let found: Option<(i64, String)> = self
-                .db()
+                .journal()?
                 .prepare_cached(
                     "SELECT seq, CAST(turn AS TEXT) FROM turns WHERE session_id = ?
                        AND CASE WHEN json_valid(outcome) THEN outcome ->> '$.outcome' = 'completed' END

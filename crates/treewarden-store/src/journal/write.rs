@@ -1,11 +1,12 @@
 //! Writes the journal.
 
-use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::value::RawValue;
+use rusqlite::OptionalExtension;
+use serde_json::value::{RawValue, to_raw_value};
 use treewarden_proto::TurnId;
 
 use super::TurnRow;
 use crate::store::now;
+use crate::tail::{Fact, Opened, Outcome, Settling, Tail};
 use crate::{Store, StoreError, StoreErrorKind};
 
 /// What [`Store::settle`] found.
@@ -17,44 +18,22 @@ pub enum Settled {
     Already(Box<RawValue>),
 }
 
-fn open(row: &TurnRow) -> impl FnOnce(&Connection) -> Result<(), StoreError> + use<> {
-    let (turn, name, id) = (row.turn.to_string(), row.name.clone(), row.session_id.to_string());
-    let (prompt, at_most_once, at) = (row.prompt.to_string(), row.at_most_once, row.opened_at.cast_signed());
-    move |db| {
-        db.prepare_cached(
-            "INSERT INTO turns(turn, name, session_id, prompt, at_most_once, opened_at) VALUES (?,?,?,?,?,?)",
-        )?
-        .execute(params![turn, name.as_str(), id, prompt, at_most_once, at])?;
-        Ok(())
-    }
+fn open(row: &TurnRow) -> Result<impl FnOnce(&mut Tail) -> Result<(), StoreError> + use<>, StoreError> {
+    let (turn, name, session_id) = (row.turn, row.name.clone(), row.session_id);
+    let (at_most_once, at) = (row.at_most_once, row.opened_at);
+    let prompt = to_raw_value(&row.prompt)?;
+    Ok(move |tail: &mut Tail| {
+        let name = name.as_str().into();
+        tail.opened(Opened { turn, name, session_id, at_most_once, at, prompt: &prompt })
+    })
 }
 
 fn settle(
     turn: TurnId,
     outcome: &RawValue,
-) -> impl FnOnce(&Connection) -> Result<Settled, StoreError> + use<> {
-    let (text, outcome) = (turn.to_string(), outcome.get().to_owned());
-    move |db| {
-        let changed = db
-            .prepare_cached(
-                "UPDATE turns SET outcome = ?, settled_at = ? WHERE turn = ? AND outcome IS NULL",
-            )?
-            .execute(params![outcome, now().cast_signed(), text])?;
-        if changed == 1 {
-            return Ok(Settled::Now);
-        }
-        let first: Option<Option<String>> = db
-            .prepare_cached("SELECT outcome FROM turns WHERE turn = ?")?
-            .query_row([&text], |row| row.get(0))
-            .optional()?;
-        match first.flatten() {
-            Some(first) => Ok(Settled::Already(RawValue::from_string(first)?)),
-            None => {
-                let why = format!("settle the turn {turn}: the journal does not hold it");
-                Err(StoreError::new(StoreErrorKind::Other, why))
-            }
-        }
-    }
+) -> impl FnOnce(&mut Tail) -> Result<Settling, StoreError> + use<> {
+    let (outcome, at) = (outcome.to_owned(), now());
+    move |tail| tail.settled(Outcome { turn, at, outcome: &outcome })
 }
 
 impl Store {
@@ -64,7 +43,10 @@ impl Store {
     ///
     /// [`StoreError`] if it cannot be stored; the turn must not be sent then.
     pub fn open_turn(&self, row: &TurnRow) -> Result<(), StoreError> {
-        self.write(open(row))
+        if !self.keeps_turns() {
+            return Ok(());
+        }
+        self.append(open(row)?)
     }
 
     /// Does what [`Store::open_turn`] does without blocking the thread while the disk syncs.
@@ -77,7 +59,10 @@ impl Store {
     ///
     /// Not cancel safe: a dropped call may have opened the turn, or may still open it, and nobody will settle it.
     pub async fn open_turn_durable(&self, row: &TurnRow) -> Result<(), StoreError> {
-        self.write_durable(open(row)).await
+        if !self.keeps_turns() {
+            return Ok(());
+        }
+        self.append_durable(open(row)?).await
     }
 
     /// Notes that the turn may have reached a CLI.
@@ -86,7 +71,7 @@ impl Store {
     ///
     /// [`StoreError`] if the note cannot be stored.
     pub fn mark_sent(&self, turn: TurnId) -> Result<(), StoreError> {
-        self.mark(turn, "UPDATE turns SET sent = 1 WHERE turn = ?")
+        self.note(turn, Fact::Sent(turn))
     }
 
     /// Counts a CLI that died under the turn.
@@ -95,14 +80,14 @@ impl Store {
     ///
     /// [`StoreError`] if the count cannot be stored.
     pub fn mark_interrupted(&self, turn: TurnId) -> Result<(), StoreError> {
-        self.mark(turn, "UPDATE turns SET interruptions = interruptions + 1, sent = 1 WHERE turn = ?")
+        self.note(turn, Fact::Interrupted(turn))
     }
 
-    fn mark(&self, turn: TurnId, sql: &'static str) -> Result<(), StoreError> {
-        self.write(move |db| {
-            db.prepare_cached(sql)?.execute([turn.to_string()])?;
-            Ok(())
-        })
+    fn note(&self, turn: TurnId, fact: Fact<'static>) -> Result<(), StoreError> {
+        if !self.keeps(turn) {
+            return Ok(());
+        }
+        self.append(move |tail| tail.note(&fact))
     }
 
     /// Settles a turn; the first outcome stands.
@@ -111,7 +96,18 @@ impl Store {
     ///
     /// [`StoreError`] if the outcome cannot be stored, or the turn is unknown.
     pub fn settle(&self, turn: TurnId, outcome: &RawValue) -> Result<Settled, StoreError> {
-        self.write(settle(turn, outcome))
+        if !self.keeps(turn) {
+            return Ok(Settled::Now);
+        }
+        loop {
+            let settling = self.append(settle(turn, outcome))?;
+            if settling == Settling::Now {
+                return Ok(Settled::Now);
+            }
+            if let Some(first) = self.first_outcome(turn)? {
+                return Ok(Settled::Already(first));
+            }
+        }
     }
 
     /// Does what [`Store::settle`] does without blocking the thread while the disk syncs.
@@ -124,6 +120,44 @@ impl Store {
     ///
     /// Not cancel safe: a dropped call may have settled the turn, or may still settle it; asked again, it tells.
     pub async fn settle_durable(&self, turn: TurnId, outcome: &RawValue) -> Result<Settled, StoreError> {
-        self.write_durable(settle(turn, outcome)).await
+        if !self.keeps(turn) {
+            return Ok(Settled::Now);
+        }
+        loop {
+            let settling = self.append_durable(settle(turn, outcome)).await?;
+            if settling == Settling::Now {
+                return Ok(Settled::Now);
+            }
+            if let Some(first) = self.first_outcome(turn)? {
+                return Ok(Settled::Already(first));
+            }
+        }
+    }
+
+    /// Tells whether the journal may hold the turn: with [`Durability::Nothing`](crate::Durability), only if it was
+    /// there before and [`Store::open_turns`] told of it.
+    fn keeps(&self, turn: TurnId) -> bool {
+        self.keeps_turns() || self.tail().knows(turn)
+    }
+
+    /// The outcome of a turn that the tail does not know as open; `None` if the tail knows it as open now.
+    fn first_outcome(&self, turn: TurnId) -> Result<Option<Box<RawValue>>, StoreError> {
+        let segment = self.tail().number();
+        let outcome: Option<Option<String>> = self
+            .journal()?
+            .prepare_cached("SELECT outcome FROM turns WHERE turn = ?")?
+            .query_row([turn.to_string()], |row| row.get(0))
+            .optional()?;
+        match outcome {
+            Some(Some(first)) => Ok(Some(RawValue::from_string(first)?)),
+            Some(None) => {
+                self.tail().found_open(turn, segment);
+                Ok(None)
+            }
+            None => {
+                let why = format!("settle the turn {turn}: the journal does not hold it");
+                Err(StoreError::new(StoreErrorKind::Other, why))
+            }
+        }
     }
 }

@@ -104,7 +104,7 @@ pub(super) const AUTO_SHUTDOWNS: &[&str] = &["never", "any_significant", "all_si
 pub(super) const GIVE_UPS: &[&str] = &["escalate", "park"];
 pub(super) const RESTARTS: &[&str] = &["permanent", "transient", "temporary"];
 pub(super) const DELIVERIES: &[&str] = &["exactly_once", "at_most_once"];
-pub(super) const DURABILITIES: &[&str] = &["process", "power"];
+pub(super) const DURABILITIES: &[&str] = &["nothing", "process", "power"];
 const MODES: &[&str] = &["default", "acceptEdits", "bypassPermissions", "plan", "dontAsk", "auto"];
 const SOURCES: &[&str] = &["user", "project", "local"];
 
@@ -123,7 +123,7 @@ pub(super) const KEYS: &[Key] = &[
     key("give_up", TREE, Kind::Choice(GIVE_UPS), "What happens when the restart budget is spent: the supervisor ends, as in OTP, or only the child is parked."),
     // The whole tree.
     key("state_dir", ROOT, Kind::Path, "Where records, journal and leases are kept; the user's state directory by default."),
-    key("durability", ROOT, Kind::Choice(DURABILITIES), "What an accepted turn survives: the death of the process, or a power loss as well."),
+    key("durability", ROOT, Kind::Choice(DURABILITIES), "What an accepted turn survives: nothing, as turns are not stored; the death of the process; or a power loss as well."),
     key("max_live", ROOT, Kind::Count(1), "How many CLIs may live at once; idle sessions are parked to make room."),
     key("defaults", ROOT, Kind::Defaults, "Options for every session that does not set them itself."),
     key("child", TREE, Kind::Children, "The children, in the order in which they are started."),

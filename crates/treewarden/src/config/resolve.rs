@@ -29,6 +29,7 @@ impl Resolver<'_, '_> {
     pub(super) fn tree(&mut self, raw: RawTree) -> TreeSpec {
         let RawTree { fields, children, .. } = raw;
         let durability = match fields.text("durability") {
+            Some("nothing") => Durability::Nothing,
             Some("power") => Durability::Power,
             _ => Durability::Process,
         };

@@ -67,8 +67,12 @@ pub(super) fn by_name(decl: &SupervisorDecl) -> HashMap<&str, &ChildDecl> {
 pub(super) fn of_tree(spec: &TreeSpec) -> Settings {
     let mut settings = Settings::new();
     put(&mut settings, "state_dir", spec.state_dir.as_ref().map(|dir| json!(dir.to_string_lossy())));
-    let power = spec.durability == Durability::Power;
-    put(&mut settings, "durability", power.then(|| "power".into()));
+    let durability = match spec.durability {
+        Durability::Nothing => Some("nothing"),
+        Durability::Process => None,
+        Durability::Power => Some("power"),
+    };
+    put(&mut settings, "durability", durability.map(Into::into));
     put(&mut settings, "max_live", spec.max_live.map(Into::into));
     settings
 }

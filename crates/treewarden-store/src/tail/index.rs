@@ -1,0 +1,289 @@
+//! The tail as one process knows it: the segment that it appends to, and which turns are open.
+//!
+//! It holds one entry for each open turn that it saw, and one for each turn that was settled in this segment.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use treewarden_proto::TurnId;
+
+use super::fact::{Line, lines};
+use super::fold::{fold_for_good, folded};
+use super::segment::{self, Segment};
+use super::{Fact, Opened, Outcome};
+use crate::{Durability, StoreError, StoreErrorKind, schema};
+
+/// A segment of so many bytes is sealed, and put into the database by a thread of its own.
+const SEGMENT: u64 = 2 << 20;
+/// A segment grows to so many times that while the database has not got the one before it; then an append waits.
+const PATIENCE: u64 = 4;
+
+/// What an attempt to settle a turn found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settling {
+    /// This one counts.
+    Now,
+    /// Another one counts.
+    Already,
+    /// The tail does not know the turn; the database may.
+    Unknown,
+}
+
+/// The tail; see the [module](super).
+#[derive(Debug)]
+pub(crate) struct Tail {
+    dir: PathBuf,
+    db: PathBuf,
+    number: u64,
+    /// None before the first append, unless it was there already.
+    segment: Option<Segment>,
+    /// Up to here the segment is known.
+    seen: u64,
+    /// Whether each turn is open, as of `seen`.
+    turns: HashMap<TurnId, bool>,
+    /// Appends are to survive a power loss, once they are synced.
+    power: bool,
+    synced: bool,
+    wrote: bool,
+    folding: Option<JoinHandle<()>>,
+}
+
+impl Tail {
+    /// Reads what the database does not have yet.
+    pub(crate) fn open(dir: PathBuf, opened: &schema::Opened, power: bool) -> Result<Self, StoreError> {
+        let db = &opened.db;
+        let (number, seen) = folded(db)?;
+        let mut tail = Self {
+            dir,
+            db: opened.path.clone(),
+            number,
+            segment: None,
+            seen,
+            turns: HashMap::new(),
+            power,
+            synced: true,
+            wrote: false,
+            folding: None,
+        };
+        if segment::path(&tail.dir, number).exists() {
+            tail.enter(db)?;
+        }
+        Ok(tail)
+    }
+
+    /// Stores a turn that was asked.
+    pub(crate) fn opened(&mut self, opened: Opened<'_>) -> Result<(), StoreError> {
+        let turn = opened.turn;
+        let line = Fact::Opened(opened).encode()?;
+        loop {
+            if self.turns.contains_key(&turn) {
+                let why = format!("open the turn {turn}: the journal holds it already");
+                return Err(StoreError::new(StoreErrorKind::Other, why));
+            }
+            // What another process appended just before came first.
+            if self.append(&line)? && !self.turns.contains_key(&turn) {
+                self.turns.insert(turn, true);
+                self.rotate();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stores the outcome of a turn, unless it is known to have one.
+    pub(crate) fn settled(&mut self, settled: Outcome<'_>) -> Result<Settling, StoreError> {
+        let turn = settled.turn;
+        let mut line = Vec::new();
+        loop {
+            match self.turns.get(&turn) {
+                None => return Ok(Settling::Unknown),
+                Some(false) => return Ok(Settling::Already),
+                Some(true) if line.is_empty() => line = Fact::Settled(settled.clone()).encode()?,
+                Some(true) => {}
+            }
+            if self.append(&line)?
+                && let Some(open) = self.turns.get_mut(&turn)
+                && std::mem::replace(open, false)
+            {
+                self.rotate();
+                return Ok(Settling::Now);
+            }
+        }
+    }
+
+    /// Stores what needs no answer.
+    pub(crate) fn note(&mut self, fact: &Fact<'_>) -> Result<(), StoreError> {
+        let line = fact.encode()?;
+        while !self.append(&line)? {}
+        self.rotate();
+        Ok(())
+    }
+
+    pub(crate) fn knows(&self, turn: TurnId) -> bool {
+        self.turns.contains_key(&turn)
+    }
+
+    /// The segment of the moment: what was read from the database stays true of the turns of no other.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Notes that the database held the turn, open, while the tail was at the segment of this number.
+    pub(crate) fn found_open(&mut self, turn: TurnId, number: u64) {
+        if self.number == number {
+            self.turns.entry(turn).or_insert(true);
+        }
+    }
+
+    /// Makes everything that was appended survive a power loss.
+    pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
+        if let Some(segment) = self.segment.as_ref().filter(|_| self.power && !self.synced) {
+            segment.sync()?;
+            self.synced = true;
+        }
+        Ok(())
+    }
+
+    /// Appends a line; `false` if the segment was sealed before, and the line must be written to the next one.
+    fn append(&mut self, line: &[u8]) -> Result<bool, StoreError> {
+        if self.segment.is_none() {
+            self.enter(&self.connect()?)?;
+        }
+        let segment = self.segment.as_mut().expect("the segment was entered");
+        let end = segment.append(line)?;
+        (self.wrote, self.synced) = (true, false);
+        let begin = end - line.len() as u64;
+        if begin > self.seen {
+            let between = segment.read(self.seen, begin)?;
+            if self.learn(&between).1 {
+                self.sync()?;
+                self.number += 1;
+                self.seen = 0;
+                self.enter(&self.connect()?)?;
+                return Ok(false);
+            }
+        }
+        self.seen = end;
+        Ok(true)
+    }
+
+    /// Goes on at the segment of the moment, or a later one if it is over, and reads what others wrote there.
+    fn enter(&mut self, db: &Connection) -> Result<(), StoreError> {
+        loop {
+            let segment = Segment::open(&self.dir, self.number)?;
+            // A segment that the database has had is gone, and must not be made anew.
+            let (number, seen) = folded(db)?;
+            if number > self.number {
+                if segment.len()? == 0 {
+                    std::fs::remove_file(segment::path(&self.dir, self.number))?;
+                }
+                // What happened in between is known to the database alone.
+                self.turns.clear();
+                (self.number, self.seen) = (number, seen);
+                continue;
+            }
+            let bytes = segment.read(self.seen, segment.len()?)?;
+            let (read, sealed) = self.learn(&bytes);
+            self.seen += read;
+            if sealed {
+                self.number += 1;
+                self.seen = 0;
+                continue;
+            }
+            if self.power {
+                // A file that was made survives with its folder.
+                std::fs::File::open(&self.dir)?.sync_all()?;
+            }
+            self.segment = Some(segment);
+            return Ok(());
+        }
+    }
+
+    /// Takes note of what the segment holds; returns how much it read and whether the segment is sealed.
+    fn learn(&mut self, bytes: &[u8]) -> (u64, bool) {
+        let mut sealed = false;
+        let read = lines(bytes, |_, _, line| {
+            match line {
+                Line::Fact(Fact::Opened(opened)) => {
+                    self.turns.entry(opened.turn).or_insert(true);
+                }
+                Line::Fact(Fact::Settled(settled)) => {
+                    self.turns.insert(settled.turn, false);
+                }
+                Line::Fact(Fact::Sealed) => sealed = true,
+                _ => {}
+            }
+            !sealed
+        });
+        if sealed {
+            self.turns.retain(|_, open| *open);
+        }
+        (read as u64, sealed)
+    }
+
+    /// Goes on to the next segment if this one is full, and has the database take it in the background.
+    fn rotate(&mut self) {
+        if self.seen < SEGMENT {
+            return;
+        }
+        let behind = self.folding.as_ref().is_some_and(|folding| !folding.is_finished());
+        if behind && self.seen < PATIENCE * SEGMENT {
+            return;
+        }
+        if let Err(error) = self.seal() {
+            // What was stored is stored. The next append tries again.
+            tracing::warn!(%error, "a segment of the journal cannot be sealed");
+        }
+    }
+
+    fn seal(&mut self) -> Result<(), StoreError> {
+        self.wait();
+        // Later syncs are of another file.
+        self.sync()?;
+        if self.append(&Fact::Sealed.encode()?)? {
+            self.turns.retain(|_, open| *open);
+            self.number += 1;
+            self.seen = 0;
+            self.enter(&self.connect()?)?;
+        }
+        let (dir, db) = (self.dir.clone(), self.connect()?);
+        let fold = move || {
+            if let Err(error) = fold_for_good(&db, &dir) {
+                // It is tried again with the next segment, and whenever the journal is asked.
+                tracing::warn!(%error, "a segment of the journal is not in the database yet");
+            }
+        };
+        self.folding = Some(std::thread::Builder::new().name("treewarden-fold".into()).spawn(fold)?);
+        Ok(())
+    }
+
+    /// A connection whose commits are synced, since a segment goes when the database has it.
+    fn connect(&self) -> Result<Connection, StoreError> {
+        schema::connect(&self.db, Durability::Power)
+    }
+
+    fn wait(&mut self) {
+        if let Some(folding) = self.folding.take() {
+            let _panicked = folding.join();
+        }
+    }
+}
+
+impl Drop for Tail {
+    /// Leaves everything in the database, if there is room; otherwise the next one finds it in the tail.
+    fn drop(&mut self) {
+        self.wait();
+        if !self.wrote {
+            return;
+        }
+        let folded = (|| {
+            // Whoever else has the directory open goes on in the next segment.
+            while !self.append(&Fact::Sealed.encode()?)? {}
+            fold_for_good(&self.connect()?, &self.dir)
+        })();
+        if let Err(error) = folded {
+            tracing::warn!(%error, "the tail of the journal is not in the database yet");
+        }
+    }
+}
