@@ -42,10 +42,12 @@ pub struct NotAFrame {
 }
 
 /// Where a JSON value stands in the line; an empty span is an absent one.
+///
+/// Frames are moved several times on their way to a consumer, so that their size counts.
 #[derive(Clone, Copy, Default)]
 struct Span {
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -152,7 +154,11 @@ impl Frame {
         let span = |json: Option<&str>| {
             json.map_or_else(Span::default, |json| {
                 let start = (json.as_ptr() as usize).saturating_sub(base);
-                Span { start, end: start + json.len() }
+                // What stands beyond 4 GiB is as good as absent.
+                match (u32::try_from(start), u32::try_from(start + json.len())) {
+                    (Ok(start), Ok(end)) => Span { start, end },
+                    _ => Span::default(),
+                }
             })
         };
         let kind_name = head.kind.and_then(json_text).unwrap_or_default();
@@ -174,7 +180,7 @@ impl Frame {
     }
 
     fn text(&self, span: Span) -> Option<Cow<'_, str>> {
-        let json = std::str::from_utf8(self.line.get(span.start..span.end)?).ok()?;
+        let json = std::str::from_utf8(self.line.get(span.start as usize..span.end as usize)?).ok()?;
         json_text(json)
     }
 }
