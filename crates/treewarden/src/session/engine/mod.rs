@@ -26,7 +26,7 @@ use std::time::Instant;
 use treewarden_core::session::{Action, End, Event, Fact, Machine, Start, StartFailure, State};
 use treewarden_process::Line;
 use treewarden_proto::TurnId;
-use treewarden_proto::frame::Frame;
+use treewarden_proto::frame::{Frame, ResultFrame};
 use treewarden_store::transcript::DiskAnswer;
 
 use self::cli::{Cli, Closing};
@@ -61,8 +61,8 @@ struct Engine {
     reading: Option<Task<(TurnId, Option<DiskAnswer>)>>,
     /// What the transcript held, while the machine decides about it.
     on_disk: Option<DiskAnswer>,
-    /// The result frame that is being handled.
-    result: Option<Frame>,
+    /// The result frame that is being handled, and what it says.
+    result: Option<(Frame, Box<ResultFrame>)>,
     pending: Pending,
     run: Run,
     /// Frames of the turn in flight that were read and not handed on yet.
@@ -70,6 +70,7 @@ struct Engine {
     /// The consumer whose buffer is full; nothing is read until it has room.
     full: Option<Arc<Sink>>,
     lines: Vec<Line>,
+    alarm: Alarm,
     state: State,
     end: Option<End>,
 }
@@ -112,6 +113,7 @@ impl Engine {
             batch: Vec::new(),
             full: None,
             lines: Vec::new(),
+            alarm: Alarm::default(),
             end: None,
         }
     }
@@ -150,7 +152,7 @@ impl Engine {
     /// Waits until something happens; each branch may be dropped without loss.
     async fn wake(&mut self) -> Wake {
         let timer = self.machine.poll_timeout().map(tokio::time::Instant::from_std);
-        let Self { desk, starting, cli, closing, reading, full, lines, .. } = self;
+        let Self { desk, starting, cli, closing, reading, full, lines, alarm, .. } = self;
         let drained = closing.as_ref().and_then(Closing::drained_by);
         let (ending, may_read) = (closing.is_some(), full.is_none());
         tokio::select! {
@@ -162,7 +164,7 @@ impl Engine {
             wake = cli::wake(cli, ending, may_read, lines) => wake,
             () = room(full.as_ref()) => Wake::Room,
             () = sleep_until(drained) => Wake::Drained,
-            () = sleep_until(timer) => Wake::Timer,
+            () = alarm.rings(timer) => Wake::Timer,
         }
     }
 
@@ -264,6 +266,27 @@ async fn room(full: Option<&Arc<Sink>>) {
     match full {
         Some(sink) => poll_fn(|cx| sink.poll_room(cx)).await,
         None => std::future::pending().await,
+    }
+}
+
+/// The machine's timer.
+///
+/// Nearly every event moves the deadline, nearly always to a later time, and to set a timer costs a lock and may wake a
+/// thread. So it is set anew for an earlier deadline only, and may ring too early: the machine looks at the clock.
+#[derive(Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Alarm {
+    /// Waits until about `at`, never later.
+    async fn rings(&mut self, at: Option<tokio::time::Instant>) {
+        let Some(at) = at else { return std::future::pending().await };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if sleep.is_elapsed() || at < sleep.deadline() {
+            sleep.as_mut().reset(at);
+        }
+        sleep.as_mut().await;
     }
 }
 

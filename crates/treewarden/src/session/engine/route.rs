@@ -169,9 +169,7 @@ impl Engine {
     }
 
     fn result(&mut self, frame: Frame) {
-        let Ok(Body::Result(result)) = frame.body() else {
-            return self.content(frame);
-        };
+        let Some(result) = frame.verdict() else { return self.content(frame) };
         if self.owner().is_some() || frame.turns().iter().any(|id| self.machine.is_in_flight(*id)) {
             self.batch.push(TurnEvent::Frame(frame.clone()));
         } else {
@@ -186,7 +184,7 @@ impl Engine {
             cli.note_result(&result);
         }
         let fact = self.result_fact(&frame, &result);
-        self.result = Some(frame);
+        self.result = Some((frame, result));
         self.fact(Fact::Result(fact));
         self.perform();
         self.result = None;

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 use treewarden_core::session::{Found, PermanentKind, Verdict};
-use treewarden_proto::frame::{Body, Frame, ResultFrame, ResultSubtype};
+use treewarden_proto::frame::{Frame, ResultFrame, ResultSubtype};
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::transcript::DiskAnswer;
 
@@ -13,15 +13,16 @@ pub(super) struct Matter<'a> {
     pub(super) turn: TurnId,
     pub(super) session_id: SessionId,
     pub(super) interruptions: u32,
-    /// The result frame that is being handled.
-    pub(super) result: Option<&'a Frame>,
+    /// The result frame that is being handled, and what it says.
+    pub(super) result: Option<&'a (Frame, Box<ResultFrame>)>,
     /// What the transcript held.
     pub(super) on_disk: Option<&'a DiskAnswer>,
 }
 
 pub(super) fn outcome(verdict: Verdict, matter: &Matter<'_>) -> Outcome {
     let failed = |kind, message: &str| {
-        Outcome::Failed(Failure { kind, message: message.to_owned(), result: matter.result.and_then(raw) })
+        let result = matter.result.and_then(|(frame, _)| raw(frame));
+        Outcome::Failed(Failure { kind, message: message.to_owned(), result })
     };
     match verdict {
         Verdict::Result => of_result(matter),
@@ -66,21 +67,19 @@ fn answer(matter: &Matter<'_>, text: String, result: Option<Box<RawValue>>) -> A
 }
 
 fn of_result(matter: &Matter<'_>) -> Outcome {
-    let body = matter.result.map(Frame::body);
-    let Some(Ok(Body::Result(result))) = body else {
+    let Some((frame, result)) = matter.result else {
         return Outcome::Failed(Failure {
             kind: FailureKind::Execution,
             message: "the CLI ended the turn with a result frame that cannot be read".to_owned(),
-            result: matter.result.and_then(raw),
+            result: None,
         });
     };
-    let frame = matter.result.and_then(raw);
+    let frame = raw(frame);
     let succeeded = matches!(result.subtype, None | Some(ResultSubtype::Success));
     if result.is_error() || !succeeded {
-        let message = message(&result);
-        Outcome::Failed(Failure { kind: failure_kind(&result), message, result: frame })
+        Outcome::Failed(Failure { kind: failure_kind(result), message: message(result), result: frame })
     } else {
-        let text = result.result.unwrap_or_default();
+        let text = result.result.clone().unwrap_or_default();
         Outcome::Completed(answer(matter, text, frame))
     }
 }
