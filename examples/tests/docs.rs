@@ -134,6 +134,7 @@ fn every_file_of_the_code_map_exists() {
     let map = page.split("## Code map").nth(1).and_then(|rest| rest.split("## The path").next());
     let mut sources = Vec::new();
     files(&Path::new(ROOT).join("crates"), "", &mut sources);
+    files(&Path::new(ROOT).join("tests"), "", &mut sources);
     let sources: Vec<String> = sources.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     for file in map.expect("the code map").split('`').skip(1).step_by(2) {
         let is_file = file.ends_with(".rs") && !file.contains(' ');

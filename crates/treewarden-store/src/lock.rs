@@ -6,7 +6,7 @@
 //! It is not for network file systems that keep `flock` on one machine only.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl LockFile {
         let mut text = serde_json::to_vec(holder)?;
         text.push(b'\n');
         self.file.set_len(0)?;
-        (&self.file).write_all(&text)
+        self.file.write_all_at(&text, 0)
     }
 }
 
