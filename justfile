@@ -26,7 +26,7 @@ bench-baseline:
 # Other programs that drive the CLI, beside a session; those that are not installed are left out.
 bench-peers: (bench "peers")
 
-# Installs those programs below target/peers, from PyPI, npm and crates.io.
+# Installs those programs below target/peers, with pip, npm and cargo.
 bench-peers-install:
     tests/bench/peers/install.sh
 
