@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use treewarden::Session;
+use treewarden::host::Happening;
 use treewarden::session::SessionState;
 use treewarden_end_to_end::{Lab, assert_nothing_left, eventually};
 use treewarden_testkit::faults;
@@ -26,6 +27,24 @@ async fn first_query_starts_the_cli() {
     let status = session.status().expect("status");
     assert_eq!((status.state, status.generation), (SessionState::Ready, 1));
     assert!(status.pid.is_some());
+    session.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn the_feed_tells_of_a_cli_as_soon_as_it_is_spawned() {
+    let lab = Lab::new();
+    let mut feed = lab.host.subscribe();
+    let session = Session::start(lab.options("assistant")).await.expect("started");
+    session.query("PROMPT-1").await.expect("answered");
+    let pid = session.status().expect("status").pid;
+    let mut states = Vec::new();
+    while let Ok(event) = feed.try_recv() {
+        if let Happening::State { state, pid } = event.what {
+            states.push((state, pid));
+        }
+    }
+    let known = states.iter().find(|(_, pid)| pid.is_some());
+    assert_eq!(known, Some(&(SessionState::Starting, pid)), "{states:?}");
     session.stop().await.expect("stopped");
 }
 

@@ -284,12 +284,11 @@ impl Engine {
         self.handle(Event::Exited(ExitClass::Permanent(permanent)));
     }
 
-    /// Shows what the status says of a CLI that was spawned.
+    /// Shows what the status says of a CLI that was spawned, but for its process id: that is told with the state.
     pub(super) fn show_cli(&mut self) {
         let Some(cli) = &self.cli else { return };
         let mut inner = self.desk.lock();
         inner.condition.generation += 1;
-        inner.condition.pid = Some(cli.pid());
         inner.condition.containment = Some(cli.containment());
     }
 
