@@ -1,7 +1,8 @@
 //! What the host says to the model: prompts, each one line.
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::TurnId;
 use crate::frame::Content;
@@ -86,22 +87,46 @@ impl UserFrame {
 
     /// The prompt as one line, with its line end.
     pub fn encode(&self) -> Bytes {
+        let fields = Fields {
+            kind: "user",
+            uuid: self.uuid,
+            message: Message { role: "user", content: &self.content },
+            parent_tool_use_id: None,
+            session_id: "",
+            priority: self.priority.map(Priority::as_str),
+            should_query: (!self.should_query).then_some(false),
+            client_composed: self.client_composed.then_some(true),
+        };
+        if self.extra.is_empty() {
+            return line(&fields);
+        }
         let mut frame = self.extra.clone();
-        let mut set = |key: &str, value: Value| frame.insert(key.to_owned(), value);
-        set("type", "user".into());
-        set("uuid", self.uuid.to_string().into());
-        set("message", json!({ "role": "user", "content": self.content }));
-        set("parent_tool_use_id", Value::Null);
-        set("session_id", "".into());
-        if let Some(priority) = self.priority {
-            set("priority", priority.as_str().into());
+        if let Ok(Value::Object(fields)) = serde_json::to_value(&fields) {
+            frame.extend(fields);
         }
-        if !self.should_query {
-            set("shouldQuery", false.into());
-        }
-        if self.client_composed {
-            set("client_composed", true.into());
-        }
-        line(&Value::Object(frame))
+        line(&frame)
     }
+}
+
+/// The frame's own fields on the wire.
+#[derive(Serialize)]
+struct Fields<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    uuid: TurnId,
+    message: Message<'a>,
+    parent_tool_use_id: Option<&'a str>,
+    session_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<&'a str>,
+    #[serde(rename = "shouldQuery", skip_serializing_if = "Option::is_none")]
+    should_query: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_composed: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'a str,
+    content: &'a Content,
 }

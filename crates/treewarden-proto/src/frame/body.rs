@@ -1,15 +1,11 @@
 //! The typed body of a frame.
 
-use std::fmt;
-
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::content::Message;
 use super::repair::repair;
-use super::scan::Key;
 use super::system::SystemBody;
 use super::{Frame, FrameKind, ResultFrame};
 use crate::control::{ControlRequest, ControlResponse};
@@ -67,14 +63,6 @@ pub struct BodyError {
 }
 
 impl Frame {
-    /// How the turn ended, if this is a `result`: of the fields only those that say so.
-    ///
-    /// A fraction of what [`body`](Self::body) costs, as most of a result is accounts.
-    pub fn verdict(&self) -> Option<Box<ResultFrame>> {
-        let is_result = self.kind() == FrameKind::Result;
-        is_result.then(|| Box::new(Wire::from_map(fields(self.raw(), &VERDICT))))
-    }
-
     /// Decodes the body.
     ///
     /// What it does not know is kept, and so is a known field of an unexpected shape. A `result` is always
@@ -118,49 +106,6 @@ impl Frame {
             FrameKind::Internal(_) | FrameKind::Unknown => Body::Other(map),
         })
     }
-}
-
-/// Whatever of a `result` says how the turn ended.
-const VERDICT: [&str; 7] = [
-    "subtype",
-    "is_error",
-    "result",
-    "errors",
-    "terminal_reason",
-    "api_error_status",
-    "startup_failure_reason",
-];
-
-/// Reads the named fields of an object and skips the others.
-struct Only<'k>(&'k [&'k str]);
-
-impl<'de> Visitor<'de> for Only<'_> {
-    type Value = Map<String, Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = fields.next_key_seed(Key)? {
-            if self.0.contains(&&*key) {
-                map.insert(key.into_owned(), fields.next_value()?);
-            } else {
-                fields.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(map)
-    }
-}
-
-fn fields(line: &[u8], names: &[&str]) -> Map<String, Value> {
-    let mut json = serde_json::Deserializer::from_slice(line);
-    json.deserialize_map(Only(names)).unwrap_or_else(|_| {
-        let mut map = object(line);
-        map.retain(|name, _| names.contains(&name.as_str()));
-        map
-    })
 }
 
 /// The line as an object; a field that no [`Value`] can hold (too deep, a number out of range) is its JSON text.

@@ -6,8 +6,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
+use serde::de::{Error as _, IgnoredAny};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use super::repair::{json_text, repair};
+use super::json::Span;
+use super::repair::repair;
 use super::scan::Head;
 use super::{FrameKind, TurnIds};
 use crate::{SessionId, TurnId};
@@ -41,15 +46,6 @@ pub struct NotAFrame {
     len: usize,
 }
 
-/// Where a JSON value stands in the line; an empty span is an absent one.
-///
-/// Frames are moved several times on their way to a consumer, so that their size counts.
-#[derive(Clone, Copy, Default)]
-struct Span {
-    start: u32,
-    end: u32,
-}
-
 #[derive(Clone, Copy, Default)]
 struct Spans {
     kind: Span,
@@ -71,23 +67,24 @@ impl Frame {
     ///
     /// [`NotAFrame`] if the line is not one JSON object.
     pub fn parse(line: Bytes) -> Result<Self, NotAFrame> {
-        match std::str::from_utf8(&line) {
-            Ok(text) => {
-                let head = Head::read(text).map_err(|reason| NotAFrame::new(reason, line.len()))?;
-                Ok(Self::new(&head, line.clone()))
-            }
-            Err(_) => {
-                let line = Bytes::from(repair(&line));
-                let text = std::str::from_utf8(&line).map_err(|e| NotAFrame::new(e, line.len()))?;
-                let head = Head::read(text).map_err(|reason| NotAFrame::new(reason, line.len()))?;
-                Ok(Self::new(&head, line.clone()))
-            }
+        let line = if is_utf8(&line) { line } else { Bytes::from(repair(&line)) };
+        match Head::read(&line) {
+            Some(head) => Ok(Self::new(&head, line)),
+            None => Err(NotAFrame::new(&line)),
         }
     }
 
     /// The line as it was read.
     pub fn raw(&self) -> &Bytes {
         &self.line
+    }
+
+    /// The same frame in memory of its own.
+    ///
+    /// Lines that were read together share their memory, so that one that is kept keeps all of them.
+    #[must_use]
+    pub fn unshared(&self) -> Self {
+        Self { line: Bytes::copy_from_slice(&self.line), ..self.clone() }
     }
 
     /// What kind of frame it is.
@@ -149,39 +146,45 @@ impl Frame {
         if self.kind == FrameKind::StreamEvent { self.text(self.spans.text_delta) } else { None }
     }
 
-    fn new(head: &Head<'_>, line: Bytes) -> Self {
-        let base = line.as_ptr() as usize;
-        let span = |json: Option<&str>| {
-            json.map_or_else(Span::default, |json| {
-                let start = (json.as_ptr() as usize).saturating_sub(base);
-                // What stands beyond 4 GiB is as good as absent.
-                match (u32::try_from(start), u32::try_from(start + json.len())) {
-                    (Ok(start), Ok(end)) => Span { start, end },
-                    _ => Span::default(),
-                }
-            })
-        };
-        let kind_name = head.kind.and_then(json_text).unwrap_or_default();
-        let subtype_name = head.subtype.and_then(json_text);
+    fn new(head: &Head, line: Bytes) -> Self {
+        let subtype = head.subtype.text(&line);
         Self {
-            kind: FrameKind::from_names(&kind_name, subtype_name.as_deref()),
-            turns: head.turns(),
+            kind: FrameKind::from_names(&head.kind.text(&line).unwrap_or_default(), subtype.as_deref()),
+            turns: head.turns(&line),
             spans: Spans {
-                kind: span(head.kind),
-                subtype: span(head.subtype),
-                uuid: span(head.uuid),
-                session_id: span(head.session_id),
-                parent_tool_use_id: span(head.parent_tool_use_id),
-                origin_kind: span(head.origin_kind),
-                text_delta: span(head.text_delta()),
+                kind: head.kind,
+                subtype: head.subtype,
+                uuid: head.uuid,
+                session_id: head.session_id,
+                parent_tool_use_id: head.parent_tool_use_id,
+                origin_kind: head.origin_kind,
+                text_delta: head.text_delta(&line),
             },
             line,
         }
     }
 
     fn text(&self, span: Span) -> Option<Cow<'_, str>> {
-        let json = std::str::from_utf8(self.line.get(span.start as usize..span.end as usize)?).ok()?;
-        json_text(json)
+        span.text(&self.line)
+    }
+}
+
+fn is_utf8(line: &[u8]) -> bool {
+    // Nearly all lines are ASCII, which shows without a branch for each byte.
+    line.iter().fold(0, |all, byte| all | byte) < 0x80 || std::str::from_utf8(line).is_ok()
+}
+
+impl Serialize for Frame {
+    /// Writes the line as it came; only `serde_json` can.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::from_slice::<&RawValue>(&self.line).map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Frame {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let line: Box<str> = Box::<RawValue>::deserialize(deserializer)?.into();
+        Self::parse(Bytes::from(line.into_boxed_bytes())).map_err(D::Error::custom)
     }
 }
 
@@ -197,7 +200,11 @@ impl fmt::Debug for Frame {
 }
 
 impl NotAFrame {
-    fn new(reason: impl fmt::Display, len: usize) -> Self {
-        Self { reason: reason.to_string(), len }
+    fn new(line: &[u8]) -> Self {
+        let reason = match serde_json::from_slice::<IgnoredAny>(line) {
+            Ok(_) => "it is not a JSON object".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Self { reason, len: line.len() }
     }
 }

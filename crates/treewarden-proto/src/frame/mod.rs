@@ -10,6 +10,7 @@
 mod body;
 mod content;
 mod head;
+mod json;
 mod kind;
 mod repair;
 mod result;

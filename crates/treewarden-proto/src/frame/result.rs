@@ -1,8 +1,12 @@
 //! The end of a turn.
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::content::Usage;
+use super::json::Cursor;
+use super::repair::repair;
+use super::{Frame, FrameKind};
 use crate::wire::{wire, words};
 use crate::{SessionId, TurnId};
 
@@ -60,6 +64,41 @@ wire! {
         /// The id of the frame.
         uuid: String,
     }
+}
+
+impl Frame {
+    /// How the turn ended, if this is a `result`: of the fields only those that say so.
+    ///
+    /// A fraction of what [`body`](Self::body) costs, as most of a result is accounts.
+    pub fn verdict(&self) -> Option<Box<ResultFrame>> {
+        if self.kind() != FrameKind::Result {
+            return None;
+        }
+        let mut verdict: Box<ResultFrame> = Box::default();
+        let mut cursor = Cursor::new(self.raw())?;
+        cursor.object(|cursor, key| {
+            let span = cursor.value()?;
+            let value = span.of(self.raw());
+            match key.plain(self.raw()) {
+                b"subtype" => verdict.subtype = typed(value),
+                b"is_error" => verdict.is_error = typed(value),
+                b"result" => verdict.result = span.text(self.raw()).map(Into::into),
+                b"errors" => verdict.errors = typed(value),
+                b"terminal_reason" => verdict.terminal_reason = typed(value),
+                b"api_error_status" => verdict.api_error_status = typed(value),
+                b"startup_failure_reason" => verdict.startup_failure_reason = typed(value),
+                _ => {}
+            }
+            Some(())
+        });
+        Some(verdict)
+    }
+}
+
+/// Decodes a value; `None` if it is `null` or has not the expected shape.
+fn typed<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let decoded = serde_json::from_slice(json).or_else(|_| serde_json::from_slice(&repair(json)));
+    decoded.ok().flatten()
 }
 
 impl ResultFrame {

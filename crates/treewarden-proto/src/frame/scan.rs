@@ -1,68 +1,27 @@
 //! The one pass over a line that finds the fields of the head.
 //!
-//! It keeps raw JSON slices and decodes none of them; what the head does not need is skipped unread.
-//!
-//! Cutting a raw slice out costs more than reading a short string, and nearly all fields of the head are strings without
-//! escapes. So they are read as such at first, and a line where that fails is read once more, in slices.
+//! It keeps the places of raw JSON and decodes none of it; what the head does not need is skipped unread.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::TurnIds;
+use super::json::{Cursor, Span};
 use super::repair::json_text;
 
-/// The raw fields of the head, borrowed from the line while it is read.
+/// Where the fields of the head stand in the line.
 #[derive(Default)]
-pub(super) struct Head<'a> {
-    pub(super) kind: Option<&'a str>,
-    pub(super) subtype: Option<&'a str>,
-    pub(super) uuid: Option<&'a str>,
-    pub(super) session_id: Option<&'a str>,
-    pub(super) parent_tool_use_id: Option<&'a str>,
-    pub(super) origin_kind: Option<&'a str>,
-    event_type: Option<&'a str>,
-    delta_type: Option<&'a str>,
-    delta_text: Option<&'a str>,
-    user_message_uuid: Option<&'a str>,
-    user_message_uuids: Option<&'a str>,
-}
-
-impl<'a> Head<'a> {
-    /// Reads the head of a line.
-    pub(super) fn read(line: &'a str) -> Result<Self, serde_json::Error> {
-        Self::read_as(line, true).or_else(|_| Self::read_as(line, false))
-    }
-
-    fn read_as(line: &'a str, strings: bool) -> Result<Self, serde_json::Error> {
-        let mut head = Self::default();
-        let mut json = serde_json::Deserializer::from_str(line);
-        let strings = strings.then_some(line);
-        json.deserialize_map(ReadObject { head: &mut head, level: Level::Line, strings })?;
-        json.end()?;
-        Ok(head)
-    }
-
-    /// The JSON string that a text delta adds.
-    pub(super) fn text_delta(&self) -> Option<&'a str> {
-        let is = |json: Option<&str>, name: &str| json.and_then(json_text).as_deref() == Some(name);
-        let wanted = is(self.event_type, "content_block_delta") && is(self.delta_type, "text_delta");
-        if wanted { self.delta_text } else { None }
-    }
-
-    /// The turns that the frame names.
-    pub(super) fn turns(&self) -> TurnIds {
-        let mut turns = TurnIds::default();
-        let one = self.user_message_uuid.and_then(json_text).and_then(|id| id.parse().ok());
-        let many: Option<Vec<&RawValue>> = self.user_message_uuids.and_then(|j| serde_json::from_str(j).ok());
-        let many = many.into_iter().flatten().filter_map(|id| json_text(id.get())?.parse().ok());
-        for id in one.into_iter().chain(many) {
-            turns.push(id);
-        }
-        turns
-    }
+pub(super) struct Head {
+    pub(super) kind: Span,
+    pub(super) subtype: Span,
+    pub(super) uuid: Span,
+    pub(super) session_id: Span,
+    pub(super) parent_tool_use_id: Span,
+    pub(super) origin_kind: Span,
+    event_type: Span,
+    delta_type: Span,
+    delta_text: Span,
+    user_message_uuid: Span,
+    user_message_uuids: Span,
 }
 
 /// One object on the way to a field of the head: the line itself, or one that stands in it.
@@ -74,180 +33,93 @@ enum Level {
     Origin,
 }
 
-/// Reads the wanted keys of one object into the head, and skips the rest.
-struct ReadObject<'h, 'a> {
-    head: &'h mut Head<'a>,
-    level: Level,
-    /// The line, while strings are read as such.
-    strings: Option<&'a str>,
-}
-
-impl<'a> ReadObject<'_, 'a> {
-    /// Where the value of `key` goes as raw JSON.
-    fn slot(&mut self, key: &str) -> Option<&mut Option<&'a str>> {
-        let head = &mut *self.head;
-        Some(match (self.level, key) {
-            (Level::Line, "type") => &mut head.kind,
-            (Level::Line, "subtype") => &mut head.subtype,
-            (Level::Line, "uuid") => &mut head.uuid,
-            (Level::Line, "session_id") => &mut head.session_id,
-            (Level::Line, "parent_tool_use_id") => &mut head.parent_tool_use_id,
-            (Level::Line, "user_message_uuid") => &mut head.user_message_uuid,
-            (Level::Line, "user_message_uuids") => &mut head.user_message_uuids,
-            (Level::Event, "type") => &mut head.event_type,
-            (Level::Delta, "type") => &mut head.delta_type,
-            (Level::Delta, "text") => &mut head.delta_text,
-            (Level::Origin, "kind") => &mut head.origin_kind,
-            _ => return None,
-        })
-    }
-
+impl Level {
     /// The object that the value of `key` may be, if the head looks into it.
-    fn inner(&self, key: &str) -> Option<Level> {
-        match (self.level, key) {
-            (Level::Line, "event") => Some(Level::Event),
-            (Level::Line, "origin") => Some(Level::Origin),
-            (Level::Event, "delta") => Some(Level::Delta),
+    #[inline]
+    fn inner(self, key: &[u8]) -> Option<Self> {
+        match self {
+            Self::Line if key == b"event" => Some(Self::Event),
+            Self::Line if key == b"origin" => Some(Self::Origin),
+            Self::Event if key == b"delta" => Some(Self::Delta),
             _ => None,
         }
     }
 }
 
-impl<'a> Visitor<'a> for ReadObject<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
+impl Head {
+    /// Reads the head of a line, which is UTF-8; `None` if it is not one JSON object.
+    pub(super) fn read(line: &[u8]) -> Option<Self> {
+        let mut head = Self::default();
+        let mut cursor = Cursor::new(line)?;
+        head.object(line, &mut cursor, Level::Line)?;
+        cursor.end()?;
+        Some(head)
     }
 
-    fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(Key)? {
-            // The first may be an array, and the second often has escapes.
-            let line = self.strings.filter(|_| !matches!(&*key, "user_message_uuids" | "text"));
-            if let Some(slot) = self.slot(&key) {
-                *slot = match line {
-                    Some(line) => map.next_value_seed(Plain { line })?,
-                    None => Some(map.next_value::<&RawValue>()?.get()),
-                };
-            } else if let Some(level) = self.inner(&key) {
-                let strings = self.strings;
-                map.next_value_seed(Lenient(ReadObject { head: self.head, level, strings }))?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
+    fn object(&mut self, line: &[u8], cursor: &mut Cursor<'_>, level: Level) -> Option<()> {
+        cursor.object(|cursor, key| {
+            if key.escapes {
+                return self.field(line, cursor, level, key.name(line).as_bytes());
             }
+            self.field(line, cursor, level, key.plain(line))
+        })
+    }
+
+    #[inline]
+    fn field(&mut self, line: &[u8], cursor: &mut Cursor<'_>, level: Level, key: &[u8]) -> Option<()> {
+        if let Some(inner) = level.inner(key)
+            && cursor.is_at_object()
+        {
+            return self.object(line, cursor, inner);
         }
-        Ok(())
-    }
-}
-
-/// Reads a string without escapes, of which it returns the JSON; `None` for a value that is no string.
-struct Plain<'a> {
-    line: &'a str,
-}
-
-impl<'a> DeserializeSeed<'a> for Plain<'a> {
-    type Value = Option<&'a str>;
-
-    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Plain<'a> {
-    type Value = Option<&'a str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string without escapes, or null")
+        let value = cursor.value()?;
+        if let Some(slot) = self.slot(level, key) {
+            *slot = value;
+        }
+        Some(())
     }
 
-    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'a str) -> Result<Self::Value, E> {
-        let start = (text.as_ptr() as usize).wrapping_sub(self.line.as_ptr() as usize);
-        // With the quotes around it.
-        let json = self.line.get(start.wrapping_sub(1)..start.wrapping_add(text.len() + 1));
-        json.map(Some).ok_or_else(|| E::custom("a string that does not stand in the line"))
+    /// Where the value of `key` goes.
+    #[inline]
+    fn slot(&mut self, level: Level, key: &[u8]) -> Option<&mut Span> {
+        // Comparisons with constants, and not patterns, since those are compared byte by byte.
+        Some(match level {
+            Level::Line if key == b"type" => &mut self.kind,
+            Level::Line if key == b"uuid" => &mut self.uuid,
+            Level::Line if key == b"subtype" => &mut self.subtype,
+            Level::Line if key == b"session_id" => &mut self.session_id,
+            Level::Line if key == b"parent_tool_use_id" => &mut self.parent_tool_use_id,
+            Level::Line if key == b"user_message_uuid" => &mut self.user_message_uuid,
+            Level::Line if key == b"user_message_uuids" => &mut self.user_message_uuids,
+            Level::Event if key == b"type" => &mut self.event_type,
+            Level::Delta if key == b"type" => &mut self.delta_type,
+            Level::Delta if key == b"text" => &mut self.delta_text,
+            Level::Origin if key == b"kind" => &mut self.origin_kind,
+            _ => return None,
+        })
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-}
-
-/// Reads an object where one is expected, and skips whatever else stands there.
-struct Lenient<'h, 'a>(ReadObject<'h, 'a>);
-
-impl<'a> DeserializeSeed<'a> for Lenient<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Lenient<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
+    /// Where the JSON string stands that a text delta adds.
+    pub(super) fn text_delta(&self, line: &[u8]) -> Span {
+        let wanted =
+            self.event_type.is("content_block_delta", line) && self.delta_type.is("text_delta", line);
+        if wanted { self.delta_text } else { Span::default() }
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, map: A) -> Result<(), A::Error> {
-        self.0.visit_map(map)
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// Reads a key without a copy, unless it has escapes.
-pub(super) struct Key;
-
-impl<'a> DeserializeSeed<'a> for Key {
-    type Value = Cow<'a, str>;
-
-    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<Cow<'a, str>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Key {
-    type Value = Cow<'a, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, key: &'a str) -> Result<Cow<'a, str>, E> {
-        Ok(Cow::Borrowed(key))
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Cow<'a, str>, E> {
-        Ok(Cow::Owned(key.to_owned()))
+    /// The turns that the frame names.
+    pub(super) fn turns(&self, line: &[u8]) -> TurnIds {
+        let mut turns = TurnIds::default();
+        if let Some(one) = self.user_message_uuid.text(line).and_then(|id| id.parse().ok()) {
+            turns.push(one);
+        }
+        let many = self.user_message_uuids.of(line);
+        if !many.is_empty()
+            && let Ok(many) = serde_json::from_slice::<Vec<&RawValue>>(many)
+        {
+            let many = many.iter().filter_map(|id| json_text(id.get())?.parse().ok());
+            many.for_each(|id| turns.push(id));
+        }
+        turns
     }
 }
 
@@ -255,8 +127,12 @@ impl<'a> Visitor<'a> for Key {
 mod tests {
     use super::*;
 
+    const ID: &str = "11111111-2222-4333-8444-555555555555";
+
     /// The fields of the head as whoever reads them sees them.
-    fn seen<'a>(head: &Head<'a>) -> (Vec<Option<Cow<'a, str>>>, TurnIds) {
+    fn seen(line: &str) -> (Vec<Option<String>>, TurnIds) {
+        let bytes = line.as_bytes();
+        let head = Head::read(bytes).unwrap_or_else(|| panic!("it is an object: {line}"));
         let fields = [
             head.kind,
             head.subtype,
@@ -264,15 +140,41 @@ mod tests {
             head.session_id,
             head.parent_tool_use_id,
             head.origin_kind,
-            head.text_delta(),
+            head.text_delta(bytes),
         ];
-        (fields.into_iter().map(|json| json.and_then(json_text)).collect(), head.turns())
+        let text = |span: Span| span.text(bytes).map(|text| text.into_owned());
+        (fields.map(text).into(), head.turns(bytes))
+    }
+
+    fn kind(line: &str) -> Option<&[u8]> {
+        Head::read(line.as_bytes()).map(|head| head.kind.of(line.as_bytes()))
+    }
+
+    /// What a parser that makes values finds.
+    fn expected(line: &str) -> (Vec<Option<String>>, TurnIds) {
+        let json: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+        let text = |json: &serde_json::Value| json.as_str().map(str::to_owned);
+        let delta = &json["event"]["delta"];
+        let is_delta = json["event"]["type"] == "content_block_delta" && delta["type"] == "text_delta";
+        let fields = [
+            text(&json["type"]),
+            text(&json["subtype"]),
+            text(&json["uuid"]),
+            text(&json["session_id"]),
+            text(&json["parent_tool_use_id"]),
+            text(&json["origin"]["kind"]),
+            if is_delta { text(&delta["text"]) } else { None },
+        ];
+        let many = json["user_message_uuids"].as_array();
+        let named = std::iter::once(&json["user_message_uuid"]).chain(many.into_iter().flatten());
+        let mut turns = TurnIds::default();
+        named.filter_map(|id| id.as_str()?.parse().ok()).for_each(|id| turns.push(id));
+        (fields.into(), turns)
     }
 
     #[test]
-    fn strings_and_slices_make_the_same_head() {
+    fn the_head_is_what_a_parser_of_values_finds() {
         const DELTA: &str = r#""event":{"type":"content_block_delta","delta":{"type":"text_delta","text":"#;
-        let id = "11111111-2222-4333-8444-555555555555";
         let values = [
             r#""""#,
             r#""user""#,
@@ -284,31 +186,39 @@ mod tests {
             r#"[1,"x"]"#,
             r#"{"a":{}}"#,
         ];
-        let mut as_strings = 0;
         for value in values {
             for key in ["type", "subtype", "uuid", "session_id", "parent_tool_use_id", "user_message_uuid"] {
                 for rest in [
                     format!(r#""origin":{{"kind":{value}}}"#),
                     format!(r#"{DELTA}{value}}}}}"#),
-                    format!(r#""user_message_uuids":["{id}",{value}],"user_message_uuid":"{id}""#),
+                    format!(r#""user_message_uuids":["{ID}",{value}],"user_message_uuid":"{ID}""#),
                     format!(r#""event":{value},"origin":{value},"{key}":null"#),
                 ] {
                     let line = format!(r#"{{"{key}": {value} ,{rest}}}"#);
-                    let slices = Head::read_as(&line, false).expect("it is an object");
-                    if let Ok(strings) = Head::read_as(&line, true) {
-                        as_strings += 1;
-                        assert_eq!(seen(&strings), seen(&slices), "{line}");
-                    }
-                    let read = Head::read(&line).expect("it is an object");
-                    assert_eq!(seen(&read), seen(&slices), "{line}");
+                    assert_eq!(seen(&line), expected(&line), "{line}");
                 }
             }
         }
-        assert!(as_strings >= 72, "{as_strings}");
     }
 
     #[test]
-    fn what_is_no_object_is_refused_either_way() {
+    fn a_key_is_the_same_with_escapes() {
+        let line = r#"{"\u0074ype":"stream_event","ev\u0065nt":{"type":"x"},"\ud800":1}"#;
+        assert_eq!(kind(line), Some(&br#""stream_event""#[..]));
+    }
+
+    #[test]
+    fn a_value_that_no_parser_can_hold_is_skipped_like_any_other() {
+        for value in [r#""\ud800""#, "-1e999", &format!("{}{}", "[".repeat(300), "]".repeat(300))] {
+            for key in ["event", "origin", "message"] {
+                let line = format!(r#"{{"{key}":{value},"type":"user"}}"#);
+                assert_eq!(kind(&line), Some(&br#""user""#[..]), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
         for line in [
             "",
             "{",
@@ -319,7 +229,7 @@ mod tests {
             r#"{"uuid":"a}"#,
             "{\"uuid\":\"\u{1}\"}",
         ] {
-            assert!(Head::read(line).is_err(), "{line}");
+            assert!(Head::read(line.as_bytes()).is_none(), "{line}");
         }
     }
 }
