@@ -119,7 +119,7 @@ impl Store {
     }
 
     /// Tells whether new turns are stored.
-    pub(crate) fn keeps_turns(&self) -> bool {
+    pub fn keeps_turns(&self) -> bool {
         self.inner.keeps_turns
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tokio::sync::broadcast;
 use treewarden_process::ContainmentPolicy;
+use treewarden_proto::frame::Frame;
 use treewarden_proto::spec::SessionSpec;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{Durability, Store, StoreOptions};
@@ -80,7 +81,7 @@ pub enum Happening {
         /// The frame's type.
         kind: String,
         /// The frame as it came.
-        frame: Box<serde_json::value::RawValue>,
+        frame: Frame,
     },
     /// Its CLI printed a line that is no frame.
     Garbage {

@@ -1,6 +1,7 @@
 //! Writes the journal.
 
 use rusqlite::OptionalExtension;
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use treewarden_proto::TurnId;
 
@@ -30,9 +31,9 @@ fn open(row: &TurnRow) -> Result<impl FnOnce(&mut Tail) -> Result<(), StoreError
 
 fn settle(
     turn: TurnId,
-    outcome: &RawValue,
+    outcome: Box<RawValue>,
 ) -> impl FnOnce(&mut Tail) -> Result<Settling, StoreError> + use<> {
-    let (outcome, at) = (outcome.to_owned(), now());
+    let at = now();
     move |tail| tail.settled(Outcome { turn, at, outcome: &outcome })
 }
 
@@ -90,17 +91,20 @@ impl Store {
         self.append(move |tail| tail.note(&fact))
     }
 
-    /// Settles a turn; the first outcome stands.
+    /// Settles a turn; the first outcome stands. It is kept as JSON.
     ///
     /// # Errors
     ///
     /// [`StoreError`] if the outcome cannot be stored, or the turn is unknown.
-    pub fn settle(&self, turn: TurnId, outcome: &RawValue) -> Result<Settled, StoreError> {
+    pub fn settle<T>(&self, turn: TurnId, outcome: &T) -> Result<Settled, StoreError>
+    where
+        T: Serialize + ?Sized,
+    {
         if !self.keeps(turn) {
             return Ok(Settled::Now);
         }
         loop {
-            let settling = self.append(settle(turn, outcome))?;
+            let settling = self.append(settle(turn, to_raw_value(outcome)?))?;
             if settling == Settling::Now {
                 return Ok(Settled::Now);
             }
@@ -119,12 +123,15 @@ impl Store {
     /// # Cancel safety
     ///
     /// Not cancel safe: a dropped call may have settled the turn, or may still settle it; asked again, it tells.
-    pub async fn settle_durable(&self, turn: TurnId, outcome: &RawValue) -> Result<Settled, StoreError> {
+    pub async fn settle_durable<T>(&self, turn: TurnId, outcome: &T) -> Result<Settled, StoreError>
+    where
+        T: Serialize + Sync + ?Sized,
+    {
         if !self.keeps(turn) {
             return Ok(Settled::Now);
         }
         loop {
-            let settling = self.append_durable(settle(turn, outcome)).await?;
+            let settling = self.append_durable(settle(turn, to_raw_value(outcome)?)).await?;
             if settling == Settling::Now {
                 return Ok(Settled::Now);
             }

@@ -1,9 +1,10 @@
 //! How a turn comes out: exactly one outcome, stored and delivered once.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use treewarden_proto::frame::Frame;
 use treewarden_proto::{SessionId, TurnId};
 
 /// The one terminal outcome of a turn.
@@ -34,7 +35,7 @@ pub struct Answer {
     pub interruptions: u32,
     /// The CLI's `result` frame as it came; `None` if the answer was read from the transcript because the CLI died
     /// between storing and printing it.
-    pub result: Option<Box<RawValue>>,
+    pub result: Option<Frame>,
 }
 
 impl fmt::Display for Answer {
@@ -52,7 +53,7 @@ pub struct Failure {
     /// What happened, in words.
     pub message: String,
     /// The CLI's `result` frame, if it printed one.
-    pub result: Option<Box<RawValue>>,
+    pub result: Option<Frame>,
 }
 
 impl fmt::Display for Failure {
@@ -117,12 +118,12 @@ impl Outcome {
     }
 }
 
-/// An outcome as the journal and the command's `--json` show it.
+/// An outcome as the journal holds it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct OutcomeRecord {
-    outcome: String,
+pub(crate) struct OutcomeRecord<'a> {
+    outcome: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
+    text: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     session_id: Option<SessionId>,
     #[serde(default)]
@@ -130,15 +131,15 @@ pub(crate) struct OutcomeRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<FailureKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+    message: Option<Cow<'a, str>>,
     #[serde(default)]
-    result: Option<Box<RawValue>>,
+    result: Option<Frame>,
 }
 
-impl OutcomeRecord {
-    pub(crate) fn new(outcome: &Outcome) -> Self {
+impl<'a> OutcomeRecord<'a> {
+    pub(crate) fn new(outcome: &'a Outcome) -> Self {
         let mut record = Self {
-            outcome: outcome.word().to_owned(),
+            outcome: outcome.word().into(),
             text: None,
             session_id: None,
             interruptions: 0,
@@ -148,14 +149,14 @@ impl OutcomeRecord {
         };
         match outcome {
             Outcome::Completed(answer) => {
-                record.text = Some(answer.text.clone());
+                record.text = Some(Cow::Borrowed(&answer.text));
                 record.session_id = Some(answer.session_id);
                 record.interruptions = answer.interruptions;
                 record.result.clone_from(&answer.result);
             }
             Outcome::Failed(failure) => {
                 record.failure = Some(failure.kind);
-                record.message = Some(failure.message.clone());
+                record.message = Some(Cow::Borrowed(&failure.message));
                 record.result.clone_from(&failure.result);
             }
             Outcome::Interrupted | Outcome::Cancelled => {}
@@ -164,11 +165,11 @@ impl OutcomeRecord {
     }
 
     pub(crate) fn into_outcome(self, turn: TurnId, session_id: SessionId) -> Outcome {
-        match self.outcome.as_str() {
+        match &*self.outcome {
             "completed" => Outcome::Completed(Answer {
                 turn,
                 session_id: self.session_id.unwrap_or(session_id),
-                text: self.text.unwrap_or_default(),
+                text: self.text.unwrap_or_default().into_owned(),
                 interruptions: self.interruptions,
                 result: self.result,
             }),
@@ -176,7 +177,7 @@ impl OutcomeRecord {
             "cancelled" => Outcome::Cancelled,
             _ => Outcome::Failed(Failure {
                 kind: self.failure.unwrap_or(FailureKind::Execution),
-                message: self.message.unwrap_or_default(),
+                message: self.message.unwrap_or_default().into_owned(),
                 result: self.result,
             }),
         }

@@ -100,9 +100,9 @@ impl Turn {
         self.sink.close_frames();
         self.batch.clear();
         while self.ended.is_none() && self.next().await.is_some() {}
-        match &self.ended {
-            Some(Ended::Settled(outcome)) => Ok(outcome.clone()),
-            Some(Ended::Left(why)) => Err(QueryError::stopped(Some(self.id), why)),
+        match self.ended.take() {
+            Some(Ended::Settled(outcome)) => Ok(outcome),
+            Some(Ended::Left(why)) => Err(QueryError::stopped(Some(self.id), &why)),
             None => Err(QueryError::stopped(Some(self.id), "the turn's stream ended without an outcome")),
         }
     }

@@ -165,6 +165,9 @@ impl Desk {
 
     /// Makes a new turn durable.
     pub(crate) async fn open_turn(&self, turn: TurnId, prompt: &Content) -> Result<(), StoreError> {
+        if !self.host.store().keeps_turns() {
+            return Ok(());
+        }
         let at_most_once = self.options().delivery == Delivery::AtMostOnce;
         let prompt = serde_json::to_value(prompt).unwrap_or_default();
         let row = TurnRow::new(turn, self.name.clone(), self.session_id(), prompt, at_most_once);
@@ -176,11 +179,7 @@ impl Desk {
 
     /// Stores an outcome, and returns the one that counts: a turn has one outcome, and the first one stands.
     pub(super) fn store_outcome(&self, turn: TurnId, outcome: Outcome) -> Outcome {
-        let record = serde_json::value::to_raw_value(&OutcomeRecord::new(&outcome));
-        let stored = match record {
-            Ok(record) => self.host.store().settle(turn, &record),
-            Err(_) => return outcome,
-        };
+        let stored = self.host.store().settle(turn, &OutcomeRecord::new(&outcome));
         match stored {
             Ok(Settled::Now) => outcome,
             Ok(Settled::Already(first)) => match serde_json::from_str::<OutcomeRecord>(first.get()) {
@@ -258,13 +257,11 @@ impl Drop for Unopened<'_> {
             return;
         }
         let (store, turn) = (self.desk.host.store().clone(), self.turn);
-        let Ok(cancelled) = serde_json::value::to_raw_value(&OutcomeRecord::new(&Outcome::Cancelled)) else {
-            return;
-        };
         // The writer takes its jobs in order, so that this one comes after the row.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = store.settle_durable(turn, &cancelled).await {
+                let cancelled = store.settle_durable(turn, &OutcomeRecord::new(&Outcome::Cancelled)).await;
+                if let Err(error) = cancelled {
                     tracing::debug!(%turn, %error, "a turn that was given up was not stored");
                 }
             });

@@ -14,7 +14,7 @@ use treewarden_proto::frame::{
 };
 use treewarden_proto::{SessionId, TurnId};
 
-use super::{Engine, verdict};
+use super::Engine;
 use crate::host::Happening;
 use crate::session::event::Event as TurnEvent;
 
@@ -125,7 +125,7 @@ impl Engine {
     fn unsolicited(&self, frame: &Frame) {
         self.desk.host.publish(&self.desk.name, || Happening::Unsolicited {
             kind: frame.type_name().into_owned(),
-            frame: verdict::raw(frame).unwrap_or_default(),
+            frame: frame.unshared(),
         });
     }
 

@@ -1,6 +1,5 @@
 //! Makes the outcome of a turn out of the machine's verdict and the frame or entry that it was reached by.
 
-use serde_json::value::RawValue;
 use treewarden_core::session::{Found, PermanentKind, Verdict};
 use treewarden_proto::frame::{Frame, ResultFrame, ResultSubtype};
 use treewarden_proto::{SessionId, TurnId};
@@ -21,7 +20,7 @@ pub(super) struct Matter<'a> {
 
 pub(super) fn outcome(verdict: Verdict, matter: &Matter<'_>) -> Outcome {
     let failed = |kind, message: &str| {
-        let result = matter.result.and_then(|(frame, _)| raw(frame));
+        let result = matter.result.map(|(frame, _)| frame.unshared());
         Outcome::Failed(Failure { kind, message: message.to_owned(), result })
     };
     match verdict {
@@ -56,7 +55,7 @@ fn of_transcript(matter: &Matter<'_>) -> Outcome {
     Outcome::Completed(answer(matter, text, None))
 }
 
-fn answer(matter: &Matter<'_>, text: String, result: Option<Box<RawValue>>) -> Answer {
+fn answer(matter: &Matter<'_>, text: String, result: Option<Frame>) -> Answer {
     Answer {
         turn: matter.turn,
         session_id: matter.session_id,
@@ -74,7 +73,8 @@ fn of_result(matter: &Matter<'_>) -> Outcome {
             result: None,
         });
     };
-    let frame = raw(frame);
+    // Callers keep answers, and not all that was read with them.
+    let frame = Some(frame.unshared());
     let succeeded = matches!(result.subtype, None | Some(ResultSubtype::Success));
     if result.is_error() || !succeeded {
         Outcome::Failed(Failure { kind: failure_kind(result), message: message(result), result: frame })
@@ -110,12 +110,6 @@ fn failure_kind(result: &ResultFrame) -> FailureKind {
         (None, Some(ResultSubtype::Success)) => FailureKind::Api,
         (None, _) => FailureKind::Execution,
     }
-}
-
-/// The frame as it came, or nothing if it is no JSON after all.
-pub(super) fn raw(frame: &Frame) -> Option<Box<RawValue>> {
-    let text = std::str::from_utf8(frame.raw()).ok()?;
-    RawValue::from_string(text.trim_end().to_owned()).ok()
 }
 
 pub(super) fn found(answer: Option<&DiskAnswer>) -> Found {
