@@ -290,14 +290,12 @@ impl<H: Host> Machine<H> {
     }
 
     pub(super) fn remove(&mut self, slot: u64) {
-        if let Some(child) = self.children.remove(&slot) {
+        if let Some(mut child) = self.children.remove(&slot) {
             self.order.remove(&child.rank);
             if self.ids.get(&child.spec.id) == Some(&slot) {
                 self.ids.remove(&child.spec.id);
             }
-            if let Some(at) = child.timer {
-                self.timers.remove(at, slot);
-            }
+            self.timers.replace(slot, &mut child.timer, None);
         }
     }
 
@@ -313,16 +311,14 @@ impl<H: Host> Machine<H> {
     }
 
     pub(super) fn set_timer(&mut self, slot: u64, at: Instant) {
-        self.clear_timer(slot);
         if let Some(child) = self.children.get_mut(&slot) {
-            child.timer = Some(at);
-            self.timers.insert(at, slot);
+            self.timers.replace(slot, &mut child.timer, Some(at));
         }
     }
 
     pub(super) fn clear_timer(&mut self, slot: u64) {
-        if let Some(at) = self.children.get_mut(&slot).and_then(|child| child.timer.take()) {
-            self.timers.remove(at, slot);
+        if let Some(child) = self.children.get_mut(&slot) {
+            self.timers.replace(slot, &mut child.timer, None);
         }
     }
 

@@ -44,12 +44,9 @@ impl<H: Host> Machine<H> {
             }
         };
         child.stopping = Some(stopping);
+        self.timers.replace(slot, &mut child.timer, deadline);
         self.stops_left += 1;
         self.actions.push_back(action);
-        match deadline {
-            Some(at) => self.set_timer(slot, at),
-            None => self.clear_timer(slot),
-        }
         true
     }
 
@@ -57,24 +54,28 @@ impl<H: Host> Machine<H> {
     ///
     /// `was_dead` says that it had ended before it could be told.
     pub(super) fn settle_stop(&mut self, slot: u64, reason: ExitReason, was_dead: bool) {
-        self.clear_timer(slot);
         let Some(child) = self.children.get_mut(&slot) else { return };
+        self.timers.replace(slot, &mut child.timer, None);
         if child.stopping.take().is_some() {
             self.stops_left -= 1;
         }
         let elixir = matches!(self.mode, Mode::Dynamic { .. });
         let expected = ends_as_told(&child.spec, &reason, elixir, was_dead);
+        child.exited = None;
+        if expected {
+            child.last_exit = Some(reason);
+            child.life = Life::Stopped;
+            return;
+        }
         child.last_exit = Some(reason.clone());
-        if !expected {
-            if matches!((&self.mode, &self.task), (Mode::Template(_), Task::Shutdown { .. })) {
-                self.count_stop_error(reason);
-            } else {
-                self.report(slot, Context::ShutdownError, Reason::Exit(reason));
-            }
+        // The report shows the run, so the child has it until then.
+        if matches!((&self.mode, &self.task), (Mode::Template(_), Task::Shutdown { .. })) {
+            self.count_stop_error(reason);
+        } else {
+            self.report(slot, Context::ShutdownError, Reason::Exit(reason));
         }
         if let Some(child) = self.children.get_mut(&slot) {
             child.life = Life::Stopped;
-            child.exited = None;
         }
     }
 
@@ -124,8 +125,8 @@ impl<H: Host> Machine<H> {
 
     /// A member of a stopped group: a temporary child is forgotten, a waiting restart is called off.
     fn after_stop(&mut self, slot: u64) {
-        self.clear_timer(slot);
         let Some(child) = self.children.get_mut(&slot) else { return };
+        self.timers.replace(slot, &mut child.timer, None);
         if child.is_temporary() {
             self.remove(slot);
         } else {

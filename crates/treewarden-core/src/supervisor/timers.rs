@@ -10,12 +10,15 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    pub(super) fn insert(&mut self, at: Instant, slot: u64) {
-        self.set.insert((at, slot));
-    }
-
-    pub(super) fn remove(&mut self, at: Instant, slot: u64) {
-        self.set.remove(&(at, slot));
+    /// Sets the deadline of a slot in place of the one it has, which is `current`.
+    pub(super) fn replace(&mut self, slot: u64, current: &mut Option<Instant>, new: Option<Instant>) {
+        if let Some(at) = current.take() {
+            self.set.remove(&(at, slot));
+        }
+        if let Some(at) = new {
+            self.set.insert((at, slot));
+            *current = new;
+        }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {

@@ -43,7 +43,7 @@ pub(super) struct Drive {
     /// How many turns were asked for since the one that is under way began, that one included.
     asked: AtomicUsize,
     /// Locked by whoever made `asked` 1, so never waited for; empty before the start and after the end.
-    seat: Mutex<Option<Driver>>,
+    seat: Mutex<Option<Box<Driver>>>,
     bell: Arc<Bell>,
     waker: Waker,
     /// Where children are spawned: a caller of another runtime must not start any.
@@ -65,7 +65,7 @@ impl Drive {
     ///
     /// When it is dropped before, so is the driver.
     pub(super) fn run(self: Arc<Self>, driver: Driver) -> impl Future<Output = ()> + Send {
-        *self.seat() = Some(driver);
+        *self.seat() = Some(Box::new(driver));
         let place = Place(self);
         poll_fn(move |cx| {
             let drive = &place.0;
@@ -128,13 +128,13 @@ impl Drive {
         if over { Turn::Over } else { Turn::Pending }
     }
 
-    fn seat(&self) -> std::sync::MutexGuard<'_, Option<Driver>> {
+    fn seat(&self) -> std::sync::MutexGuard<'_, Option<Box<Driver>>> {
         self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Drops what is left of a driver; what users put into it may panic then.
-fn dispose(driver: Option<Driver>) {
+fn dispose(driver: Option<Box<Driver>>) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(driver)));
 }
 

@@ -147,15 +147,21 @@ impl Driver {
             match action {
                 Action::Start(order) => self.start(order),
                 Action::Stop(_, child, signal) => {
-                    self.expect(child.cell().get_id());
-                    child.lifeline().tell(signal.clone());
-                    child.cell().stop(stop_text(&signal));
-                    self.settle(child.cell().get_id());
+                    let watched = self.expect(child.cell().get_id());
+                    let text = stop_text(&signal);
+                    // First the typed reason: the child may read it as soon as it is told.
+                    child.lifeline().tell(signal);
+                    child.cell().stop(text);
+                    if !watched {
+                        self.settle(child.cell().get_id());
+                    }
                 }
                 Action::Kill(_, child) => {
-                    self.expect(child.cell().get_id());
+                    let watched = self.expect(child.cell().get_id());
                     self.state.runs.kill(child.cell().get_id());
-                    self.settle(child.cell().get_id());
+                    if !watched {
+                        self.settle(child.cell().get_id());
+                    }
                 }
                 Action::TryAgain(pid) => self.state.retries.push_back(pid),
                 // A caller that is gone does not want to know.
@@ -179,11 +185,13 @@ impl Driver {
         }
     }
 
-    /// Prepares for the end of a child that is told to end.
-    fn expect(&mut self, id: ActorId) {
-        if self.state.runs.expect(id, &self.watcher) {
+    /// Prepares for the end of a child that is told to end. Says whether the watcher will tell of it.
+    fn expect(&mut self, id: ActorId) -> bool {
+        let watched = self.state.runs.expect(id, &self.watcher);
+        if watched {
             self.state.doubt.get_or_insert_with(|| now() + DOUBT);
         }
+        watched
     }
 
     /// A deadline has come.
@@ -282,12 +290,13 @@ impl Driver {
     fn adopt(
         &mut self,
         starting: Starting,
-        mut child: super::Child,
+        child: super::Child,
         ended_already: &mut Option<ActorId>,
     ) -> RunningChild {
         let Starting { id, pid, lifeline, .. } = starting;
-        let running = RunningChild::new(id, pid, child.cell.clone(), lifeline, child.extension.take());
-        *ended_already = self.state.runs.add(child, &running, &self.watcher);
+        let super::Child { cell, join, resource, extension } = child;
+        let running = RunningChild::new(id, pid, cell, lifeline, extension);
+        *ended_already = self.state.runs.add(&running, join, resource, &self.watcher);
         running
     }
 
@@ -339,8 +348,9 @@ impl Driver {
     fn noticed(&mut self, notice: Notice) {
         match notice {
             Notice::Ended(id, reason) => {
-                self.state.runs.ended(id, reason);
-                self.settle(id);
+                if let Some((pid, reason)) = self.state.runs.ended(id, reason) {
+                    self.machine.handle(now(), Event::Exited(pid, reason));
+                }
             }
             Notice::Caught(heard) => self.settle_silent(heard),
         }

@@ -4,7 +4,7 @@
 //! listens can slow a supervisor down.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
 use treewarden_core::supervisor::{Context, Offender, OffenderPid, Reason};
@@ -39,7 +39,8 @@ pub struct Feed {
 pub(super) type Observer = Arc<dyn Fn(&SupervisionEvent) + Send + Sync>;
 
 struct Outlet {
-    sender: Mutex<Option<broadcast::Sender<SupervisionEvent>>>,
+    /// Set by the first subscriber.
+    sender: OnceLock<broadcast::Sender<SupervisionEvent>>,
     observer: Option<Observer>,
     parent: Option<Arc<Self>>,
 }
@@ -60,13 +61,12 @@ impl Feed {
     /// Makes the feed of a supervisor, whose events the `parent` passes on.
     pub(super) fn below(parent: Option<&Self>, observer: Option<Observer>) -> Self {
         let parent = parent.map(|feed| feed.outlet.clone());
-        Self { outlet: Arc::new(Outlet { sender: Mutex::default(), observer, parent }), receiver: None }
+        Self { outlet: Arc::new(Outlet { sender: OnceLock::new(), observer, parent }), receiver: None }
     }
 
     /// Begins to listen: events from now on.
     pub(super) fn subscribe(&self) -> Self {
-        let mut sender = self.outlet.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        let receiver = sender.get_or_insert_with(|| broadcast::channel(CAPACITY).0).subscribe();
+        let receiver = self.outlet.sender.get_or_init(|| broadcast::channel(CAPACITY).0).subscribe();
         Self { outlet: self.outlet.clone(), receiver: Some(receiver) }
     }
 
@@ -99,8 +99,7 @@ impl Feed {
                 // An observer that panics must not take the supervisor along.
                 let _ = catch_unwind(AssertUnwindSafe(|| observer(&event)));
             }
-            let sender = current.sender.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(sender) = sender.as_ref().filter(|sender| sender.receiver_count() > 0) {
+            if let Some(sender) = current.sender.get().filter(|sender| sender.receiver_count() > 0) {
                 // Nobody left to hear it is no error.
                 let _ = sender.send(event.clone());
             }

@@ -19,23 +19,34 @@ use super::live::Report;
 #[derive(Debug)]
 pub(super) struct Control {
     stop: Mutex<Option<ExitReason>>,
+    /// Whether `stop` holds a reason: the driver looks before each step.
+    asked: AtomicBool,
     suspended: AtomicBool,
     bell: Arc<Bell>,
 }
 
 impl Control {
     pub(super) fn new(bell: Arc<Bell>) -> Self {
-        Self { stop: Mutex::default(), suspended: AtomicBool::new(false), bell }
+        let (asked, suspended) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { stop: Mutex::default(), asked, suspended, bell }
     }
 
     /// Asks for the end; the first reason counts.
     pub(super) fn stop(&self, reason: ExitReason) {
-        self.wanted().get_or_insert(reason);
+        let mut wanted = self.wanted();
+        wanted.get_or_insert(reason);
+        self.asked.store(true, Ordering::SeqCst);
+        drop(wanted);
         self.bell.ring();
     }
 
     pub(super) fn take_stop(&self) -> Option<ExitReason> {
-        self.wanted().take()
+        if !self.asked.load(Ordering::SeqCst) {
+            return None;
+        }
+        let mut wanted = self.wanted();
+        self.asked.store(false, Ordering::SeqCst);
+        wanted.take()
     }
 
     fn wanted(&self) -> MutexGuard<'_, Option<ExitReason>> {
@@ -44,7 +55,7 @@ impl Control {
 
     /// Says whether nothing is wanted.
     pub(super) fn is_calm(&self) -> bool {
-        !self.is_suspended() && self.wanted().is_none()
+        !self.is_suspended() && !self.asked.load(Ordering::SeqCst)
     }
 
     pub(super) fn set_suspended(&self, suspended: bool) {

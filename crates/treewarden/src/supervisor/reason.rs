@@ -33,6 +33,8 @@ pub fn exit_reason(text: Option<&str>) -> ExitReason {
 pub(super) fn stop_text(reason: &ExitReason) -> Option<String> {
     match reason {
         ExitReason::Normal => None,
+        // Each stop of a child says this.
+        ExitReason::Shutdown => Some("shutdown".to_owned()),
         other => Some(other.to_string()),
     }
 }

@@ -1,6 +1,7 @@
 //! The runs that are not gone yet: their tasks, their resources, and what is known about their ends.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use ractor::{ActorCell, ActorId};
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::Pid;
 
-use super::child::{Child, Resource, RunningChild};
+use super::child::{Resource, RunningChild};
 use super::reap::{Reap, Reaping};
 
 struct Run {
@@ -25,6 +26,16 @@ struct Run {
     killed: bool,
     /// Whether the task is known to have ended and the resources are released.
     reaped: bool,
+}
+
+impl Run {
+    /// Says whether the task has ended and there is nothing to release.
+    fn is_reaped_now(&mut self) -> bool {
+        if self.resource.is_none() && self.join.take_if(|join| join.is_finished()).is_some() {
+            self.reaped = true;
+        }
+        self.reaped
+    }
 }
 
 /// The runs of one supervisor.
@@ -46,21 +57,21 @@ impl Runs {
     /// Adds a run that has started; returns its actor when that may have ended before it could be linked.
     pub(super) fn add(
         &mut self,
-        child: Child,
         running: &RunningChild,
+        join: JoinHandle<()>,
+        resource: Option<Arc<dyn Resource>>,
         watcher: &ActorCell,
     ) -> Option<ActorId> {
         let id = running.cell().get_id();
         let run = Run {
             child: running.clone(),
-            join: Some(child.join),
-            resource: child.resource,
+            join: Some(join),
+            resource,
             ending: None,
             killed: false,
             reaped: false,
         };
-        let linked =
-            running.cell().try_get_supervisor().is_some_and(|parent| parent.get_id() == watcher.get_id());
+        let linked = is_linked(running.cell(), watcher);
         self.runs.insert(id, run);
         if linked { None } else { self.link(id, watcher) }
     }
@@ -107,11 +118,10 @@ impl Runs {
     /// Begins to wait for the run's task and resources.
     pub(super) fn reap(&mut self, id: ActorId) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let Some(join) = run.join.take() else { return };
-        if run.resource.is_none() && join.is_finished() {
-            run.reaped = true;
+        if run.is_reaped_now() {
             return;
         }
+        let Some(join) = run.join.take() else { return };
         let mut reap = Reap::new(id, join, run.resource.take());
         // What is gone at once is noted at once, so that ends are told in the order in which they were seen.
         match Pin::new(&mut reap).poll(&mut Context::from_waker(Waker::noop())) {
@@ -135,9 +145,10 @@ impl Runs {
         reaped
     }
 
-    /// Notes how an actor ended, and begins to reap it.
-    pub(super) fn ended(&mut self, id: ActorId, reason: ExitReason) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
+    /// Notes how an actor ended, and begins to reap it; takes the run out if it is gone already, as it mostly is.
+    pub(super) fn ended(&mut self, id: ActorId, reason: ExitReason) -> Option<(Pid, ExitReason)> {
+        let Entry::Occupied(mut entry) = self.runs.entry(id) else { return None };
+        let run = entry.get_mut();
         let reason = match (&reason, run.child.lifeline().said()) {
             // ractor had only a string for these.
             (ExitReason::Killed | ExitReason::Panic(_), _) | (_, None) => reason,
@@ -145,7 +156,12 @@ impl Runs {
             (_, Some(said)) => said.clone(),
         };
         run.child.lifeline().ended(run.ending.get_or_insert(reason));
+        if run.is_reaped_now() {
+            let run = entry.remove();
+            return Some((run.child.pid(), run.ending?));
+        }
         self.reap(id);
+        self.take_gone(id)
     }
 
     /// Takes the run out if it is gone.

@@ -1,19 +1,18 @@
 //! A start that is under way.
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{ChildId, Pid};
 
 use super::child::Lifeline;
 use super::live::Factory;
-use super::start::{StartContext, StartFailure, Started};
+use super::start::{StartChild, StartContext, StartFailure, Started};
 
 type Outcome = Result<Started, ExitReason>;
 
@@ -28,25 +27,27 @@ pub(super) struct Starting {
 impl Starting {
     pub(super) fn new(Factory(start): Factory, context: StartContext, limit: Option<Duration>) -> Self {
         let (id, pid, lifeline) = (context.id.clone(), context.pid, context.lifeline.clone());
-        let caught = AssertUnwindSafe(async move { start.start(context).await }).catch_unwind();
-        let starting = async move {
-            match caught.await {
-                Ok(result) => result.map_err(StartFailure::into_reason),
-                Err(panic) => Err(ExitReason::Panic(panic_text(&*panic).into())),
-            }
-        };
         let future: Pin<Box<dyn Future<Output = Outcome> + Send>> = match limit {
-            None => Box::pin(starting),
+            None => Box::pin(run(start, context)),
             Some(limit) => Box::pin(async move {
-                tokio::time::timeout(limit, starting).await.unwrap_or(Err(ExitReason::StartTimeout))
+                let in_time = tokio::time::timeout(limit, run(start, context)).await;
+                in_time.unwrap_or(Err(ExitReason::StartTimeout))
             }),
         };
         Self { id, pid, lifeline, future }
     }
 
+    /// A start that panics has failed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        self.future.as_mut().poll(cx)
+        match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(cx))) {
+            Ok(outcome) => outcome,
+            Err(panic) => Poll::Ready(Err(ExitReason::Panic(panic_text(&*panic).into()))),
+        }
     }
+}
+
+async fn run(start: Arc<dyn StartChild>, context: StartContext) -> Outcome {
+    start.start(context).await.map_err(StartFailure::into_reason)
 }
 
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
