@@ -25,23 +25,22 @@ supervisor(Strategy, Children) ->
     {ok, Sup} = supervisor:start_link(?MODULE, {supervisor, {Flags, Children}}),
     Sup.
 
-child(Id) -> #{id => Id, start => {?MODULE, start_link, [self()]}}.
+child(Id) -> child(Id, self()).
+child(Id, Bench) -> #{id => Id, start => {?MODULE, start_link, [Bench]}}.
 
 stop(Sup) ->
     exit(Sup, shutdown),
     receive {'EXIT', Sup, _} -> ok end.
 
 born() -> receive {born, At, Pid} -> {At, Pid} end.
-born(1) -> born();
-born(N) -> _ = born(), born(N - 1).
 
-%% Fails the child that was born last; the times from there to the last birth that follows.
-crash_loop(_, 0, _, Times) -> Times;
-crash_loop(Pid, Rounds, Births, Times) ->
+%% Fails the child that says when it was born; the times from there to the birth that follows.
+crash_loop(_, 0, Times) -> Times;
+crash_loop(Pid, Rounds, Times) ->
     Sent = erlang:monotonic_time(nanosecond),
     gen_server:cast(Pid, fail),
-    {At, Next} = born(Births),
-    crash_loop(Next, Rounds - 1, Births, [At - Sent | Times]).
+    {At, Next} = born(),
+    crash_loop(Next, Rounds - 1, [At - Sent | Times]).
 
 p50(Times) -> lists:nth(length(Times) div 2 + 1, lists:sort(Times)).
 
@@ -52,10 +51,9 @@ rate(Count, Work) ->
 print(Name, Value) -> io:format("~s ~w~n", [Name, Value]).
 
 crashes(Name, Strategy, Count, Rounds) ->
-    Sup = supervisor(Strategy, [child(N) || N <- lists:seq(1, Count)]),
-    {_, Last} = born(Count),
-    Births = case Strategy of one_for_all -> Count; _ -> 1 end,
-    print(Name, p50(crash_loop(Last, Rounds, Births, []))),
+    Sup = supervisor(Strategy, [child(N, none) || N <- lists:seq(1, Count - 1)] ++ [child(Count)]),
+    {_, Last} = born(),
+    print(Name, p50(crash_loop(Last, Rounds, []))),
     stop(Sup).
 
 dynamic() ->
@@ -68,12 +66,12 @@ measure(group) -> crashes("group", one_for_all, 10, 1000);
 measure(window) ->
     Sup = supervisor(one_for_one, [child(1)]),
     {_, First} = born(),
-    {Empty, _} = rate(2000, fun() -> crash_loop(First, 2000, 1, []) end),
+    {Empty, _} = rate(2000, fun() -> crash_loop(First, 2000, []) end),
     print("window_empty", Empty),
     Second = running(Sup),
-    crash_loop(Second, 8000, 1, []),
+    crash_loop(Second, 8000, []),
     Third = running(Sup),
-    {Full, _} = rate(2000, fun() -> crash_loop(Third, 2000, 1, []) end),
+    {Full, _} = rate(2000, fun() -> crash_loop(Third, 2000, []) end),
     print("window_full", Full),
     stop(Sup);
 measure(many) ->
@@ -85,7 +83,7 @@ measure(many) ->
     print("memory", (erlang:memory(total) - Before) div 100000),
     {ok, Pid} = supervisor:start_child(Sup, [self()]),
     _ = born(),
-    print("siblings_100000", p50(crash_loop(Pid, 1000, 1, []))),
+    print("siblings_100000", p50(crash_loop(Pid, 1000, []))),
     Begin = erlang:monotonic_time(nanosecond),
     stop(Sup),
     print("shutdown", erlang:monotonic_time(nanosecond) - Begin),
@@ -93,7 +91,7 @@ measure(many) ->
     fill(Small, 10),
     {ok, Few} = supervisor:start_child(Small, [self()]),
     _ = born(),
-    print("siblings_10", p50(crash_loop(Few, 1000, 1, []))),
+    print("siblings_10", p50(crash_loop(Few, 1000, []))),
     stop(Small);
 measure(lookup) ->
     Names = [list_to_atom("name-" ++ integer_to_list(N * 7919 rem 10000)) || N <- lists:seq(0, 9999)],

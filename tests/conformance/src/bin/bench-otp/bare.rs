@@ -31,7 +31,8 @@ impl Actor for Trivial {
 
 /// Restarts all its children when one has failed: newest stopped first, each task awaited, then started in order.
 ///
-/// With one child that is a plain respawn with join.
+/// With one child that is a plain respawn with join. Only the last child says when it was born: a measuring task that is
+/// woken by each of them would be measured as well.
 pub(crate) struct Bare {
     pub(crate) born: Sender<Born>,
     pub(crate) children: usize,
@@ -42,8 +43,8 @@ type Running = Vec<(ActorCell, JoinHandle<()>)>;
 impl Bare {
     async fn start_all(&self, me: &ActorCell) -> Result<Running, ActorProcessingErr> {
         let mut children = Vec::with_capacity(self.children);
-        for _ in 0..self.children {
-            let child = Trivial(Some(self.born.clone()));
+        for number in 1..=self.children {
+            let child = Trivial((number == self.children).then(|| self.born.clone()));
             let (child, task) = Trivial::spawn_linked(None, child, (), me.clone()).await?;
             children.push((child.get_cell(), task));
         }

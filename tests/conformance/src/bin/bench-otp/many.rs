@@ -101,8 +101,8 @@ async fn print_filled(before: usize, begin: Instant) {
 
 async fn crash_among(supervisor: &Supervisor) -> f64 {
     let (sender, born) = channel(64);
-    supervisor.start_child(child("child", sender)).await.expect("the one that fails");
-    CrashLoop::new(born, 1).await.run(CRASHES).await.0
+    supervisor.start_child(child("child", Some(sender))).await.expect("the one that fails");
+    CrashLoop::new(born).await.run(CRASHES).await.0
 }
 
 /// Stops the supervisor; how long that took, in nanoseconds.
