@@ -6,9 +6,10 @@
 //! leaf is the true one, and whether the CLI has to be told.
 //!
 //! It reads no file; [`Transcript`] is fed one entry after another by whoever does. It keeps a few words of each entry,
-//! not the entries.
+//! not the entries. Whoever fed it the end of a file only is told by [`Transcript::missing`] what the rest would have to
+//! hold to change the decision.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What an entry of the transcript is to the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +127,52 @@ impl Transcript {
         // Without any hint the CLI takes the newest entry, which is a dead end if a call dangles there.
         let stray = self.hinted.is_none() && self.newest.as_deref() != Some(leaf);
         Ok(ResumePoint { leaf: leaf.to_owned(), hint: hint || stray })
+    }
+
+    /// What decides whether an end of the file that was fed alone tells the same as the whole file: the words that must not
+    /// stand in what comes before it; `None` if that has to be read in any case.
+    ///
+    /// `turns` are those that [`Transcript::resume_point`] and [`Transcript::descends`] will be asked about. An entry
+    /// before the end matters only if something in the end names it, and then its name stands in it; so does the name of
+    /// a tool call in its result. Names are compared as they are written: the CLI writes none of them with escapes.
+    pub fn missing<'a>(&'a self, turns: &[&'a str], hint: &'a str) -> Option<BTreeSet<&'a str>> {
+        let newest = self.newest.as_deref()?;
+        let mut missing = BTreeSet::new();
+        for (_, node) in self.chain(newest).filter(|(_, node)| node.role != Role::Link) {
+            let mut calls = node.calls.iter().filter(|call| !self.done.contains(*call)).peekable();
+            if node.role == Role::User || calls.peek().is_none() {
+                break;
+            }
+            missing.extend(calls.map(String::as_str));
+        }
+        let Some(leaf) = self.leaf() else {
+            missing.extend(self.gap(newest));
+            return Some(missing);
+        };
+        for turn in turns {
+            if let Some(gap) = self.gap(leaf)
+                && !self.descends(leaf, turn)
+            {
+                missing.insert(if self.nodes.contains_key(*turn) { gap } else { turn });
+            }
+        }
+        match self.hinted.as_deref() {
+            None => drop(missing.insert(hint)),
+            Some(hinted)
+                if !self.chain(hinted).any(|(uuid, node)| node.role != Role::Link || uuid == leaf) =>
+            {
+                missing.extend(self.gap(hinted));
+            }
+            Some(_) => {}
+        }
+        Some(missing)
+    }
+
+    /// The first entry on the way back from here that was not fed; `None` if the way ends at a beginning, or in a circle.
+    fn gap<'a>(&'a self, from: &'a str) -> Option<&'a str> {
+        let Some((uuid, _)) = self.chain(from).last() else { return Some(from) };
+        let parent = self.nodes.get(uuid)?.parent.as_deref()?;
+        (!self.nodes.contains_key(parent)).then_some(parent)
     }
 
     /// Tells whether `leaf` is `ancestor` or comes after it.

@@ -118,7 +118,7 @@ impl Store {
         }
     }
 
-    /// Tells whether new turns are stored.
+    /// Tells whether new turns are stored: not so with [`Durability::Nothing`].
     pub fn keeps_turns(&self) -> bool {
         self.inner.keeps_turns
     }

@@ -2,8 +2,10 @@
 //!
 //! The transcript belongs to the CLI. This module only reads it, ends a torn last line, and appends one line that the
 //! CLI itself would write; it never changes or removes a line. Which leaf is the true one is decided in
-//! [`treewarden_core::resume_point`]. A transcript may be hundreds of megabytes: it is streamed, and an entry that
-//! cannot be read is passed over.
+//! [`treewarden_core::resume_point`]. A transcript may be hundreds of megabytes: only its end is read where that is
+//! enough ([`tail`]), otherwise it is streamed. An entry that cannot be read is passed over.
+
+mod tail;
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -16,6 +18,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use treewarden_core::resume_point::{Entry, Role, Transcript};
 use treewarden_proto::{SessionId, TurnId};
+
+/// So much of the end of a transcript is read first: a turn or two, most often.
+const FIRST_WINDOW: u64 = 16 << 10;
+
+/// The entry that names the leaf at which the CLI would resume.
+const HINT: &str = "last-prompt";
 
 /// Where a conversation can be resumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,21 +93,21 @@ pub fn prepare(
 ) -> Result<Resumable, TranscriptError> {
     let Some(path) = find(config_dir, id) else { return Ok(Resumable::NothingPersisted) };
     let error = |source| TranscriptError { path: path.clone(), source };
-    let mut tree = Transcript::default();
-    scan(&path, |line| feed(&mut tree, line)).map_err(error)?;
+    let (settled, open) = (settled.map(|turn| turn.to_string()), open.map(|turn| turn.to_string()));
+    let turns: Vec<&str> = [&settled, &open].into_iter().flatten().map(String::as_str).collect();
+    let tree = tail::read(&path, &turns, FIRST_WINDOW).map_err(error)?;
     if tree.is_empty() {
         return Ok(Resumable::NothingPersisted);
     }
-    let settled = settled.map(|turn| turn.to_string());
     let point = match tree.resume_point(settled.as_deref()) {
         Ok(point) => point,
         Err(lost) => return Ok(Resumable::Lost { reason: lost.to_string() }),
     };
-    let hint = point.hint.then(|| {
-        serde_json::json!({ "type": "last-prompt", "lastPrompt": "", "leafUuid": point.leaf, "sessionId": id })
-    });
+    let hint = point.hint.then(
+        || serde_json::json!({ "type": HINT, "lastPrompt": "", "leafUuid": point.leaf, "sessionId": id }),
+    );
     append(&path, hint.as_ref()).map_err(error)?;
-    let holds_open_turn = open.is_some_and(|turn| tree.descends(&point.leaf, &turn.to_string()));
+    let holds_open_turn = open.is_some_and(|turn| tree.descends(&point.leaf, &turn));
     Ok(Resumable::At { leaf: point.leaf, hint_written: point.hint, holds_open_turn })
 }
 
@@ -228,7 +236,7 @@ fn ids(message: &Value, kind: &str, key: &str) -> Vec<String> {
 }
 
 fn feed(tree: &mut Transcript, line: Line<'_>) {
-    if line.kind == "last-prompt"
+    if line.kind == HINT
         && let Some(leaf) = &line.leaf
     {
         tree.hint(leaf);

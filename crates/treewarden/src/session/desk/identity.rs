@@ -154,7 +154,32 @@ impl Desk {
 
     /// The last turn of this conversation that came to an answer: the transcript must hold it.
     pub(crate) fn last_settled(&self) -> Option<TurnId> {
-        self.host.store().last_completed(self.session_id()).ok().flatten()
+        let id = self.session_id();
+        if let Some((conversation, turn)) = self.lock().completed
+            && conversation == id
+        {
+            return Some(turn);
+        }
+        self.host.store().last_completed(id).ok().flatten()
+    }
+
+    /// Notes that another may have had the conversation, so that the journal has to be asked for its last answer.
+    pub(crate) fn forget_completed(&self) {
+        self.lock().completed = None;
+    }
+
+    /// Remembers a turn that the journal holds as completed. One that was asked in another conversation counts for that.
+    fn note_completed(&self, turn: TurnId, outcome: &Outcome) {
+        if !matches!(outcome, Outcome::Completed(_)) || !self.host.store().keeps_turns() {
+            return;
+        }
+        let id = self.session_id();
+        let mut inner = self.lock();
+        if inner.turn_mut(turn).is_some_and(|entry| entry.asked_in == Some(id)) {
+            inner.completed = Some((id, turn));
+        } else {
+            inner.completed = None;
+        }
     }
 
     /// Looks for the answer to a turn in the CLI's transcript.
@@ -181,11 +206,17 @@ impl Desk {
     pub(super) fn store_outcome(&self, turn: TurnId, outcome: Outcome) -> Outcome {
         let stored = self.host.store().settle(turn, &OutcomeRecord::new(&outcome));
         match stored {
-            Ok(Settled::Now) => outcome,
-            Ok(Settled::Already(first)) => match serde_json::from_str::<OutcomeRecord>(first.get()) {
-                Ok(first) => first.into_outcome(turn, self.session_id()),
-                Err(_) => outcome,
-            },
+            Ok(Settled::Now) => {
+                self.note_completed(turn, &outcome);
+                outcome
+            }
+            Ok(Settled::Already(first)) => {
+                self.forget_completed();
+                match serde_json::from_str::<OutcomeRecord>(first.get()) {
+                    Ok(first) => first.into_outcome(turn, self.session_id()),
+                    Err(_) => outcome,
+                }
+            }
             Err(error) => {
                 // The caller still gets it; after a crash of the host the turn is asked for again under the same id.
                 tracing::error!(session = %self.name, %turn, %error, "failed to store the outcome of a turn");

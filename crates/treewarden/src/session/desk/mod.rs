@@ -79,6 +79,8 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(crate) struct TurnEntry {
     pub(crate) open: OpenTurn,
+    /// The conversation in which it was asked; `None` if an earlier host opened it.
+    pub(crate) asked_in: Option<SessionId>,
     pub(crate) prompt: Arc<Content>,
     pub(crate) interruptions: u32,
     /// It is in the CLI of the moment.
@@ -139,6 +141,9 @@ pub(crate) struct Inner {
     private: bool,
     suspended_until: Option<Instant>,
     pub(crate) record: Option<Box<SessionRecord>>,
+    /// The last turn that came to an answer in this conversation, as far as it is known without a look at the journal:
+    /// it was settled here, under the lease that is held still.
+    pub(crate) completed: Option<(SessionId, TurnId)>,
     /// What a dead CLI leaves to the next one.
     pub(crate) legacy: Option<Legacy>,
     /// The CLIs that are kept for its next conversation.
@@ -189,6 +194,7 @@ impl Desk {
                 private: false,
                 suspended_until: None,
                 record: record.map(Box::new),
+                completed: None,
                 legacy: None,
                 want: None,
                 condition: Condition::default(),
@@ -217,6 +223,7 @@ impl Desk {
         };
         let entry = TurnEntry {
             open,
+            asked_in: None,
             prompt: Arc::new(prompt),
             interruptions,
             in_flight: false,
@@ -271,6 +278,7 @@ impl Desk {
         let prompt = Arc::new(prompt);
         let entry = TurnEntry {
             open,
+            asked_in: Some(self.session_id()),
             prompt,
             interruptions: 0,
             in_flight: false,

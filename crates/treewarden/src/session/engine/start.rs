@@ -184,6 +184,7 @@ async fn lease_and_proof(desk: &Desk, id: SessionId) -> Result<(Lease, TreeGone)
         return Ok((lease, gone));
     }
     let lease = lease(desk, id)?;
+    desk.forget_completed();
     let gone = treewarden_process::prove_gone(Cookie::new(id.to_string())).await.map_err(|error| {
         permanent(
             PermanentKind::NotGone,
