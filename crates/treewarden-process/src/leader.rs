@@ -3,7 +3,6 @@
 //! It is reaped only when the rest of the tree is gone: until then, as a zombie, it keeps its id, so that neither its
 //! process nor its group can be mistaken for another.
 
-use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,21 +23,24 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    /// Takes over a child that was just made; if that fails, the child is killed and reaped.
-    pub(crate) fn new(pid: Pid) -> io::Result<Arc<Self>> {
+    /// Takes over a child that was just made.
+    pub(crate) fn new(pid: Pid) -> Arc<Self> {
         // If it cannot be looked at it is known by its id alone, which it keeps until it is reaped.
         let start_time = crate::os::stat(pid).ok().flatten().map_or(0, |stat| stat.start_time);
         let process = Process { pid, start_time };
-        let leader =
-            Arc::new(Self { process, is_reaped: Mutex::new(false), status: watch::Sender::new(None) });
-        let waiting = Arc::clone(&leader);
-        let thread = std::thread::Builder::new().name(format!("tw-wait-{pid}")).stack_size(64 << 10);
+        Arc::new(Self { process, is_reaped: Mutex::new(false), status: watch::Sender::new(None) })
+    }
+
+    /// Starts the thread that waits for its end; where none can be started the child is killed, and its end waited for
+    /// here.
+    pub(crate) fn watch_over(self: Arc<Self>) {
+        let waiting = Arc::clone(&self);
+        let thread = std::thread::Builder::new().name(format!("tw-wait-{}", self.pid())).stack_size(64 << 10);
         if let Err(error) = thread.spawn(move || waiting.wait()) {
-            leader.signal_group(Signal::KILL);
-            leader.wait();
-            return Err(error);
+            tracing::error!(pid = %self.pid(), %error, "no thread can be started that waits for a child; it is killed");
+            self.signal_group(Signal::KILL);
+            self.wait();
         }
-        Ok(leader)
     }
 
     fn wait(&self) {

@@ -4,7 +4,7 @@
 //! a pool's thread it would come when that thread is retired, and take a healthy CLI along.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -80,8 +80,11 @@ fn work(job: Job) {
         return;
     }
     let spawned = start(&job.program, job.cookie, job.policy);
+    let leader = spawned.as_ref().ok().map(|spawned| Arc::clone(&spawned.members.get().leader));
     // If whoever wanted it is gone, the value that comes back ends it.
     let _unwanted = job.reply.send(spawned);
+    // Only now: a thread that is started before competes with whoever waits for the reply, and with the child.
+    leader.into_iter().for_each(Leader::watch_over);
 }
 
 fn start(program: &Program, cookie: Cookie, policy: ContainmentPolicy) -> Result<Spawned, SpawnError> {
@@ -102,9 +105,7 @@ fn start(program: &Program, cookie: Cookie, policy: ContainmentPolicy) -> Result
     }
     let Launched { pid, stdin, stdout, stderr } =
         launched.map_err(|refusal| SpawnError::refused(program, &file, refusal))?;
-    let leader = Leader::new(pid)
-        .map_err(|error| SpawnError::new(SpawnErrorKind::NoResources, file, error.to_string()))?;
-    let members = Members { leader, cgroup, cookie };
+    let members = Members { leader: Leader::new(pid), cgroup, cookie };
     Ok(Spawned { members: Ending::new(members), stdin, stdout, stderr })
 }
 

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::value::RawValue;
 
 use crate::lab;
+use crate::rounds::median;
 
 /// What is done with each line of the firehose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +172,36 @@ pub(crate) fn spawn_and_wait(cli: &Path, spawns: u32) -> Result<Duration> {
         child.wait()?;
     }
     Ok(began.elapsed() / spawns)
+}
+
+/// The time from the kill of a CLI that streams a turn, through its reaping, to the spawn of another like it.
+pub(crate) fn kill_and_spawn(cli: &Path, home: &Path, times: u32) -> Result<f64> {
+    let spawn = || {
+        let mut command = Command::new(cli);
+        command.args(STREAM).env("HOME", home).current_dir(home);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        anyhow::Ok(Bare { child, stdin, stdout })
+    };
+    let mut taken = Vec::new();
+    let mut bare = spawn()?;
+    for _ in 0..times {
+        let mut reader = BufReader::new(bare.stdout()?);
+        bare.write("STREAM=10000:20")?;
+        let mut line = String::new();
+        while !line.contains("\"type\":\"stream_event\"") {
+            line.clear();
+            anyhow::ensure!(reader.read_line(&mut line)? > 0, "the CLI ended");
+        }
+        let began = Instant::now();
+        bare.child.kill()?;
+        bare.child.wait()?;
+        let next = spawn()?;
+        taken.push(began.elapsed().as_secs_f64());
+        bare = next;
+    }
+    Ok(median(taken))
 }
 
 /// The time of one append that the disk has: 4 KiB, then `fdatasync`.

@@ -26,17 +26,23 @@ pub(crate) fn spawned(runtime: &Runtime) -> Result<Vec<Row>> {
     let cli = fake_cli::fake_cli_path()?;
     let lab = Lab::new()?;
     let session = runtime.block_on(async { lab.start(lab.whole()?).await })?;
-    let [bare, ours] = medians(
+    let by_hand = lab.path().join("by-hand");
+    std::fs::create_dir(&by_hand)?;
+    let [bare, alike, ours] = medians(
         5,
-        [&mut || Ok(floor::spawn_and_wait(&cli, 40)?.as_secs_f64()), &mut || {
-            runtime.block_on(crashes(&lab, &session, 20))
-        }],
+        [
+            &mut || Ok(floor::spawn_and_wait(&cli, 40)?.as_secs_f64()),
+            &mut || floor::kill_and_spawn(&cli, &by_hand, 20),
+            &mut || runtime.block_on(crashes(&lab, &session, 20)),
+        ],
     )?;
     runtime.block_on(session.stop())?;
     Ok(vec![
         Row::new("crash → replacement spawned; floor: spawn and wait", Figure::Time(ours))
             .floor(Figure::Time(bare))
             .must(Must::TimesAtMost(1.5)),
+        Row::new("crash → replacement spawned; floor: kill, wait and spawn", Figure::Time(ours))
+            .floor(Figure::Time(alike)),
     ])
 }
 
