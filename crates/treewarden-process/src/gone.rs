@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -12,6 +13,7 @@ use crate::os;
 use crate::pid::Process;
 use crate::program::Cookie;
 use crate::scan::{self, Remains, Seen};
+use crate::spawn;
 
 /// How long leftovers may take to clean up after SIGTERM, and to be gone after SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -57,7 +59,7 @@ impl fmt::Display for Why {
             Self::Survivors(names) if names.is_empty() => f.write_str("something in it survives SIGKILL"),
             Self::Survivors(names) => write!(f, "{names} survives SIGKILL"),
             Self::Unreadable(error) => write!(f, "its processes cannot be looked at: {error}"),
-            Self::Stopped => f.write_str("the runtime that ends it was shut down"),
+            Self::Stopped => f.write_str("whoever was to end it was stopped"),
         }
     }
 }
@@ -92,20 +94,51 @@ impl NotGone {
 ///
 /// # Cancel safety
 ///
-/// When the future is dropped the processes are ended all the same.
+/// Once the future is dropped no process is signalled any more: the next tree of the session may begin at once, and is not
+/// to be taken for an earlier one. What was found by then is left to the next proof.
 pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
+    let warrant = Warrant::new();
+    let held = warrant.clone();
+    let _until_dropped = Revoke(warrant);
+    spawn::settled().await;
     let ended = tokio::task::spawn_blocking(move || {
-        let cgroups = os::leftover_cgroups(Some(&cookie));
-        end(|| {
+        let cgroups = held.during(|| os::leftover_cgroups(Some(&cookie))).ok_or_else(NotGone::stopped)?;
+        let look = || {
             let contained = cgroups.iter().map(os::Cgroup::remains);
-            Remains::all(contained.chain([scan::of_tree(&cookie, None)]))
-        })
+            Remains::all(contained.chain([scan::of_session(&cookie)]))
+        };
+        end(look, &held)
     });
     ended.await.unwrap_or_else(|_| Err(NotGone::stopped())).map(|()| TreeGone::proven(None))
 }
 
+/// The right to end what is found, while somebody waits for the proof: what is found later may be another tree's.
+#[derive(Debug, Clone)]
+pub(crate) struct Warrant(Arc<Mutex<bool>>);
+
+impl Warrant {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(true)))
+    }
+
+    /// Does this unless the right has ended; it does not end meanwhile.
+    fn during<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.then(act)
+    }
+}
+
+/// Ends a right when it is dropped.
+struct Revoke(Warrant);
+
+impl Drop for Revoke {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+}
+
 /// Ends what `look` finds until it finds nothing: SIGTERM first, so that a CLI cleans up its tools.
-pub(crate) fn end(look: impl Fn() -> io::Result<Remains>) -> Result<(), NotGone> {
+pub(crate) fn end(look: impl Fn() -> io::Result<Remains>, warrant: &Warrant) -> Result<(), NotGone> {
     let began = Instant::now();
     let mut seen = Seen::default();
     let mut asked = HashSet::new();
@@ -119,21 +152,28 @@ pub(crate) fn end(look: impl Fn() -> io::Result<Remains>) -> Result<(), NotGone>
                 return Err(NotGone::survived(found));
             }
             Err(error) if elapsed >= GRACE + BOUND => return Err(NotGone::unreadable(&error)),
-            Ok(Remains::Something(found)) if elapsed >= GRACE => {
-                found.into_iter().for_each(|process| process.signal(Signal::KILL));
-            }
             Ok(Remains::Something(found)) => {
-                for process in found {
-                    if asked.insert(process) {
-                        process.signal(Signal::TERM);
-                        // A frozen process cannot take the signal before it is thawed.
-                        process.signal(Signal::CONT);
-                    }
-                }
+                let signal = if elapsed >= GRACE { kill } else { ask };
+                warrant.during(|| signal(found, &mut asked)).ok_or_else(NotGone::stopped)?;
             }
             Err(error) => tracing::debug!(%error, "processes cannot be looked at; trying again"),
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn kill(found: Vec<Process>, _asked: &mut HashSet<Process>) {
+    found.into_iter().for_each(|process| process.signal(Signal::KILL));
+}
+
+/// Asks each process once to end.
+fn ask(found: Vec<Process>, asked: &mut HashSet<Process>) {
+    for process in found {
+        if asked.insert(process) {
+            process.signal(Signal::TERM);
+            // A frozen process cannot take the signal before it is thawed.
+            process.signal(Signal::CONT);
+        }
     }
 }

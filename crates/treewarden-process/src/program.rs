@@ -5,12 +5,18 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::host::Host;
 
 /// The variable that carries the session's cookie to every process of its tree.
 pub(crate) const COOKIE: &str = "TREEWARDEN_SESSION";
 
 /// The variable that names the host, by process id and start time.
 pub(crate) const HOST: &str = "TREEWARDEN_HOST";
+
+/// The variable that names one tree of one host: a session may have another by the time this one is ended.
+pub(crate) const TREE: &str = "TREEWARDEN_TREE";
 
 /// A program to spawn.
 ///
@@ -68,6 +74,22 @@ impl Cookie {
 
     /// The cookie as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The mark of one tree, which no other tree of any host has.
+#[derive(Debug)]
+pub(crate) struct TreeId(String);
+
+impl TreeId {
+    /// Makes the mark of the next tree of this host.
+    pub(crate) fn next() -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        Self(format!("{}:{}", Host::own(), SERIAL.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::os::{self, Environ, Place};
 use crate::pid::{Pid, Process};
-use crate::program::{COOKIE, Cookie};
+use crate::program::{COOKIE, Cookie, TREE, TreeId};
 
 /// How long a process whose environment is empty may be on its way from one program to the next.
 const BETWEEN_PROGRAMS: Duration = Duration::from_millis(1);
@@ -59,13 +59,19 @@ impl Seen {
     }
 }
 
-/// The live processes that carry `cookie`, or are in the group or the session that `leader` began.
+/// The live processes of the tree that has this id, by that mark or by the group or the session that `leader` began.
 ///
 /// The id of the leader must still be its own: while it is not reaped no other group can have the number.
-pub(crate) fn of_tree(cookie: &Cookie, leader: Option<Pid>) -> io::Result<Remains> {
+pub(crate) fn of_tree(tree: &TreeId, leader: Option<Pid>) -> io::Result<Remains> {
     let is_near = |place: Place| leader.is_some() && (place.group == leader || place.session == leader);
+    let wanted = tree.as_str().as_bytes();
+    live(is_near, |environ| value(environ, TREE) == Some(wanted)).map(Remains::from)
+}
+
+/// The live processes of any tree of the session that has this cookie.
+pub(crate) fn of_session(cookie: &Cookie) -> io::Result<Remains> {
     let wanted = cookie.as_str().as_bytes();
-    live(is_near, |environ| value(environ, COOKIE) == Some(wanted)).map(Remains::from)
+    live(|_| false, |environ| value(environ, COOKIE) == Some(wanted)).map(Remains::from)
 }
 
 /// The live processes that belong by their place, or by their environment.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::host::Host;
 use crate::leader::Leader;
 use crate::os::{self, Cgroup, Launched, Stage};
-use crate::program::{COOKIE, Cookie, HOST, Program};
+use crate::program::{COOKIE, Cookie, HOST, Program, TREE, TreeId};
 use crate::spawn_error::{SpawnError, SpawnErrorKind};
 use crate::stop::Ending;
 use crate::tree::{ContainmentPolicy, Members, Tree};
@@ -19,11 +19,15 @@ use crate::tree::{ContainmentPolicy, Members, Tree};
 /// So many spawns wait for the thread; whoever comes then waits for a place.
 const QUEUE: usize = 64;
 
-struct Job {
-    program: Program,
-    cookie: Cookie,
-    policy: ContainmentPolicy,
-    reply: oneshot::Sender<Result<Spawned, SpawnError>>,
+enum Job {
+    Spawn {
+        program: Program,
+        cookie: Cookie,
+        policy: ContainmentPolicy,
+        reply: oneshot::Sender<Result<Spawned, SpawnError>>,
+    },
+    /// Told when every spawn that was asked for before has happened, or never will.
+    Reached(oneshot::Sender<()>),
 }
 
 /// A leader and its pipes, on their way to whoever asked for them.
@@ -51,15 +55,32 @@ pub async fn spawn(program: Program, cookie: Cookie, policy: ContainmentPolicy) 
     let none_left = |message: String| SpawnError::new(SpawnErrorKind::NoResources, path.clone(), message);
     let (reply, spawned) = oneshot::channel();
     let spawner = spawner().map_err(|error| none_left(format!("no thread can be started: {error}")))?;
-    let job = Job { program, cookie, policy, reply };
+    let job = Job::Spawn { program, cookie, policy, reply };
     let lost = |()| none_left("the thread that spawns has ended".to_owned());
     spawner.send(job).await.map_err(|_| lost(()))?;
     let spawned = spawned.await.map_err(|_| lost(()))??;
     Tree::new(spawned).map_err(|error| none_left(error.to_string()))
 }
 
+/// Waits until what was asked for before was spawned, or never will be because nobody waits for it any more.
+///
+/// A process is not to be found by its marks before it executes its program.
+///
+/// # Cancel safety
+///
+/// The future may be dropped at any time.
+pub(crate) async fn settled() {
+    let spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Some(spawner) = spawner else { return };
+    let (tell, reached) = oneshot::channel();
+    if spawner.send(Job::Reached(tell)).await.is_ok() {
+        let _ended = reached.await;
+    }
+}
+
+static SPAWNER: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
+
 fn spawner() -> std::io::Result<mpsc::Sender<Job>> {
-    static SPAWNER: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
     let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(spawner) = &*spawner {
         return Ok(spawner.clone());
@@ -76,23 +97,29 @@ fn spawner() -> std::io::Result<mpsc::Sender<Job>> {
 }
 
 fn work(job: Job) {
-    if job.reply.is_closed() {
-        return;
+    match job {
+        Job::Spawn { reply, .. } if reply.is_closed() => {}
+        Job::Spawn { program, cookie, policy, reply } => {
+            let spawned = start(&program, &cookie, policy);
+            let leader = spawned.as_ref().ok().map(|spawned| Arc::clone(&spawned.members.get().leader));
+            // If whoever wanted it is gone, the value that comes back ends it.
+            let _unwanted = reply.send(spawned);
+            // Only now: a thread that is started before competes with whoever waits for the reply, and with the child.
+            leader.into_iter().for_each(Leader::watch_over);
+        }
+        Job::Reached(tell) => {
+            let _gone = tell.send(());
+        }
     }
-    let spawned = start(&job.program, job.cookie, job.policy);
-    let leader = spawned.as_ref().ok().map(|spawned| Arc::clone(&spawned.members.get().leader));
-    // If whoever wanted it is gone, the value that comes back ends it.
-    let _unwanted = job.reply.send(spawned);
-    // Only now: a thread that is started before competes with whoever waits for the reply, and with the child.
-    leader.into_iter().for_each(Leader::watch_over);
 }
 
-fn start(program: &Program, cookie: Cookie, policy: ContainmentPolicy) -> Result<Spawned, SpawnError> {
+fn start(program: &Program, cookie: &Cookie, policy: ContainmentPolicy) -> Result<Spawned, SpawnError> {
     let file = program.file().ok_or_else(|| SpawnError::not_on_path(program))?;
     let host = Host::own().to_string();
-    let marks = [(COOKIE, cookie.as_str()), (HOST, host.as_str())];
+    let id = TreeId::next();
+    let marks = [(COOKIE, cookie.as_str()), (HOST, host.as_str()), (TREE, id.as_str())];
     let mut cgroup = match policy {
-        ContainmentPolicy::Best => own_cgroup(&cookie),
+        ContainmentPolicy::Best => own_cgroup(cookie),
         ContainmentPolicy::GroupAndCookie => None,
     };
     let mut launched = os::launch(program, &file, &marks, cgroup.as_ref());
@@ -105,7 +132,7 @@ fn start(program: &Program, cookie: Cookie, policy: ContainmentPolicy) -> Result
     }
     let Launched { pid, stdin, stdout, stderr } =
         launched.map_err(|refusal| SpawnError::refused(program, &file, refusal))?;
-    let members = Members { leader: Leader::new(pid), cgroup, cookie };
+    let members = Members { leader: Leader::new(pid), cgroup, id };
     Ok(Spawned { members: Ending::new(members), stdin, stdout, stderr })
 }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::str;
 
-use crate::gone::{NotGone, end};
+use crate::gone::{NotGone, Warrant, end};
 use crate::host::Host;
 use crate::os;
 use crate::program::HOST;
@@ -34,7 +34,7 @@ pub async fn sweep() -> Result<Swept, NotGone> {
     let swept = tokio::task::spawn_blocking(|| {
         let cgroups = os::leftover_cgroups(None);
         let first = Cell::new(None);
-        end(|| {
+        let look = || {
             let contained = cgroups.iter().map(os::Cgroup::remains);
             let marked = scan::live(|_| false, is_orphan).map(Remains::from);
             let all = Remains::all(contained.chain([marked]))?;
@@ -42,7 +42,8 @@ pub async fn sweep() -> Result<Swept, NotGone> {
                 first.set(Some(if let Remains::Something(found) = &all { found.len() } else { 0 }));
             }
             Ok(all)
-        })?;
+        };
+        end(look, &Warrant::new())?;
         Ok(Swept { processes: first.get().unwrap_or_default(), cgroups: cgroups.len() })
     });
     swept.await.unwrap_or_else(|_| Err(NotGone::stopped()))

@@ -12,7 +12,7 @@ use crate::leader::Leader;
 use crate::lines::LineReader;
 use crate::os::Cgroup;
 use crate::pid::{Pid, Process};
-use crate::program::Cookie;
+use crate::program::TreeId;
 use crate::scan::{self, Remains};
 use crate::spawn::Spawned;
 use crate::stderr::StderrTail;
@@ -69,7 +69,7 @@ pub struct Tree {
 pub(crate) struct Members {
     pub(crate) leader: Arc<Leader>,
     pub(crate) cgroup: Option<Cgroup>,
-    pub(crate) cookie: Cookie,
+    pub(crate) id: TreeId,
 }
 
 impl Members {
@@ -77,7 +77,7 @@ impl Members {
     pub(crate) fn remains(&self) -> io::Result<Remains> {
         match &self.cgroup {
             Some(cgroup) => cgroup.remains(),
-            None => scan::of_tree(&self.cookie, self.leader.held_id()),
+            None => scan::of_tree(&self.id, self.leader.held_id()),
         }
     }
 

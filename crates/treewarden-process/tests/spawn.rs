@@ -32,10 +32,11 @@ async fn the_environment_is_exactly_what_was_given_and_the_marks() {
         let environ = String::from_utf8(environ).expect("it is text");
         let host = Process::find(Pid::new(std::process::id()).expect("own id")).expect("this process lives");
         let variables: BTreeSet<&str> = environ.split_terminator('\0').collect();
-        let mark = format!("TREEWARDEN_HOST={}:{}:", host.pid, host.start_time);
+        let marks =
+            ["HOST", "TREE"].map(|mark| format!("TREEWARDEN_{mark}={}:{}:", host.pid, host.start_time));
         let (marks, rest): (Vec<_>, Vec<_>) =
-            variables.into_iter().partition(|variable| variable.starts_with(&mark));
-        assert_eq!(marks.len(), 1, "{environ:?}");
+            variables.into_iter().partition(|variable| marks.iter().any(|mark| variable.starts_with(mark)));
+        assert_eq!(marks.len(), 2, "{environ:?}");
         let session = format!("TREEWARDEN_SESSION={}", cookie.as_str());
         assert_eq!(rest, ["EMPTY=", "PATH=/usr/bin:/bin", session.as_str()]);
         tree.stop(Ladder::kill(), None).await.expect("it can be ended");

@@ -245,3 +245,61 @@ async fn no_cgroup_is_left_when_a_tree_is_gone() {
     tree.stop(Ladder::kill(), None).await.expect("it can be ended");
     assert!(!path.exists(), "{} is left", path.display());
 }
+
+#[test]
+fn a_proof_that_nobody_waits_for_any_more_does_not_touch_the_next_tree() {
+    // One thread for what blocks: the proof stands in its queue until the test lets it go.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    runtime.expect("a runtime can be made").block_on(async {
+        for policy in POLICIES {
+            let cookie = cookie();
+            let (go, wait) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || wait.recv());
+            let mut proof = Box::pin(prove_gone(cookie.clone()));
+            assert!(now(&mut proof).await.is_none(), "it waits for the thread");
+            drop(proof);
+            let script = shell("echo ready; exec sleep 600");
+            let mut next = spawn(script, cookie, policy).await.expect("a shell can be spawned");
+            line(&mut next.take_stdout().expect("the first time")).await;
+            go.send(()).expect("the thread waits");
+            busy.await.expect("it ends").expect("it was told");
+            // Whatever stood in the queue is done when this is.
+            tokio::task::spawn_blocking(|| ()).await.expect("it ends");
+            assert!(!next.has_exited(), "{policy:?}: the next tree was ended");
+            next.stop(Ladder::kill(), None).await.expect("it can be ended");
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_tree_on_its_way_out_does_not_take_the_next_one_along() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for policy in POLICIES {
+        let leave = folder.path().join(format!("{policy:?}"));
+        let script = format!(
+            "trap 'while [ ! -e {} ]; do sleep 0.01; done; exit' TERM; echo ready; while :; do sleep 0.01; done",
+            leave.display()
+        );
+        let (mut first, cookie) = start(&script, policy).await;
+        line(&mut first.take_stdout().expect("the first time")).await;
+        let pid = first.pid().get();
+        drop(first);
+        let mut next = spawn(shell("echo ready; exec sleep 600"), cookie, policy).await.expect("it spawns");
+        line(&mut next.take_stdout().expect("the first time")).await;
+        std::fs::write(&leave, "").expect("it is ours");
+        until("the first one is gone", || !exists(pid)).await;
+        assert!(!next.has_exited(), "{policy:?}: the next tree was ended");
+        next.stop(Ladder::kill(), None).await.expect("it can be ended");
+    }
+}
+
+/// What a future comes to without waiting, if it does.
+async fn now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(cx) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
