@@ -200,13 +200,16 @@ pub(super) async fn closed(closing: &mut Option<Closing>) {
 pub(super) fn leave(cli: Option<Box<Cli>>) {
     let Some(Cli { tree: Some(tree), place, .. }) = cli.map(|cli| *cli) else { return };
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(async move {
-            if let Err(error) = tree.stop(ladder(How::Kill), None).await {
-                tracing::error!(%error, "processes of a CLI cannot be ended");
-            }
-            drop(place);
-        });
+        runtime.spawn(kill(tree, place));
     }
+}
+
+/// Ends a CLI that nobody waits for, and gives its place up when it is gone.
+pub(super) async fn kill(tree: Tree, place: Place) {
+    if let Err(error) = tree.stop(ladder(How::Kill), None).await {
+        tracing::error!(%error, "processes of a CLI cannot be ended");
+    }
+    drop(place);
 }
 
 impl Engine {

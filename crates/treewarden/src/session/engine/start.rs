@@ -11,13 +11,14 @@ use std::time::Duration;
 use treewarden_core::session::{
     CrashKind, ExitClass, Opening as Choice, Permanent, PermanentKind, Start, StartFailure,
 };
-use treewarden_process::{Cookie, Program, SpawnErrorKind, TreeGone};
+use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone};
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::{Environment, Opening};
 use treewarden_store::transcript::{self, Resumable};
 use treewarden_store::{Holder, Lease, SessionRecord};
 
-use super::cli::Cli;
+use super::Task;
+use super::cli::{self, Cli};
 use crate::places::{AllPinned, Place};
 use crate::session::desk::{Desk, Legacy};
 use crate::warm::{Launch, Warm};
@@ -53,15 +54,42 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
         cwd,
     };
     let cookie = Cookie::new(record.session_id.to_string());
-    let spawning = treewarden_process::spawn(program, cookie, desk.host.inner.containment);
-    let tree = match tokio::time::timeout(SPAWN, spawning).await {
-        Ok(spawned) => spawned.map_err(|error| spawn_failure(&error))?,
-        Err(_) => return Err(StartFailure::Transient(ExitClass::Crash(CrashKind::StartTimeout))),
-    };
+    let spawning = Box::pin(treewarden_process::spawn(program, cookie, desk.host.inner.containment));
+    let (tree, place) = Underway { spawning: Some((spawning, place)) }.spawned().await?;
     // What is copied or carried on from elsewhere must be there: a refusal of it is never answered by a blank start.
     let carried = matches!(opening, Opening::Fork { .. }) || desk.must_exist();
     let cli = Cli::new(tree, record.session_id, lease, place, desk.owns_id() && !carried);
     Ok(Box::new(cli.expect("a tree that was just spawned still has its stdout")))
+}
+
+/// A CLI on its way, and its place: if it is not waited for any more, it is ended before the place is given up.
+struct Underway {
+    spawning: Option<(Task<Result<Tree, SpawnError>>, Place)>,
+}
+
+impl Underway {
+    async fn spawned(mut self) -> Result<(Tree, Place), StartFailure> {
+        let (spawning, _) = self.spawning.as_mut().expect("it is taken below, and when the value is dropped");
+        let Ok(spawned) = tokio::time::timeout(SPAWN, spawning).await else {
+            return Err(StartFailure::Transient(ExitClass::Crash(CrashKind::StartTimeout)));
+        };
+        let (_, place) = self.spawning.take().expect("nobody else takes it");
+        Ok((spawned.map_err(|error| spawn_failure(&error))?, place))
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let Some((spawning, place)) = self.spawning.take() else { return };
+        // Without a runtime the dropped future sees to the end of what is spawned.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Ok(tree) = spawning.await {
+                    cli::kill(tree, place).await;
+                }
+            });
+        }
+    }
 }
 
 /// Has CLIs kept for the session's next conversation, if its options say so.
@@ -260,7 +288,7 @@ pub(crate) fn config_dir(environment: &Environment, cwd: &Path) -> PathBuf {
     }
 }
 
-fn spawn_failure(error: &treewarden_process::SpawnError) -> StartFailure {
+fn spawn_failure(error: &SpawnError) -> StartFailure {
     let kind = match error.kind() {
         SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable => PermanentKind::CliNotFound,
         SpawnErrorKind::CwdMissing => PermanentKind::CwdMissing,
