@@ -128,6 +128,8 @@ fn open_file(path: &Path, durability: Durability) -> Result<Connection, StoreErr
 fn tune(db: &Connection, durability: Durability) -> Result<(), StoreError> {
     db.busy_timeout(BUSY)?;
     db.set_prepared_statement_cache_capacity(32);
+    // Or else a statement that a partial index serves is planned anew for each value that it is given.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     // NORMAL syncs at checkpoints only: a power loss may take the newest commits, never the whole file.
     let synchronous = if durability == Durability::Power { "FULL" } else { "NORMAL" };

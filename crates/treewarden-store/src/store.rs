@@ -16,8 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
+use treewarden_proto::TurnId;
 
-use crate::tail::{self, Tail};
+use crate::tail::{self, Newest, Tail};
 use crate::writer::{self, Writer};
 use crate::{StoreError, StoreErrorKind, dir, schema};
 
@@ -59,6 +60,7 @@ struct Inner {
     /// Ends before what it writes to does.
     writer: Option<Writer>,
     tail: Arc<Mutex<Tail>>,
+    newest: Arc<Newest>,
     db: Mutex<Connection>,
     _lock: File,
 }
@@ -81,7 +83,8 @@ impl Store {
         dir::prepare_dir(dir)?;
         let opened = schema::open(dir, options.durability)?;
         let power = options.durability == Durability::Power;
-        let tail = Arc::new(Mutex::new(Tail::open(dir.to_owned(), &opened, power)?));
+        let tail = Tail::open(dir.to_owned(), &opened, power)?;
+        let (newest, tail) = (tail.newest(), Arc::new(Mutex::new(tail)));
         let schema::Opened { db, path, lock } = opened;
         let writer = if power {
             Some(Writer::start(schema::connect(&path, options.durability)?, Arc::clone(&tail))?)
@@ -90,7 +93,7 @@ impl Store {
         };
         let keeps_turns = options.durability != Durability::Nothing;
         let (dir, db) = (dir.to_owned(), Mutex::new(db));
-        Ok(Self { inner: Arc::new(Inner { dir, keeps_turns, writer, tail, db, _lock: lock }) })
+        Ok(Self { inner: Arc::new(Inner { dir, keeps_turns, writer, tail, newest, db, _lock: lock }) })
     }
 
     /// The state directory.
@@ -121,6 +124,11 @@ impl Store {
     /// Tells whether new turns are stored: not so with [`Durability::Nothing`].
     pub fn keeps_turns(&self) -> bool {
         self.inner.keeps_turns
+    }
+
+    /// Tells whether the database may hold a turn that the tail does not know; asks nobody.
+    pub(crate) fn may_hold(&self, turn: TurnId) -> bool {
+        self.inner.newest.may_hold(turn)
     }
 
     pub(crate) fn tail(&self) -> MutexGuard<'_, Tail> {

@@ -197,6 +197,55 @@ fn schema_1_is_migrated_with_what_it_holds() {
 }
 
 #[test]
+fn schema_2_is_migrated_with_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let turn = |n: u32| format!("0193b4c0-0000-7000-8000-00000000000{n}");
+    let rows: Vec<String> = [(1, "NULL"), (2, "'{\"outcome\":\"completed\"}'")]
+        .iter()
+        .map(|(n, outcome)| {
+            format!(
+                "('{}', 'a', '11111111-2222-4333-8444-555555555556', '\"p\"', 0, {n}, {outcome})",
+                turn(*n)
+            )
+        })
+        .collect();
+    sql(
+        dir.path(),
+        &format!(
+            "CREATE TABLE sessions(name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+             CREATE TABLE turns(seq INTEGER PRIMARY KEY AUTOINCREMENT, turn TEXT NOT NULL UNIQUE,
+               name TEXT NOT NULL, session_id TEXT NOT NULL, prompt TEXT NOT NULL, at_most_once INTEGER NOT NULL,
+               sent INTEGER NOT NULL DEFAULT 0, interruptions INTEGER NOT NULL DEFAULT 0, outcome TEXT,
+               opened_at INTEGER NOT NULL, settled_at INTEGER);
+             CREATE INDEX open_turns ON turns(name, seq) WHERE outcome IS NULL;
+             CREATE INDEX turns_of ON turns(session_id);
+             CREATE TABLE quarantine(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL,
+               reason TEXT NOT NULL, body TEXT NOT NULL, at INTEGER NOT NULL);
+             CREATE INDEX turns_by_name ON turns(name);
+             INSERT INTO turns(turn, name, session_id, prompt, at_most_once, opened_at, outcome) VALUES {};
+             INSERT INTO quarantine(kind, key, reason, body, at) VALUES ('session', 'b', 'bad', '', 1);
+             PRAGMA user_version = 2;",
+            rows.join(", ")
+        ),
+    );
+    let store = open(dir.path());
+    assert_eq!(store.problems().unwrap().len(), 1);
+    let open_turns = store.open_turns(&name("a")).unwrap();
+    assert_eq!(open_turns.iter().map(|row| row.turn.to_string()).collect::<Vec<_>>(), [turn(1)]);
+    // A turn of then is settled by what is new since, and new ones come behind it.
+    let outcome = RawValue::from_string("1".into()).unwrap();
+    assert!(matches!(store.settle(open_turns[0].turn, &outcome).unwrap(), Settled::Now));
+    store.open_turn(&row("a")).unwrap();
+    drop(store);
+    let turns = open(dir.path()).turns(&name("a"), 9).unwrap();
+    let outcomes: Vec<_> = turns.iter().map(|row| row.outcome.is_some()).collect();
+    assert_eq!(outcomes, [false, true, true]);
+    let db = Connection::open(dir.path().join("treewarden.db")).unwrap();
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 3);
+}
+
+#[test]
 fn fields_of_a_newer_version_survive_get_and_put() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -7,7 +7,7 @@ mod support;
 use serde_json::value::RawValue;
 use support::name;
 use treewarden_proto::{SessionId, TurnId};
-use treewarden_store::{Durability, Settled, Store, StoreErrorKind, StoreOptions, TurnRow};
+use treewarden_store::{Durability, SessionRecord, Settled, Store, StoreErrorKind, StoreOptions, TurnRow};
 
 fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.into()).unwrap()
@@ -109,4 +109,41 @@ fn sync_calls_of_many_threads_end_with_power_durability() {
     drop(store);
     let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
     assert_eq!(store.turns(&name("a"), 1000).unwrap().len(), 160);
+}
+
+/// The memory of this process, in KiB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+#[ignore = "takes a while: run it with `just soak-sessions`"]
+fn soak_a_store_of_100_000_sessions_keeps_little_in_memory() {
+    const SESSIONS: u64 = 100_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let before = memory();
+    let mut most = before;
+    for n in 0..SESSIONS {
+        let row = row(&format!("session-{n}"), SessionId::random());
+        store.put(&SessionRecord::new(row.name.clone(), row.session_id)).unwrap();
+        assert!(store.open_turns(&row.name).unwrap().is_empty());
+        // Every tenth stays open.
+        if n % 10 == 0 {
+            store.open_turn(&row).unwrap();
+        } else {
+            settled(&store, &row, r#"{"outcome":"completed"}"#);
+        }
+        if n % 1000 == 0 {
+            most = most.max(memory());
+        }
+    }
+    println!("{SESSIONS} sessions: {before} KiB before, {most} KiB at most");
+    // Segments that are put into the database, of 8 MiB at most; SQLite's pages, 2 MiB for each connection; an entry for
+    // each turn that is open or was settled in the segment of the moment.
+    assert!(most - before <= 24 * 1024, "{} KiB", most - before);
+    assert_eq!(store.open_turns(&name("session-7")).unwrap().len(), 0);
+    assert_eq!(store.open_turns(&name("session-10")).unwrap().len(), 1);
 }

@@ -36,6 +36,66 @@ fn role_writer() {
     }
 }
 
+/// Settles each turn that it is told of, with an outcome of its own, and says what that came to.
+#[test]
+#[ignore = "a role of other tests"]
+fn role_settler() {
+    let Some((dir, durability)) = my_role() else { return };
+    let store = Store::open(&dir, options(&durability)).unwrap();
+    let own = std::process::id().to_string();
+    let turns = std::fs::read_to_string(dir.join("turns")).unwrap();
+    say("ready");
+    // Both begin at once.
+    while !dir.join("go").exists() {
+        std::thread::yield_now();
+    }
+    for turn in turns.lines() {
+        let outcome = RawValue::from_string(own.clone()).unwrap();
+        match store.settle(turn.parse().unwrap(), &outcome).unwrap() {
+            Settled::Now => say(&format!("{turn} now {own}")),
+            Settled::Already(first) => say(&format!("{turn} already {first}")),
+        }
+    }
+    say("done");
+}
+
+#[test]
+fn two_processes_that_settle_the_same_turns_agree_on_each() {
+    for durability in ["process", "power"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), options("process")).unwrap();
+        let rows: Vec<TurnRow> = (0..300).map(|_| row("shared")).collect();
+        let mut turns = String::new();
+        for row in &rows {
+            store.open_turn(row).unwrap();
+            turns.push_str(&format!("{}\n", row.turn));
+        }
+        std::fs::write(dir.path().join("turns"), turns).unwrap();
+        let settlers: Vec<_> = (0..2).map(|_| Role::start("role_settler", dir.path(), durability)).collect();
+        settlers.iter().for_each(|settler| assert_eq!(settler.said(), "ready"));
+        std::fs::write(dir.path().join("go"), "").unwrap();
+        let said: Vec<Vec<String>> = settlers
+            .iter()
+            .map(|settler| {
+                std::iter::from_fn(|| Some(settler.said()).filter(|said| said != "done")).collect()
+            })
+            .collect();
+        let mut winners = HashSet::new();
+        for (n, row) in rows.iter().enumerate() {
+            let both: Vec<Vec<&str>> = said.iter().map(|said| said[n].split(' ').collect()).collect();
+            let turn = row.turn.to_string();
+            assert!(both.iter().all(|said| said[0] == turn));
+            assert_eq!(both.iter().filter(|said| said[1] == "now").count(), 1, "{both:?}");
+            assert_eq!(both[0][2], both[1][2], "both know the outcome that stands");
+            let stored = store.turn(row.turn).unwrap().unwrap().outcome.unwrap();
+            assert_eq!(stored.to_string(), both[0][2]);
+            winners.insert(both[0][2].to_owned());
+        }
+        assert!(!winners.is_empty() && winners.len() <= 2);
+        settlers.into_iter().for_each(Role::finish);
+    }
+}
+
 fn check(durability: &str) {
     let dir = tempfile::tempdir().unwrap();
     let writers: Vec<_> = (0..2).map(|_| Role::start("role_writer", dir.path(), durability)).collect();

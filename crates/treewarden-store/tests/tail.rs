@@ -178,3 +178,78 @@ fn nothing_is_stored_of_turns_that_need_survive_nothing_but_older_ones_are_settl
     assert_eq!((turns.len(), turns[0].turn, turns[0].interruptions), (1, old.turn, 1));
     assert_eq!(turns[0].outcome, Some(1.into()));
 }
+
+#[test]
+fn a_turn_is_opened_once_however_long_ago_that_was() {
+    for durability in [Durability::Process, Durability::Power] {
+        let dir = tempfile::tempdir().unwrap();
+        let turns: Vec<_> = (0..3).map(|_| row("a prompt")).collect();
+        let store = open(dir.path(), durability);
+        let refused = |store: &Store, row: &TurnRow| {
+            let error = store.open_turn(row).unwrap_err();
+            assert!(error.to_string().contains("the journal holds it already"), "{error}");
+        };
+        for row in &turns[..2] {
+            store.open_turn(row).unwrap();
+        }
+        store.settle(turns[0].turn, &raw("1")).unwrap();
+        turns[..2].iter().for_each(|row| refused(&store, row));
+        // More than a segment, so that the tail knows no more what was settled in it.
+        for _ in 0..3 {
+            let long = row(&"x".repeat(1 << 20));
+            store.open_turn(&long).unwrap();
+            store.settle(long.turn, &raw("1")).unwrap();
+        }
+        let other = open(dir.path(), Durability::Process);
+        for store in [&store, &other] {
+            turns[..2].iter().for_each(|row| refused(store, row));
+        }
+        // An id that is older than what is there is no reason to refuse a turn.
+        store.open_turn(&turns[2]).unwrap();
+        drop((store, other));
+        let store = open(dir.path(), durability);
+        turns.iter().for_each(|row| refused(&store, row));
+        assert!(
+            matches!(store.settle(turns[0].turn, &raw("2")).unwrap(), Settled::Already(first) if first.get() == "1")
+        );
+    }
+}
+
+#[test]
+fn a_segment_that_outlives_its_fold_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (settled, open_still) = (row("a prompt"), row("another"));
+    let store = open(dir.path(), Durability::Process);
+    for row in [&settled, &open_still] {
+        store.open_turn(row).unwrap();
+        store.mark_interrupted(row.turn).unwrap();
+    }
+    store.settle(settled.turn, &raw("1")).unwrap();
+    // The same file, with its seal, as if the process had died between the commit of the fold and the removal.
+    let (segment, kept) = (dir.path().join("turns-1.log"), dir.path().join("kept"));
+    std::fs::hard_link(&segment, &kept).unwrap();
+    drop(store);
+    assert!(!segment.exists());
+    std::fs::rename(&kept, &segment).unwrap();
+    let store = open(dir.path(), Durability::Process);
+    let turns = store.turns(&name("a"), 9).unwrap();
+    let interruptions: Vec<_> = turns.iter().map(|row| (row.turn, row.interruptions)).collect();
+    assert_eq!(interruptions, [(open_still.turn, 1), (settled.turn, 1)]);
+    assert_eq!(store.open_turns(&name("a")).unwrap().len(), 1);
+    // What comes next goes to the next segment, and both are gone in the end.
+    assert!(
+        matches!(store.settle(settled.turn, &raw("2")).unwrap(), Settled::Already(first) if first.get() == "1")
+    );
+    assert!(matches!(store.settle(open_still.turn, &raw("3")).unwrap(), Settled::Now));
+    let next = row("a third");
+    store.open_turn(&next).unwrap();
+    assert_eq!(segments(dir.path()).len(), 2);
+    drop(store);
+    assert_eq!(segments(dir.path()), Vec::<String>::new());
+    let turns = open(dir.path(), Durability::Process).turns(&name("a"), 9).unwrap();
+    let outcomes: Vec<_> = turns.iter().map(|row| (row.turn, row.outcome.clone())).collect();
+    assert_eq!(
+        outcomes,
+        [(next.turn, None), (open_still.turn, Some(3.into())), (settled.turn, Some(1.into()))]
+    );
+}

@@ -8,6 +8,8 @@ use super::row::{COLUMNS, decode};
 use crate::problem::Bad;
 use crate::{Store, StoreError};
 
+const OPEN: &str = "WHERE name = ? AND outcome IS NULL ORDER BY seq";
+
 impl Store {
     /// The turn, if the journal holds it and it can be read.
     ///
@@ -25,7 +27,7 @@ impl Store {
     /// [`StoreError`] if the journal cannot be read.
     pub fn open_turns(&self, name: &SessionName) -> Result<Vec<TurnRow>, StoreError> {
         let segment = self.tail().number();
-        let rows = self.select("WHERE name = ? AND outcome IS NULL ORDER BY seq", [name.as_str()])?;
+        let rows = self.select(OPEN, [name.as_str()])?;
         let mut tail = self.tail();
         rows.iter().for_each(|row| tail.found_open(row.turn, segment));
         Ok(rows)
@@ -90,5 +92,27 @@ impl Store {
                 Err(error) => self.quarantine_turns(vec![Bad { key: seq, reason: error.to_string() }])?,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::StoreOptions;
+
+    #[test]
+    fn the_look_for_open_turns_is_planned_once() {
+        let dir = tempfile::tempdir().expect("a folder can be made");
+        let store = Store::open(dir.path(), StoreOptions::default()).expect("a store");
+        let db = store.db();
+        let mut query =
+            db.prepare(&format!("SELECT {COLUMNS} FROM turns {OPEN}")).expect("it can be planned");
+        for n in 0..10 {
+            let found = query.query_map([format!("session-{n}")], decode).expect("it can be asked").count();
+            assert_eq!(found, 0);
+        }
+        assert_eq!(query.get_status(StatementStatus::RePrepare), 0);
     }
 }

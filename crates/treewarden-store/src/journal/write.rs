@@ -8,7 +8,7 @@ use treewarden_proto::TurnId;
 use super::TurnRow;
 use crate::store::now;
 use crate::tail::{Fact, Opened, Outcome, Settling, Tail};
-use crate::{Store, StoreError, StoreErrorKind};
+use crate::{Store, StoreError, StoreErrorKind, tail};
 
 /// What [`Store::settle`] found.
 #[derive(Debug, Clone)]
@@ -42,11 +42,12 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it cannot be stored; the turn must not be sent then.
+    /// [`StoreError`] if it cannot be stored, or was opened before; the turn must not be sent then.
     pub fn open_turn(&self, row: &TurnRow) -> Result<(), StoreError> {
         if !self.keeps_turns() {
             return Ok(());
         }
+        self.refuse_held(row.turn)?;
         self.append(open(row)?)
     }
 
@@ -54,7 +55,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it cannot be stored; the turn must not be sent then.
+    /// [`StoreError`] if it cannot be stored, or was opened before; the turn must not be sent then.
     ///
     /// # Cancel safety
     ///
@@ -63,7 +64,19 @@ impl Store {
         if !self.keeps_turns() {
             return Ok(());
         }
+        self.refuse_held(row.turn)?;
         self.append_durable(open(row)?).await
+    }
+
+    /// Refuses a turn that the database holds and the tail does not know. A new id is newer than all of those, and is
+    /// looked up nowhere.
+    fn refuse_held(&self, turn: TurnId) -> Result<(), StoreError> {
+        if !self.may_hold(turn) {
+            return Ok(());
+        }
+        let db = self.journal()?;
+        let held = db.prepare_cached("SELECT 1 FROM turns WHERE turn = ?")?.exists([turn.to_string()])?;
+        if held { Err(tail::held(turn)) } else { Ok(()) }
     }
 
     /// Notes that the turn may have reached a CLI.

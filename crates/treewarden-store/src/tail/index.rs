@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -31,6 +33,12 @@ pub(crate) enum Settling {
     Unknown,
 }
 
+/// The refusal of a turn that was opened before.
+pub(crate) fn held(turn: TurnId) -> StoreError {
+    let why = format!("open the turn {turn}: the journal holds it already");
+    StoreError::new(StoreErrorKind::Other, why)
+}
+
 /// The tail; see the [module](super).
 #[derive(Debug)]
 pub(crate) struct Tail {
@@ -48,6 +56,27 @@ pub(crate) struct Tail {
     synced: bool,
     wrote: bool,
     folding: Option<JoinHandle<()>>,
+    newest: Arc<Newest>,
+}
+
+/// The newest of the turns that the tail does not know and the database may; ids of turns begin with their time.
+#[derive(Debug, Default)]
+pub(crate) struct Newest(AtomicU64);
+
+impl Newest {
+    /// Tells whether the database may hold a turn that the tail does not know.
+    pub(crate) fn may_hold(&self, turn: TurnId) -> bool {
+        time(turn) <= self.0.load(Ordering::Acquire)
+    }
+
+    fn note(&self, time: u64) {
+        self.0.fetch_max(time, Ordering::AcqRel);
+    }
+}
+
+/// The half of the id that says when it was made, to some millionths of a second.
+fn time(turn: TurnId) -> u64 {
+    turn.as_uuid().as_u64_pair().0
 }
 
 impl Tail {
@@ -66,7 +95,9 @@ impl Tail {
             synced: true,
             wrote: false,
             folding: None,
+            newest: Arc::default(),
         };
+        tail.note_newest(db)?;
         if segment::path(&tail.dir, number).exists() {
             tail.enter(db)?;
         }
@@ -79,8 +110,7 @@ impl Tail {
         let line = Fact::Opened(opened).encode()?;
         loop {
             if self.turns.contains_key(&turn) {
-                let why = format!("open the turn {turn}: the journal holds it already");
-                return Err(StoreError::new(StoreErrorKind::Other, why));
+                return Err(held(turn));
             }
             // What another process appended just before came first.
             if self.append(&line)? && !self.turns.contains_key(&turn) {
@@ -118,6 +148,30 @@ impl Tail {
         while !self.append(&line)? {}
         self.rotate();
         Ok(())
+    }
+
+    pub(crate) fn newest(&self) -> Arc<Newest> {
+        Arc::clone(&self.newest)
+    }
+
+    /// Asks the database, of whose turns no more is known here than which are open.
+    fn note_newest(&self, db: &Connection) -> Result<(), StoreError> {
+        let newest: Option<String> =
+            db.query_row("SELECT CAST(max(turn) AS TEXT) FROM turns", [], |row| row.get(0))?;
+        // One that is no id hides what else is there, so that the database is to be asked each time.
+        self.newest.note(newest.map_or(0, |turn| turn.parse().map_or(u64::MAX, time)));
+        Ok(())
+    }
+
+    /// The segment is over: its turns that were settled are the database's from now on.
+    fn forget_settled(&mut self) {
+        let Self { turns, newest, .. } = self;
+        turns.retain(|turn, open| {
+            if !*open {
+                newest.note(time(*turn));
+            }
+            *open
+        });
     }
 
     pub(crate) fn knows(&self, turn: TurnId) -> bool {
@@ -180,6 +234,7 @@ impl Tail {
                 }
                 // What happened in between is known to the database alone.
                 self.turns.clear();
+                self.note_newest(db)?;
                 (self.number, self.seen) = (number, seen);
                 continue;
             }
@@ -217,7 +272,7 @@ impl Tail {
             !sealed
         });
         if sealed {
-            self.turns.retain(|_, open| *open);
+            self.forget_settled();
         }
         (read as u64, sealed)
     }
@@ -242,7 +297,7 @@ impl Tail {
         // Later syncs are of another file.
         self.sync()?;
         if self.append(&Fact::Sealed.encode()?)? {
-            self.turns.retain(|_, open| *open);
+            self.forget_settled();
             self.number += 1;
             self.seen = 0;
             self.enter(&self.connect()?)?;

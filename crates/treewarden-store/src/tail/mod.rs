@@ -37,4 +37,4 @@ mod segment;
 
 pub(crate) use self::fact::{Fact, Opened, Outcome};
 pub(crate) use self::fold::{first_segment, fold, fold_for_now};
-pub(crate) use self::index::{Settling, Tail};
+pub(crate) use self::index::{Newest, Settling, Tail, held};
