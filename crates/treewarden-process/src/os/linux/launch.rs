@@ -46,6 +46,19 @@ pub(crate) fn launch(
     marks: &[(&str, &str)],
     cgroup: Option<&Cgroup>,
 ) -> Result<Launched, Refusal> {
+    launch_by(make, program, path, marks, cgroup)
+}
+
+/// Makes the child, with the given stack, in a cgroup or in none.
+type Make = fn(&mut Child, Option<&Cgroup>, &mut Stack) -> Result<i32, Refusal>;
+
+fn launch_by(
+    make: Make,
+    program: &Program,
+    path: &Path,
+    marks: &[(&str, &str)],
+    cgroup: Option<&Cgroup>,
+) -> Result<Launched, Refusal> {
     let text = Text::of(program, path, marks).map_err(|_| refusal(Stage::Prepare, Errno::INVAL))?;
     let (theirs_in, stdin) = pipe()?;
     let (stdout, theirs_out) = pipe()?;
@@ -61,7 +74,7 @@ pub(crate) fn launch(
         host: rustix::process::getpid().as_raw_nonzero().get(),
         failed: None,
     };
-    let pid = begin(&mut child, cgroup)?;
+    let pid = begin(make, &mut child, cgroup)?;
     match child.failed {
         None => {
             let pid = Pid::new(pid.as_raw_nonzero().get().unsigned_abs())
@@ -141,7 +154,7 @@ struct Child {
 }
 
 /// Makes the child, and waits until it executes its program or has failed.
-fn begin(child: &mut Child, cgroup: Option<&Cgroup>) -> Result<rustix::process::Pid, Refusal> {
+fn begin(make: Make, child: &mut Child, cgroup: Option<&Cgroup>) -> Result<rustix::process::Pid, Refusal> {
     let mut stack = vec![0_u128; STACK / size_of::<u128>()];
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `before` and `all` are valid for writes, and are read only after they were written.
@@ -169,9 +182,14 @@ fn make(child: &mut Child, cgroup: Option<&Cgroup>, stack: &mut Stack) -> Result
         // so no handler runs in the child.
         unsafe { clone::child_in(&folder, stack, enter, argument) }.ok()
     });
-    if let Some(pid) = born {
-        return Ok(pid);
+    match born {
+        Some(pid) => Ok(pid),
+        None => make_by_door(child, cgroup, stack),
     }
+}
+
+/// Makes the child outside, and lets it enter its cgroup itself.
+fn make_by_door(child: &mut Child, cgroup: Option<&Cgroup>, stack: &mut Stack) -> Result<i32, Refusal> {
     let door = cgroup.map(Cgroup::door).transpose();
     let door =
         door.map_err(|error| refusal(Stage::Cgroup, Errno::from_io_error(&error).unwrap_or(Errno::NOENT)))?;
@@ -238,5 +256,42 @@ unsafe fn prepare_and_execute(child: &Child) -> Stage {
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
         libc::execve(child.path, child.argv, child.envp);
         Stage::Exec
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rustix::process::Signal;
+
+    use super::*;
+    use crate::program::Cookie;
+    use crate::scan::Remains;
+
+    #[test]
+    fn a_child_enters_its_cgroup_by_the_door_where_it_cannot_be_born_there() {
+        let cookie = Cookie::new(format!("door-{}", std::process::id()));
+        let Ok(cgroup) = Cgroup::create(&cookie) else {
+            println!("skipped: no cgroup can be made here");
+            return;
+        };
+        let program = Program {
+            path: "/bin/sleep".into(),
+            args: vec!["600".into()],
+            env: BTreeMap::new(),
+            cwd: "/".into(),
+        };
+        let launched = launch_by(make_by_door, &program, &program.path, &[], Some(&cgroup));
+        let pid = launched.expect("it can be launched").pid;
+        let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it lives");
+        let inside = cgroup.remains().expect("it can be looked at");
+        rustix::process::kill_process(pid.as_rustix(), Signal::KILL).expect("it lives");
+        rustix::process::waitpid(Some(pid.as_rustix()), WaitOptions::empty()).expect("it is ours");
+        assert!(own.contains(cookie.as_str()), "{own}");
+        assert!(
+            matches!(inside, Remains::Something(found) if found.iter().any(|process| process.pid == pid))
+        );
+        assert!(matches!(cgroup.remains(), Ok(Remains::Nothing)));
     }
 }
