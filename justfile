@@ -14,6 +14,7 @@ soak kills="500":
 soak-sessions sessions="10000":
     cargo build --release -p treewarden-testkit --bin treewarden-fake-claude
     TREEWARDEN_SOAK={{sessions}} cargo test --release -p treewarden-end-to-end --test many_kills --test restart_storm -- --ignored --nocapture --test-threads 1
+    cargo test --release -p treewarden-store --test journal -- --ignored --nocapture
 
 # Cost of a frame, a turn, a restart, a parked session, beside the floor; one table, or some rows of it by name.
 bench *names:
