@@ -5,6 +5,8 @@
 #
 # Most of the time goes by waiting for a step to settle, so many files are run at once. Prints what differs, and how
 # many of how many.
+#
+# Then asks Elixir, where it is installed, what tests/elixir.rs has stored of its answers.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
@@ -28,4 +30,7 @@ find "$work/schedules" -name '*.json' | sort | xargs -P 16 -I {} sh -c '
     (cd "$work" && erl -noshell -pa . -pa /usr/lib/elixir/lib/elixir/ebin -run otp_oracle main {} > "$out.golden")
     "$ours" --compare "$out.golden" {} > "$out.result" 2>&1 || true'
 cat "$work"/*.result | grep -v "^[0-9]* differing of" || true
+if command -v elixir > /dev/null; then
+    elixir "$here/elixir.exs" > "$work/elixir" && diff "$here/../elixir.golden" "$work/elixir"
+fi
 cat "$work"/*.result | awk '/ differing of / { bad += $1; all += $4 } END { print bad " differing of " all; exit bad > 0 }'

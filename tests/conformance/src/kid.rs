@@ -165,6 +165,7 @@ pub(crate) async fn start(
     context: StartContext,
 ) -> Result<Started, StartFailure> {
     let n = world.next_n(&label);
+    let starter = Some(world.starter(&context));
     let outcome = world.next_outcome(&label);
     let name = spec.get("name").and_then(Value::as_str).map(str::to_owned);
     let failed = |world: &World| world.emit(json!({"ev": "start_failed", "id": label, "n": n}));
@@ -190,6 +191,11 @@ pub(crate) async fn start(
         }
         return Err(StartFailure::new(reason(term)));
     }
+    let is_known = ["ok_info", "slow", "exit_after"].iter().any(|key| outcome.get(key).is_some());
+    if outcome != "ok" && !is_known {
+        let term = json!(["case_clause", normalized(&outcome)]);
+        std::panic::resume_unwind(Box::new(term.to_string()));
+    }
     let kid = Kid {
         world: world.clone(),
         label: label.clone(),
@@ -214,6 +220,7 @@ pub(crate) async fn start(
         }
     })?;
     let process = Proc {
+        path: label.clone(),
         label: label.clone(),
         n,
         cell: kid.get_cell(),
@@ -221,6 +228,7 @@ pub(crate) async fn start(
         supervisor: None,
         gone,
         run: context.pid(),
+        starter,
     };
     world.add(process.clone());
     let child = Child::new(process.cell.clone(), task).extension(process);

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use treewarden_conformance::schedule::{self, Schedule};
 use treewarden_conformance::{compare, excused, random, run};
 
@@ -32,10 +32,16 @@ fn main() -> anyhow::Result<ExitCode> {
             compare_all(Path::new(golden), load(&arguments[2..])?)
         }
         _ => {
+            let mut all_run = true;
             for schedule in load(&arguments)? {
-                println!("{}", serde_json::to_string(&trace(&schedule)?)?);
+                // One that cannot be run costs only its own trace.
+                let line = schedule.check().and_then(|()| trace(&schedule)).unwrap_or_else(|error| {
+                    all_run = false;
+                    json!({"name": schedule.name, "error": format!("{error:#}")})
+                });
+                println!("{}", serde_json::to_string(&line)?);
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(if all_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }
@@ -68,6 +74,7 @@ fn compare_all(golden: &Path, schedules: Vec<Schedule>) -> anyhow::Result<ExitCo
     for schedule in schedules {
         let golden = expected.get(&schedule.name);
         ensure!(golden.is_some(), "the oracle has no trace of {}", schedule.name);
+        schedule.check().with_context(|| format!("schedule {}", schedule.name))?;
         let found = trace(&schedule)?;
         let different =
             golden.map_or_else(Vec::new, |golden| compare::differences(&schedule, golden, &found));

@@ -44,11 +44,15 @@ impl Stage {
 
     async fn on_child(&self, op: &str, step: &Value) -> Outcome {
         // A supervisor that never came up has a pid that one may signal.
+        if op != "sleep" && !step["id"].is_string() {
+            return Err(exit(json!(["badkey", "id"])));
+        }
         let signals = matches!(op, "exit" | "kill" | "signal");
         if signals && self.find(step).is_err_and(|error| error == noproc()) {
             return Ok(None);
         }
         match op {
+            "sleep" if step["ms"].as_i64().is_some_and(i64::is_negative) => Err(exit(json!("timeout_value"))),
             "sleep" => {
                 tokio::time::sleep(Duration::from_millis(step["ms"].as_u64().unwrap_or(0))).await;
                 Ok(None)
@@ -120,7 +124,7 @@ impl Stage {
             None => self.root.clone().ok_or_else(noproc)?,
         };
         let supervisor = process.supervisor.clone().ok_or_else(noproc)?;
-        let role = self.world.role(process.path());
+        let role = self.world.role(&process.path);
         Ok(Target { world: &self.world, process, supervisor, role })
     }
 
@@ -142,6 +146,11 @@ impl Stage {
             }
             return Ok(without_root(op));
         }
+        if let Some(worker) = step["sup"].as_str().and_then(|label| self.world.find(label).ok()) {
+            if worker.kid.is_some() {
+                return on_worker(&worker, op, step).await;
+            }
+        }
         let target = match self.target(step) {
             // A supervisor below the root that never came up has a pid that one may send to.
             Err(error) if error == noproc() => {
@@ -152,7 +161,7 @@ impl Stage {
             }
             target => target?,
         };
-        let is_root = target.process.label == "sup";
+        let is_root = target.process.is_root();
         Ok(Some(match op {
             "start_child" => target.start_child(step).await,
             "raw_start_child" => target.raw_start_child(step).await,
@@ -212,6 +221,38 @@ impl Stage {
     }
 }
 
+/// A supervisor's step on a worker: it takes signals, and knows no call of a supervisor's.
+async fn on_worker(worker: &Proc, op: &str, step: &Value) -> Outcome {
+    let why = step.get("reason").cloned();
+    let gone = worker.is_gone();
+    Ok(match op {
+        "stray_message" => None,
+        "stranger_exit" => {
+            send(worker, KidMsg::Signal(why.unwrap_or_default()));
+            None
+        }
+        "kill_sup" if gone => Some(json!(["sup_down", "noproc"])),
+        "kill_sup" => {
+            worker.cell.kill();
+            wait_gone(worker).await;
+            Some(json!(["sup_down", worker.gone.get()]))
+        }
+        "sup_stop_call" if gone => Some(exit(json!("noproc"))),
+        "sup_stop_call" => {
+            let reason = why.unwrap_or_else(|| json!("normal"));
+            send(worker, KidMsg::Die { mode: "stop".to_owned(), reason });
+            Some(wait_gone(worker).await.unwrap_or_else(|| json!("ok")))
+        }
+        _ if gone => Some(noproc()),
+        _ => {
+            let reason = json!("function_clause");
+            send(worker, KidMsg::Die { mode: "error".to_owned(), reason: reason.clone() });
+            wait_gone(worker).await;
+            Some(exit(json!([reason, "gen_server:call"])))
+        }
+    })
+}
+
 /// What a step does when the root never came up.
 fn without_root(op: &str) -> Option<Value> {
     match op {
@@ -257,7 +298,7 @@ async fn stop(target: &Target<'_>, step: &Value) -> Value {
     }
     if why == "kill" {
         target.supervisor.cell().kill();
-    } else if target.process.label != "sup" {
+    } else if !target.process.is_root() {
         // The driver's root is not this supervisor's parent: a stranger's signal is ignored.
         return json!("timeout");
     }

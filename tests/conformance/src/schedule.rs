@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -30,6 +30,33 @@ pub struct Schedule {
     /// Whether incarnation numbers are not compared.
     #[serde(default)]
     pub mask_n: bool,
+}
+
+impl Schedule {
+    /// Says what makes it no schedule: a step without an `op`, or a child without an `id`.
+    ///
+    /// # Errors
+    ///
+    /// The first of these, and where it is.
+    pub fn check(&self) -> anyhow::Result<()> {
+        check_children(&self.children, "the root")?;
+        for (index, step) in self.steps.iter().enumerate() {
+            ensure!(step["op"].is_string(), "step {} has no \"op\": {step}", index + 1);
+        }
+        Ok(())
+    }
+}
+
+fn check_children(children: &[Value], parent: &str) -> anyhow::Result<()> {
+    for child in children {
+        let Some(id) = child["id"].as_str() else { bail!("a child of {parent} has no \"id\": {child}") };
+        match child.get("sup").map(|_| child.get("children").unwrap_or(&Value::Null)) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(below)) => check_children(below, &format!("{id:?}"))?,
+            Some(other) => bail!("the children of {id:?} are no list: {other}"),
+        }
+    }
+    Ok(())
 }
 
 /// Reads a file, or every `*.json` of a directory in the order of their names.
@@ -89,6 +116,22 @@ fn without_comments(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_schedule_is_told_by_its_place() {
+        let check = |text: &str| {
+            serde_json::from_str::<Schedule>(text).map(|s| s.check().err().map(|e| e.to_string()))
+        };
+        let told = |text: &str| check(text).ok().flatten().unwrap_or_default();
+        assert_eq!(told(r#"{"name": "s", "children": [{"id": "a"}], "steps": [{"op": "sleep"}]}"#), "");
+        assert!(
+            told(r#"{"name": "s", "steps": [{"op": "sleep"}, {"id": "a"}]}"#)
+                .starts_with("step 2 has no \"op\"")
+        );
+        assert!(told(r#"{"name": "s", "steps": [7]}"#).starts_with("step 1 has no \"op\""));
+        let below = r#"{"name": "s", "children": [{"id": "a", "sup": {}, "children": [{"id": 3}]}]}"#;
+        assert!(told(below).starts_with("a child of \"a\" has no \"id\""));
+    }
 
     #[test]
     fn comments_are_left_out_and_strings_kept() {

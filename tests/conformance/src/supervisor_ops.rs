@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use treewarden::supervisor::{
     AutoShutdown, ChildInfo, ChildSpec, ChildStarted, ChildState, DeleteChildError, FindChildError, Kind,
-    RestartChildError, RunningChild, Shutdown, StartChildError, StartFailure, Supervisor, UpdateError,
+    Pid, RestartChildError, RunningChild, Shutdown, StartChildError, StartFailure, Supervisor, UpdateError,
 };
 
 use crate::term::{exit, noproc, term, verbatim, without_exit};
@@ -29,11 +29,22 @@ impl Target<'_> {
     }
 
     fn path(&self) -> String {
-        if self.process.label == "sup" { String::new() } else { format!("{}/", self.process.label) }
+        if self.process.is_root() { String::new() } else { format!("{}/", self.process.label) }
     }
 
     fn running(&self, step: &Value) -> Result<Proc, Value> {
         self.world.find(step["id"].as_str().unwrap_or_default())
+    }
+
+    /// The children of a `simple_one_for_one` supervisor are addressed by their pids, which must be of somebody.
+    fn known(&self, step: &Value) -> Result<(), Value> {
+        if self.role.style == Style::Simple {
+            match self.running(step) {
+                Err(stillborn) if stillborn == noproc() => {}
+                found => drop(found?),
+            }
+        }
+        Ok(())
     }
 
     /// What Elixir's call to a dead supervisor exits with.
@@ -47,7 +58,7 @@ impl Target<'_> {
                 let Some(template) = &self.role.template else { return noproc() };
                 {
                     let label = step["id"].as_str().unwrap_or_default();
-                    (tree::instance(self.world, template, self.process.path(), label), Value::Null)
+                    (tree::instance(self.world, template, &self.process.path, label), Value::Null)
                 }
             }
             style => (
@@ -120,10 +131,9 @@ impl Target<'_> {
             Style::Normal => self.supervisor.terminate_child(self.short(step)).await,
             Style::Simple | Style::Dynamic => {
                 let process = self.running(step)?;
-                let result = match self.pid(&process).await {
-                    Some(pid) => self.supervisor.terminate_run(pid).await,
-                    None if self.supervisor.is_alive() => Err(FindChildError::NotFound),
-                    None => Err(FindChildError::NoProc),
+                let result = match self.run(&process) {
+                    Ok(pid) => self.supervisor.terminate_run(pid).await,
+                    Err(error) => Err(error),
                 };
                 if self.role.style == Style::Dynamic && result == Err(FindChildError::NoProc) {
                     return Ok(self.elixir_noproc(json!(["terminate_child", process.pid()])));
@@ -142,13 +152,17 @@ impl Target<'_> {
         Ok(find_term(result.map(|()| json!("ok"))))
     }
 
-    /// The run that a process is, or was when it ended.
-    async fn pid(&self, process: &Proc) -> Option<treewarden::supervisor::Pid> {
-        self.supervisor.is_alive().then_some(())?;
-        Some(process.run_id())
+    /// The run of this supervisor that a process is, or was when it ended.
+    fn run(&self, process: &Proc) -> Result<Pid, FindChildError> {
+        if !self.supervisor.is_alive() {
+            return Err(FindChildError::NoProc);
+        }
+        let is_ours = self.world.is_child_of(process, &self.process.path);
+        if is_ours { Ok(process.run) } else { Err(FindChildError::NotFound) }
     }
 
     pub(crate) async fn restart_child(&self, step: &Value) -> Result<Value, Value> {
+        self.known(step)?;
         if let Some(refused) = self.refused_pid(step)? {
             return Ok(find_term(refused));
         }
@@ -168,6 +182,7 @@ impl Target<'_> {
     }
 
     pub(crate) async fn delete_child(&self, step: &Value) -> Result<Value, Value> {
+        self.known(step)?;
         if let Some(refused) = self.refused_pid(step)? {
             return Ok(find_term(refused));
         }
@@ -196,6 +211,7 @@ impl Target<'_> {
     }
 
     pub(crate) async fn get_childspec(&self, step: &Value) -> Result<Value, Value> {
+        self.known(step)?;
         if let Some(refused) = self.refused_pid(step)? {
             return Ok(find_term(refused));
         }
@@ -208,7 +224,10 @@ impl Target<'_> {
                 let checked = validate::child(template, AutoShutdown::AnySignificant, Style::Simple);
                 return checked.map(|checked| shown(&checked));
             }
-            _ => self.supervisor.get_run_spec(self.running(step)?.run_id()).await,
+            _ => match self.run(&self.running(step)?) {
+                Ok(pid) => self.supervisor.get_run_spec(pid).await,
+                Err(error) => Err(error),
+            },
         };
         Ok(find_term(spec.map(|spec| {
             shown(&validate::Checked {
@@ -278,7 +297,7 @@ impl Target<'_> {
         };
         match self.supervisor.code_change(flags, specs).await {
             Ok(()) => {
-                self.world.set_role(self.process.path(), role);
+                self.world.set_role(&self.process.path, role);
                 json!("ok")
             }
             // OTP returns the list that it checked.

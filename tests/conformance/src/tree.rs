@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use ractor::ActorId;
 use serde_json::{Value, json};
 use treewarden::supervisor::{
     AutoShutdown, ChildSpec, ExitReason, Pid, Resource, StartContext, StartFailure, Started, Supervisor,
@@ -135,6 +136,9 @@ async fn nested(
     label: String,
     context: StartContext,
 ) -> Result<Started, StartFailure> {
+    if spec["sup"]["strategy"] == "dynamic" {
+        return nested_dynamic(world, &spec["sup"], label, context).await;
+    }
     let n = world.next_n(&label);
     world.emit(json!({"ev": "start", "id": label, "n": n, "kind": "sup"}));
     let children = spec.get("children").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -154,11 +158,29 @@ async fn nested(
             Err(failed)
         }
         Ok((supervisor, child)) => {
-            let process = adopt(&world, label, n, context.pid(), supervisor);
+            let (path, starter) = (label.clone(), Some(world.starter(&context)));
+            let process = adopt(&world, label, n, path, (context.pid(), starter), supervisor);
             let ended = Ended { world, process: process.clone() };
             Ok(Started::Running(child.extension(process).resource(Arc::new(ended))))
         }
     }
+}
+
+/// Starts a `DynamicSupervisor` that is a child. It has no `init/1` of the oracle's, which therefore knows it only once
+/// it runs, and calls each of them `sup#1`, as it does a root.
+async fn nested_dynamic(
+    world: Arc<World>,
+    sup: &Value,
+    path: String,
+    context: StartContext,
+) -> Result<Started, StartFailure> {
+    let builder = builder(&world, sup, &[], &path).map_err(|reason| StartFailure::new(failure(reason)))?;
+    let (supervisor, child) = builder.start_child_of(&context).await?;
+    let (label, starter) = (String::from("sup"), Some(world.starter(&context)));
+    world.emit(json!({"ev": "start", "id": label, "n": 1, "kind": "sup"}));
+    let process = adopt(&world, label, 1, path, (context.pid(), starter), supervisor);
+    let ended = Ended { world, process: process.clone() };
+    Ok(Started::Running(child.extension(process).resource(Arc::new(ended))))
 }
 
 /// Says that a supervisor is gone, before its parent acts on that.
@@ -180,9 +202,17 @@ async fn report_end(world: &World, process: &Proc) {
     }
 }
 
-fn adopt(world: &Arc<World>, label: String, n: u64, run: Pid, supervisor: Supervisor) -> Proc {
+fn adopt(
+    world: &Arc<World>,
+    label: String,
+    n: u64,
+    path: String,
+    (run, starter): (Pid, Option<ActorId>),
+    supervisor: Supervisor,
+) -> Proc {
     let cell = supervisor.cell();
-    let process = Proc { label, n, cell, kid: None, supervisor: Some(supervisor), gone: Arc::default(), run };
+    let (supervisor, gone) = (Some(supervisor), Arc::default());
+    let process = Proc { label, n, path, cell, kid: None, supervisor, gone, run, starter };
     world.add(process.clone());
     let (watched, by) = (process.clone(), world.clone());
     tokio::spawn(async move { report_end(&by, &watched).await });
@@ -221,7 +251,14 @@ pub(crate) async fn root(world: &Arc<World>, sup: &Value, children: &[Value]) ->
             if is_dynamic {
                 start();
             }
-            let process = adopt(world, label.to_owned(), n, Pid { slot: 0, incarnation: 0 }, supervisor);
+            let process = adopt(
+                world,
+                label.to_owned(),
+                n,
+                String::new(),
+                (Pid { slot: 0, incarnation: 0 }, None),
+                supervisor,
+            );
             let reply = json!(["ok", process.pid()]);
             (Some(process), reply)
         }

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use ractor::{ActorCell, ActorRef};
+use ractor::{ActorCell, ActorId, ActorRef};
 use serde_json::{Value, json};
 use treewarden::registry::Registry;
 use treewarden::supervisor::{
-    AutoShutdown, OffenderPid, Pid, Reason, Report, RunningChild, SupervisionEvent, Supervisor,
+    AutoShutdown, OffenderPid, Pid, Reason, Report, RunningChild, StartContext, SupervisionEvent, Supervisor,
 };
 
 use crate::kid::KidMsg;
@@ -45,12 +45,16 @@ impl Default for Role {
 pub(crate) struct Proc {
     pub(crate) label: String,
     pub(crate) n: u64,
+    /// Where it is in the tree: empty for the root.
+    pub(crate) path: String,
     pub(crate) cell: ActorCell,
     pub(crate) kid: Option<ActorRef<KidMsg>>,
     pub(crate) supervisor: Option<Supervisor>,
     pub(crate) gone: Arc<Gone>,
     /// Its run, as its supervisor knows it.
     pub(crate) run: Pid,
+    /// Who started it: runs are told apart within one run of one supervisor only. A root has nobody.
+    pub(crate) starter: Option<ActorId>,
 }
 
 impl Proc {
@@ -58,13 +62,8 @@ impl Proc {
         json!(format!("{}#{}", self.label, self.n))
     }
 
-    /// The supervisor's path: its label, but for the root.
-    pub(crate) fn path(&self) -> &str {
-        if self.label == "sup" { "" } else { &self.label }
-    }
-
-    pub(crate) fn run_id(&self) -> Pid {
-        self.run
+    pub(crate) fn is_root(&self) -> bool {
+        self.path.is_empty()
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -82,6 +81,8 @@ struct Table {
     stillborn: HashSet<String>,
     /// By the supervisor's path.
     roles: HashMap<String, Role>,
+    /// Who starts children now, by the supervisor's path.
+    starters: HashMap<String, ActorId>,
 }
 
 /// One run of one schedule.
@@ -148,8 +149,13 @@ impl World {
 
     pub(crate) fn add(&self, process: Proc) {
         let mut table = lock(&self.table);
+        let key = (process.label.clone(), process.n);
+        if process.is_root() && table.procs.contains_key(&key) {
+            // A dynamic supervisor below the root has its label, and came later: Erlang's root is known from its `init`.
+            return;
+        }
         table.newest.insert(process.label.clone(), process.n);
-        table.procs.insert((process.label.clone(), process.n), process);
+        table.procs.insert(key, process);
     }
 
     /// The process with a label: the newest one, or `a#2`.
@@ -178,6 +184,19 @@ impl World {
 
     pub(crate) fn set_role(&self, path: &str, role: Role) {
         lock(&self.table).roles.insert(path.to_owned(), role);
+    }
+
+    /// Notes who starts a child, and so for which supervisor.
+    pub(crate) fn starter(&self, context: &StartContext) -> ActorId {
+        let (path, id) = (context.path(), context.supervisor().get_id());
+        let parent = path.strip_suffix(context.id().as_str()).unwrap_or_default().trim_end_matches('/');
+        lock(&self.table).starters.insert(parent.to_owned(), id);
+        id
+    }
+
+    /// Whether a process was started by the supervisor that runs at a path.
+    pub(crate) fn is_child_of(&self, process: &Proc, path: &str) -> bool {
+        process.starter.is_some() && process.starter == lock(&self.table).starters.get(path).copied()
     }
 
     pub(crate) fn role(&self, path: &str) -> Role {

@@ -3,6 +3,8 @@
 //! A seed makes the same schedule for ever. What it writes stays within what both sides can do: no step that crashes
 //! Elixir's `DynamicSupervisor` by calling what it does not know, and no two things that race in Erlang.
 
+mod deep;
+
 use serde_json::{Value, json};
 
 /// A source of choices.
@@ -158,7 +160,8 @@ pub fn schedule(seed: u64) -> Value {
         dice.roll(2);
     }
     let name = format!("random_{seed}");
-    match dice.roll(14) {
+    match dice.roll(20) {
+        14..=19 => deep::schedule(&mut dice, &name),
         0 | 1 => loose(&mut dice, &name, "dynamic"),
         2 | 3 => loose(&mut dice, &name, "simple_one_for_one"),
         4 => keys(&mut dice, &name),
@@ -216,10 +219,10 @@ fn fixed(dice: &mut Dice, name: &str) -> Value {
     let children: Vec<Value> = IDS[..count].iter().map(|id| child(dice, id, auto, 2)).collect();
     let (mut kids, mut supervisors) = (Vec::new(), Vec::new());
     labels(&children, "", &mut kids, &mut supervisors);
-    let has_names = json!(children).to_string().contains("\"name\":");
+    let named = with_names(&children);
     let mut steps = Vec::new();
     for _ in 0..6 + dice.roll(16) {
-        fixed_step(dice, auto, has_names, &mut kids, &supervisors, &mut steps);
+        fixed_step(dice, auto, &named, &mut kids, &supervisors, &mut steps);
     }
     steps.push(json!({"op": "stop_sup"}));
     // A kill's effects on a tree race each other in Erlang; so do deaths within a group that stops, the end of a
@@ -232,11 +235,18 @@ fn fixed(dice: &mut Dice, name: &str) -> Value {
         || !supervisors.is_empty()
         || text.contains("\"sup\":{");
     // What Erlang logs about the oracle's own process, when the tree never came up, comes or does not come in time.
+    // A stray message is logged in both; a schedule with one keeps its logs.
     let drop = if text.contains("stray_message") { json!([]) } else { json!(["log"]) };
     let mut doc = json!({"name": name, "sup": sup, "children": children, "steps": steps});
     doc["unordered"] = json!(unordered);
     doc["drop"] = drop;
     doc
+}
+
+/// The supervisors that have named children.
+fn with_names(children: &[Value]) -> Vec<String> {
+    let has_name = |child: &&Value| child["children"].to_string().contains("\"name\":");
+    children.iter().filter(has_name).filter_map(|child| child["id"].as_str().map(str::to_owned)).collect()
 }
 
 fn is_in(labels: &[String], step: &Value) -> bool {
@@ -246,7 +256,7 @@ fn is_in(labels: &[String], step: &Value) -> bool {
 fn fixed_step(
     dice: &mut Dice,
     auto: bool,
-    has_names: bool,
+    named: &[String],
     kids: &mut Vec<String>,
     supervisors: &[String],
     steps: &mut Vec<Value>,
@@ -277,10 +287,6 @@ fn fixed_step(
         17 => json!({"op": "get_childspec", "id": any(dice)}),
         18 | 19 => {
             let id = any(dice);
-            if supervisors.contains(&id) {
-                // A worker in a supervisor's place would be called as one.
-                return;
-            }
             if !kids.contains(&id) && !supervisors.contains(&id) {
                 kids.push(id.clone());
             }
@@ -288,8 +294,12 @@ fn fixed_step(
         }
         20 => json!({"op": "count_children"}),
         21 if !supervisors.is_empty() => json!({"op": "which_children", "sup": dice.pick(supervisors)}),
-        // In Erlang the names of its children would be taken for a while.
-        22 if !supervisors.is_empty() && !has_names => json!({"op": "kill", "id": dice.pick(supervisors)}),
+        // In Erlang nobody waits for the children of a supervisor that is killed, so that their names are free when it
+        // is started again, or are not: other supervisors are killed, those with named children are not.
+        22 if supervisors.iter().any(|label| !named.contains(label)) => {
+            let others: Vec<&String> = supervisors.iter().filter(|label| !named.contains(label)).collect();
+            json!({"op": "kill", "id": dice.pick(&others)})
+        }
         23 if !supervisors.is_empty() => {
             let sup = dice.pick(supervisors).clone();
             json!({"op": "terminate_child", "sup": sup, "id": *dice.pick(&["x", "y", "z"])})
@@ -337,7 +347,10 @@ fn below(dice: &mut Dice, sup: &str, kids: &mut Vec<String>) -> Value {
             if !kids.contains(&label) {
                 kids.push(label);
             }
-            json!({"op": "start_child", "sup": sup, "spec": child(dice, id, false, 1)})
+            let mut spec = child(dice, id, false, 1);
+            // Its supervisor may be killed.
+            spec.as_object_mut().map(|spec| spec.remove("name"));
+            json!({"op": "start_child", "sup": sup, "spec": spec})
         }
         2 => json!({"op": "terminate_child", "sup": sup, "id": label}),
         3 => json!({"op": "restart_child", "sup": sup, "id": label}),
