@@ -5,29 +5,20 @@
 //! virtual time; after each one they must agree on every child's state, on every start and stop in its order, on the
 //! answer, and on whether and how the supervisor has ended.
 
+#[path = "support/paper.rs"]
+mod paper;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{
-    Action, AutoShutdown, ChildSpec, ChildState, Event, Flags, Host, Machine, Pid, Reply, Request, Restart,
+    Action, AutoShutdown, ChildSpec, ChildState, Event, Flags, Machine, Pid, Reply, Request, Restart,
     StartOutcome, Strategy as Restarts, Target,
 };
 
-#[derive(Debug)]
-enum Paper {}
-
-impl Host for Paper {
-    type Start = ();
-    type Child = Pid;
-    type Info = ();
-    type Caller = ();
-
-    fn is_alive(_: &Pid) -> bool {
-        true
-    }
-}
+use paper::{Paper, flags, restart};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Outcome {
@@ -344,7 +335,7 @@ impl Driven {
                 self.machine.handle(self.now, Event::Exited(pid, ExitReason::Shutdown));
             }
             Action::TryAgain(pid) => self.retries.push_back(pid),
-            Action::Reply((), Reply::WhichChildren(children)) => {
+            Action::Reply(_, Reply::WhichChildren(children)) => {
                 let state = |state: &ChildState<Pid>| match state {
                     ChildState::Running(..) => State::Up,
                     ChildState::Restarting => State::Restarting,
@@ -353,7 +344,7 @@ impl Driven {
                 let lines = children.iter().rev();
                 self.listed = lines.map(|child| (child.id.to_string(), state(&child.state))).collect();
             }
-            Action::Reply((), reply) => self.log.push(Did::Answered(answer(&reply))),
+            Action::Reply(_, reply) => self.log.push(Did::Answered(answer(&reply))),
             Action::Finished(_) => self.log.push(Did::Ended),
             Action::Report(_) | Action::Initialized(_) | Action::GivenUp(..) => {}
         }
@@ -391,10 +382,6 @@ fn request(step: &Step) -> Option<Request<Paper>> {
     })
 }
 
-fn restart() -> impl Strategy<Value = Restart> {
-    prop_oneof![Just(Restart::Permanent), Just(Restart::Transient), Just(Restart::Temporary)]
-}
-
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..8usize, any::<u8>()).prop_map(|(nth, kind)| Step::End(nth, kind)),
@@ -406,19 +393,6 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..3000u16).prop_map(Step::Wait),
         1 => Just(Step::Stop),
     ]
-}
-
-fn flags() -> impl Strategy<Value = Flags> {
-    let strategy =
-        prop_oneof![Just(Restarts::OneForOne), Just(Restarts::OneForAll), Just(Restarts::RestForOne)];
-    let auto = prop_oneof![
-        Just(AutoShutdown::Never),
-        Just(AutoShutdown::AnySignificant),
-        Just(AutoShutdown::AllSignificant)
-    ];
-    (strategy, 0..8u32, 1..4u32, auto).prop_map(|(strategy, max_restarts, max_seconds, auto_shutdown)| {
-        Flags { strategy, max_restarts, max_seconds, auto_shutdown, ..Flags::default() }
-    })
 }
 
 type Children = Vec<(String, Restart, bool, State)>;
@@ -496,7 +470,7 @@ fn put_through(step: &Step, began: Instant, model: &mut Model, driven: &mut Driv
         }
         call => {
             if let Some(request) = request(call) {
-                driven.tell(Event::Call((), request));
+                driven.tell(Event::Call(0, request));
                 let answer = model.call(call);
                 model.log.push(Did::Answered(answer));
             }
@@ -525,7 +499,7 @@ proptest! {
             prop_assert_eq!(&model.log, &driven.log);
             prop_assert_eq!(model.alive, !driven.machine.is_finished());
             if model.alive {
-                driven.tell(Event::Call((), Request::WhichChildren));
+                driven.tell(Event::Call(0, Request::WhichChildren));
                 let known: Vec<_> = model.children.iter().map(|child| (child.0.clone(), child.3)).collect();
                 prop_assert_eq!(known, driven.listed.clone(), "after {:?}", model.log);
             }

@@ -4,30 +4,20 @@
 //! invariants: never two runs of one child at once; never more restarts than the budget allows; no start after a stop
 //! has begun; children of a list stop newest first; every call is answered exactly once; a stop always ends.
 
+#[path = "support/paper.rs"]
+mod paper;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{
-    Action, AutoShutdown, ChildSpec, Context, Event, Flags, Host, Kind, Machine, Mode, Pid, Reason, Reply,
-    Report, Request, Restart, Shutdown, StartOutcome, Strategy as Restarts, Target,
+    Action, AutoShutdown, ChildSpec, Context, Event, Flags, Kind, Machine, Mode, Pid, Reason, Reply, Report,
+    Request, Restart, Shutdown, StartOutcome, Target,
 };
 
-/// Children are their own pids.
-#[derive(Debug)]
-enum Paper {}
-
-impl Host for Paper {
-    type Start = ();
-    type Child = Pid;
-    type Info = ();
-    type Caller = usize;
-
-    fn is_alive(_: &Pid) -> bool {
-        true
-    }
-}
+use paper::{Paper, flags, restart};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -225,10 +215,6 @@ impl World {
     }
 }
 
-fn restart() -> impl Strategy<Value = Restart> {
-    prop_oneof![Just(Restart::Permanent), Just(Restart::Transient), Just(Restart::Temporary)]
-}
-
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..8usize, any::<u8>()).prop_map(|(nth, kind)| Step::End(nth, kind)),
@@ -243,19 +229,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Stop),
         1 => Just(Step::Kill),
     ]
-}
-
-fn flags() -> impl Strategy<Value = Flags> {
-    let strategy =
-        prop_oneof![Just(Restarts::OneForOne), Just(Restarts::OneForAll), Just(Restarts::RestForOne)];
-    let auto = prop_oneof![
-        Just(AutoShutdown::Never),
-        Just(AutoShutdown::AnySignificant),
-        Just(AutoShutdown::AllSignificant)
-    ];
-    (strategy, 0..6u32, 1..4u32, auto).prop_map(|(strategy, max_restarts, max_seconds, auto_shutdown)| {
-        Flags { strategy, max_restarts, max_seconds, auto_shutdown, ..Flags::default() }
-    })
 }
 
 fn specs() -> impl Strategy<Value = Vec<ChildSpec<()>>> {

@@ -1,49 +1,33 @@
 //! Dynamic supervisors, partitions, tasks, hot updates, parking and back-off.
 
 mod support;
+#[path = "support/worker.rs"]
+mod worker;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
 use treewarden::supervisor::{
-    Backoff, ChildSpec, ChildState, ExitReason, FindChildError, GiveUp, PartitionSupervisor, StartChildError,
+    Backoff, ChildState, ExitReason, FindChildError, GiveUp, PartitionSupervisor, StartChildError,
     Supervisor, Tasks,
 };
 
 use support::eventually;
-
-struct Idle;
-
-impl Actor for Idle {
-    type Msg = ();
-    type State = ();
-    type Arguments = ();
-    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-    async fn handle(&self, _: ActorRef<()>, (): (), (): &mut ()) -> Result<(), ActorProcessingErr> {
-        Err("asked to fail".into())
-    }
-}
-
-fn idle(id: &str) -> ChildSpec {
-    ChildSpec::actor(id, || (Idle, ()))
-}
+use worker::{crash, worker};
 
 #[tokio::test]
 async fn a_dynamic_supervisor_refuses_a_child_over_its_maximum_and_takes_one_when_another_has_gone() {
     let supervisor = Supervisor::builder().dynamic(Some(2)).start().await.unwrap();
-    let first = supervisor.start_child(idle("x")).await.unwrap();
-    supervisor.start_child(idle("x")).await.unwrap();
-    let refused = supervisor.start_child(idle("x")).await;
+    let first = supervisor.start_child(worker("x")).await.unwrap();
+    supervisor.start_child(worker("x")).await.unwrap();
+    let refused = supervisor.start_child(worker("x")).await;
     assert!(matches!(refused, Err(StartChildError::MaxChildren { max: 2, .. })));
     let pid = first.child().unwrap().pid();
     supervisor.terminate_run(pid).await.unwrap();
     assert_eq!(supervisor.terminate_run(pid).await, Err(FindChildError::NotFound));
-    supervisor.start_child(idle("x")).await.unwrap();
+    supervisor.start_child(worker("x")).await.unwrap();
     supervisor.stop(ExitReason::Shutdown).await;
 }
 
@@ -51,7 +35,7 @@ async fn a_dynamic_supervisor_refuses_a_child_over_its_maximum_and_takes_one_whe
 async fn a_key_always_goes_to_the_same_partition() {
     let size = NonZeroUsize::new(4).unwrap();
     let partitions =
-        PartitionSupervisor::start(Supervisor::builder(), size, |id, _| idle(&id)).await.unwrap();
+        PartitionSupervisor::start(Supervisor::builder(), size, |id, _| worker(&id)).await.unwrap();
     let child = partitions.child("tenant-7").await.unwrap();
     assert_eq!(child, partitions.child("tenant-7").await.unwrap());
     assert_eq!(child.id().as_str(), partitions.partition_of("tenant-7").to_string());
@@ -81,11 +65,14 @@ async fn a_task_gives_its_result_or_says_how_it_ended() {
 
 #[tokio::test]
 async fn an_update_touches_only_what_has_changed() {
-    let (kept, changed) = (idle("kept"), idle("changed"));
-    let supervisor =
-        Supervisor::builder().children([kept.clone(), changed.clone(), idle("gone")]).start().await.unwrap();
+    let (kept, changed) = (worker("kept"), worker("changed"));
+    let supervisor = Supervisor::builder()
+        .children([kept.clone(), changed.clone(), worker("gone")])
+        .start()
+        .await
+        .unwrap();
     let before = (supervisor.child("kept").await.unwrap(), supervisor.child("changed").await.unwrap());
-    let specs = vec![kept, changed.start_timeout(Duration::from_secs(1)), idle("new")];
+    let specs = vec![kept, changed.start_timeout(Duration::from_secs(1)), worker("new")];
     let diff = supervisor.diff(specs).await.unwrap();
     assert_eq!(diff.to_string(), "- gone\n~ changed\n+ new\n");
     assert_eq!(supervisor.child("changed").await.unwrap(), before.1, "a diff changes nothing");
@@ -102,13 +89,13 @@ async fn a_parked_child_is_visible_and_its_siblings_live_on() {
     let supervisor = Supervisor::builder()
         .max_restarts(0)
         .give_up(GiveUp::Park)
-        .child(idle("weak"))
-        .child(idle("strong"))
+        .child(worker("weak"))
+        .child(worker("strong"))
         .start()
         .await
         .unwrap();
     let weak = supervisor.child("weak").await.unwrap();
-    weak.extension::<ActorRef<()>>().unwrap().cast(()).unwrap();
+    crash(&weak);
     eventually(async || {
         let children = supervisor.which_children().await.unwrap();
         children.iter().any(|child| child.state == ChildState::Parked).then_some(())
@@ -123,13 +110,13 @@ async fn a_parked_child_is_visible_and_its_siblings_live_on() {
 #[tokio::test(start_paused = true)]
 async fn a_child_that_waits_for_its_restart_is_restarting_and_can_be_terminated() {
     let backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(60)).jitter(0.0);
-    let supervisor = Supervisor::builder().child(idle("a").backoff(backoff)).start().await.unwrap();
+    let supervisor = Supervisor::builder().child(worker("a").backoff(backoff)).start().await.unwrap();
     for run in 1..=2 {
         let child = eventually(async || {
             supervisor.child("a").await.ok().filter(|child| child.pid().incarnation == run)
         })
         .await;
-        child.extension::<ActorRef<()>>().unwrap().cast(()).unwrap();
+        crash(&child);
     }
     eventually(async || {
         let children = supervisor.which_children().await.unwrap();

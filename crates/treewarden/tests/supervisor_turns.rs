@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod support;
+#[path = "support/worker.rs"]
+mod worker;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,35 +14,11 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 use treewarden::supervisor::{
-    Child, ChildSpec, ExitReason, Restart, RunningChild, StartContext, StartFailure, Started, Supervisor,
+    Child, ChildSpec, ExitReason, Restart, StartContext, StartFailure, Started, Supervisor,
 };
 
 use support::eventually;
-
-/// Fails at the first message.
-struct Worker;
-
-impl Actor for Worker {
-    type Msg = ();
-    type State = ();
-    type Arguments = ();
-
-    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-
-    async fn handle(&self, _: ActorRef<()>, (): (), (): &mut ()) -> Result<(), ActorProcessingErr> {
-        Err("asked to fail".into())
-    }
-}
-
-fn worker(id: &str) -> ChildSpec {
-    ChildSpec::actor(id, || (Worker, ()))
-}
-
-fn crash(child: &RunningChild) {
-    child.extension::<ActorRef<()>>().unwrap().cast(()).unwrap();
-}
+use worker::{Worker, crash, worker};
 
 fn two_workers() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -218,4 +196,36 @@ async fn a_deadline_that_was_off_and_an_earlier_one_after_it_are_both_right() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(supervisor.is_alive());
     supervisor.stop(ExitReason::Shutdown).await;
+}
+
+/// Panics when it is dropped, as what a start function holds may do.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "the spec is dropped");
+    }
+}
+
+#[tokio::test]
+async fn a_driver_that_panics_ends_its_supervisor_and_nobody_else() {
+    let supervisor = Supervisor::builder().start().await.unwrap();
+    let other = Supervisor::builder().start().await.unwrap();
+    other.start_child(worker("a")).await.unwrap();
+    let sibling = supervisor.start_child(worker("a")).await.unwrap();
+    let bomb = Bomb;
+    let spec = ChildSpec::actor("b", move || {
+        let _ = &bomb;
+        (Worker, ())
+    });
+    supervisor.start_child(spec).await.unwrap();
+    supervisor.terminate_child("b").await.unwrap();
+    // The spec is dropped in the driver's turn.
+    assert!(supervisor.delete_child("b").await.is_err());
+    supervisor.wait().await;
+    assert!(!supervisor.is_alive());
+    let sibling = sibling.child().unwrap().clone();
+    eventually(async || (!sibling.is_alive()).then_some(())).await;
+    assert_eq!(other.count_children().await.unwrap().active, 1);
+    other.stop(ExitReason::Shutdown).await;
 }
