@@ -1,9 +1,10 @@
 //! The supervisor machine beside a model of OTP that was written from OTP's documentation, not from the machine.
 //!
 //! The model is a list of children and a few functions that follow the text of `supervisor(3)`, one sentence each. It
-//! has no queue, no deadline and no asynchrony: children obey at once. Both are put through the same random steps in
-//! virtual time; after each one they must agree on every child's state, on every start and stop in its order, on the
-//! answer, and on whether and how the supervisor has ended.
+//! has no queue and no asynchrony: what takes time is added to its clock. Children obey at once, take their time, or do
+//! not listen and are killed at their deadline. Both are put through the same random steps in virtual time; after each
+//! one they must agree on every child's state, on every start, stop and kill in its order, on the time, on the answer,
+//! and on whether and how the supervisor has ended.
 
 #[path = "support/paper.rs"]
 mod paper;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{
-    Action, AutoShutdown, ChildSpec, ChildState, Event, Flags, Machine, Pid, Reply, Request, Restart,
+    Action, AutoShutdown, ChildSpec, ChildState, Event, Flags, Machine, Pid, Reply, Request, Restart, Shutdown,
     StartOutcome, Strategy as Restarts, Target,
 };
 
@@ -46,6 +47,34 @@ enum State {
     Restarting,
 }
 
+/// How a child takes its stop, and how long it is waited for; all of milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Manners {
+    /// How long it needs; `None` for a child that does not listen.
+    takes: Option<u64>,
+    shutdown: Shutdown,
+}
+
+impl Manners {
+    fn of(kind: u8) -> Self {
+        let takes = [Some(0), Some(0), Some(300), Some(900), None][usize::from(kind % 5)];
+        let shutdown = match kind / 5 % 4 {
+            0 => Shutdown::BrutalKill,
+            // A child that does not listen would be waited for without end.
+            1 if takes.is_some() => Shutdown::Infinity,
+            1 | 2 => Shutdown::Timeout(Duration::from_millis(500)),
+            _ => Shutdown::Timeout(Duration::from_millis(1200)),
+        };
+        Self { takes, shutdown }
+    }
+}
+
+/// By their names, so that a child that is started by a call has manners too.
+fn manners(seed: u8, id: &str) -> Manners {
+    let number: u8 = id.trim_start_matches('c').parse().unwrap_or(0);
+    Manners::of(seed.wrapping_add(number.wrapping_mul(37)))
+}
+
 /// What either side did, by child id.
 #[derive(Debug, Clone, PartialEq)]
 enum Did {
@@ -53,6 +82,7 @@ enum Did {
     Failed(String),
     Ignored(String),
     Stopped(String),
+    Killed(String),
     Answered(&'static str),
     Ended,
 }
@@ -80,7 +110,9 @@ struct Model {
     flags: Flags,
     children: Vec<(String, Restart, bool, State)>,
     restarts: Vec<u64>,
-    second: u64,
+    /// In milliseconds.
+    now: u64,
+    manners: u8,
     outcomes: VecDeque<u8>,
     log: Vec<Did>,
     alive: bool,
@@ -116,9 +148,23 @@ impl Model {
         self.children.retain(|(_, restart, _, state)| *restart != Restart::Temporary || *state == State::Up);
     }
 
+    /// "brutal_kill: terminated with exit(Child, kill). An integer: the supervisor tells the child to terminate, and
+    /// waits; if no exit signal is received within that time, the child is terminated with exit(Child, kill)."
     fn stop(&mut self, at: usize) {
         if self.children[at].3 == State::Up {
-            self.log.push(Did::Stopped(self.children[at].0.clone()));
+            let id = self.children[at].0.clone();
+            let Manners { takes, shutdown } = manners(self.manners, &id);
+            match (shutdown, takes) {
+                (Shutdown::BrutalKill, _) => self.log.push(Did::Killed(id)),
+                (Shutdown::Timeout(limit), takes) if takes.is_none_or(|takes| takes > millis(limit)) => {
+                    self.log.extend([Did::Stopped(id.clone()), Did::Killed(id)]);
+                    self.now += millis(limit);
+                }
+                (_, takes) => {
+                    self.log.push(Did::Stopped(id));
+                    self.now += takes.unwrap_or(0);
+                }
+            }
         }
         self.children[at].3 = State::Down;
     }
@@ -168,7 +214,7 @@ impl Model {
         let mut next = Some(id);
         while let Some(id) = next.take() {
             let Some(at) = self.find(&id) else { return };
-            let (second, period) = (self.second, u64::from(self.flags.max_seconds));
+            let (second, period) = (self.now / 1000, u64::from(self.flags.max_seconds));
             self.restarts.retain(|past| past + period >= second);
             self.restarts.push(second);
             if self.restarts.len() > self.flags.max_restarts as usize {
@@ -277,17 +323,25 @@ impl Model {
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn name(id: u8) -> String {
     format!("c{id}")
 }
 
-/// The machine, with children that obey at once.
+/// The machine, with children that have manners.
 struct Driven {
     machine: Machine<Paper>,
+    began: Instant,
     now: Instant,
     outcomes: VecDeque<u8>,
     names: std::collections::HashMap<u64, String>,
     running: Vec<(Pid, String)>,
+    manners: u8,
+    /// Who was told to stop, and ends when.
+    leaving: Vec<(Instant, Pid)>,
     retries: VecDeque<Pid>,
     log: Vec<Did>,
     listed: Vec<(String, State)>,
@@ -300,11 +354,36 @@ impl Driven {
             while let Some(action) = self.machine.poll_action() {
                 self.obey(action);
             }
-            match self.retries.pop_front() {
-                Some(pid) => self.machine.handle(self.now, Event::TryAgain(pid)),
-                None => return,
+            if let Some(pid) = self.retries.pop_front() {
+                self.machine.handle(self.now, Event::TryAgain(pid));
+            } else if !self.pass() {
+                return;
             }
         }
+    }
+
+    /// While the machine waits for somebody, lets time pass until something happens.
+    fn pass(&mut self) -> bool {
+        let leaving = self.leaving.iter().copied().min_by_key(|(at, _)| *at);
+        let deadline = self.machine.poll_timeout().filter(|_| self.machine.is_busy());
+        match (leaving, deadline) {
+            (Some((at, pid)), deadline) if deadline.is_none_or(|deadline| at <= deadline) => {
+                self.now = self.now.max(at);
+                self.gone(pid, ExitReason::Shutdown);
+            }
+            (_, Some(deadline)) => {
+                self.now = self.now.max(deadline);
+                self.machine.handle(self.now, Event::Tick);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn gone(&mut self, pid: Pid, reason: ExitReason) {
+        self.leaving.retain(|(_, leaves)| *leaves != pid);
+        self.running.retain(|(run, _)| *run != pid);
+        self.machine.handle(self.now, Event::Exited(pid, reason));
     }
 
     fn obey(&mut self, action: Action<Paper>) {
@@ -329,10 +408,19 @@ impl Driven {
                 };
                 self.machine.handle(self.now, Event::Started(pid, outcome));
             }
-            Action::Stop(pid, ..) | Action::Kill(pid, ..) => {
-                self.log.push(Did::Stopped(self.names[&pid.slot].clone()));
-                self.running.retain(|(run, _)| *run != pid);
-                self.machine.handle(self.now, Event::Exited(pid, ExitReason::Shutdown));
+            Action::Stop(pid, ..) => {
+                let id = self.names[&pid.slot].clone();
+                let takes = manners(self.manners, &id).takes;
+                self.log.push(Did::Stopped(id));
+                match takes {
+                    Some(0) => self.gone(pid, ExitReason::Shutdown),
+                    Some(takes) => self.leaving.push((self.now + Duration::from_millis(takes), pid)),
+                    None => {}
+                }
+            }
+            Action::Kill(pid, ..) => {
+                self.log.push(Did::Killed(self.names[&pid.slot].clone()));
+                self.gone(pid, ExitReason::Killed);
             }
             Action::TryAgain(pid) => self.retries.push_back(pid),
             Action::Reply(_, Reply::WhichChildren(children)) => {
@@ -367,10 +455,11 @@ fn answer(reply: &Reply<Paper>) -> &'static str {
     names.iter().find(|(ours, _)| text.contains(ours)).map_or("ok", |(_, otp)| otp)
 }
 
-fn request(step: &Step) -> Option<Request<Paper>> {
+fn request(seed: u8, step: &Step) -> Option<Request<Paper>> {
     Some(match step {
         Step::Start(id, restart, significant) => {
             let mut spec = ChildSpec::new(name(*id).as_str(), ());
+            spec.shutdown = Some(manners(seed, &name(*id)).shutdown);
             spec.restart = *restart;
             spec.significant = *significant;
             Request::StartChild(spec)
@@ -408,9 +497,10 @@ fn children() -> impl Strategy<Value = Children> {
     })
 }
 
-fn both(flags: &Flags, children: &Children, outcomes: &[u8]) -> Option<(Model, Driven)> {
+fn both(seed: u8, flags: &Flags, children: &Children, outcomes: &[u8]) -> Option<(Model, Driven)> {
     let specs = children.iter().map(|(id, restart, significant, _)| {
         let mut spec = ChildSpec::new(id.as_str(), ());
+        spec.shutdown = Some(manners(seed, id).shutdown);
         spec.restart = *restart;
         spec.significant = *significant;
         spec
@@ -422,17 +512,21 @@ fn both(flags: &Flags, children: &Children, outcomes: &[u8]) -> Option<(Model, D
         flags: flags.clone(),
         children: children.clone(),
         restarts: Vec::new(),
-        second: 0,
+        now: 0,
+        manners: seed,
         outcomes: outcomes.clone(),
         log: Vec::new(),
         alive: true,
     };
     let mut driven = Driven {
         machine,
+        began: now,
         now,
         outcomes,
         names: std::collections::HashMap::new(),
         running: Vec::new(),
+        manners: seed,
+        leaving: Vec::new(),
         retries: VecDeque::new(),
         log: Vec::new(),
         listed: Vec::new(),
@@ -442,7 +536,7 @@ fn both(flags: &Flags, children: &Children, outcomes: &[u8]) -> Option<(Model, D
     Some((model, driven))
 }
 
-fn put_through(step: &Step, began: Instant, model: &mut Model, driven: &mut Driven) {
+fn put_through(step: &Step, model: &mut Model, driven: &mut Driven) {
     match step {
         Step::End(nth, kind) => {
             let count = driven.running.len().max(1);
@@ -460,7 +554,7 @@ fn put_through(step: &Step, began: Instant, model: &mut Model, driven: &mut Driv
         }
         Step::Wait(ms) => {
             driven.now += Duration::from_millis(u64::from(*ms));
-            model.second = (driven.now - began).as_secs();
+            model.now += u64::from(*ms);
         }
         Step::Stop => {
             driven.tell(Event::Stop(ExitReason::Shutdown));
@@ -469,7 +563,7 @@ fn put_through(step: &Step, began: Instant, model: &mut Model, driven: &mut Driv
             }
         }
         call => {
-            if let Some(request) = request(call) {
+            if let Some(request) = request(model.manners, call) {
                 driven.tell(Event::Call(0, request));
                 let answer = model.call(call);
                 model.log.push(Did::Answered(answer));
@@ -487,14 +581,14 @@ proptest! {
         mut children in children(),
         outcomes in prop::collection::vec(0..20u8, 0..8),
         steps in prop::collection::vec(step(), 0..50),
+        seed in any::<u8>(),
     ) {
         if flags.auto_shutdown == AutoShutdown::Never {
             children.iter_mut().for_each(|child| child.2 = false);
         }
-        let both = both(&flags, &children, &outcomes);
+        let both = both(seed, &flags, &children, &outcomes);
         prop_assert!(both.is_some(), "the flags and specs are valid");
         let Some((mut model, mut driven)) = both else { return Ok(()) };
-        let began = driven.now;
         for step in &steps {
             prop_assert_eq!(&model.log, &driven.log);
             prop_assert_eq!(model.alive, !driven.machine.is_finished());
@@ -503,7 +597,8 @@ proptest! {
                 let known: Vec<_> = model.children.iter().map(|child| (child.0.clone(), child.3)).collect();
                 prop_assert_eq!(known, driven.listed.clone(), "after {:?}", model.log);
             }
-            put_through(step, began, &mut model, &mut driven);
+            put_through(step, &mut model, &mut driven);
+            prop_assert_eq!(driven.now - driven.began, Duration::from_millis(model.now));
         }
         prop_assert_eq!(&model.log, &driven.log);
     }
