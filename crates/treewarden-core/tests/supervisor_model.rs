@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{
-    Action, AutoShutdown, ChildSpec, ChildState, Event, Flags, Machine, Pid, Reply, Request, Restart, Shutdown,
-    StartOutcome, Strategy as Restarts, Target,
+    Action, AutoShutdown, ChildSpec, ChildState, Event, Flags, Machine, Pid, Reply, Request, Restart,
+    Shutdown, StartOutcome, Strategy as Restarts, Target,
 };
 
 use paper::{Paper, flags, restart};

@@ -146,10 +146,10 @@ impl Stage {
             }
             return Ok(without_root(op));
         }
-        if let Some(worker) = step["sup"].as_str().and_then(|label| self.world.find(label).ok()) {
-            if worker.kid.is_some() {
-                return on_worker(&worker, op, step).await;
-            }
+        if let Some(worker) = step["sup"].as_str().and_then(|label| self.world.find(label).ok())
+            && worker.kid.is_some()
+        {
+            return on_worker(&worker, op, step).await;
         }
         let target = match self.target(step) {
             // A supervisor below the root that never came up has a pid that one may send to.
