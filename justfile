@@ -31,9 +31,9 @@ bench-peers: (bench "peers")
 bench-peers-install:
     tests/bench/peers/install.sh
 
-# The parts alone: parse of a frame, process trees, the store.
+# The parts alone: parse of a frame, decisions of the supervisor machine, process trees, the store.
 bench-criterion:
-    cargo bench -p treewarden-proto -p treewarden-process -p treewarden-store
+    cargo bench -p treewarden-proto -p treewarden-core -p treewarden-process -p treewarden-store
 
 # The supervisor against raw ractor, and OTP where it is installed.
 bench-otp:

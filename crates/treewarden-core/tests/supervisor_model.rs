@@ -6,6 +6,8 @@
 //! one they must agree on every child's state, on every start, stop and kill in its order, on the time, on the answer,
 //! and on whether and how the supervisor has ended.
 
+#[path = "support/manners.rs"]
+mod manners;
 #[path = "support/paper.rs"]
 mod paper;
 
@@ -19,6 +21,7 @@ use treewarden_core::supervisor::{
     Shutdown, StartOutcome, Strategy as Restarts, Target,
 };
 
+use manners::{Manners, manners, millis};
 use paper::{Paper, flags, restart};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,34 +48,6 @@ enum State {
     Up,
     Down,
     Restarting,
-}
-
-/// How a child takes its stop, and how long it is waited for; all of milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Manners {
-    /// How long it needs; `None` for a child that does not listen.
-    takes: Option<u64>,
-    shutdown: Shutdown,
-}
-
-impl Manners {
-    fn of(kind: u8) -> Self {
-        let takes = [Some(0), Some(0), Some(300), Some(900), None][usize::from(kind % 5)];
-        let shutdown = match kind / 5 % 4 {
-            0 => Shutdown::BrutalKill,
-            // A child that does not listen would be waited for without end.
-            1 if takes.is_some() => Shutdown::Infinity,
-            1 | 2 => Shutdown::Timeout(Duration::from_millis(500)),
-            _ => Shutdown::Timeout(Duration::from_millis(1200)),
-        };
-        Self { takes, shutdown }
-    }
-}
-
-/// By their names, so that a child that is started by a call has manners too.
-fn manners(seed: u8, id: &str) -> Manners {
-    let number: u8 = id.trim_start_matches('c').parse().unwrap_or(0);
-    Manners::of(seed.wrapping_add(number.wrapping_mul(37)))
 }
 
 /// What either side did, by child id.
@@ -321,10 +296,6 @@ impl Model {
         }
         "ok"
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn name(id: u8) -> String {
