@@ -29,6 +29,15 @@ find "$work/schedules" -name '*.json' | sort | xargs -P 16 -I {} sh -c '
     out="$work/$(basename {} .json)"
     (cd "$work" && erl -noshell -pa . -pa /usr/lib/elixir/lib/elixir/ebin -run otp_oracle main {} > "$out.golden")
     "$ours" --compare "$out.golden" {} > "$out.result" 2>&1 || true'
+# A machine that is too busy makes Erlang late, and then an event comes in the step after its own: what differs is run
+# once more, alone, and is told when it does not differ again.
+grep -L "^0 differing of" "$work"/*.result | while read -r result; do
+    name=$(basename "$result" .result) out="${result%.result}"
+    grep "^DIFF" "$result" | sed "s/^DIFF/once:/" || true
+    (cd "$work" && erl -noshell -pa . -pa /usr/lib/elixir/lib/elixir/ebin \
+        -run otp_oracle main "schedules/$name.json" > "$out.golden")
+    "$ours" --compare "$out.golden" "$work/schedules/$name.json" > "$result" 2>&1 || true
+done
 cat "$work"/*.result | grep -v "^[0-9]* differing of" || true
 if command -v elixir > /dev/null; then
     elixir "$here/elixir.exs" > "$work/elixir" && diff "$here/../elixir.golden" "$work/elixir"

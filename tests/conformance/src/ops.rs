@@ -146,9 +146,8 @@ impl Stage {
             }
             return Ok(without_root(op));
         }
-        if let Some(worker) = step["sup"].as_str().and_then(|label| self.world.find(label).ok())
-            && worker.kid.is_some()
-        {
+        let addressed = step["sup"].as_str().and_then(|label| self.world.find(label).ok());
+        if let Some(worker) = addressed.filter(|process| process.kid.is_some()) {
             return on_worker(&worker, op, step).await;
         }
         let target = match self.target(step) {

@@ -5,7 +5,8 @@
 //! call finds a driver with nothing to do. What the driver has to wait for always wakes its task.
 //!
 //! It promises: one turn at a time; nobody waits for a turn of somebody else; nothing that was brought before
-//! [`Drive::turn`] is overlooked; a driver that panics ends its supervisor, and nobody else.
+//! [`Drive::turn`] is overlooked; a driver that panics, as when what a spec holds panics as it is
+//! dropped, ends its supervisor, and nobody else.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
