@@ -13,11 +13,6 @@ pub const MAX_LINE: usize = 64 << 20;
 /// So much is read at once at least.
 const CHUNK: usize = 64 << 10;
 
-/// So much a CLI may be ahead of its reader, where the system lets it: with the usual 64 KiB, one of the two waits for
-/// the other at every read.
-#[cfg(target_os = "linux")]
-const AHEAD: usize = 256 << 10;
-
 /// A line, without its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
@@ -46,8 +41,6 @@ pub struct LineReader {
 
 impl LineReader {
     pub(crate) fn new(pipe: pipe::Receiver) -> Self {
-        #[cfg(target_os = "linux")]
-        let _as_it_was = rustix::pipe::fcntl_setpipe_size(&pipe, AHEAD);
         Self { pipe, buffer: BytesMut::new(), max_line: MAX_LINE, skipping: None }
     }
 
