@@ -270,20 +270,17 @@ async fn room(full: Option<&Arc<Sink>>) {
 }
 
 /// The machine's timer.
-///
-/// Nearly every event moves the deadline, nearly always to a later time, and to set a timer costs a lock and may wake a
-/// thread. So it is set anew for an earlier deadline only, and may ring too early: the machine looks at the clock.
 #[derive(Default)]
 struct Alarm {
     sleep: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Alarm {
-    /// Waits until about `at`, never later.
+    /// Waits until `at`.
     async fn rings(&mut self, at: Option<tokio::time::Instant>) {
         let Some(at) = at else { return std::future::pending().await };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if sleep.is_elapsed() || at < sleep.deadline() {
+        if at != sleep.deadline() {
             sleep.as_mut().reset(at);
         }
         sleep.as_mut().await;
