@@ -3,7 +3,7 @@
 //! The transcript belongs to the CLI. This module only reads it, ends a torn last line, and appends one line that the
 //! CLI itself would write; it never changes or removes a line. Which leaf is the true one is decided in
 //! [`treewarden_core::resume_point`]. A transcript may be hundreds of megabytes: only its end is read where that is
-//! enough ([`tail`]), otherwise it is streamed. An entry that cannot be read is passed over.
+//! enough (`tail`), otherwise it is streamed. An entry that cannot be read is passed over.
 
 mod tail;
 
