@@ -18,3 +18,4 @@ pub use supervisor::Supervisor;
 pub use tree::Tree;
 pub use treewarden_core::ExitReason;
 pub use treewarden_proto::{SessionId, SessionName, SessionSpec, TurnId};
+pub use treewarden_store::Durability;

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use treewarden::{Host, Session, SessionOptions, SessionSpec};
-use treewarden_store::Durability;
+use treewarden::{Durability, Host, Session, SessionOptions, SessionSpec};
 use treewarden_testkit::fake_cli::{self, FakeCli};
 
 /// The CLI that is measured with: `TREEWARDEN_BENCH_CLI`, or the bare fake CLI of the test kit.

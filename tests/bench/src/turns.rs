@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use tokio::runtime::Runtime;
-use treewarden::Session;
-use treewarden_store::Durability;
+use treewarden::{Durability, Session};
 
 use crate::floor;
 use crate::lab::{self, Lab};
