@@ -79,7 +79,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         place: Place,
     },
-    /// End a session's CLI and start it anew; the conversation and open turns are carried on
+    /// Start a session's CLI anew, or a supervisor and all below it; conversations and open turns are carried on
     Restart(Target),
     /// Stop a session until it is started again
     Stop(Target),

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use treewarden::TurnId;
+use treewarden::session::QueryErrorKind;
+use treewarden::tree::RestartError;
 
 use super::connection::{Connection, Hangup};
 use super::{Shared, asking, journal, reload};
@@ -32,15 +34,7 @@ pub(super) async fn answer(
         Request::Tree {} => json_of(&shared.tree.outline().await),
         Request::Turn { turn, wait: false } => asking::report(shared, turn),
         Request::Cancel { turn } => cancel(shared, turn),
-        Request::Restart { name } => {
-            let session = shared.tree.session(&name);
-            // A call to somebody who is not there is that, before it is anything else.
-            match session.status() {
-                Ok(_) => session.restart().await.map_err(|error| Refusal::new(Code::Failed, error)),
-                Err(error) => Err(asking::refusal(&error)),
-            }
-            .map(|()| done())
-        }
+        Request::Restart { name } => restart(shared, &name).await.map(|()| done()),
         Request::Stop { name } => {
             shared.tree.session(&name).stop().await.map(|()| done()).map_err(|error| asking::refusal(&error))
         }
@@ -63,6 +57,50 @@ pub(super) async fn answer(
         }
     };
     connection.end(answer).await
+}
+
+/// Restarts a session, or else a supervisor of this name.
+async fn restart(shared: &Shared, name: &str) -> Result<(), Refusal> {
+    let session = shared.tree.session(name);
+    // A call to somebody who is not there is that, before it is anything else.
+    match session.status() {
+        Ok(_) => session.restart().await.map_err(|error| Refusal::new(Code::Failed, error)),
+        Err(error) if error.kind() == QueryErrorKind::NoSuchSession => {
+            shared.tree.restart_supervisor(name).await.map_err(|error| not_restarted(shared, name, &error))
+        }
+        Err(error) => Err(asking::refusal(&error)),
+    }
+}
+
+fn not_restarted(shared: &Shared, name: &str, error: &RestartError) -> Refusal {
+    match error {
+        RestartError::NotFound { known, .. } => {
+            let sessions: Vec<String> =
+                shared.tree.host().sessions().iter().map(|session| session.name.to_string()).collect();
+            let message = format!(
+                "nothing that can be restarted is named {name:?}; sessions: {}; supervisors: {}",
+                listed(&sessions),
+                listed(known)
+            );
+            Refusal::new(Code::NoSuchSession, message)
+        }
+        RestartError::Ambiguous { .. } => Refusal::new(Code::BadRequest, error),
+        RestartError::Busy => Refusal::new(Code::Busy, error),
+        RestartError::Stopping => Refusal::new(Code::Stopped, error),
+        _ => Refusal::new(Code::Failed, error),
+    }
+}
+
+/// The first names of a list, and how many more there are.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    match names {
+        [] => "none".to_owned(),
+        [first @ .., _] if first.len() >= SHOWN => {
+            format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN)
+        }
+        _ => names.join(", "),
+    }
 }
 
 fn done() -> Value {

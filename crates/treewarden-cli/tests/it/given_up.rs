@@ -74,3 +74,65 @@ fn a_reload_with_other_options_tries_it_again() {
     world.json(&["reload", "--json"]);
     assert_eq!(world.json(&["ask", "a", "hello", "--json"])["outcome"], "completed");
 }
+
+/// A supervisor whose one session crashes at each start, and which is parked after its second crash.
+fn branch() -> World {
+    let world = World::new();
+    world.rewrite_all(
+        "give_up = \"park\"\nmax_restarts = 1\nmax_seconds = 60",
+        "",
+        &format!(
+            "[[child]]\nname = \"team\"\ntype = \"supervisor\"\nmax_restarts = 0\n\
+             [[child.child]]\nname = \"a\"\n{CRASHES}[[child.child]]\nname = \"b\"\n"
+        ),
+    );
+    world
+}
+
+#[test]
+fn a_parked_supervisor_is_restarted_by_its_name_with_a_fresh_budget() {
+    let world = branch();
+    let _daemon = world.daemon();
+    let mut crashes = Vec::new();
+    for _ in 1..=2 {
+        let before = world.session("a")["generation"].as_u64().unwrap_or_default();
+        assert_eq!(world.json_of(&["ask", "a", "hello", "--json"])["failure"], "given_up");
+        assert_eq!(world.json(&["tree", "--json"])["children"][0]["state"], "parked");
+        let (a, b) = (world.session("a"), world.session("b"));
+        assert_eq!((&a["state"], &b["state"]), (&"given_up".into(), &"given_up".into()));
+        crashes.push(a["generation"].as_u64().unwrap_or_default() - before);
+        let output = world.run(&["restart", "team"]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(world.json(&["tree", "--json"])["children"][0]["state"], "running");
+        assert_eq!(world.json(&["ask", "b", "hello", "--json"])["outcome"], "completed");
+    }
+    assert_eq!(crashes, [2, 2], "each time the budget is whole");
+}
+
+#[test]
+fn a_supervisor_that_runs_is_restarted_with_its_branch_and_conversations_go_on() {
+    let world = branch();
+    let _daemon = world.daemon();
+    let before = world.json(&["ask", "b", "My name is Alice", "--json"]);
+    let of_team = |world: &World| world.json(&["tree", "--json"])["children"][0].clone();
+    let first = of_team(&world);
+    assert_eq!(world.run(&["restart", "team"]).status.code(), Some(0));
+    let second = of_team(&world);
+    assert_eq!(second["state"], "running");
+    assert_ne!(first["incarnation"], second["incarnation"]);
+    let after = world.json(&["ask", "b", "What is my name?", "--json"]);
+    assert_eq!(
+        (&after["text"], &after["session_id"]),
+        (&"Your name is Alice.".into(), &before["session_id"])
+    );
+}
+
+#[test]
+fn an_unknown_name_is_answered_with_those_that_could_be_restarted() {
+    let world = branch();
+    let _daemon = world.daemon();
+    let output = world.run(&["restart", "nobody"]);
+    assert_eq!(output.status.code(), Some(5));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("\"nobody\"; sessions: a, b; supervisors: team"), "{stderr}");
+}

@@ -18,6 +18,7 @@ mod diff;
 mod error;
 mod grow;
 mod outline;
+mod restart;
 mod running;
 mod settings;
 
@@ -26,4 +27,5 @@ pub use builder::TreeBuilder;
 pub use diff::{Change, Effect, KeyDiff, NodeDiff, TreeDiff};
 pub use error::{TreeError, TreeErrorKind};
 pub use outline::{NodeKind, NodeState, Outline};
+pub use restart::RestartError;
 pub use running::Tree;

@@ -11,6 +11,7 @@ use super::builder::TreeBuilder;
 use super::current::Current;
 use super::diff::TreeDiff;
 use super::outline::{self, Outline};
+use super::restart::{self, RestartError};
 use crate::config::{self, ChildTypes, ConfigError, TreeSpec};
 use crate::host::Host;
 use crate::session::Session;
@@ -156,6 +157,24 @@ impl Tree {
     /// The future may be dropped at any time.
     pub async fn outline(&self) -> Outline {
         outline::of(&self.root, &self.host).await
+    }
+
+    /// Restarts a supervisor below the root, by its name, and everything below it.
+    ///
+    /// One that runs is stopped with its whole branch, as `terminate_child` and `restart_child` of its own supervisor
+    /// do; its sessions go on with their conversations and their open turns. One that is parked or stopped is started.
+    /// Either way it has a fresh budget, in its own supervisor too.
+    ///
+    /// # Errors
+    ///
+    /// [`RestartError`]: no supervisor, or more than one, has this name; it is temporary; another change is under way;
+    /// the tree is stopping; then nothing was done. Or it did not start again.
+    ///
+    /// # Cancel safety
+    ///
+    /// The restart goes on when the future is dropped.
+    pub async fn restart_supervisor(&self, name: &str) -> Result<(), RestartError> {
+        restart::restart(self.root.clone(), Arc::clone(&self.current), name.to_owned()).await
     }
 
     /// Stops the tree: its children newest first, each with its deadline. Ready when all are gone.
