@@ -330,6 +330,22 @@ async fn a_session_that_runs_once_holds_its_name_until_it_ends() {
 }
 
 #[tokio::test]
+async fn a_temporary_session_refuses_to_restart_and_lives_on() {
+    let ground = Ground::new();
+    let tree = ground.start(&child("once", "restart = \"temporary\"")).await;
+    let session = tree.session("once");
+    session.query("My name is Alice").await.expect("it is served");
+    let pid = session.status().expect("status").pid;
+    // Its supervisor forgets a temporary child that is stopped, and could not start it again.
+    let error = session.restart().await.expect_err("it would be gone");
+    assert!(error.to_string().contains("temporary"), "{error}");
+    let answer = session.query("What is my name?").await.expect("it is served");
+    assert!(answer.text.contains("Alice"), "{answer}");
+    assert_eq!(session.status().expect("status").pid, pid);
+    tree.stop().await;
+}
+
+#[tokio::test]
 async fn a_refused_update_is_named_and_its_supervisor_stays_as_it_was() {
     let ground = Ground::new();
     let any = "auto_shutdown = \"any_significant\"\n";

@@ -18,6 +18,7 @@ use crate::registry::{Name, handles};
 use crate::supervisor::Supervisor;
 use treewarden_core::ExitReason;
 use treewarden_core::session::StopReason;
+use treewarden_core::supervisor::Restart;
 
 /// A session that did not start.
 #[derive(Debug, Clone)]
@@ -390,7 +391,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`StartError`] if its supervisor refuses.
+    /// [`StartError`] if its supervisor refuses, or would forget it because it is temporary; then it lives on.
     ///
     /// # Cancel safety
     ///
@@ -398,6 +399,13 @@ impl Session {
     pub async fn restart(&self) -> Result<(), StartError> {
         let (desk, supervisor) = self.supervised()?;
         let id = desk.name.as_str();
+        let spec = supervisor.get_childspec(id).await.map_err(|error| StartError::supervisor(&error))?;
+        if spec.restart == Restart::Temporary {
+            let why = format!(
+                "{id:?} is temporary, and its supervisor forgets it once it is stopped; start another"
+            );
+            return Err(StartError::supervisor(&why));
+        }
         supervisor.terminate_child(id).await.map_err(|error| StartError::supervisor(&error))?;
         supervisor.restart_child(id).await.map(drop).map_err(|error| StartError::supervisor(&error))
     }
