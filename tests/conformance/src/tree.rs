@@ -230,6 +230,7 @@ pub(crate) async fn root(world: &Arc<World>, sup: &Value, children: &[Value]) ->
     };
     let n = if is_dynamic { 1 } else { start() };
     if ignores(sup) && !is_dynamic {
+        world.add_stillborn(label);
         exit_event(world, label, n, &json!("normal"));
         return (None, json!("ignore"));
     }
@@ -264,6 +265,7 @@ pub(crate) async fn root(world: &Arc<World>, sup: &Value, children: &[Value]) ->
         }
         Err(reason) => {
             if !is_dynamic {
+                world.add_stillborn(label);
                 exit_event(world, label, n, &reason);
             }
             (None, json!(["error", reason]))
