@@ -45,21 +45,18 @@ impl Span {
 #[derive(Clone, Copy)]
 pub(super) struct Key {
     /// Its JSON, quotes and all.
-    pub(super) json: Span,
-    /// It has escapes, so that its text is another.
-    pub(super) escapes: bool,
+    json: Span,
+    escapes: bool,
 }
 
 impl Key {
-    /// The key as it stands there, without its quotes.
-    #[inline]
-    pub(super) fn plain(self, text: &[u8]) -> &[u8] {
-        Span { start: self.json.start + 1, end: self.json.end - 1 }.of(text)
-    }
-
     /// The key itself; empty if it is no Unicode.
-    pub(super) fn name(self, text: &[u8]) -> Cow<'_, str> {
-        self.json.text(text).unwrap_or_default()
+    #[inline]
+    pub(super) fn name(self, text: &[u8]) -> Cow<'_, [u8]> {
+        if self.escapes {
+            return Cow::Owned(self.json.text(text).unwrap_or_default().into_owned().into_bytes());
+        }
+        Cow::Borrowed(Span { start: self.json.start + 1, end: self.json.end - 1 }.of(text))
     }
 }
 
@@ -348,7 +345,7 @@ mod tests {
         let mut cursor = Cursor::new(bytes)?;
         cursor.object(|cursor, key| {
             let value = std::str::from_utf8(cursor.value()?.of(bytes)).ok()?;
-            let name = key.name(bytes).into_owned();
+            let name = String::from_utf8(key.name(bytes).into_owned()).ok()?;
             // Unlike a key, a map of strings cannot hold what is no Unicode.
             if serde_json::from_slice::<String>(key.json.of(bytes)).is_ok() {
                 fields.insert(name, value);

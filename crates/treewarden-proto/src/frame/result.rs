@@ -79,7 +79,7 @@ impl Frame {
         cursor.object(|cursor, key| {
             let span = cursor.value()?;
             let value = span.of(self.raw());
-            match key.plain(self.raw()) {
+            match &*key.name(self.raw()) {
                 b"subtype" => verdict.subtype = typed(value),
                 b"is_error" => verdict.is_error = typed(value),
                 b"result" => verdict.result = span.text(self.raw()).map(Into::into),

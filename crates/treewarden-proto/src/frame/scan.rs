@@ -58,25 +58,18 @@ impl Head {
 
     fn object(&mut self, line: &[u8], cursor: &mut Cursor<'_>, level: Level) -> Option<()> {
         cursor.object(|cursor, key| {
-            if key.escapes {
-                return self.field(line, cursor, level, key.name(line).as_bytes());
+            let key = key.name(line);
+            if let Some(inner) = level.inner(&key)
+                && cursor.is_at_object()
+            {
+                return self.object(line, cursor, inner);
             }
-            self.field(line, cursor, level, key.plain(line))
+            let value = cursor.value()?;
+            if let Some(slot) = self.slot(level, &key) {
+                *slot = value;
+            }
+            Some(())
         })
-    }
-
-    #[inline]
-    fn field(&mut self, line: &[u8], cursor: &mut Cursor<'_>, level: Level, key: &[u8]) -> Option<()> {
-        if let Some(inner) = level.inner(key)
-            && cursor.is_at_object()
-        {
-            return self.object(line, cursor, inner);
-        }
-        let value = cursor.value()?;
-        if let Some(slot) = self.slot(level, key) {
-            *slot = value;
-        }
-        Some(())
     }
 
     /// Where the value of `key` goes.
