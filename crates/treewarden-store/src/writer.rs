@@ -1,7 +1,8 @@
 //! The writer of [`Durability::Power`](crate::Durability): one thread, so that callers at one time share one sync.
 //!
 //! Jobs wait in a bounded queue. The thread takes what waits, up to a bound: it appends what goes to the tail of the
-//! journal and syncs that once, runs what goes to the database in one transaction, commits, and answers each job. It is not used for [`Durability::Process`](crate::Durability), where a commit costs no sync.
+//! journal and syncs that once, runs what goes to the database in one transaction, commits, and answers each job. It is
+//! not used for [`Durability::Process`](crate::Durability), where a commit costs no sync.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -118,11 +118,8 @@ impl Store {
         }
         loop {
             let settling = self.append(settle(turn, to_raw_value(outcome)?))?;
-            if settling == Settling::Now {
-                return Ok(Settled::Now);
-            }
-            if let Some(first) = self.first_outcome(turn)? {
-                return Ok(Settled::Already(first));
+            if let Some(settled) = self.settled(turn, settling)? {
+                return Ok(settled);
             }
         }
     }
@@ -145,11 +142,8 @@ impl Store {
         }
         loop {
             let settling = self.append_durable(settle(turn, to_raw_value(outcome)?)).await?;
-            if settling == Settling::Now {
-                return Ok(Settled::Now);
-            }
-            if let Some(first) = self.first_outcome(turn)? {
-                return Ok(Settled::Already(first));
+            if let Some(settled) = self.settled(turn, settling)? {
+                return Ok(settled);
             }
         }
     }
@@ -158,6 +152,14 @@ impl Store {
     /// there before and [`Store::open_turns`] told of it.
     fn keeps(&self, turn: TurnId) -> bool {
         self.keeps_turns() || self.tail().knows(turn)
+    }
+
+    /// What an attempt came to; `None` if it is to be made again.
+    fn settled(&self, turn: TurnId, settling: Settling) -> Result<Option<Settled>, StoreError> {
+        match settling {
+            Settling::Now => Ok(Some(Settled::Now)),
+            Settling::Already | Settling::Unknown => Ok(self.first_outcome(turn)?.map(Settled::Already)),
+        }
     }
 
     /// The outcome of a turn that the tail does not know as open; `None` if the tail knows it as open now.

@@ -212,14 +212,17 @@ impl Tail {
             let between = segment.read(self.seen, begin)?;
             if self.learn(&between).1 {
                 self.sync()?;
-                self.number += 1;
-                self.seen = 0;
-                self.enter(&self.connect()?)?;
+                self.enter_next(&self.connect()?)?;
                 return Ok(false);
             }
         }
         self.seen = end;
         Ok(true)
+    }
+
+    fn enter_next(&mut self, db: &Connection) -> Result<(), StoreError> {
+        (self.number, self.seen) = (self.number + 1, 0);
+        self.enter(db)
     }
 
     /// Goes on at the segment of the moment, or a later one if it is over, and reads what others wrote there.
@@ -242,8 +245,7 @@ impl Tail {
             let (read, sealed) = self.learn(&bytes);
             self.seen += read;
             if sealed {
-                self.number += 1;
-                self.seen = 0;
+                (self.number, self.seen) = (self.number + 1, 0);
                 continue;
             }
             if self.power {
@@ -296,13 +298,12 @@ impl Tail {
         self.wait();
         // Later syncs are of another file.
         self.sync()?;
+        let db = self.connect()?;
         if self.append(&Fact::Sealed.encode()?)? {
             self.forget_settled();
-            self.number += 1;
-            self.seen = 0;
-            self.enter(&self.connect()?)?;
+            self.enter_next(&db)?;
         }
-        let (dir, db) = (self.dir.clone(), self.connect()?);
+        let dir = self.dir.clone();
         let fold = move || {
             if let Err(error) = fold_for_good(&db, &dir) {
                 // It is tried again with the next segment, and whenever the journal is asked.
