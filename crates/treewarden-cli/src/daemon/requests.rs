@@ -94,11 +94,9 @@ fn not_restarted(shared: &Shared, name: &str, error: &RestartError) -> Refusal {
 /// The first names of a list, and how many more there are.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 20;
-    match names {
-        [] => "none".to_owned(),
-        [first @ .., _] if first.len() >= SHOWN => {
-            format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN)
-        }
+    match names.len() {
+        0 => "none".to_owned(),
+        len if len > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), len - SHOWN),
         _ => names.join(", "),
     }
 }

@@ -175,11 +175,8 @@ impl Desk {
         }
         let id = self.session_id();
         let mut inner = self.lock();
-        if inner.turn_mut(turn).is_some_and(|entry| entry.asked_in == Some(id)) {
-            inner.completed = Some((id, turn));
-        } else {
-            inner.completed = None;
-        }
+        let asked_here = inner.turn_mut(turn).is_some_and(|entry| entry.asked_in == Some(id));
+        inner.completed = asked_here.then_some((id, turn));
     }
 
     /// Looks for the answer to a turn in the CLI's transcript.

@@ -84,8 +84,26 @@ impl Cli {
         place: Place,
         owns_id: bool,
     ) -> Option<Self> {
-        let (writer, reader) = (tree.take_stdin(), tree.take_stdout()?);
-        Some(Self {
+        let pipes = (tree.take_stdin(), tree.take_stdout()?);
+        Some(Self::of(tree, pipes, id, lease, place, owns_id))
+    }
+
+    /// A CLI that was brought up before this session needed one.
+    pub(super) fn of_spare(desk: &Arc<Desk>, id: SessionId, spare: Spare) -> Self {
+        let Spare { tree, reader, writer, lease, place, lines } = spare;
+        let cli = Self::of(tree, (Some(writer), reader), id, lease, place.adopt(desk), true);
+        Self { asked_already: Some(lines), ..cli }
+    }
+
+    fn of(
+        tree: Tree,
+        (writer, reader): (Option<LineWriter>, LineReader),
+        id: SessionId,
+        lease: Lease,
+        place: Place,
+        owns_id: bool,
+    ) -> Self {
+        Self {
             pid: tree.pid().get(),
             containment: tree.containment().to_string().into(),
             writer,
@@ -97,28 +115,6 @@ impl Cli {
             place,
             owns_id,
             asked_already: None,
-            started: false,
-            at_eof: false,
-            startup_failure: None,
-            errors: String::new(),
-        })
-    }
-
-    /// A CLI that was brought up before this session needed one.
-    pub(super) fn of_spare(desk: &Arc<Desk>, id: SessionId, spare: Spare) -> Self {
-        let Spare { tree, reader, writer, lease, place, lines } = spare;
-        Self {
-            pid: tree.pid().get(),
-            containment: tree.containment().to_string().into(),
-            writer: Some(writer),
-            reader,
-            stderr: tree.stderr_tail(),
-            tree: Some(tree),
-            lease,
-            id,
-            place: place.adopt(desk),
-            owns_id: true,
-            asked_already: Some(lines),
             started: false,
             at_eof: false,
             startup_failure: None,
