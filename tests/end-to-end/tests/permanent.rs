@@ -8,6 +8,8 @@ use treewarden::session::{FailureKind, QueryError, QueryErrorKind, SessionState}
 use treewarden::{Host, Session, SessionId, SessionOptions, SessionSpec};
 use treewarden_end_to_end::{Lab, end, fake_cli_path, id_of};
 use treewarden_proto::spec::ExtraArg;
+use treewarden_store::transcript;
+use treewarden_testkit::faults;
 
 async fn start(lab: &Lab, spec: SessionSpec) -> Session {
     Session::start(SessionOptions::from(spec).host(&lab.host)).await.expect("started")
@@ -185,4 +187,25 @@ async fn conversation_gone_between_two_turns() {
     is_refused(&session, FailureKind::ConversationLost, &id).await;
     session.clear().await.expect("cleared");
     is_mended(&session).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_gone_from_the_transcript_is_missed_by_the_session_that_gave_it() {
+    let lab = Lab::new();
+    let session = start(&lab, lab.spec("assistant")).await;
+    session.query("My name is Alice").await.expect("answered");
+    let id = session.status().expect("status").session_id.expect("a CLI was started");
+    let transcript = transcript::find(&lab.path().join("claude"), id).expect("it has been written");
+    let before = std::fs::read(&transcript).expect("it can be read");
+    let last = session.query("My name is Bob").await.expect("answered");
+    faults::kill(session.status().expect("status").pid.expect("its CLI lives")).expect("killed");
+    // The conversation up to its first answer is whole; the session knows of a later one.
+    std::fs::write(&transcript, before).expect("it can be written");
+    let error = session.query("What is my name?").await.expect_err("it would not know");
+    assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::ConversationLost), "{error}");
+    assert!(error.to_string().contains(&last.turn.to_string()), "{error}");
+    session.clear().await.expect("cleared");
+    let answer = session.query("What is my name?").await.expect("a new conversation misses nothing");
+    assert!(answer.text.contains("do not know"), "{answer}");
+    end(&session).await;
 }

@@ -10,7 +10,7 @@ use treewarden::session::{QueryErrorKind, SessionState};
 use treewarden::supervisor::{
     Child, ChildSpec, GiveUp, RunningChild, StartContext, StartFailure, Started, Strategy, Supervisor,
 };
-use treewarden::tree::{ApplyError, Tree};
+use treewarden::tree::{ApplyError, RestartError, Tree};
 use treewarden_end_to_end::{eventually, fake_cli_path};
 
 /// A folder for a tree, and the registered types of its file: `idle` runs, `broken` does not start, `slow` starts when
@@ -342,6 +342,52 @@ async fn a_temporary_session_refuses_to_restart_and_lives_on() {
     let answer = session.query("What is my name?").await.expect("it is served");
     assert!(answer.text.contains("Alice"), "{answer}");
     assert_eq!(session.status().expect("status").pid, pid);
+    tree.stop().await;
+}
+
+#[tokio::test]
+async fn a_supervisor_that_cannot_be_restarted_lives_on_and_the_refusal_says_why() {
+    let ground = Ground::new();
+    let inner = "[[child.child]]\nname = \"inner\"\ntype = \"supervisor\"\n";
+    let twice = |name: &str| child(name, "type = \"supervisor\"") + inner;
+    let once = child("once", "type = \"supervisor\"\nrestart = \"temporary\"");
+    let tree = ground.start(&(twice("a") + &twice("b") + &once + &child("s", "type = \"idle\""))).await;
+    let before = below(&tree, "once").await;
+    let refused = async |name: &str| tree.restart_supervisor(name).await.expect_err("it is refused");
+    let error = refused("once").await;
+    assert!(matches!(&error, RestartError::Temporary(name) if name == "once"), "{error}");
+    assert!(before.is_alive(), "it would have been gone");
+    let error = refused("inner").await;
+    assert!(matches!(&error, RestartError::Ambiguous { name, count: 2 } if name == "inner"), "{error}");
+    let error = refused("s").await;
+    assert!(matches!(&error, RestartError::NotFound { name, .. } if name == "s"), "a worker is none: {error}");
+    for known in ["a", "b", "inner", "once"] {
+        assert!(error.to_string().contains(known), "{error}");
+    }
+    tree.stop().await;
+    let error = refused("a").await;
+    assert!(matches!(error, RestartError::Stopping), "{error}");
+}
+
+#[tokio::test]
+async fn no_supervisor_is_restarted_in_the_middle_of_a_change() {
+    let ground = Ground::new();
+    let tree = ground.start(&team("", &["a"])).await;
+    let before = below(&tree, "team").await;
+    let slow = team("", &["a"]) + &child("s", "type = \"slow\"");
+    let change = tokio::spawn({
+        let (tree, diff) = (tree.clone(), tree.diff(ground.spec(&slow)));
+        async move { tree.apply(diff).await }
+    });
+    eventually("its child is being started", || (ground.starts() == 1).then_some(())).await;
+    let error = tree.restart_supervisor("team").await.expect_err("it is refused");
+    assert!(matches!(error, RestartError::Busy), "{error}");
+    assert!(before.is_alive());
+    ground.gate.add_permits(1);
+    change.await.expect("it does not panic").expect("it is applied");
+    tree.restart_supervisor("team").await.expect("the change is done");
+    assert!(!before.is_alive());
+    assert!(below(&tree, "team").await.is_alive());
     tree.stop().await;
 }
 
