@@ -80,7 +80,12 @@ pub(crate) enum Verb {
         place: Place,
     },
     /// Start a session's CLI anew, or a supervisor and all below it; conversations and open turns are carried on
-    Restart(Target),
+    Restart {
+        /// The session or the supervisor
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Stop a session until it is started again
     Stop(Target),
     /// Start a session that was stopped

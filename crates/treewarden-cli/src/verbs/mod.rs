@@ -32,7 +32,7 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Chat { name, place } => chat::run(&name, &place).await,
         Verb::Turn { turn, wait, output, place } => turn::run(turn, wait, output, &place).await,
         Verb::Cancel { turn, place } => simple::cancel(turn, &place).await,
-        Verb::Restart(Target { name, place }) => {
+        Verb::Restart { name, place } => {
             simple::run(Request::Restart { name: name.clone() }, &format!("{name} was restarted"), &place)
                 .await
         }
