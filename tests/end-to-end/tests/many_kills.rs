@@ -162,10 +162,5 @@ async fn sessions_killed_every_second_lose_and_double_no_turn() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute: run it with `just soak-sessions`"]
 async fn soak_two_hundred_sessions_killed_every_second_for_a_minute() {
-    soak(
-        std::env::var("PN").map_or(200, |s| s.parse().unwrap()),
-        Duration::from_secs(std::env::var("PS").map_or(60, |s| s.parse().unwrap())),
-        1024,
-    )
-    .await;
+    soak(200, Duration::from_secs(60), 1024).await;
 }
