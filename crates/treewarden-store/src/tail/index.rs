@@ -6,18 +6,18 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 use treewarden_proto::TurnId;
 
 use super::fact::{Line, lines};
 use super::fold::{fold_for_good, folded};
+use super::folder::Folder;
 use super::segment::{self, Segment};
 use super::{Fact, Opened, Outcome};
 use crate::{Durability, StoreError, StoreErrorKind, schema};
 
-/// A segment of so many bytes is sealed, and put into the database by a thread of its own.
+/// A segment of so many bytes is sealed, and put into the database in the background.
 const SEGMENT: u64 = 2 << 20;
 /// A segment grows to so many times that while the database has not got the one before it; then an append waits.
 const PATIENCE: u64 = 4;
@@ -55,7 +55,7 @@ pub(crate) struct Tail {
     power: bool,
     synced: bool,
     wrote: bool,
-    folding: Option<JoinHandle<()>>,
+    folder: Folder,
     newest: Arc<Newest>,
 }
 
@@ -94,7 +94,7 @@ impl Tail {
             power,
             synced: true,
             wrote: false,
-            folding: None,
+            folder: Folder::default(),
             newest: Arc::default(),
         };
         tail.note_newest(db)?;
@@ -284,8 +284,7 @@ impl Tail {
         if self.seen < SEGMENT {
             return;
         }
-        let behind = self.folding.as_ref().is_some_and(|folding| !folding.is_finished());
-        if behind && self.seen < PATIENCE * SEGMENT {
+        if self.folder.is_busy() && self.seen < PATIENCE * SEGMENT {
             return;
         }
         if let Err(error) = self.seal() {
@@ -295,7 +294,7 @@ impl Tail {
     }
 
     fn seal(&mut self) -> Result<(), StoreError> {
-        self.wait();
+        self.folder.wait();
         // Later syncs are of another file.
         self.sync()?;
         let db = self.connect()?;
@@ -310,26 +309,19 @@ impl Tail {
                 tracing::warn!(%error, "a segment of the journal is not in the database yet");
             }
         };
-        self.folding = Some(std::thread::Builder::new().name("treewarden-fold".into()).spawn(fold)?);
-        Ok(())
+        Ok(self.folder.begin(Box::new(fold))?)
     }
 
     /// A connection whose commits are synced, since a segment goes when the database has it.
     fn connect(&self) -> Result<Connection, StoreError> {
         schema::connect(&self.db, Durability::Power)
     }
-
-    fn wait(&mut self) {
-        if let Some(folding) = self.folding.take() {
-            let _panicked = folding.join();
-        }
-    }
 }
 
 impl Drop for Tail {
     /// Leaves everything in the database, if there is room; otherwise the next one finds it in the tail.
     fn drop(&mut self) {
-        self.wait();
+        self.folder.wait();
         if !self.wrote {
             return;
         }

@@ -32,6 +32,7 @@
 
 mod fact;
 mod fold;
+mod folder;
 mod index;
 mod segment;
 
