@@ -108,7 +108,13 @@ fn fill_the_journal(fleet: &Fleet) {
     }
 }
 
-async fn soak(count: usize, length: Duration, growth: u64) {
+/// How much memory may grow between the middle of the run and its end.
+struct Growth {
+    percent: u64,
+    heap_kib: u64,
+}
+
+async fn soak(count: usize, length: Duration, growth: Growth) {
     let fleet = Fleet::start(count, None, Strategy::OneForOne, u32::MAX).await;
     fill_the_journal(&fleet);
     let (began, kills) = (Instant::now(), Arc::new(AtomicU64::new(0)));
@@ -148,19 +154,19 @@ async fn soak(count: usize, length: Duration, growth: u64) {
         "turns flow and CLIs are killed under them"
     );
     assert!(restarts <= kills, "nothing but the kills costs a restart");
-    // What is read of ever longer conversations at each restart is freed; the allocator keeps some of it for each thread.
-    assert!(memory.1 <= memory.0 + memory.0 / 4, "the memory grows: {memory:?} KiB");
-    assert!(heap.1 <= heap.0 + growth, "the live heap grows: {heap:?} KiB");
+    assert!(memory.1 * 100 <= memory.0 * (100 + growth.percent), "the memory grows: {memory:?} KiB");
+    assert!(heap.1 <= heap.0 + growth.heap_kib, "the live heap grows: {heap:?} KiB");
     fleet.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_killed_every_second_lose_and_double_no_turn() {
-    soak(20, Duration::from_secs(6), 4096).await;
+    // Not all that is kept is filled by then.
+    soak(20, Duration::from_secs(6), Growth { percent: 25, heap_kib: 4096 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute: run it with `just soak-sessions`"]
 async fn soak_two_hundred_sessions_killed_every_second_for_a_minute() {
-    soak(200, Duration::from_secs(60), 1024).await;
+    soak(200, Duration::from_secs(60), Growth { percent: 10, heap_kib: 1024 }).await;
 }

@@ -360,7 +360,10 @@ async fn a_supervisor_that_cannot_be_restarted_lives_on_and_the_refusal_says_why
     let error = refused("inner").await;
     assert!(matches!(&error, RestartError::Ambiguous { name, count: 2 } if name == "inner"), "{error}");
     let error = refused("s").await;
-    assert!(matches!(&error, RestartError::NotFound { name, .. } if name == "s"), "a worker is none: {error}");
+    assert!(
+        matches!(&error, RestartError::NotFound { name, .. } if name == "s"),
+        "a worker is none: {error}"
+    );
     for known in ["a", "b", "inner", "once"] {
         assert!(error.to_string().contains(known), "{error}");
     }
