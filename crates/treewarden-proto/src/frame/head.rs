@@ -79,6 +79,11 @@ impl Frame {
         &self.line
     }
 
+    /// The line as text, which is one JSON object.
+    pub fn json(&self) -> &str {
+        std::str::from_utf8(&self.line).expect("a line that is no UTF-8 is repaired before it is read")
+    }
+
     /// The same frame in memory of its own.
     ///
     /// Lines that were read together share their memory, so that one that is kept keeps all of them.
@@ -177,7 +182,7 @@ fn is_utf8(line: &[u8]) -> bool {
 impl Serialize for Frame {
     /// Writes the line as it came; only `serde_json` can.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serde_json::from_slice::<&RawValue>(&self.line).map_err(S::Error::custom)?.serialize(serializer)
+        serde_json::from_str::<&RawValue>(self.json()).map_err(S::Error::custom)?.serialize(serializer)
     }
 }
 

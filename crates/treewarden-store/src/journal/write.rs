@@ -2,7 +2,7 @@
 
 use rusqlite::OptionalExtension;
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use treewarden_proto::TurnId;
 
 use super::TurnRow;
@@ -20,21 +20,19 @@ pub enum Settled {
 }
 
 fn open(row: &TurnRow) -> Result<impl FnOnce(&mut Tail) -> Result<(), StoreError> + use<>, StoreError> {
-    let (turn, name, session_id) = (row.turn, row.name.clone(), row.session_id);
+    let (turn, name, session_id) = (row.turn, row.name.as_str().into(), row.session_id);
     let (at_most_once, at) = (row.at_most_once, row.opened_at);
-    let prompt = to_raw_value(&row.prompt)?;
-    Ok(move |tail: &mut Tail| {
-        let name = name.as_str().into();
-        tail.opened(Opened { turn, name, session_id, at_most_once, at, prompt: &prompt })
-    })
+    let prompt = &serde_json::to_string(&row.prompt)?;
+    let line = Fact::Opened(Opened { turn, name, session_id, at_most_once, at, prompt }).encode()?;
+    Ok(move |tail: &mut Tail| tail.opened(turn, &line))
 }
 
 fn settle(
     turn: TurnId,
-    outcome: Box<RawValue>,
-) -> impl FnOnce(&mut Tail) -> Result<Settling, StoreError> + use<> {
-    let at = now();
-    move |tail| tail.settled(Outcome { turn, at, outcome: &outcome })
+    outcome: &str,
+) -> Result<impl FnOnce(&mut Tail) -> Result<Settling, StoreError> + use<>, StoreError> {
+    let line = Fact::Settled(Outcome { turn, at: now(), outcome }).encode()?;
+    Ok(move |tail: &mut Tail| tail.settled(turn, &line))
 }
 
 impl Store {
@@ -113,11 +111,27 @@ impl Store {
     where
         T: Serialize + ?Sized,
     {
+        self.settle_json(turn, || serde_json::to_string(outcome))
+    }
+
+    /// Does what [`Store::settle`] does with the JSON that `outcome` makes, unless turns are not stored.
+    ///
+    /// It is not looked at again: what is no JSON is lost, and whoever reads the journal finds damage in its place.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the outcome cannot be stored, or the turn is unknown.
+    pub fn settle_json(
+        &self,
+        turn: TurnId,
+        outcome: impl FnOnce() -> serde_json::Result<String>,
+    ) -> Result<Settled, StoreError> {
         if !self.keeps(turn) {
             return Ok(Settled::Now);
         }
+        let outcome = outcome()?;
         loop {
-            let settling = self.append(settle(turn, to_raw_value(outcome)?))?;
+            let settling = self.append(settle(turn, &outcome)?)?;
             if let Some(settled) = self.settled(turn, settling)? {
                 return Ok(settled);
             }
@@ -140,8 +154,9 @@ impl Store {
         if !self.keeps(turn) {
             return Ok(Settled::Now);
         }
+        let outcome = serde_json::to_string(outcome)?;
         loop {
-            let settling = self.append_durable(settle(turn, to_raw_value(outcome)?)).await?;
+            let settling = self.append_durable(settle(turn, &outcome)?).await?;
             if let Some(settled) = self.settled(turn, settling)? {
                 return Ok(settled);
             }

@@ -1,16 +1,17 @@
 //! One fact about a turn, and its line.
 
 use std::borrow::Cow;
+use std::io::{ErrorKind, Write};
 
 use memchr::memchr;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use treewarden_proto::{SessionId, TurnId};
 
 use crate::StoreError;
 
 /// Something that happened to a turn.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Fact<'a> {
     #[serde(borrow)]
@@ -23,7 +24,7 @@ pub(crate) enum Fact<'a> {
 }
 
 /// A turn that was asked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Opened<'a> {
     pub(crate) turn: TurnId,
     #[serde(borrow)]
@@ -31,17 +32,23 @@ pub(crate) struct Opened<'a> {
     pub(crate) session_id: SessionId,
     pub(crate) at_most_once: bool,
     pub(crate) at: u64,
-    #[serde(borrow)]
-    pub(crate) prompt: &'a RawValue,
+    /// As JSON.
+    #[serde(borrow, deserialize_with = "json")]
+    pub(crate) prompt: &'a str,
 }
 
 /// What came of a turn.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Outcome<'a> {
     pub(crate) turn: TurnId,
     pub(crate) at: u64,
-    #[serde(borrow)]
-    pub(crate) outcome: &'a RawValue,
+    /// As JSON.
+    #[serde(borrow, deserialize_with = "json")]
+    pub(crate) outcome: &'a str,
+}
+
+fn json<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<&'a str, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(RawValue::get)
 }
 
 /// The digits of the length and of the checksum, each with the space behind it.
@@ -50,20 +57,52 @@ const HEAD: usize = 18;
 impl Fact<'_> {
     /// The line, behind an end of line: what a full disk cut short must not swallow the next fact.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let mut line = Vec::with_capacity(1024);
+        let mut line = Vec::with_capacity(512 + self.carried().len());
         line.resize(1 + HEAD, b' ');
-        serde_json::to_writer(&mut line, self)?;
+        self.write(&mut line)?;
         // An end of line within JSON can only be white space.
         let mut from = 0;
         while let Some(at) = memchr(b'\n', &line[from..]) {
             line[from + at] = b' ';
             from += at;
         }
-        let json = &line[1 + HEAD..];
-        let head = format!("\n{:08x} {:08x} ", json.len(), crc32fast::hash(json));
-        line[..=HEAD].copy_from_slice(head.as_bytes());
+        let (head, json) = line.split_at_mut(1 + HEAD);
+        let len = u32::try_from(json.len()).map_err(|_| std::io::Error::from(ErrorKind::FileTooLarge))?;
+        head[0] = b'\n';
+        head[1..9].copy_from_slice(&hex(len));
+        head[10..18].copy_from_slice(&hex(crc32fast::hash(json)));
         Ok(line)
     }
+
+    /// The JSON that it carries.
+    fn carried(&self) -> &str {
+        match self {
+            Self::Opened(opened) => opened.prompt,
+            Self::Settled(settled) => settled.outcome,
+            Self::Sent(_) | Self::Interrupted(_) | Self::Sealed => "",
+        }
+    }
+
+    /// By hand, since what it carries is most of it, is JSON already, and need not be looked at again. A name needs no
+    /// escapes.
+    fn write(&self, line: &mut Vec<u8>) -> std::io::Result<()> {
+        match self {
+            Self::Opened(Opened { turn, name, session_id, at_most_once, at, prompt }) => {
+                write!(line, r#"{{"opened":{{"turn":"{turn}","name":"{name}","session_id":"{session_id}""#)?;
+                write!(line, r#","at_most_once":{at_most_once},"at":{at},"prompt":{prompt}}}}}"#)
+            }
+            Self::Sent(turn) => write!(line, r#"{{"sent":"{turn}"}}"#),
+            Self::Interrupted(turn) => write!(line, r#"{{"interrupted":"{turn}"}}"#),
+            Self::Settled(Outcome { turn, at, outcome }) => {
+                write!(line, r#"{{"settled":{{"turn":"{turn}","at":{at},"outcome":{outcome}}}}}"#)
+            }
+            Self::Sealed => line.write_all(br#""sealed""#),
+        }
+    }
+}
+
+fn hex(number: u32) -> [u8; 8] {
+    std::array::from_fn(|at| b"0123456789abcdef"[(number >> (28 - 4 * at)) as usize & 0xf])
 }
 
 /// What a line of a segment is.
@@ -115,8 +154,48 @@ fn read(line: &[u8]) -> Line<'_> {
     if crc32fast::hash(json) != sum {
         return Line::Damaged("its checksum is another".to_owned());
     }
-    match serde_json::from_slice(json) {
+    let json = match std::str::from_utf8(json) {
+        Ok(json) => json,
+        Err(error) => return Line::Damaged(error.to_string()),
+    };
+    match serde_json::from_str(json) {
         Ok(fact) => Line::Fact(fact),
         Err(error) => Line::Damaged(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// JSON that looks like the end of what it stands in.
+    const CARRIED: &str = r#"{"text":"\",\"at\":1,\"outcome\":1}}","a":[{"prompt":"é"}]}"#;
+
+    fn facts() -> [Fact<'static>; 5] {
+        let (turn, session_id) = (TurnId::new(), SessionId::random());
+        [
+            Fact::Opened(Opened {
+                turn,
+                name: "tenant-7/a".into(),
+                session_id,
+                at_most_once: true,
+                at: 1,
+                prompt: CARRIED,
+            }),
+            Fact::Sent(turn),
+            Fact::Interrupted(turn),
+            Fact::Settled(Outcome { turn, at: u64::MAX, outcome: CARRIED }),
+            Fact::Sealed,
+        ]
+    }
+
+    #[test]
+    fn a_fact_is_written_as_the_json_that_a_parser_reads() {
+        for fact in facts() {
+            let line = fact.encode().expect("it can be written");
+            let json = std::str::from_utf8(&line[1 + HEAD..]).expect("it is text");
+            let parsed: Fact<'_> = serde_json::from_str(json).expect("it is a fact");
+            assert_eq!(format!("{parsed:?}"), format!("{fact:?}"));
+        }
     }
 }

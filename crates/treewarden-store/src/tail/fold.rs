@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use rusqlite::{Connection, params};
-use serde_json::value::RawValue;
 use treewarden_proto::TurnId;
 
 use super::fact::{Line, lines};
@@ -112,7 +111,7 @@ struct Change<'a> {
     opened: Option<Opened<'a>>,
     sent: bool,
     interruptions: u32,
-    settled: Option<(u64, &'a RawValue)>,
+    settled: Option<(u64, &'a str)>,
 }
 
 impl<'a> Batch<'a> {
@@ -155,7 +154,7 @@ impl<'a> Batch<'a> {
 
 impl Change<'_> {
     fn store(&self, db: &Connection, turn: &str) -> Result<(), StoreError> {
-        let (at, outcome) = self.settled.map(|(at, outcome)| (at.cast_signed(), outcome.get())).unzip();
+        let (at, outcome) = self.settled.map(|(at, outcome)| (at.cast_signed(), outcome)).unzip();
         if let Some(opened) = &self.opened {
             let inserted = db
                 .prepare_cached(
@@ -166,7 +165,7 @@ impl Change<'_> {
                     turn,
                     opened.name,
                     opened.session_id.to_string(),
-                    opened.prompt.get(),
+                    opened.prompt,
                     opened.at_most_once,
                     opened.at.cast_signed(),
                     self.sent,

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::Connection;
 use treewarden_proto::TurnId;
 
+use super::Fact;
 use super::fact::{Line, lines};
 use super::fold::{fold_for_good, folded};
 use super::folder::Folder;
 use super::segment::{self, Segment};
-use super::{Fact, Opened, Outcome};
 use crate::{Durability, StoreError, StoreErrorKind, schema};
 
 /// A segment of so many bytes is sealed, and put into the database in the background.
@@ -104,16 +104,14 @@ impl Tail {
         Ok(tail)
     }
 
-    /// Stores a turn that was asked.
-    pub(crate) fn opened(&mut self, opened: Opened<'_>) -> Result<(), StoreError> {
-        let turn = opened.turn;
-        let line = Fact::Opened(opened).encode()?;
+    /// Stores the line of a turn that was asked.
+    pub(crate) fn opened(&mut self, turn: TurnId, line: &[u8]) -> Result<(), StoreError> {
         loop {
             if self.turns.contains_key(&turn) {
                 return Err(held(turn));
             }
             // What another process appended just before came first.
-            if self.append(&line)? && !self.turns.contains_key(&turn) {
+            if self.append(line)? && !self.turns.contains_key(&turn) {
                 self.turns.insert(turn, true);
                 self.rotate();
                 return Ok(());
@@ -121,18 +119,15 @@ impl Tail {
         }
     }
 
-    /// Stores the outcome of a turn, unless it is known to have one.
-    pub(crate) fn settled(&mut self, settled: Outcome<'_>) -> Result<Settling, StoreError> {
-        let turn = settled.turn;
-        let mut line = Vec::new();
+    /// Stores the line of a turn's outcome, unless it is known to have one.
+    pub(crate) fn settled(&mut self, turn: TurnId, line: &[u8]) -> Result<Settling, StoreError> {
         loop {
             match self.turns.get(&turn) {
                 None => return Ok(Settling::Unknown),
                 Some(false) => return Ok(Settling::Already),
-                Some(true) if line.is_empty() => line = Fact::Settled(settled.clone()).encode()?,
                 Some(true) => {}
             }
-            if self.append(&line)?
+            if self.append(line)?
                 && let Some(open) = self.turns.get_mut(&turn)
                 && std::mem::replace(open, false)
             {

@@ -132,8 +132,25 @@ pub(crate) struct OutcomeRecord<'a> {
     failure: Option<FailureKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<Cow<'a, str>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing)]
     result: Option<Frame>,
+}
+
+impl Outcome {
+    /// The outcome as the journal holds it.
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+        let mut json = serde_json::to_string(&OutcomeRecord::new(self))?;
+        if let Self::Completed(Answer { result: Some(frame), .. })
+        | Self::Failed(Failure { result: Some(frame), .. }) = self
+        {
+            // The frame was read as JSON when it came; a serializer would read it again.
+            let field = [r#","result":"#, frame.json(), "}"];
+            json.reserve_exact(field.iter().map(|piece| piece.len()).sum());
+            json.pop();
+            json.extend(field);
+        }
+        Ok(json)
+    }
 }
 
 impl<'a> OutcomeRecord<'a> {
@@ -152,12 +169,10 @@ impl<'a> OutcomeRecord<'a> {
                 record.text = Some(Cow::Borrowed(&answer.text));
                 record.session_id = Some(answer.session_id);
                 record.interruptions = answer.interruptions;
-                record.result.clone_from(&answer.result);
             }
             Outcome::Failed(failure) => {
                 record.failure = Some(failure.kind);
                 record.message = Some(Cow::Borrowed(&failure.message));
-                record.result.clone_from(&failure.result);
             }
             Outcome::Interrupted | Outcome::Cancelled => {}
         }
@@ -180,6 +195,59 @@ impl<'a> OutcomeRecord<'a> {
                 message: self.message.unwrap_or_default().into_owned(),
                 result: self.result,
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_read_back_with_its_frame_whatever_that_holds() {
+        let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+        let (turn, session_id) = (TurnId::new(), SessionId::random());
+        for line in [
+            r#"{"type":"result","result":"a \"quote\" é"}"#.as_bytes(),
+            b"\t{ \"type\" : \"result\" , \"result\" : -1e999 }\r\n",
+            b"{\"type\":\"result\",\"result\":\"\xff \\ud800\"}",
+            format!(r#"{{"type":"result","deep":{deep}}}"#).as_bytes(),
+        ] {
+            let frame = Frame::parse(line.to_vec().into()).expect("it is a frame");
+            let raw = frame.json().trim().to_owned();
+            let answer = Answer {
+                turn,
+                session_id,
+                text: "\"}".into(),
+                interruptions: 2,
+                result: Some(frame.clone()),
+            };
+            let failure =
+                Failure { kind: FailureKind::Api, message: "\"}".into(), result: Some(frame.clone()) };
+            for outcome in [Outcome::Completed(answer), Outcome::Failed(failure)] {
+                let json = outcome.to_json().expect("it can be written");
+                let record: OutcomeRecord<'_> = serde_json::from_str(&json).expect("it can be read");
+                let (text, interruptions, result) = match record.into_outcome(turn, SessionId::random()) {
+                    Outcome::Completed(answer) if answer.session_id == session_id => {
+                        (answer.text, answer.interruptions, answer.result)
+                    }
+                    Outcome::Failed(failure) if failure.kind == FailureKind::Api => {
+                        (failure.message, 2, failure.result)
+                    }
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!((text.as_str(), interruptions), ("\"}", 2));
+                assert_eq!(result.expect("it is there").json(), raw);
+            }
+        }
+    }
+
+    #[test]
+    fn an_outcome_without_a_frame_is_read_back() {
+        for outcome in [Outcome::Interrupted, Outcome::Cancelled] {
+            let json = outcome.to_json().expect("it can be written");
+            let record: OutcomeRecord<'_> = serde_json::from_str(&json).expect("it can be read");
+            assert_eq!(record.into_outcome(TurnId::new(), SessionId::random()).word(), outcome.word());
         }
     }
 }

@@ -201,7 +201,7 @@ impl Desk {
 
     /// Stores an outcome, and returns the one that counts: a turn has one outcome, and the first one stands.
     pub(super) fn store_outcome(&self, turn: TurnId, outcome: Outcome) -> Outcome {
-        let stored = self.host.store().settle(turn, &OutcomeRecord::new(&outcome));
+        let stored = self.host.store().settle_json(turn, || outcome.to_json());
         match stored {
             Ok(Settled::Now) => {
                 self.note_completed(turn, &outcome);
