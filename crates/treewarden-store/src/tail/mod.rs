@@ -20,6 +20,8 @@
 //! | `settled` | its outcome; the first one in the order of the file counts |
 //! | `sealed` | the segment ends here; what stands behind it is void, and was written once more to the next one |
 //!
+//! What a fact carries, a prompt or an outcome, is its last field, so that it can be cut out without being parsed.
+//!
 //! A write that a full disk cut short leaves a shorter line than its length says. It is passed over: nobody was told
 //! that it is stored. A whole line with another checksum is damage, which the fold sets aside.
 //!
