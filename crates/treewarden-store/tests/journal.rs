@@ -62,6 +62,26 @@ fn pruning_leaves_open_turns_the_newest_and_the_last_completed_one() {
 }
 
 #[test]
+fn a_turn_belongs_to_the_conversation_that_answered_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let (asked, answered) = (SessionId::random(), SessionId::random());
+    // The database has the opening of the first alone, and all of the second at once.
+    for is_folded in [true, false] {
+        let (before, moved) = (row("a", asked), row("a", asked));
+        settled(&store, &before, r#"{"outcome":"completed"}"#);
+        store.open_turn(&moved).unwrap();
+        assert!(!is_folded || store.turn(moved.turn).unwrap().is_some());
+        store
+            .settle_json(moved.turn, Some(answered), || Ok(r#"{"outcome":"completed"}"#.to_owned()))
+            .unwrap();
+        assert_eq!(store.last_completed(asked).unwrap(), Some(before.turn));
+        assert_eq!(store.last_completed(answered).unwrap(), Some(moved.turn));
+        assert_eq!(store.turn(moved.turn).unwrap().unwrap().session_id, answered);
+    }
+}
+
+#[test]
 fn a_turn_that_was_never_opened_cannot_be_settled() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), StoreOptions::default()).unwrap();

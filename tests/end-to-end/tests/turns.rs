@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use treewarden::session::{Event, FailureKind, Outcome, QueryErrorKind, SessionState};
-use treewarden::{Session, SessionId, TurnId};
+use treewarden::{Session, SessionId, SessionOptions, TurnId};
 use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of, reaches};
 use treewarden_testkit::faults;
 
@@ -170,7 +170,7 @@ async fn an_interrupted_turn_says_so_and_the_next_one_runs() {
 async fn a_turn_out_of_time_fails_and_the_next_one_runs() {
     let lab = Lab::new();
     let spec = lab.spec("assistant").timeout(Duration::from_millis(1500));
-    let options = treewarden::SessionOptions::from(spec).host(&lab.host);
+    let options = SessionOptions::from(spec).host(&lab.host);
     let session = Session::start(options).await.expect("started");
     let error = session.query(LONG).await.expect_err("out of time");
     assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::TimedOut));
@@ -347,6 +347,30 @@ async fn clear_begins_a_new_conversation_in_its_place_between_the_turns() {
 }
 
 #[tokio::test]
+async fn a_turn_that_waited_behind_a_clear_is_no_part_of_the_conversation_before_it() {
+    let lab = Lab::new();
+    let (session, old) = alice(&lab).await;
+    let before = session.stream("PROMPT-1 STREAM=5:20").await.expect("opened");
+    let clear = tokio::spawn({
+        let session = session.clone();
+        async move { session.clear().await }
+    });
+    eventually("the clear waits", || (session.status().ok()?.queued == 2).then_some(())).await;
+    let after = session.stream("PROMPT-2").await.expect("opened");
+    before.answer().await.expect("answered");
+    clear.await.expect("no panic").expect("cleared");
+    let (turn, after) = (after.id(), after.answer().await.expect("answered"));
+    let last = |id| lab.host.store().last_completed(id).expect("the journal is readable");
+    assert_eq!(last(after.session_id), Some(turn));
+    end(&session).await;
+    let again = Session::start(SessionOptions::from(lab.spec("again").resume(old)).host(&lab.host)).await;
+    let again = again.expect("started");
+    let answer = again.query("What is my name?").await.expect("nothing of it is lost");
+    assert!(answer.text.contains("Alice"), "{answer}");
+    end(&again).await;
+}
+
+#[tokio::test]
 async fn clear_of_a_session_without_a_cli_is_done_at_once() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
@@ -369,7 +393,7 @@ async fn a_conversation_is_resumed_by_its_id_under_another_name() {
     let (original, id) = alice(&lab).await;
     end(&original).await;
     let spec = lab.spec("other").resume(id);
-    let options = treewarden::SessionOptions::from(spec).host(&lab.host);
+    let options = SessionOptions::from(spec).host(&lab.host);
     let session = Session::start(options).await.expect("started");
     let answer = session.query("What is my name?").await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
@@ -382,7 +406,7 @@ async fn a_fork_copies_the_conversation_and_leaves_the_original_alone() {
     let lab = Lab::new();
     let (original, id) = alice(&lab).await;
     let spec = lab.spec("fork").resume(id).fork_session(true);
-    let options = treewarden::SessionOptions::from(spec).host(&lab.host);
+    let options = SessionOptions::from(spec).host(&lab.host);
     let session = Session::start(options).await.expect("started");
     let answer = session.query("What is my name?").await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
@@ -407,7 +431,7 @@ async fn a_fork_copies_the_conversation_and_leaves_the_original_alone() {
 async fn a_fork_of_an_unknown_conversation_is_refused_and_never_a_blank_one() {
     let lab = Lab::new();
     let spec = lab.spec("fork").resume(SessionId::random()).fork_session(true);
-    let options = treewarden::SessionOptions::from(spec).host(&lab.host);
+    let options = SessionOptions::from(spec).host(&lab.host);
     let session = Session::start(options).await.expect("started");
     let error = session.query("PROMPT-1").await.expect_err("there is nothing to copy");
     assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::ConversationLost), "{error}");

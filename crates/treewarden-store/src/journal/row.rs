@@ -27,7 +27,7 @@ pub struct TurnRow {
     pub turn: TurnId,
     /// Its session.
     pub name: SessionName,
-    /// The conversation it was asked in.
+    /// The conversation it was asked in, or the one that answered it, if that is another.
     pub session_id: SessionId,
     /// Its place among all turns; given by the store.
     pub seq: i64,

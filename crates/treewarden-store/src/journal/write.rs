@@ -3,7 +3,7 @@
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use treewarden_proto::TurnId;
+use treewarden_proto::{SessionId, TurnId};
 
 use super::TurnRow;
 use crate::store::now;
@@ -29,9 +29,10 @@ fn open(row: &TurnRow) -> Result<impl FnOnce(&mut Tail) -> Result<(), StoreError
 
 fn settle(
     turn: TurnId,
+    answered_in: Option<SessionId>,
     outcome: &str,
 ) -> Result<impl FnOnce(&mut Tail) -> Result<Settling, StoreError> + use<>, StoreError> {
-    let line = Fact::Settled(Outcome { turn, at: now(), outcome }).encode()?;
+    let line = Fact::Settled(Outcome { turn, at: now(), answered_in, outcome }).encode()?;
     Ok(move |tail: &mut Tail| tail.settled(turn, &line))
 }
 
@@ -111,12 +112,14 @@ impl Store {
     where
         T: Serialize + ?Sized,
     {
-        self.settle_json(turn, || serde_json::to_string(outcome))
+        self.settle_json(turn, None, || serde_json::to_string(outcome))
     }
 
     /// Does what [`Store::settle`] does with the JSON that `outcome` makes, unless turns are not stored.
     ///
     /// It is not looked at again: what is no JSON is lost, and whoever reads the journal finds damage in its place.
+    /// `answered_in` is given if another conversation answered the turn than the one in which it was asked; from then on
+    /// the turn is that one's.
     ///
     /// # Errors
     ///
@@ -124,6 +127,7 @@ impl Store {
     pub fn settle_json(
         &self,
         turn: TurnId,
+        answered_in: Option<SessionId>,
         outcome: impl FnOnce() -> serde_json::Result<String>,
     ) -> Result<Settled, StoreError> {
         if !self.keeps(turn) {
@@ -131,7 +135,7 @@ impl Store {
         }
         let outcome = outcome()?;
         loop {
-            let settling = self.append(settle(turn, &outcome)?)?;
+            let settling = self.append(settle(turn, answered_in, &outcome)?)?;
             if let Some(settled) = self.settled(turn, settling)? {
                 return Ok(settled);
             }
@@ -156,7 +160,7 @@ impl Store {
         }
         let outcome = serde_json::to_string(outcome)?;
         loop {
-            let settling = self.append_durable(settle(turn, &outcome)?).await?;
+            let settling = self.append_durable(settle(turn, None, &outcome)?).await?;
             if let Some(settled) = self.settled(turn, settling)? {
                 return Ok(settled);
             }

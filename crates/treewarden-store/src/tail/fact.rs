@@ -42,6 +42,9 @@ pub(crate) struct Opened<'a> {
 pub(crate) struct Outcome<'a> {
     pub(crate) turn: TurnId,
     pub(crate) at: u64,
+    /// The conversation that answered it, if it was asked in another.
+    #[serde(default)]
+    pub(crate) answered_in: Option<SessionId>,
     /// As JSON.
     #[serde(borrow, deserialize_with = "json")]
     pub(crate) outcome: &'a str,
@@ -93,8 +96,12 @@ impl Fact<'_> {
             }
             Self::Sent(turn) => write!(line, r#"{{"sent":"{turn}"}}"#),
             Self::Interrupted(turn) => write!(line, r#"{{"interrupted":"{turn}"}}"#),
-            Self::Settled(Outcome { turn, at, outcome }) => {
-                write!(line, r#"{{"settled":{{"turn":"{turn}","at":{at},"outcome":{outcome}}}}}"#)
+            Self::Settled(Outcome { turn, at, answered_in, outcome }) => {
+                write!(line, r#"{{"settled":{{"turn":"{turn}","at":{at}"#)?;
+                if let Some(id) = answered_in {
+                    write!(line, r#","answered_in":"{id}""#)?;
+                }
+                write!(line, r#","outcome":{outcome}}}}}"#)
             }
             Self::Sealed => line.write_all(br#""sealed""#),
         }
@@ -173,7 +180,8 @@ fn as_written(json: &str) -> Option<Fact<'_>> {
     if let Some(rest) = json.strip_prefix(r#"{"settled":{"turn":""#) {
         let (turn, rest) = rest.split_once(r#"","at":"#)?;
         let (at, outcome) = rest.split_once(r#","outcome":"#)?;
-        return Some(Fact::Settled(Outcome { turn: turn.parse().ok()?, at: at.parse().ok()?, outcome }));
+        let (turn, at) = (turn.parse().ok()?, at.parse().ok()?);
+        return Some(Fact::Settled(Outcome { turn, at, answered_in: None, outcome }));
     }
     let rest = json.strip_prefix(r#"{"opened":{"turn":""#)?;
     let (turn, rest) = rest.split_once(r#"","name":""#)?;
@@ -198,7 +206,7 @@ mod tests {
     /// JSON that looks like the end of what it stands in.
     const CARRIED: &str = r#"{"text":"\",\"at\":1,\"outcome\":1}}","a":[{"prompt":"é"}]}"#;
 
-    fn facts() -> [Fact<'static>; 5] {
+    fn facts() -> [Fact<'static>; 6] {
         let (turn, session_id) = (TurnId::new(), SessionId::random());
         [
             Fact::Opened(Opened {
@@ -211,7 +219,8 @@ mod tests {
             }),
             Fact::Sent(turn),
             Fact::Interrupted(turn),
-            Fact::Settled(Outcome { turn, at: u64::MAX, outcome: CARRIED }),
+            Fact::Settled(Outcome { turn, at: u64::MAX, answered_in: None, outcome: CARRIED }),
+            Fact::Settled(Outcome { turn, at: 1, answered_in: Some(session_id), outcome: CARRIED }),
             Fact::Sealed,
         ]
     }
@@ -231,11 +240,11 @@ mod tests {
         for fact in facts() {
             let line = fact.encode().expect("it can be written");
             let json = std::str::from_utf8(&line[1 + HEAD..]).expect("it is text");
-            let carries = !fact.carried().is_empty();
-            assert_eq!(
-                as_written(json).map(|fact| format!("{fact:?}")),
-                carries.then(|| format!("{fact:?}"))
-            );
+            let is_cut = match &fact {
+                Fact::Settled(settled) => settled.answered_in.is_none(),
+                fact => !fact.carried().is_empty(),
+            };
+            assert_eq!(as_written(json).map(|fact| format!("{fact:?}")), is_cut.then(|| format!("{fact:?}")));
             let mut read = Vec::new();
             lines(&line, |_, _, line| {
                 read.push(format!("{line:?}"));

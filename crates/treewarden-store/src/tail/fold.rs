@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use treewarden_proto::TurnId;
 
 use super::fact::{Line, lines};
-use super::{Fact, Opened, segment};
+use super::{Fact, Opened, Outcome, segment};
 use crate::StoreError;
 use crate::store::{atomically, now};
 
@@ -111,7 +111,7 @@ struct Change<'a> {
     opened: Option<Opened<'a>>,
     sent: bool,
     interruptions: u32,
-    settled: Option<(u64, &'a str)>,
+    settled: Option<Outcome<'a>>,
 }
 
 impl<'a> Batch<'a> {
@@ -136,7 +136,8 @@ impl<'a> Batch<'a> {
                 change.interruptions += 1;
             }
             Fact::Settled(settled) => {
-                self.of(settled.turn).settled.get_or_insert((settled.at, settled.outcome));
+                let change = self.of(settled.turn);
+                change.settled.get_or_insert(settled);
             }
             Fact::Sealed => {}
         }
@@ -154,7 +155,9 @@ impl<'a> Batch<'a> {
 
 impl Change<'_> {
     fn store(&self, db: &Connection, turn: &str) -> Result<(), StoreError> {
-        let (at, outcome) = self.settled.map(|(at, outcome)| (at.cast_signed(), outcome)).unzip();
+        let settled = self.settled.as_ref();
+        let (at, outcome) = settled.map(|settled| (settled.at.cast_signed(), settled.outcome)).unzip();
+        let answered_in = settled.and_then(|settled| settled.answered_in);
         if let Some(opened) = &self.opened {
             let inserted = db
                 .prepare_cached(
@@ -164,7 +167,7 @@ impl Change<'_> {
                 .execute(params![
                     turn,
                     opened.name,
-                    opened.session_id.to_string(),
+                    answered_in.unwrap_or(opened.session_id).to_string(),
                     opened.prompt,
                     opened.at_most_once,
                     opened.at.cast_signed(),
@@ -183,9 +186,10 @@ impl Change<'_> {
         }
         if outcome.is_some() {
             db.prepare_cached(
-                "UPDATE turns SET outcome = ?, settled_at = ? WHERE turn = ? AND outcome IS NULL",
+                "UPDATE turns SET outcome = ?, settled_at = ?, session_id = coalesce(?, session_id)
+                 WHERE turn = ? AND outcome IS NULL",
             )?
-            .execute(params![outcome, at, turn])?;
+            .execute(params![outcome, at, answered_in.map(|id| id.to_string()), turn])?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@
 //! | `opened` | a turn was asked; all of its row |
 //! | `sent` | it may have reached a CLI |
 //! | `interrupted` | a CLI died under it |
-//! | `settled` | its outcome; the first one in the order of the file counts |
+//! | `settled` | its outcome, and which conversation answered it if it was asked in another; the first one in the order of the file counts |
 //! | `sealed` | the segment ends here; what stands behind it is void, and was written once more to the next one |
 //!
 //! What a fact carries, a prompt or an outcome, is its last field, so that it can be cut out without being parsed.

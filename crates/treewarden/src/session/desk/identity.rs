@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use treewarden_core::session::Delivery;
+use treewarden_core::session::{Delivery, OpenTurn};
 use treewarden_proto::frame::Content;
 use treewarden_proto::spec::{Environment, PermissionMode};
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::transcript::{self, DiskAnswer};
 use treewarden_store::{SessionRecord, Settled, StoreError, TurnRow, TurnState};
 
-use super::{Desk, Entry, Inner};
+use super::{Desk, Entry, Inner, TurnEntry};
 use crate::host::Host;
 use crate::session::engine_config_dir;
 use crate::session::handle::StartError;
@@ -36,11 +36,35 @@ impl Desk {
         };
         let desk = Arc::new(Self::new(host.clone(), Arc::clone(options), name, record));
         for row in open {
-            let delivery = if row.at_most_once { Delivery::AtMostOnce } else { Delivery::ExactlyOnce };
-            let sent = row.state != TurnState::Queued;
-            desk.restore(row.turn, content(row.prompt), delivery, sent, row.interruptions);
+            desk.restore(row);
         }
         host.claim(Arc::clone(&desk)).map_err(|holder| StartError::taken(&holder.name))
+    }
+
+    /// Puts back a turn that the journal holds open, before anything else is queued.
+    fn restore(&self, row: TurnRow) {
+        let delivery = if row.at_most_once { Delivery::AtMostOnce } else { Delivery::ExactlyOnce };
+        let first = self.lock().entries.is_empty();
+        // Only the first can have been written to a CLI. Whether it was is noted where it matters; otherwise it is
+        // taken for granted, since resending is safe.
+        let sent = first && (row.state != TurnState::Queued || delivery == Delivery::ExactlyOnce);
+        let open = OpenTurn {
+            turn: row.turn,
+            attempts: u32::from(sent).max(row.interruptions),
+            delivery,
+            timeout: self.timeout(),
+            deadline: None,
+        };
+        let entry = TurnEntry {
+            open,
+            asked_in: row.session_id,
+            prompt: Arc::new(content(row.prompt)),
+            interruptions: row.interruptions,
+            in_flight: false,
+            restored: true,
+            sinks: Vec::new(),
+        };
+        self.lock().entries.push_back(Entry::Turn(Box::new(entry)));
     }
 
     /// Reads the session's record; the first call makes it.
@@ -168,15 +192,11 @@ impl Desk {
         self.lock().completed = None;
     }
 
-    /// Remembers a turn that the journal holds as completed. One that was asked in another conversation counts for that.
+    /// Remembers a turn that the journal holds as completed.
     fn note_completed(&self, turn: TurnId, outcome: &Outcome) {
-        if !matches!(outcome, Outcome::Completed(_)) || !self.host.store().keeps_turns() {
-            return;
+        if let Some(answer) = outcome.answer().filter(|_| self.host.store().keeps_turns()) {
+            self.lock().completed = Some((answer.session_id, turn));
         }
-        let id = self.session_id();
-        let mut inner = self.lock();
-        let asked_here = inner.turn_mut(turn).is_some_and(|entry| entry.asked_in == Some(id));
-        inner.completed = asked_here.then_some((id, turn));
     }
 
     /// Looks for the answer to a turn in the CLI's transcript.
@@ -201,7 +221,10 @@ impl Desk {
 
     /// Stores an outcome, and returns the one that counts: a turn has one outcome, and the first one stands.
     pub(super) fn store_outcome(&self, turn: TurnId, outcome: Outcome) -> Outcome {
-        let stored = self.host.store().settle_json(turn, || outcome.to_json());
+        let asked_in = self.lock().turn_mut(turn).map(|entry| entry.asked_in);
+        // A turn that waited behind a clear was asked in the conversation before it.
+        let answered_in = outcome.answer().map(|answer| answer.session_id).filter(|id| asked_in != Some(*id));
+        let stored = self.host.store().settle_json(turn, answered_in, || outcome.to_json());
         match stored {
             Ok(Settled::Now) => {
                 self.note_completed(turn, &outcome);

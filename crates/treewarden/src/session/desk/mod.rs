@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot};
-use treewarden_core::session::{Delivery, DrainReason, Item, OpenTurn, StopReason};
+use treewarden_core::session::{DrainReason, Item, OpenTurn, StopReason};
 use treewarden_process::TreeGone;
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, SessionName, TurnId};
@@ -79,8 +79,8 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(crate) struct TurnEntry {
     pub(crate) open: OpenTurn,
-    /// The conversation in which it was asked; `None` if an earlier host opened it.
-    pub(crate) asked_in: Option<SessionId>,
+    /// The conversation in which it was asked.
+    pub(crate) asked_in: SessionId,
     pub(crate) prompt: Arc<Content>,
     pub(crate) interruptions: u32,
     /// It is in the CLI of the moment.
@@ -208,31 +208,6 @@ impl Desk {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts back a turn that the journal holds open, before anything else is queued.
-    fn restore(&self, turn: TurnId, prompt: Content, delivery: Delivery, sent: bool, interruptions: u32) {
-        let first = self.lock().entries.is_empty();
-        // Only the first can have been written to a CLI. Whether it was is noted where it matters; otherwise it is
-        // taken for granted, since resending is safe.
-        let sent = first && (sent || delivery == Delivery::ExactlyOnce);
-        let open = OpenTurn {
-            turn,
-            attempts: u32::from(sent).max(interruptions),
-            delivery,
-            timeout: self.timeout(),
-            deadline: None,
-        };
-        let entry = TurnEntry {
-            open,
-            asked_in: None,
-            prompt: Arc::new(prompt),
-            interruptions,
-            in_flight: false,
-            restored: true,
-            sinks: Vec::new(),
-        };
-        self.lock().entries.push_back(Entry::Turn(Box::new(entry)));
-    }
-
     /// What the session is started with; others from one moment to the next when the tree is changed.
     pub(crate) fn options(&self) -> Arc<SessionOptions> {
         Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
@@ -278,7 +253,7 @@ impl Desk {
         let prompt = Arc::new(prompt);
         let entry = TurnEntry {
             open,
-            asked_in: Some(self.session_id()),
+            asked_in: self.session_id(),
             prompt,
             interruptions: 0,
             in_flight: false,
