@@ -135,8 +135,8 @@ impl<H: Host> Machine<H> {
     }
 
     fn which(&self) -> Vec<ChildInfo<H::Child>> {
-        let newest_first = self.order.values().rev();
-        newest_first.filter_map(|slot| self.children.get(slot)).map(|child| child.info()).collect()
+        let newest_first = self.slots().into_iter().rev();
+        newest_first.filter_map(|slot| self.children.get(&slot)).map(|child| child.info()).collect()
     }
 
     fn count(&self) -> Counts {

@@ -69,7 +69,7 @@ pub struct Machine<H: Host> {
     pub(super) flags: Flags,
     /// In boxes: a table that grows moves what is in it.
     pub(super) children: HashMap<u64, Box<Child<H>>, RandomState>,
-    /// Slots by rank: the start order.
+    /// Slots by rank, the start order; empty when children come and go, which start in the order of their slots.
     pub(super) order: BTreeMap<u64, u64>,
     /// Slots by id; empty when children are not addressed by id.
     pub(super) ids: HashMap<ChildId, u64, RandomState>,
@@ -278,15 +278,25 @@ impl<H: Host> Machine<H> {
         self.next_rank += 1;
         if self.is_static() {
             self.ids.insert(spec.id.clone(), slot);
+            self.order.insert(rank, slot);
         }
         let mut child = Box::new(Child::new(spec, slot, rank));
         if self.flags.give_up == GiveUp::Park {
             child.budget =
                 Some(Box::new(Budget::new(self.flags.max_restarts, self.flags.max_seconds, self.epoch)));
         }
-        self.order.insert(rank, slot);
         self.children.insert(slot, child);
         slot
+    }
+
+    /// All children, in the order of their starts.
+    pub(super) fn slots(&self) -> Vec<u64> {
+        if self.is_static() {
+            return self.order.values().copied().collect();
+        }
+        let mut slots: Vec<u64> = self.children.keys().copied().collect();
+        slots.sort_unstable();
+        slots
     }
 
     pub(super) fn remove(&mut self, slot: u64) {

@@ -11,7 +11,7 @@ use crate::ExitReason;
 
 impl<H: Host> Machine<H> {
     pub(super) fn init(&mut self) {
-        let rest = self.order.values().copied().collect();
+        let rest = self.slots().into();
         self.task = Task::Init { rest };
         self.init_next();
     }
@@ -29,8 +29,8 @@ impl<H: Host> Machine<H> {
 
     /// Orders a start of the child in `slot`.
     pub(super) fn begin_start(&mut self, slot: u64) {
-        self.clear_timer(slot);
         let Some(child) = self.children.get_mut(&slot) else { return };
+        self.timers.replace(slot, &mut child.timer, None);
         let Some(start) = child.spec.start.clone() else { return };
         child.incarnation += 1;
         child.exited = None;
@@ -113,7 +113,7 @@ impl<H: Host> Machine<H> {
     }
 
     fn roll_back(&mut self, now: Instant, error: InitError) {
-        let rest = self.order.values().copied().collect();
+        let rest = self.slots();
         self.task = Task::RollBack { error, rest };
         self.stop_next(now);
     }

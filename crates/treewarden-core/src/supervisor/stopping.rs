@@ -136,7 +136,7 @@ impl<H: Host> Machine<H> {
 
     /// Stops every child, then ends with `reason`: one after another, or all at once when they come and go.
     pub(super) fn begin_shutdown(&mut self, now: Instant, reason: ExitReason) {
-        let slots: Vec<u64> = self.order.values().copied().collect();
+        let slots = self.slots();
         if self.is_static() && !self.killed {
             self.task = Task::Shutdown { reason, rest: slots };
         } else {
