@@ -6,6 +6,7 @@
 mod backoff;
 mod budget;
 mod exit_reason;
+pub mod near;
 pub mod places;
 pub mod resume_point;
 pub mod session;

@@ -14,6 +14,7 @@ use super::timers::Timers;
 use super::{FailedToStartChild, InitError};
 use crate::ExitReason;
 use crate::budget::Budget;
+use crate::near::NearBuild;
 
 /// Says where a supervisor's children come from.
 #[derive(Debug, Clone)]
@@ -68,7 +69,7 @@ pub struct Machine<H: Host> {
     pub(super) mode: Mode<H::Start>,
     pub(super) flags: Flags,
     /// In boxes: a table that grows moves what is in it.
-    pub(super) children: HashMap<u64, Box<Child<H>>, RandomState>,
+    pub(super) children: HashMap<u64, Box<Child<H>>, NearBuild>,
     /// Slots by rank, the start order; empty when children come and go, which start in the order of their slots.
     pub(super) order: BTreeMap<u64, u64>,
     /// Slots by id; empty when children are not addressed by id.

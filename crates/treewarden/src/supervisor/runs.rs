@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use foldhash::fast::RandomState;
 use ractor::concurrency::JoinHandle;
 use ractor::{ActorCell, ActorId};
 use treewarden_core::ExitReason;
+use treewarden_core::near::NearBuild;
 use treewarden_core::supervisor::Pid;
 
 use super::child::{Resource, RunningChild};
@@ -45,7 +45,7 @@ impl Run {
 /// rings for the watcher, and after the `Caught` notice for that ring nothing can follow.
 #[derive(Default)]
 pub(super) struct Runs {
-    runs: HashMap<ActorId, Run, RandomState>,
+    runs: HashMap<ActorId, Run, NearBuild>,
     reaping: Reaping,
     /// Runs that were told to end a short while ago; most have by now.
     expected: Vec<ActorId>,
