@@ -35,9 +35,9 @@ bench-peers-install:
 bench-criterion:
     cargo bench -p treewarden-proto -p treewarden-core -p treewarden-process -p treewarden-store
 
-# The supervisor against raw ractor, and OTP where it is installed.
-bench-otp:
-    cargo run --release -p treewarden-conformance --bin bench-otp
+# The supervisor against raw ractor, and OTP where it is installed; `just bench-otp --features mimalloc` with that allocator.
+bench-otp *options:
+    cargo run --release -p treewarden-conformance --bin bench-otp {{options}}
 
 # The schedules, and so many random ones, on real OTP, compared with ours; needs erl.
 oracle random="0":

@@ -22,6 +22,10 @@ mod runtimes;
 
 use figures::Figures;
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const MEASURES: [&str; 5] = ["restart", "group", "window", "many", "lookup"];
 
 fn main() {
