@@ -27,6 +27,7 @@ use rustix::process::WaitOptions;
 
 use super::cgroup::Cgroup;
 use super::clone::{self, Stack};
+use super::placing::Placing;
 use crate::os::{Launched, Refusal, Stage};
 use crate::pid::Pid;
 use crate::program::Program;
@@ -72,6 +73,7 @@ fn launch_by(
         door: -1,
         pipes: [theirs_in.as_raw_fd(), theirs_out.as_raw_fd(), theirs_err.as_raw_fd()],
         host: rustix::process::getpid().as_raw_nonzero().get(),
+        placing: Placing::default(),
         failed: None,
     };
     let pid = begin(make, &mut child, cgroup)?;
@@ -150,6 +152,7 @@ struct Child {
     door: RawFd,
     pipes: [RawFd; 3],
     host: i32,
+    placing: Placing,
     failed: Option<(Stage, c_int)>,
 }
 
@@ -166,7 +169,9 @@ fn begin(make: Make, child: &mut Child, cgroup: Option<&Cgroup>) -> Result<rusti
     if restored != 0 {
         return Err(refusal(Stage::Prepare, Errno::from_raw_os_error(restored)));
     }
+    child.placing = Placing::here();
     let made = make(child, cgroup, &mut stack);
+    child.placing.back();
     // SAFETY: `before` was filled by the call above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     let pid = made?;
@@ -227,6 +232,7 @@ unsafe fn prepare_and_execute(child: &Child) -> Stage {
         if libc::getppid() != child.host {
             libc::_exit(127);
         }
+        child.placing.part();
         if child.door >= 0 && libc::write(child.door, c"0".as_ptr().cast(), 1) < 0 {
             return Stage::Cgroup;
         }

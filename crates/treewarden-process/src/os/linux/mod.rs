@@ -3,6 +3,7 @@
 mod cgroup;
 mod clone;
 mod launch;
+mod placing;
 mod procfs;
 
 pub(crate) use cgroup::{Cgroup, leftover_cgroups};
