@@ -6,6 +6,8 @@
 //! one they must agree on every child's state, on every start, stop and kill in its order, on the time, on the answer,
 //! and on whether and how the supervisor has ended.
 
+#[path = "support/driven.rs"]
+mod driven;
 #[path = "support/manners.rs"]
 mod manners;
 #[path = "support/paper.rs"]
@@ -17,19 +19,13 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{
-    Action, AutoShutdown, ChildSpec, ChildState, Event, Flags, Machine, Pid, Reply, Request, Restart,
-    Shutdown, StartOutcome, Strategy as Restarts, Target,
+    AutoShutdown, ChildSpec, ChildState, Event, Flags, Machine, Pid, Request, Restart, Shutdown,
+    Strategy as Restarts, Target,
 };
 
+use driven::{Did, Driven, Outcome, outcome, reason};
 use manners::{Manners, manners, millis};
 use paper::{Paper, flags, restart};
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Outcome {
-    Up,
-    Ignore,
-    Fail,
-}
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -48,36 +44,6 @@ enum State {
     Up,
     Down,
     Restarting,
-}
-
-/// What either side did, by child id.
-#[derive(Debug, Clone, PartialEq)]
-enum Did {
-    Started(String),
-    Failed(String),
-    Ignored(String),
-    Stopped(String),
-    Killed(String),
-    Answered(&'static str),
-    Ended,
-}
-
-fn reason(kind: u8) -> ExitReason {
-    match kind % 5 {
-        0 => ExitReason::Normal,
-        1 => ExitReason::Shutdown,
-        2 => ExitReason::shutdown_with(std::io::Error::other("x")),
-        3 => ExitReason::Killed,
-        _ => ExitReason::message("boom"),
-    }
-}
-
-fn outcome(queue: &mut VecDeque<u8>) -> Outcome {
-    match queue.pop_front() {
-        Some(0 | 1) => Outcome::Fail,
-        Some(2) => Outcome::Ignore,
-        _ => Outcome::Up,
-    }
 }
 
 /// OTP by its documentation.
@@ -302,130 +268,6 @@ fn name(id: u8) -> String {
     format!("c{id}")
 }
 
-/// The machine, with children that have manners.
-struct Driven {
-    machine: Machine<Paper>,
-    began: Instant,
-    now: Instant,
-    outcomes: VecDeque<u8>,
-    names: std::collections::HashMap<u64, String>,
-    running: Vec<(Pid, String)>,
-    manners: u8,
-    /// Who was told to stop, and ends when.
-    leaving: Vec<(Instant, Pid)>,
-    retries: VecDeque<Pid>,
-    log: Vec<Did>,
-    listed: Vec<(String, State)>,
-}
-
-impl Driven {
-    fn tell(&mut self, event: Event<Paper>) {
-        self.machine.handle(self.now, event);
-        loop {
-            while let Some(action) = self.machine.poll_action() {
-                self.obey(action);
-            }
-            if let Some(pid) = self.retries.pop_front() {
-                self.machine.handle(self.now, Event::TryAgain(pid));
-            } else if !self.pass() {
-                return;
-            }
-        }
-    }
-
-    /// While the machine waits for somebody, lets time pass until something happens.
-    fn pass(&mut self) -> bool {
-        let leaving = self.leaving.iter().copied().min_by_key(|(at, _)| *at);
-        let deadline = self.machine.poll_timeout().filter(|_| self.machine.is_busy());
-        match (leaving, deadline) {
-            (Some((at, pid)), deadline) if deadline.is_none_or(|deadline| at <= deadline) => {
-                self.now = self.now.max(at);
-                self.gone(pid, ExitReason::Shutdown);
-            }
-            (_, Some(deadline)) => {
-                self.now = self.now.max(deadline);
-                self.machine.handle(self.now, Event::Tick);
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn gone(&mut self, pid: Pid, reason: ExitReason) {
-        self.leaving.retain(|(_, leaves)| *leaves != pid);
-        self.running.retain(|(run, _)| *run != pid);
-        self.machine.handle(self.now, Event::Exited(pid, reason));
-    }
-
-    fn obey(&mut self, action: Action<Paper>) {
-        match action {
-            Action::Start(order) => {
-                let (pid, id) = (order.pid, order.id.to_string());
-                self.names.insert(pid.slot, id.clone());
-                let outcome = match outcome(&mut self.outcomes) {
-                    Outcome::Up => {
-                        self.log.push(Did::Started(id.clone()));
-                        self.running.push((pid, id));
-                        Ok(StartOutcome::Running(pid, None))
-                    }
-                    Outcome::Ignore => {
-                        self.log.push(Did::Ignored(id));
-                        Ok(StartOutcome::Ignore)
-                    }
-                    Outcome::Fail => {
-                        self.log.push(Did::Failed(id));
-                        Err(ExitReason::message("no"))
-                    }
-                };
-                self.machine.handle(self.now, Event::Started(pid, outcome));
-            }
-            Action::Stop(pid, ..) => {
-                let id = self.names[&pid.slot].clone();
-                let takes = manners(self.manners, &id).takes;
-                self.log.push(Did::Stopped(id));
-                match takes {
-                    Some(0) => self.gone(pid, ExitReason::Shutdown),
-                    Some(takes) => self.leaving.push((self.now + Duration::from_millis(takes), pid)),
-                    None => {}
-                }
-            }
-            Action::Kill(pid, ..) => {
-                self.log.push(Did::Killed(self.names[&pid.slot].clone()));
-                self.gone(pid, ExitReason::Killed);
-            }
-            Action::TryAgain(pid) => self.retries.push_back(pid),
-            Action::Reply(_, Reply::WhichChildren(children)) => {
-                let state = |state: &ChildState<Pid>| match state {
-                    ChildState::Running(..) => State::Up,
-                    ChildState::Restarting => State::Restarting,
-                    _ => State::Down,
-                };
-                let lines = children.iter().rev();
-                self.listed = lines.map(|child| (child.id.to_string(), state(&child.state))).collect();
-            }
-            Action::Reply(_, reply) => self.log.push(Did::Answered(answer(&reply))),
-            Action::Finished(_) => self.log.push(Did::Ended),
-            Action::Report(_) | Action::Initialized(_) | Action::GivenUp(..) => {}
-        }
-    }
-}
-
-/// An answer by OTP's name for it.
-fn answer(reply: &Reply<Paper>) -> &'static str {
-    let text = format!("{reply:?}");
-    let names = [
-        ("NoProc", "noproc"),
-        ("AlreadyStarted", "already_started"),
-        ("AlreadyPresent", "already_present"),
-        ("InvalidSpec", "invalid"),
-        ("NotFound", "not_found"),
-        ("Err(Running", "running"),
-        ("Err(Restarting", "restarting"),
-        ("Failed", "failed"),
-    ];
-    names.iter().find(|(ours, _)| text.contains(ours)).map_or("ok", |(_, otp)| otp)
-}
-
 fn request(seed: u8, step: &Step) -> Option<Request<Paper>> {
     Some(match step {
         Step::Start(id, restart, significant) => {
@@ -489,22 +331,27 @@ fn both(seed: u8, flags: &Flags, children: &Children, outcomes: &[u8]) -> Option
         log: Vec::new(),
         alive: true,
     };
-    let mut driven = Driven {
-        machine,
-        began: now,
-        now,
-        outcomes,
-        names: std::collections::HashMap::new(),
-        running: Vec::new(),
-        manners: seed,
-        leaving: Vec::new(),
-        retries: VecDeque::new(),
-        log: Vec::new(),
-        listed: Vec::new(),
-    };
+    let mut driven = Driven::new(machine, now, seed, outcomes, |order, _| order.id.to_string());
     model.init();
-    driven.tell(Event::Init);
+    tell(&mut driven, Event::Init);
     Some((model, driven))
+}
+
+/// A restart that fails is tried again at once.
+fn tell(driven: &mut Driven, event: Event<Paper>) {
+    driven.tell(event);
+    while let Some(pid) = driven.retries.pop_front() {
+        driven.tell(Event::TryAgain(pid));
+    }
+}
+
+fn listed(driven: &Driven) -> Vec<(String, State)> {
+    let state = |state: &ChildState<Pid>| match state {
+        ChildState::Running(..) => State::Up,
+        ChildState::Restarting => State::Restarting,
+        _ => State::Down,
+    };
+    driven.listed.iter().rev().map(|child| (child.id.to_string(), state(&child.state))).collect()
 }
 
 fn put_through(step: &Step, model: &mut Model, driven: &mut Driven) {
@@ -513,7 +360,7 @@ fn put_through(step: &Step, model: &mut Model, driven: &mut Driven) {
             let count = driven.running.len().max(1);
             if let Some((pid, id)) = driven.running.get(nth % count).cloned() {
                 driven.running.retain(|(run, _)| *run != pid);
-                driven.tell(Event::Exited(pid, reason(*kind)));
+                tell(driven, Event::Exited(pid, reason(*kind)));
                 if let Some(at) = model.find(&id) {
                     model.child_ended(at, &reason(*kind));
                 }
@@ -528,14 +375,14 @@ fn put_through(step: &Step, model: &mut Model, driven: &mut Driven) {
             model.now += u64::from(*ms);
         }
         Step::Stop => {
-            driven.tell(Event::Stop(ExitReason::Shutdown));
+            tell(driven, Event::Stop(ExitReason::Shutdown));
             if model.alive {
                 model.end();
             }
         }
         call => {
             if let Some(request) = request(model.manners, call) {
-                driven.tell(Event::Call(0, request));
+                tell(driven, Event::Call(0, request));
                 let answer = model.call(call);
                 model.log.push(Did::Answered(answer));
             }
@@ -566,7 +413,7 @@ proptest! {
             if model.alive {
                 driven.tell(Event::Call(0, Request::WhichChildren));
                 let known: Vec<_> = model.children.iter().map(|child| (child.0.clone(), child.3)).collect();
-                prop_assert_eq!(known, driven.listed.clone(), "after {:?}", model.log);
+                prop_assert_eq!(known, listed(&driven), "after {:?}", model.log);
             }
             put_through(step, &mut model, &mut driven);
             prop_assert_eq!(driven.now - driven.began, Duration::from_millis(model.now));
