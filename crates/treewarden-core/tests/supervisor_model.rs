@@ -6,6 +6,8 @@
 //! one they must agree on every child's state, on every start, stop and kill in its order, on the time, on the answer,
 //! and on whether and how the supervisor has ended.
 
+#[path = "support/documented.rs"]
+mod documented;
 #[path = "support/driven.rs"]
 mod driven;
 #[path = "support/manners.rs"]
@@ -19,12 +21,12 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{
-    AutoShutdown, ChildSpec, ChildState, Event, Flags, Machine, Pid, Request, Restart, Shutdown,
-    Strategy as Restarts, Target,
+    AutoShutdown, ChildState, Event, Flags, Machine, Pid, Request, Restart, Strategy as Restarts, Target,
 };
 
+use documented::{Stop, is_clean};
 use driven::{Did, Driven, Outcome, outcome, reason};
-use manners::{Manners, manners, millis};
+use manners::{manners, spec};
 use paper::{Paper, flags, restart};
 
 #[derive(Debug, Clone)]
@@ -50,7 +52,7 @@ enum State {
 struct Model {
     flags: Flags,
     children: Vec<(String, Restart, bool, State)>,
-    restarts: Vec<u64>,
+    restarts: documented::Restarts,
     /// In milliseconds.
     now: u64,
     manners: u8,
@@ -73,13 +75,8 @@ impl Model {
     }
 
     fn start(&mut self, at: usize) -> Outcome {
-        let id = self.children[at].0.clone();
         let outcome = outcome(&mut self.outcomes);
-        self.log.push(match outcome {
-            Outcome::Up => Did::Started(id),
-            Outcome::Ignore => Did::Ignored(id),
-            Outcome::Fail => Did::Failed(id),
-        });
+        self.log.push(outcome.did(self.children[at].0.clone()));
         outcome
     }
 
@@ -89,23 +86,13 @@ impl Model {
         self.children.retain(|(_, restart, _, state)| *restart != Restart::Temporary || *state == State::Up);
     }
 
-    /// "brutal_kill: terminated with exit(Child, kill). An integer: the supervisor tells the child to terminate, and
-    /// waits; if no exit signal is received within that time, the child is terminated with exit(Child, kill)."
     fn stop(&mut self, at: usize) {
-        if self.children[at].3 == State::Up {
-            let id = self.children[at].0.clone();
-            let Manners { takes, shutdown } = manners(self.manners, &id);
-            match (shutdown, takes) {
-                (Shutdown::BrutalKill, _) => self.log.push(Did::Killed(id)),
-                (Shutdown::Timeout(limit), takes) if takes.is_none_or(|takes| takes > millis(limit)) => {
-                    self.log.extend([Did::Stopped(id.clone()), Did::Killed(id)]);
-                    self.now += millis(limit);
-                }
-                (_, takes) => {
-                    self.log.push(Did::Stopped(id));
-                    self.now += takes.unwrap_or(0);
-                }
-            }
+        let (id, .., state) = &self.children[at];
+        if *state == State::Up {
+            let Stop { told, late, took } = Stop::of(id, manners(self.manners, id));
+            self.log.push(told);
+            self.log.extend(late);
+            self.now += took;
         }
         self.children[at].3 = State::Down;
     }
@@ -122,13 +109,11 @@ impl Model {
         self.children.iter().position(|child| child.0 == id)
     }
 
-    /// "A permanent child is always restarted, a temporary one never, a transient one only if it terminates abnormally:
-    /// with another reason than normal, shutdown, or {shutdown, Term}."
+    /// "A permanent child is always restarted, a temporary one never, a transient one only if it terminates abnormally."
     fn child_ended(&mut self, at: usize, reason: &ExitReason) {
-        let clean = matches!(reason, ExitReason::Normal | ExitReason::Shutdown | ExitReason::ShutdownWith(_));
         match self.children[at].1 {
             Restart::Permanent => self.restart(at),
-            Restart::Transient if !clean => self.restart(at),
+            Restart::Transient if !is_clean(reason) => self.restart(at),
             _ => {
                 let significant = self.children[at].2;
                 self.children[at].3 = State::Down;
@@ -155,10 +140,7 @@ impl Model {
         let mut next = Some(id);
         while let Some(id) = next.take() {
             let Some(at) = self.find(&id) else { return };
-            let (second, period) = (self.now / 1000, u64::from(self.flags.max_seconds));
-            self.restarts.retain(|past| past + period >= second);
-            self.restarts.push(second);
-            if self.restarts.len() > self.flags.max_restarts as usize {
+            if !self.restarts.count(self.now, &self.flags) {
                 self.children[at].3 = State::Down;
                 return self.end();
             }
@@ -271,9 +253,7 @@ fn name(id: u8) -> String {
 fn request(seed: u8, step: &Step) -> Option<Request<Paper>> {
     Some(match step {
         Step::Start(id, restart, significant) => {
-            let mut spec = ChildSpec::new(name(*id).as_str(), ());
-            spec.shutdown = Some(manners(seed, &name(*id)).shutdown);
-            spec.restart = *restart;
+            let mut spec = spec(seed, &name(*id), *restart);
             spec.significant = *significant;
             Request::StartChild(spec)
         }
@@ -312,9 +292,7 @@ fn children() -> impl Strategy<Value = Children> {
 
 fn both(seed: u8, flags: &Flags, children: &Children, outcomes: &[u8]) -> Option<(Model, Driven)> {
     let specs = children.iter().map(|(id, restart, significant, _)| {
-        let mut spec = ChildSpec::new(id.as_str(), ());
-        spec.shutdown = Some(manners(seed, id).shutdown);
-        spec.restart = *restart;
+        let mut spec = spec(seed, id, *restart);
         spec.significant = *significant;
         spec
     });
@@ -324,7 +302,7 @@ fn both(seed: u8, flags: &Flags, children: &Children, outcomes: &[u8]) -> Option
     let mut model = Model {
         flags: flags.clone(),
         children: children.clone(),
-        restarts: Vec::new(),
+        restarts: documented::Restarts::default(),
         now: 0,
         manners: seed,
         outcomes: outcomes.clone(),

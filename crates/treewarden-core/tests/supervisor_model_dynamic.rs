@@ -4,6 +4,8 @@
 //! As in `supervisor_model.rs`, the model has no queue and no asynchrony. A restart that fails is tried again in a step of
 //! its own, so that calls meet children that are being restarted.
 
+#[path = "support/documented.rs"]
+mod documented;
 #[path = "support/driven.rs"]
 mod driven;
 #[path = "support/manners.rs"]
@@ -17,11 +19,12 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{
-    AutoShutdown, ChildSpec, ChildState, Event, Flags, Machine, Mode, Pid, Request, Restart, Shutdown, Target,
+    AutoShutdown, ChildState, Event, Flags, Machine, Mode, Pid, Request, Restart, Shutdown, Target,
 };
 
+use documented::{Restarts, Stop, is_clean};
 use driven::{Did, Driven, Outcome, outcome, reason};
-use manners::{Manners, manners, millis};
+use manners::{Manners, manners, spec};
 use paper::{Paper, flags, restart};
 
 #[derive(Debug, Clone)]
@@ -57,7 +60,7 @@ struct Model {
     /// How many were ever begun: each has a name of its own.
     begun: usize,
     retries: VecDeque<String>,
-    restarts: Vec<u64>,
+    restarts: Restarts,
     /// In milliseconds.
     now: u64,
     manners: u8,
@@ -69,12 +72,7 @@ struct Model {
 impl Model {
     fn start(&mut self, id: &str) -> Outcome {
         let outcome = outcome(&mut self.outcomes);
-        let id = id.to_owned();
-        self.log.push(match outcome {
-            Outcome::Up => Did::Started(id),
-            Outcome::Ignore => Did::Ignored(id),
-            Outcome::Fail => Did::Failed(id),
-        });
+        self.log.push(outcome.did(id.to_owned()));
         outcome
     }
 
@@ -103,25 +101,12 @@ impl Model {
     fn terminate(&mut self, at: usize) -> &'static str {
         let (id, _, state) = self.children.remove(at);
         if state == State::Up {
-            let (told, late, took) = self.stop(&id);
+            let Stop { told, late, took } = Stop::of(&id, self.manners(&id));
             self.log.push(told);
             self.log.extend(late);
             self.now += took;
         }
         "ok"
-    }
-
-    /// What a child is told, what it is done to at its deadline, and how long it takes.
-    fn stop(&self, id: &str) -> (Did, Option<Did>, u64) {
-        let id = id.to_owned();
-        let Manners { takes, shutdown } = self.manners(&id);
-        match (shutdown, takes) {
-            (Shutdown::BrutalKill, _) => (Did::Killed(id), None, 0),
-            (Shutdown::Timeout(limit), takes) if takes.is_none_or(|takes| takes > millis(limit)) => {
-                (Did::Stopped(id.clone()), Some(Did::Killed(id)), millis(limit))
-            }
-            (_, takes) => (Did::Stopped(id), None, takes.unwrap_or(0)),
-        }
     }
 
     /// All children of a template are waited for alike.
@@ -137,12 +122,11 @@ impl Model {
     fn end(&mut self) {
         let children = std::mem::take(&mut self.children);
         let up = children.iter().filter(|child| child.2 == State::Up);
-        let stops: Vec<_> = up.map(|child| self.stop(&child.0)).collect();
-        self.log.extend(stops.iter().map(|(told, ..)| told.clone()));
-        let mut late: Vec<_> = stops.iter().filter_map(|(_, late, at)| Some((*at, late.clone()?))).collect();
-        late.sort_by_key(|(at, _)| *at);
-        self.log.extend(late.into_iter().map(|(_, killed)| killed));
-        self.now += stops.iter().map(|(.., took)| *took).max().unwrap_or(0);
+        let mut stops: Vec<_> = up.map(|(id, ..)| Stop::of(id, self.manners(id))).collect();
+        self.log.extend(stops.iter().map(|stop| stop.told.clone()));
+        stops.sort_by_key(|stop| stop.took);
+        self.now += stops.last().map_or(0, |stop| stop.took);
+        self.log.extend(stops.into_iter().filter_map(|stop| stop.late));
         self.alive = false;
         self.log.push(Did::Ended);
     }
@@ -150,10 +134,9 @@ impl Model {
     /// "A permanent child is always restarted, a temporary one never, a transient one only if it terminates abnormally."
     /// A child that is not restarted is forgotten.
     fn child_ended(&mut self, at: usize, reason: &ExitReason) {
-        let clean = matches!(reason, ExitReason::Normal | ExitReason::Shutdown | ExitReason::ShutdownWith(_));
         match self.children[at].1 {
             Restart::Permanent => self.restart(at),
-            Restart::Transient if !clean => self.restart(at),
+            Restart::Transient if !is_clean(reason) => self.restart(at),
             _ => drop(self.children.remove(at)),
         }
     }
@@ -161,11 +144,8 @@ impl Model {
     /// "max_restarts: the maximum number of restarts allowed in a time frame", failed ones included. A child that says
     /// `ignore` when it is restarted is forgotten.
     fn restart(&mut self, at: usize) {
-        let (second, period) = (self.now / 1000, u64::from(self.flags.max_seconds));
-        self.restarts.retain(|past| past + period >= second);
-        self.restarts.push(second);
         self.children[at].2 = State::Restarting;
-        if self.restarts.len() > self.flags.max_restarts as usize {
+        if !self.restarts.count(self.now, &self.flags) {
             return self.end();
         }
         let id = self.children[at].0.clone();
@@ -198,13 +178,6 @@ fn template_shutdown(seed: u8) -> Shutdown {
         Shutdown::Infinity => Shutdown::Timeout(Duration::from_millis(500)),
         shutdown => shutdown,
     }
-}
-
-fn spec(seed: u8, id: &str, restart: Restart) -> ChildSpec<()> {
-    let mut spec = ChildSpec::new(id, ());
-    spec.shutdown = Some(manners(seed, id).shutdown);
-    spec.restart = restart;
-    spec
 }
 
 /// The machine, and the run that each child had last.
@@ -306,7 +279,7 @@ fn both(seed: u8, kind: Kind, flags: &Flags) -> Option<(Model, Beside)> {
         children: Vec::new(),
         begun: 0,
         retries: VecDeque::new(),
-        restarts: Vec::new(),
+        restarts: Restarts::default(),
         now: 0,
         manners: seed,
         outcomes: VecDeque::new(),

@@ -29,6 +29,17 @@ pub(crate) enum Did {
     Ended,
 }
 
+impl Outcome {
+    /// The start that ended so.
+    pub(crate) fn did(self, id: String) -> Did {
+        match self {
+            Self::Up => Did::Started(id),
+            Self::Ignore => Did::Ignored(id),
+            Self::Fail => Did::Failed(id),
+        }
+    }
+}
+
 pub(crate) fn reason(kind: u8) -> ExitReason {
     match kind % 5 {
         0 => ExitReason::Normal,
@@ -54,7 +65,7 @@ pub(crate) struct Driven {
     pub(crate) began: Instant,
     pub(crate) now: Instant,
     pub(crate) outcomes: VecDeque<u8>,
-    pub(crate) names: HashMap<u64, String>,
+    names: HashMap<u64, String>,
     pub(crate) running: Vec<(Pid, String)>,
     manners: u8,
     name: Name,
@@ -136,20 +147,15 @@ impl Driven {
             Action::Start(order) => {
                 let (pid, count) = (order.pid, self.names.len());
                 let id = self.names.entry(pid.slot).or_insert_with(|| (self.name)(&order, count)).clone();
-                let outcome = match outcome(&mut self.outcomes) {
+                let outcome = outcome(&mut self.outcomes);
+                self.log.push(outcome.did(id.clone()));
+                let outcome = match outcome {
                     Outcome::Up => {
-                        self.log.push(Did::Started(id.clone()));
                         self.running.push((pid, id));
                         Ok(StartOutcome::Running(pid, None))
                     }
-                    Outcome::Ignore => {
-                        self.log.push(Did::Ignored(id));
-                        Ok(StartOutcome::Ignore)
-                    }
-                    Outcome::Fail => {
-                        self.log.push(Did::Failed(id));
-                        Err(ExitReason::message("no"))
-                    }
+                    Outcome::Ignore => Ok(StartOutcome::Ignore),
+                    Outcome::Fail => Err(ExitReason::message("no")),
                 };
                 self.machine.handle(self.now, Event::Started(pid, outcome));
             }
@@ -177,7 +183,7 @@ impl Driven {
 }
 
 /// An answer by OTP's name for it.
-pub(crate) fn answer(reply: &Reply<Paper>) -> &'static str {
+fn answer(reply: &Reply<Paper>) -> &'static str {
     let text = format!("{reply:?}");
     let names = [
         ("NoProc", "noproc"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use treewarden_core::supervisor::Shutdown;
+use treewarden_core::supervisor::{ChildSpec, Restart, Shutdown};
 
 /// How a child takes its stop, and how long it is waited for; all of milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,6 +30,14 @@ impl Manners {
 pub(crate) fn manners(seed: u8, id: &str) -> Manners {
     let number: u8 = id.trim_start_matches('c').parse().unwrap_or(0);
     Manners::of(seed.wrapping_add(number.wrapping_mul(37)))
+}
+
+/// The spec of a child, which waits for it as its manners say.
+pub(crate) fn spec(seed: u8, id: &str, restart: Restart) -> ChildSpec<()> {
+    let mut spec = ChildSpec::new(id, ());
+    spec.shutdown = Some(manners(seed, id).shutdown);
+    spec.restart = restart;
+    spec
 }
 
 pub(crate) fn millis(time: Duration) -> u64 {
