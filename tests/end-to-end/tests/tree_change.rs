@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use treewarden::config::{self, ChildTable, ChildTypes, TreeSpec};
 use treewarden::session::{QueryErrorKind, SessionState};
 use treewarden::supervisor::{
@@ -94,6 +95,12 @@ impl Ground {
 
     async fn apply(&self, tree: &Tree, children: &str) -> Result<(), ApplyError> {
         tree.apply(tree.diff(self.spec(children))).await
+    }
+
+    /// Begins to apply the file with these children.
+    fn begin(&self, tree: &Tree, children: &str) -> JoinHandle<Result<(), ApplyError>> {
+        let (tree, diff) = (tree.clone(), tree.diff(self.spec(children)));
+        tokio::spawn(async move { tree.apply(diff).await })
     }
 
     fn starts(&self) -> usize {
@@ -221,10 +228,7 @@ async fn one_change_at_a_time_and_none_by_an_old_diff_or_while_the_tree_stops() 
     let ground = Ground::new();
     let tree = ground.start(&child("a", "")).await;
     let slow = child("a", "") + &child("s", "type = \"slow\"");
-    let first = tokio::spawn({
-        let (tree, diff) = (tree.clone(), tree.diff(ground.spec(&slow)));
-        async move { tree.apply(diff).await }
-    });
+    let first = ground.begin(&tree, &slow);
     let old = tree.diff(ground.spec(&child("a", "model = \"opus\"")));
     eventually("its child is being started", || (ground.starts() == 1).then_some(())).await;
     let busy = tree.apply(old.clone()).await;
@@ -378,10 +382,7 @@ async fn no_supervisor_is_restarted_in_the_middle_of_a_change() {
     let tree = ground.start(&team("", &["a"])).await;
     let before = below(&tree, "team").await;
     let slow = team("", &["a"]) + &child("s", "type = \"slow\"");
-    let change = tokio::spawn({
-        let (tree, diff) = (tree.clone(), tree.diff(ground.spec(&slow)));
-        async move { tree.apply(diff).await }
-    });
+    let change = ground.begin(&tree, &slow);
     eventually("its child is being started", || (ground.starts() == 1).then_some(())).await;
     let error = tree.restart_supervisor("team").await.expect_err("it is refused");
     assert!(matches!(error, RestartError::Busy), "{error}");

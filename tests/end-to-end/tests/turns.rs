@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use treewarden::session::{Event, FailureKind, Outcome, QueryErrorKind, SessionState};
+use tokio::task::JoinHandle;
+use treewarden::session::{Event, FailureKind, Outcome, QueryError, QueryErrorKind, SessionState};
 use treewarden::{Session, SessionId, SessionOptions, TurnId};
 use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of, reaches};
 use treewarden_testkit::faults;
@@ -73,7 +74,7 @@ async fn the_caller_after_a_dropped_stream_never_sees_a_frame_of_it() {
 }
 
 /// Opens a query in a task of its own and says which turn it is.
-async fn query(lab: &Lab, session: &Session, prompt: &'static str) -> (tokio::task::JoinHandle<()>, TurnId) {
+async fn query(lab: &Lab, session: &Session, prompt: &'static str) -> (JoinHandle<()>, TurnId) {
     let mut feed = lab.host.subscribe();
     let task = tokio::spawn({
         let session = session.clone();
@@ -319,6 +320,16 @@ async fn whoever_joins_a_turn_gets_its_outcome_and_ends_nothing_by_leaving() {
     end(&session).await;
 }
 
+/// Asks for a new conversation while one turn runs, and waits until that waits behind it.
+async fn clear_behind_a_turn(session: &Session) -> JoinHandle<Result<(), QueryError>> {
+    let clear = tokio::spawn({
+        let session = session.clone();
+        async move { session.clear().await }
+    });
+    eventually("the clear waits", || (session.status().ok()?.queued == 2).then_some(())).await;
+    clear
+}
+
 #[tokio::test]
 async fn clear_begins_a_new_conversation_in_its_place_between_the_turns() {
     let lab = Lab::new();
@@ -326,11 +337,7 @@ async fn clear_begins_a_new_conversation_in_its_place_between_the_turns() {
     session.query("My name is Alice").await.expect("answered");
     let old = id_of(&session);
     let before = session.stream("before: my name? STREAM=5:20").await.expect("opened");
-    let clear = tokio::spawn({
-        let session = session.clone();
-        async move { session.clear().await }
-    });
-    eventually("the clear waits", || (session.status().ok()?.queued == 2).then_some(())).await;
+    let clear = clear_behind_a_turn(&session).await;
     let after = session.stream("after: my name?").await.expect("opened");
     let before = before.answer().await.expect("answered");
     assert!(before.text.contains("Alice"), "{before}");
@@ -351,11 +358,7 @@ async fn a_turn_that_waited_behind_a_clear_is_no_part_of_the_conversation_before
     let lab = Lab::new();
     let (session, old) = alice(&lab).await;
     let before = session.stream("PROMPT-1 STREAM=5:20").await.expect("opened");
-    let clear = tokio::spawn({
-        let session = session.clone();
-        async move { session.clear().await }
-    });
-    eventually("the clear waits", || (session.status().ok()?.queued == 2).then_some(())).await;
+    let clear = clear_behind_a_turn(&session).await;
     let after = session.stream("PROMPT-2").await.expect("opened");
     before.answer().await.expect("answered");
     clear.await.expect("no panic").expect("cleared");

@@ -139,7 +139,7 @@ pub(crate) struct OutcomeRecord<'a> {
 impl Outcome {
     /// The outcome as the journal holds it.
     pub(crate) fn to_json(&self) -> serde_json::Result<String> {
-        let mut json = serde_json::to_string(&OutcomeRecord::new(self))?;
+        let mut json = serde_json::to_string(&OutcomeRecord::without_frame(self))?;
         if let Self::Completed(Answer { result: Some(frame), .. })
         | Self::Failed(Failure { result: Some(frame), .. }) = self
         {
@@ -154,7 +154,7 @@ impl Outcome {
 }
 
 impl<'a> OutcomeRecord<'a> {
-    pub(crate) fn new(outcome: &'a Outcome) -> Self {
+    pub(crate) fn without_frame(outcome: &'a Outcome) -> Self {
         let mut record = Self {
             outcome: outcome.word().into(),
             text: None,

@@ -219,11 +219,15 @@ impl Desk {
         opened
     }
 
+    fn asked_in(&self, turn: TurnId) -> Option<SessionId> {
+        self.lock().turn_mut(turn).map(|entry| entry.asked_in)
+    }
+
     /// Stores an outcome, and returns the one that counts: a turn has one outcome, and the first one stands.
     pub(super) fn store_outcome(&self, turn: TurnId, outcome: Outcome) -> Outcome {
-        let asked_in = self.lock().turn_mut(turn).map(|entry| entry.asked_in);
         // A turn that waited behind a clear was asked in the conversation before it.
-        let answered_in = outcome.answer().map(|answer| answer.session_id).filter(|id| asked_in != Some(*id));
+        let answered_in = outcome.answer().map(|answer| answer.session_id);
+        let answered_in = answered_in.filter(|id| self.asked_in(turn) != Some(*id));
         let stored = self.host.store().settle_json(turn, answered_in, || outcome.to_json());
         match stored {
             Ok(Settled::Now) => {
@@ -311,7 +315,8 @@ impl Drop for Unopened<'_> {
         // The writer takes its jobs in order, so that this one comes after the row.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let cancelled = store.settle_durable(turn, &OutcomeRecord::new(&Outcome::Cancelled)).await;
+                let cancelled =
+                    store.settle_durable(turn, &OutcomeRecord::without_frame(&Outcome::Cancelled)).await;
                 if let Err(error) = cancelled {
                     tracing::debug!(%turn, %error, "a turn that was given up was not stored");
                 }
