@@ -30,7 +30,7 @@ pub(crate) struct Kid {
     on_stop: Value,
     outcome: Value,
     context: StartContext,
-    lifeline: Arc<Lifeline>,
+    lifeline: Lifeline,
     gone: Arc<Gone>,
     /// How it ends by itself, once that is decided.
     decided: Mutex<Option<ExitReason>>,

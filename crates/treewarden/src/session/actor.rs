@@ -23,7 +23,7 @@ use super::options::SessionOptions;
 use super::status::SessionState;
 use crate::host::{self, Host};
 use crate::registry::handles;
-use crate::supervisor::{Child, Resource, StartChild, StartContext, StartFailure, Started};
+use crate::supervisor::{Child, Resource, StartChild, StartContext, StartFuture, Started};
 
 /// How a CLI took its session with it: the error that a crashed session actor ends with.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -340,13 +340,11 @@ impl SessionChild {
 }
 
 impl StartChild for SessionChild {
-    fn start(
-        &self,
-        context: StartContext,
-    ) -> Pin<Box<dyn Future<Output = Result<Started, StartFailure>> + Send + '_>> {
+    fn start(&self, context: StartContext) -> StartFuture {
+        let session = Self(Arc::clone(&self.0));
         Box::pin(async move {
-            let desk = self.0.desk()?;
-            if self.stays_stopped(&desk, &context) {
+            let desk = session.0.desk()?;
+            if session.stays_stopped(&desk, &context) {
                 desk.close("the session is stopped; start it again");
                 desk.set_state(SessionState::Stopped, None, None);
                 return Ok(Started::Ignore);
@@ -358,7 +356,7 @@ impl StartChild for SessionChild {
             let engine = Arc::clone(&arguments.engine);
             let (actor, join) =
                 ractor::Actor::spawn_linked(None, SessionActor, arguments, context.supervisor()).await?;
-            let owner = Arc::clone(&self.0);
+            let owner = session.0;
             let leftovers =
                 Leftovers { actor: actor.get_id(), desk: Arc::clone(&desk), engine, _owner: owner };
             let child = Child::new(actor.get_cell(), join)

@@ -10,7 +10,7 @@ use treewarden_core::supervisor::{
     AutoShutdown, ChildId, Flags, GiveUp, InitError, Kind, Machine, Mode, Strategy,
 };
 
-use super::child::{Child, Lifeline};
+use super::child::Child;
 use super::drive::{Bell, Drive};
 use super::driver::{Driver, State};
 use super::feed::{Feed, Observer, SupervisionEvent};
@@ -18,7 +18,7 @@ use super::gate::{Control, Gate};
 use super::handle::{StartError, Supervisor};
 use super::live::{self, Factory};
 use super::spec::ChildSpec;
-use super::start::{Info, StartChild, StartContext, StartFailure, StartFuture, Started};
+use super::start::{Info, Parent, StartChild, StartContext, StartFailure, StartFuture, Started};
 use super::watch::{Notices, Ring, Watcher};
 use crate::registry::{Name, handles};
 
@@ -205,8 +205,8 @@ impl SupervisorBuilder {
             Some(context) => context.path().into(),
             None => self.name.clone().unwrap_or_default(),
         };
-        let feed = Feed::below(context.map(|context| &context.feed), self.observer.0.clone());
-        let lifeline: Option<Arc<Lifeline>> = context.map(StartContext::lifeline);
+        let feed = Feed::below(context.map(|context| &context.parent.feed), self.observer.0.clone());
+        let lifeline = context.map(StartContext::lifeline);
         let via = self.via.clone();
         let machine = self.machine()?;
         let (done, is_done) = watch::channel(None);
@@ -248,6 +248,7 @@ impl SupervisorBuilder {
             path: path.clone(),
             feed: feed.clone(),
         };
+        let parent = Arc::new(Parent { watcher, path, feed });
         if via.is_some() {
             handles::note(gate.get_id(), supervisor.clone());
         }
@@ -257,15 +258,13 @@ impl SupervisorBuilder {
             calls: receiver,
             control,
             notices,
-            watcher,
+            parent,
             watcher_task,
             gate,
             gate_task,
             lifeline,
             initialized: Some(initialized),
             done,
-            path,
-            feed,
             state: State::new(ring),
         };
         let guard = KillOnDrop(Some(driver.gate.clone()));
@@ -354,7 +353,7 @@ fn start_failure(error: StartError) -> StartFailure {
 struct Subtree(SupervisorBuilder);
 
 impl StartChild for Subtree {
-    fn start(&self, context: StartContext) -> StartFuture<'_> {
+    fn start(&self, context: StartContext) -> StartFuture {
         let builder = self.0.clone();
         Box::pin(async move {
             let (supervisor, child) = builder.start_child_of(&context).await?;

@@ -59,13 +59,46 @@ impl fmt::Debug for Child {
     }
 }
 
-/// What a child and its supervisor tell each other besides ractor's messages: typed exit reasons.
-#[derive(Debug, Default)]
-pub struct Lifeline {
+/// What there is to know about one run, from its start on.
+pub(super) struct Run {
+    id: ChildId,
+    pid: Pid,
     told: OnceLock<ExitReason>,
     said: OnceLock<ExitReason>,
     end: Mutex<End>,
+    /// Set when the start has succeeded.
+    actor: OnceLock<(ActorCell, Option<Arc<dyn Any + Send + Sync>>)>,
 }
+
+impl Run {
+    /// A run that is to begin.
+    pub(super) fn new(id: ChildId, pid: Pid) -> Arc<Self> {
+        let (told, said, actor) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Arc::new(Self { id, pid, told, said, end: Mutex::default(), actor })
+    }
+
+    pub(super) fn id(&self) -> &ChildId {
+        &self.id
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The run's start has succeeded.
+    pub(super) fn began(
+        self: Arc<Self>,
+        actor: ActorCell,
+        extension: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> RunningChild {
+        let _ = self.actor.set((actor, extension));
+        RunningChild(self)
+    }
+}
+
+/// What a child and its supervisor tell each other besides ractor's messages: typed exit reasons.
+#[derive(Clone)]
+pub struct Lifeline(pub(super) Arc<Run>);
 
 /// How the run ended, or who waits to know.
 #[derive(Debug)]
@@ -84,7 +117,7 @@ impl Lifeline {
     /// Why the supervisor told the child to stop, once it has.
     #[must_use]
     pub fn told(&self) -> Option<&ExitReason> {
-        self.told.get()
+        self.0.told.get()
     }
 
     /// Says with which reason the child is going to end; the first one counts.
@@ -92,9 +125,18 @@ impl Lifeline {
     /// Use it before `stop`, whose own reason is only a string. A kill is still a kill, and an error returned from a
     /// handler is still that error.
     pub fn exit_with(&self, reason: ExitReason) {
-        let _ = self.said.set(reason);
+        let _ = self.0.said.set(reason);
     }
+}
 
+impl fmt::Debug for Lifeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Run { told, said, .. } = &*self.0;
+        f.debug_struct("Lifeline").field("told", &told.get()).field("said", &said.get()).finish_non_exhaustive()
+    }
+}
+
+impl Run {
     pub(super) fn tell(&self, reason: ExitReason) {
         let _ = self.told.set(reason);
     }
@@ -132,23 +174,9 @@ impl Lifeline {
 #[derive(Clone)]
 pub struct RunningChild(Arc<Run>);
 
-struct Run {
-    id: ChildId,
-    pid: Pid,
-    cell: ActorCell,
-    lifeline: Arc<Lifeline>,
-    extension: Option<Arc<dyn Any + Send + Sync>>,
-}
-
 impl RunningChild {
-    pub(super) fn new(
-        id: ChildId,
-        pid: Pid,
-        cell: ActorCell,
-        lifeline: Arc<Lifeline>,
-        extension: Option<Arc<dyn Any + Send + Sync>>,
-    ) -> Self {
-        Self(Arc::new(Run { id, pid, cell, lifeline, extension }))
+    fn actor(&self) -> &(ActorCell, Option<Arc<dyn Any + Send + Sync>>) {
+        self.0.actor.get().expect("a running child is made of a run that began")
     }
 
     /// The child's id within its supervisor.
@@ -166,19 +194,19 @@ impl RunningChild {
     /// The actor.
     #[must_use]
     pub fn cell(&self) -> &ActorCell {
-        &self.0.cell
+        &self.actor().0
     }
 
     /// The typed handle that the start function added with [`Child::extension`].
     #[must_use]
     pub fn extension<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.0.extension.as_deref()?.downcast_ref()
+        self.actor().1.as_deref()?.downcast_ref()
     }
 
     /// Says whether this run has not ended.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.0.cell.get_status() < ractor::ActorStatus::Stopped
+        self.cell().get_status() < ractor::ActorStatus::Stopped
     }
 
     /// Waits until this run's actor has ended, and says how: Erlang's `monitor`.
@@ -189,15 +217,15 @@ impl RunningChild {
     ///
     /// The future may be dropped at any time.
     pub async fn wait(&self) -> ExitReason {
-        match self.0.lifeline.wait() {
+        match self.0.wait() {
             Ok(reason) => reason,
             // The supervisor is gone without a word: it was killed, and its children with it.
             Err(reason) => reason.await.unwrap_or(ExitReason::Killed),
         }
     }
 
-    pub(super) fn lifeline(&self) -> &Arc<Lifeline> {
-        &self.0.lifeline
+    pub(super) fn run(&self) -> &Run {
+        &self.0
     }
 }
 
@@ -212,7 +240,7 @@ impl fmt::Debug for RunningChild {
         f.debug_struct("RunningChild")
             .field("id", &self.0.id)
             .field("pid", &self.0.pid)
-            .field("actor", &self.0.cell.get_id())
+            .field("actor", &self.cell().get_id())
             .finish_non_exhaustive()
     }
 }

@@ -15,13 +15,12 @@ use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{GiveUp, InitError, Pid, StartOrder, StartOutcome};
 
 use super::alarm::Alarm;
-use super::child::{Lifeline, RunningChild};
-use super::feed::Feed;
+use super::child::{Lifeline, Run, RunningChild};
 use super::gate::Control;
 use super::live::{Action, Event, Factory, Machine, Reply, Request};
 use super::reason::stop_text;
 use super::runs::Runs;
-use super::start::{StartContext, Started};
+use super::start::{Parent, StartContext, Started};
 use super::starting::{Starting, panic_text};
 use super::watch::{Notice, Notices, Ring};
 use crate::registry::handles;
@@ -43,17 +42,15 @@ pub(super) struct Driver {
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) control: Arc<Control>,
     pub(super) notices: Arc<Notices>,
-    pub(super) watcher: ActorCell,
+    pub(super) parent: Arc<Parent>,
     pub(super) watcher_task: JoinHandle<()>,
     pub(super) gate: ActorCell,
     pub(super) gate_task: JoinHandle<()>,
-    pub(super) lifeline: Option<Arc<Lifeline>>,
+    pub(super) lifeline: Option<Lifeline>,
     /// It was started under a name, by which its handle is found.
     pub(super) is_named: bool,
     pub(super) initialized: Option<oneshot::Sender<Result<(), InitError>>>,
     pub(super) done: watch::Sender<Option<ExitReason>>,
-    pub(super) path: Arc<str>,
-    pub(super) feed: Feed,
     pub(super) state: State,
 }
 
@@ -150,7 +147,7 @@ impl Driver {
                     let watched = self.expect(child.cell().get_id());
                     let text = stop_text(&signal);
                     // First the typed reason: the child may read it as soon as it is told.
-                    child.lifeline().tell(signal);
+                    child.run().tell(signal);
                     child.cell().stop(text);
                     if !watched {
                         self.settle(child.cell().get_id());
@@ -167,7 +164,7 @@ impl Driver {
                 // A caller that is gone does not want to know.
                 Action::Reply(caller, reply) => drop(caller.send(reply)),
                 Action::GivenUp(start, how, last_exit) => self.given_up(&start, how, last_exit.as_ref()),
-                Action::Report(report) => self.feed.publish(&self.path, report),
+                Action::Report(report) => self.parent.feed.publish(&self.parent.path, report),
                 Action::Initialized(result) => self.report_start(result),
                 Action::Finished(reason) => self.state.finished = Some(reason),
             }
@@ -187,7 +184,7 @@ impl Driver {
 
     /// Prepares for the end of a child that is told to end. Says whether the watcher will tell of it.
     fn expect(&mut self, id: ActorId) -> bool {
-        let watched = self.state.runs.expect(id, &self.watcher);
+        let watched = self.state.runs.expect(id, &self.parent.watcher);
         if watched {
             self.state.doubt.get_or_insert_with(|| now() + DOUBT);
         }
@@ -216,18 +213,14 @@ impl Driver {
     }
 
     fn start(&mut self, order: StartOrder<Factory>) {
-        let lifeline: Arc<Lifeline> = Arc::default();
+        let run = Run::new(order.id, order.pid);
         let context = StartContext {
-            id: order.id,
-            pid: order.pid,
+            run: run.clone(),
             attempt: order.attempt,
             last_exit: order.last_exit,
-            watcher: self.watcher.clone(),
-            lifeline,
-            parent: self.path.clone(),
-            feed: self.feed.clone(),
+            parent: self.parent.clone(),
         };
-        self.state.starting = Some(Starting::new(order.start, context, order.timeout));
+        self.state.starting = Some(Starting::new(run, order.start, context, order.timeout));
     }
 
     /// Does one thing, if there is one to do: first what others want of the supervisor itself, then ends, then calls.
@@ -270,7 +263,7 @@ impl Driver {
     }
 
     fn started(&mut self, starting: Starting, result: Result<Started, ExitReason>) {
-        let pid = starting.pid;
+        let pid = starting.run.pid();
         let mut ended_already = None;
         let outcome = result.map(|started| match started {
             Started::Ignore => StartOutcome::Ignore,
@@ -293,10 +286,9 @@ impl Driver {
         child: super::Child,
         ended_already: &mut Option<ActorId>,
     ) -> RunningChild {
-        let Starting { id, pid, lifeline, .. } = starting;
         let super::Child { cell, join, resource, extension } = child;
-        let running = RunningChild::new(id, pid, cell, lifeline, extension);
-        *ended_already = self.state.runs.add(&running, join, resource, &self.watcher);
+        let running = starting.run.began(cell, extension);
+        *ended_already = self.state.runs.add(&running, join, resource, &self.parent.watcher);
         running
     }
 
@@ -399,7 +391,7 @@ impl Driver {
         self.control.set_suspended(false);
         self.machine.handle(now(), Event::Killed);
         if let Some(starting) = self.state.starting.take() {
-            self.machine.handle(now(), Event::Started(starting.pid, Err(ExitReason::Killed)));
+            self.machine.handle(now(), Event::Started(starting.run.pid(), Err(ExitReason::Killed)));
         }
     }
 
@@ -424,7 +416,7 @@ impl Driver {
             let _ = ready!(Pin::new(&mut self.gate_task).poll(cx));
             self.state.gate_gone = true;
         }
-        self.watcher.stop(None);
+        self.parent.watcher.stop(None);
         if !self.state.watcher_gone {
             let _ = ready!(Pin::new(&mut self.watcher_task).poll(cx));
             self.state.watcher_gone = true;
@@ -441,7 +433,7 @@ impl Drop for Driver {
                 handles::forget(self.gate.get_id());
             }
             self.gate.kill();
-            self.watcher.stop(None);
+            self.parent.watcher.stop(None);
         }
     }
 }

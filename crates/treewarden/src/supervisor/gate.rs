@@ -74,7 +74,7 @@ pub(super) type Done = watch::Receiver<Option<ExitReason>>;
 pub(super) struct Gate {
     pub(super) control: Arc<Control>,
     pub(super) done: Done,
-    pub(super) lifeline: Option<Arc<Lifeline>>,
+    pub(super) lifeline: Option<Lifeline>,
     pub(super) path: Arc<str>,
     pub(super) feed: Feed,
 }

@@ -149,13 +149,13 @@ impl Runs {
     pub(super) fn ended(&mut self, id: ActorId, reason: ExitReason) -> Option<(Pid, ExitReason)> {
         let Entry::Occupied(mut entry) = self.runs.entry(id) else { return None };
         let run = entry.get_mut();
-        let reason = match (&reason, run.child.lifeline().said()) {
+        let reason = match (&reason, run.child.run().said()) {
             // ractor had only a string for these.
             (ExitReason::Killed | ExitReason::Panic(_), _) | (_, None) => reason,
             (ExitReason::Error(cause), Some(_)) if !is_text(cause.as_ref()) => reason,
             (_, Some(said)) => said.clone(),
         };
-        run.child.lifeline().ended(run.ending.get_or_insert(reason));
+        run.child.run().ended(run.ending.get_or_insert(reason));
         if run.is_reaped_now() {
             let run = entry.remove();
             return Some((run.child.pid(), run.ending?));
@@ -192,7 +192,7 @@ impl Runs {
         let gone = silent.into_iter().filter_map(|id| self.runs.remove(&id));
         gone.map(|run| {
             let reason = if run.killed { ExitReason::Killed } else { ExitReason::NoProc };
-            run.child.lifeline().ended(&reason);
+            run.child.run().ended(&reason);
             (run.child.pid(), reason)
         })
         .collect()
@@ -212,7 +212,7 @@ impl Drop for Runs {
     fn drop(&mut self) {
         for run in self.runs.values() {
             run.child.cell().kill();
-            run.child.lifeline().ended(&ExitReason::Killed);
+            run.child.run().ended(&ExitReason::Killed);
         }
     }
 }

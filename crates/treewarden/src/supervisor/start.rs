@@ -10,19 +10,23 @@ use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{ChildId, GiveUp, Pid};
 
-use super::child::{Child, Lifeline};
+use super::child::{Child, Lifeline, Run};
 use super::feed::Feed;
 
 /// What a start is told about itself.
 #[derive(Clone)]
 pub struct StartContext {
-    pub(super) id: ChildId,
-    pub(super) pid: Pid,
+    pub(super) run: Arc<Run>,
     pub(super) attempt: u32,
     pub(super) last_exit: Option<ExitReason>,
+    pub(super) parent: Arc<Parent>,
+}
+
+/// What each start is told about its supervisor.
+pub(super) struct Parent {
     pub(super) watcher: ActorCell,
-    pub(super) lifeline: Arc<Lifeline>,
-    pub(super) parent: Arc<str>,
+    /// Its place in the tree.
+    pub(super) path: Arc<str>,
     pub(super) feed: Feed,
 }
 
@@ -30,25 +34,26 @@ impl StartContext {
     /// The child's id within its supervisor.
     #[must_use]
     pub fn id(&self) -> &ChildId {
-        &self.id
+        self.run.id()
     }
 
     /// The child's place in the tree: the names from the root down, joined with `/`.
     #[must_use]
     pub fn path(&self) -> String {
-        if self.parent.is_empty() { self.id.to_string() } else { format!("{}/{}", self.parent, self.id) }
+        let (parent, id) = (&self.parent.path, self.id());
+        if parent.is_empty() { id.to_string() } else { format!("{parent}/{id}") }
     }
 
     /// Which of the child's starts this is, from 1.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
-        self.pid.incarnation
+        self.pid().incarnation
     }
 
     /// The identity of the run that is to begin.
     #[must_use]
     pub fn pid(&self) -> Pid {
-        self.pid
+        self.run.pid()
     }
 
     /// How many restarts in a row led here; 0 for a start that is not a restart.
@@ -66,21 +71,21 @@ impl StartContext {
     /// The actor to link the child to.
     #[must_use]
     pub fn supervisor(&self) -> ActorCell {
-        self.watcher.clone()
+        self.parent.watcher.clone()
     }
 
     /// The typed exit reasons of this run.
     #[must_use]
-    pub fn lifeline(&self) -> Arc<Lifeline> {
-        self.lifeline.clone()
+    pub fn lifeline(&self) -> Lifeline {
+        Lifeline(self.run.clone())
     }
 }
 
 impl fmt::Debug for StartContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartContext")
-            .field("id", &self.id)
-            .field("pid", &self.pid)
+            .field("id", self.id())
+            .field("pid", &self.pid())
             .field("attempt", &self.attempt)
             .field("last_exit", &self.last_exit)
             .finish_non_exhaustive()
@@ -167,7 +172,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for StartFailure {
 }
 
 /// The future of a start.
-pub type StartFuture<'a> = Pin<Box<dyn Future<Output = Result<Started, StartFailure>> + Send + 'a>>;
+pub type StartFuture = Pin<Box<dyn Future<Output = Result<Started, StartFailure>> + Send>>;
 
 /// Starts a child, as often as its supervisor asks.
 ///
@@ -175,8 +180,8 @@ pub type StartFuture<'a> = Pin<Box<dyn Future<Output = Result<Started, StartFail
 /// waits for the start and does nothing else meanwhile, as OTP's does; keep it short, or give the spec a
 /// `start_timeout`. All factories are dropped when the supervisor ends, for whatever reason.
 pub trait StartChild: Send + Sync + 'static {
-    /// Starts one run.
-    fn start(&self, context: StartContext) -> StartFuture<'_>;
+    /// Starts one run. A panic, here or in the future, is a start that failed.
+    fn start(&self, context: StartContext) -> StartFuture;
 
     /// Is told that the child spent its restart budget, and what follows: it is parked until somebody starts it, or its
     /// supervisor ends.
@@ -200,7 +205,7 @@ where
     F: Fn(StartContext) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Started, StartFailure>> + Send + 'static,
 {
-    fn start(&self, context: StartContext) -> StartFuture<'_> {
+    fn start(&self, context: StartContext) -> StartFuture {
         Box::pin(self(context))
     }
 }
@@ -221,9 +226,9 @@ where
     A: Actor,
     F: Fn() -> (A, A::Arguments) + Send + Sync + 'static,
 {
-    fn start(&self, context: StartContext) -> StartFuture<'_> {
+    fn start(&self, context: StartContext) -> StartFuture {
+        let (actor, arguments) = (self.0)();
         Box::pin(async move {
-            let (actor, arguments) = (self.0)();
             let spawned = A::spawn_linked(None, actor, arguments, context.supervisor()).await;
             let (actor, join): (ActorRef<A::Msg>, _) = spawned.map_err(spawn_failure)?;
             Ok(Child::new(actor.get_cell(), join).extension(actor).into())

@@ -7,47 +7,58 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::time::Sleep;
 use treewarden_core::ExitReason;
-use treewarden_core::supervisor::{ChildId, Pid};
 
-use super::child::Lifeline;
+use super::child::Run;
 use super::live::Factory;
-use super::start::{StartChild, StartContext, StartFailure, Started};
+use super::start::{StartContext, StartFailure, StartFuture, Started};
 
 type Outcome = Result<Started, ExitReason>;
 
 /// The run that is to begin, and the future of the user's start function.
 pub(super) struct Starting {
-    pub(super) id: ChildId,
-    pub(super) pid: Pid,
-    pub(super) lifeline: Arc<Lifeline>,
-    future: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+    pub(super) run: Arc<Run>,
+    /// Or the panic of the function itself.
+    future: Result<StartFuture, ExitReason>,
+    limit: Option<Pin<Box<Sleep>>>,
 }
 
 impl Starting {
-    pub(super) fn new(Factory(start): Factory, context: StartContext, limit: Option<Duration>) -> Self {
-        let (id, pid, lifeline) = (context.id.clone(), context.pid, context.lifeline.clone());
-        let future: Pin<Box<dyn Future<Output = Outcome> + Send>> = match limit {
-            None => Box::pin(run(start, context)),
-            Some(limit) => Box::pin(async move {
-                let in_time = tokio::time::timeout(limit, run(start, context)).await;
-                in_time.unwrap_or(Err(ExitReason::StartTimeout))
-            }),
-        };
-        Self { id, pid, lifeline, future }
+    pub(super) fn new(
+        run: Arc<Run>,
+        Factory(start): Factory,
+        context: StartContext,
+        limit: Option<Duration>,
+    ) -> Self {
+        let future = catch_unwind(AssertUnwindSafe(|| start.start(context))).map_err(|panic| panicked(&*panic));
+        let limit = limit.map(|limit| Box::pin(tokio::time::sleep(limit)));
+        Self { run, future, limit }
     }
 
-    /// A start that panics has failed.
+    /// A start that panics, or takes longer than it may, has failed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(cx))) {
-            Ok(outcome) => outcome,
-            Err(panic) => Poll::Ready(Err(ExitReason::Panic(panic_text(&*panic).into()))),
+        let future = match &mut self.future {
+            Ok(future) => future,
+            Err(panic) => return Poll::Ready(Err(panic.clone())),
+        };
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(StartFailure::into_reason)),
+            Ok(Poll::Pending) => self.poll_limit(cx),
+            Err(panic) => Poll::Ready(Err(panicked(&*panic))),
+        }
+    }
+
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        match &mut self.limit {
+            Some(limit) => limit.as_mut().poll(cx).map(|()| Err(ExitReason::StartTimeout)),
+            None => Poll::Pending,
         }
     }
 }
 
-async fn run(start: Arc<dyn StartChild>, context: StartContext) -> Outcome {
-    start.start(context).await.map_err(StartFailure::into_reason)
+fn panicked(panic: &(dyn std::any::Any + Send)) -> ExitReason {
+    ExitReason::Panic(panic_text(panic).into())
 }
 
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -176,11 +176,12 @@ impl Branch {
 struct Shoot(Arc<Branch>);
 
 impl StartChild for Shoot {
-    fn start(&self, context: StartContext) -> StartFuture<'_> {
+    fn start(&self, context: StartContext) -> StartFuture {
+        let branch = self.0.clone();
         Box::pin(async move {
-            let plan = self.0.plan().clone();
+            let plan = branch.plan().clone();
             let (supervisor, child) = plan.builder().start_child_of(&context).await?;
-            plan.adopt(&self.0.host, &supervisor);
+            plan.adopt(&branch.host, &supervisor);
             Ok(Started::RunningWith(child, Info::new(supervisor)))
         })
     }
