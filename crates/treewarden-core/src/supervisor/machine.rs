@@ -88,6 +88,8 @@ pub struct Machine<H: Host> {
     /// Errors of a template supervisor's end, by reason.
     pub(super) stop_errors: Vec<(ExitReason, usize)>,
     pub(super) killed: bool,
+    /// Whether somebody hears of starts.
+    pub(super) reports_progress: bool,
     pub(super) timers: Timers,
     pub(super) actions: VecDeque<Action<H>>,
     pub(super) random: u64,
@@ -167,6 +169,7 @@ impl<H: Host> Machine<H> {
             stops_left: 0,
             stop_errors: Vec::new(),
             killed: false,
+            reports_progress: true,
             timers: Timers::default(),
             actions: VecDeque::new(),
             random: seed | 1,
@@ -188,6 +191,11 @@ impl<H: Host> Machine<H> {
             Event::Tick => self.on_tick(now),
         }
         self.run(now);
+    }
+
+    /// Says whether [`Report::Progress`] is made from now on, as it is at first: it need not be where nobody hears it.
+    pub fn report_progress(&mut self, wanted: bool) {
+        self.reports_progress = wanted;
     }
 
     /// Takes the next thing that the machine wants done.
