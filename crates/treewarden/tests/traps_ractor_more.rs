@@ -141,8 +141,11 @@ async fn a_panic_in_every_callback_restarts_its_child_and_nobody_else() {
 async fn a_panic_in_a_start_is_the_error_of_that_start() {
     let runs = Arc::new(AtomicU32::new(0));
     let supervisor = Supervisor::builder().start().await.unwrap();
-    let refused = supervisor.start_child(panics("weak", In::PreStart, &runs)).await.unwrap_err();
-    assert!(refused.to_string().contains("on purpose"), "{refused}");
+    let broken: fn() -> (Panics, ()) = || std::panic::resume_unwind(Box::new("on purpose"));
+    for spec in [panics("weak", In::PreStart, &runs), ChildSpec::actor("broken", broken)] {
+        let refused = supervisor.start_child(spec).await.unwrap_err();
+        assert!(refused.to_string().contains("on purpose"), "{refused}");
+    }
     assert_eq!(supervisor.count_children().await.unwrap().specs, 0);
     supervisor.stop(ExitReason::Shutdown).await;
 }

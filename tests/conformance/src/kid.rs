@@ -137,7 +137,7 @@ impl Actor for Kid {
 
     async fn post_stop(&self, _: ActorRef<KidMsg>, fate: &mut Fate) -> Result<(), ActorProcessingErr> {
         let decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let told = self.lifeline.told().cloned();
+        let told = self.lifeline.told();
         let end = match (decided, told) {
             (Some(own), _) => self.terminate(own).await,
             (None, told) => {

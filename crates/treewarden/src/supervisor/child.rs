@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ractor::ActorCell;
@@ -63,17 +64,21 @@ impl fmt::Debug for Child {
 pub(super) struct Run {
     id: ChildId,
     pid: Pid,
-    told: OnceLock<ExitReason>,
+    /// One of [`TOLD`], by its place from 1, since a supervisor has no other reasons to stop a child; 0 before.
+    told: AtomicUsize,
     said: OnceLock<ExitReason>,
     end: Mutex<End>,
     /// Set when the start has succeeded.
     actor: OnceLock<(ActorCell, Option<Arc<dyn Any + Send + Sync>>)>,
 }
 
+/// Why a supervisor stops a child: because it wants to, or because it is being killed itself.
+const TOLD: [ExitReason; 2] = [ExitReason::Shutdown, ExitReason::Killed];
+
 impl Run {
     /// A run that is to begin.
     pub(super) fn new(id: ChildId, pid: Pid) -> Arc<Self> {
-        let (told, said, actor) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let (told, said, actor) = (AtomicUsize::new(0), OnceLock::new(), OnceLock::new());
         Arc::new(Self { id, pid, told, said, end: Mutex::default(), actor })
     }
 
@@ -93,6 +98,16 @@ impl Run {
     ) -> RunningChild {
         let _ = self.actor.set((actor, extension));
         RunningChild(self)
+    }
+
+    /// Why the supervisor told the child to stop, once it has.
+    fn told(&self) -> Option<ExitReason> {
+        TOLD.get(self.told.load(Ordering::Acquire).wrapping_sub(1)).cloned()
+    }
+
+    pub(super) fn tell(&self, reason: &ExitReason) {
+        let killed = matches!(reason, ExitReason::Killed);
+        self.told.store(1 + usize::from(killed), Ordering::Release);
     }
 }
 
@@ -116,8 +131,8 @@ impl Default for End {
 impl Lifeline {
     /// Why the supervisor told the child to stop, once it has.
     #[must_use]
-    pub fn told(&self) -> Option<&ExitReason> {
-        self.0.told.get()
+    pub fn told(&self) -> Option<ExitReason> {
+        self.0.told()
     }
 
     /// Says with which reason the child is going to end; the first one counts.
@@ -131,16 +146,12 @@ impl Lifeline {
 
 impl fmt::Debug for Lifeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Run { told, said, .. } = &*self.0;
-        f.debug_struct("Lifeline").field("told", &told.get()).field("said", &said.get()).finish_non_exhaustive()
+        let (told, said) = (self.told(), self.0.said());
+        f.debug_struct("Lifeline").field("told", &told).field("said", &said).finish_non_exhaustive()
     }
 }
 
 impl Run {
-    pub(super) fn tell(&self, reason: ExitReason) {
-        let _ = self.told.set(reason);
-    }
-
     pub(super) fn said(&self) -> Option<&ExitReason> {
         self.said.get()
     }

@@ -18,6 +18,7 @@ use futures_util::task::AtomicWaker;
 use tokio::runtime::{Handle, Id};
 
 use super::driver::{Call, Driver};
+use super::watch::Notice;
 
 /// Wakes the driver's task.
 #[derive(Debug, Default)]
@@ -85,6 +86,21 @@ impl Drive {
         if self.take_turn(Driver::poll) == Turn::Over {
             self.bell.ring();
         }
+    }
+
+    /// Gives the driver a notice and a turn; gives the notice back if somebody else has the driver.
+    pub(super) fn turn_with_notice(&self, notice: Notice) -> Option<Notice> {
+        let mut notice = Some(notice);
+        let turn = self.take_turn(|driver, cx| {
+            if let Some(notice) = notice.take() {
+                driver.hear(notice);
+            }
+            driver.poll(cx)
+        });
+        if turn == Turn::Over {
+            self.bell.ring();
+        }
+        notice
     }
 
     /// Gives the driver a call and a turn, if it has nothing else to do; gives the call back otherwise.

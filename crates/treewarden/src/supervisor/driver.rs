@@ -144,17 +144,17 @@ impl Driver {
             match action {
                 Action::Start(order) => self.start(order),
                 Action::Stop(_, child, signal) => {
-                    let watched = self.expect(child.cell().get_id());
+                    let watched = self.expect(&child);
                     let text = stop_text(&signal);
                     // First the typed reason: the child may read it as soon as it is told.
-                    child.run().tell(signal);
+                    child.run().tell(&signal);
                     child.cell().stop(text);
                     if !watched {
                         self.settle(child.cell().get_id());
                     }
                 }
                 Action::Kill(_, child) => {
-                    let watched = self.expect(child.cell().get_id());
+                    let watched = self.expect(&child);
                     self.state.runs.kill(child.cell().get_id());
                     if !watched {
                         self.settle(child.cell().get_id());
@@ -183,8 +183,8 @@ impl Driver {
     }
 
     /// Prepares for the end of a child that is told to end. Says whether the watcher will tell of it.
-    fn expect(&mut self, id: ActorId) -> bool {
-        let watched = self.state.runs.expect(id, &self.parent.watcher);
+    fn expect(&mut self, child: &RunningChild) -> bool {
+        let watched = self.state.runs.expect(child, &self.parent.watcher);
         if watched {
             self.state.doubt.get_or_insert_with(|| now() + DOUBT);
         }
@@ -274,6 +274,7 @@ impl Driver {
                 StartOutcome::Running(self.adopt(starting, child, &mut ended_already), Some(info))
             }
         });
+        self.machine.report_progress(self.parent.feed.hears_progress());
         self.machine.handle(now(), Event::Started(pid, outcome));
         if let Some(id) = ended_already {
             self.settle(id);
@@ -335,6 +336,16 @@ impl Driver {
             self.machine.handle(now(), Event::TryAgain(pid));
         }
         true
+    }
+
+    /// Takes a notice at once, if nothing comes before it.
+    pub(super) fn hear(&mut self, notice: Notice) {
+        self.act();
+        if self.state.finished.is_none() && self.control.is_calm() && self.notices.is_empty() {
+            self.noticed(notice);
+        } else {
+            self.notices.push(notice);
+        }
     }
 
     fn noticed(&mut self, notice: Notice) {

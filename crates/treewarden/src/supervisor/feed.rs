@@ -45,6 +45,12 @@ struct Outlet {
     parent: Option<Arc<Self>>,
 }
 
+impl Outlet {
+    fn is_heard(&self) -> bool {
+        self.observer.is_some() || self.sender.get().is_some_and(|sender| sender.receiver_count() > 0)
+    }
+}
+
 impl std::fmt::Debug for Outlet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Outlet")
@@ -90,11 +96,19 @@ impl Feed {
         std::future::pending().await
     }
 
+    /// Says whether somebody would learn of a start.
+    pub(super) fn hears_progress(&self) -> bool {
+        tracing::enabled!(target: "treewarden::supervisor", tracing::Level::INFO)
+            || self.outlets().any(Outlet::is_heard)
+    }
+
     pub(super) fn publish(&self, supervisor: &Arc<str>, report: Report) {
         trace(supervisor, &report);
-        let mut outlet = Some(&self.outlet);
+        if !self.outlets().any(Outlet::is_heard) {
+            return;
+        }
         let event = SupervisionEvent { supervisor: supervisor.clone(), report };
-        while let Some(current) = outlet {
+        for current in self.outlets() {
             if let Some(observer) = &current.observer {
                 // An observer that panics must not take the supervisor along.
                 let _ = catch_unwind(AssertUnwindSafe(|| observer(&event)));
@@ -103,8 +117,12 @@ impl Feed {
                 // Nobody left to hear it is no error.
                 let _ = sender.send(event.clone());
             }
-            outlet = current.parent.as_ref();
         }
+    }
+
+    /// This supervisor's outlet, and those of the supervisors above it.
+    fn outlets(&self) -> impl Iterator<Item = &Outlet> {
+        std::iter::successors(Some(&*self.outlet), |outlet| outlet.parent.as_deref())
     }
 }
 

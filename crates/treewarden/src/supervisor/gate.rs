@@ -96,7 +96,7 @@ impl Gate {
     }
 
     async fn post_stop(&self, _myself: ActorRef<()>, _state: &mut ()) -> Result<(), ActorProcessingErr> {
-        let told = self.lifeline.as_ref().and_then(|lifeline| lifeline.told().cloned());
+        let told = self.lifeline.as_ref().and_then(Lifeline::told);
         self.control.stop(told.unwrap_or(ExitReason::Shutdown));
         // An error means that the driver is gone, which is the same.
         let _ = self.done.clone().wait_for(Option::is_some).await;

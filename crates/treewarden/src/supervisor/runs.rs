@@ -98,8 +98,9 @@ impl Runs {
     ///
     /// To wait for its task as well would wake somebody twice for each end. A child that unlinks itself in the meantime
     /// is found by [`reap_expected`](Self::reap_expected).
-    pub(super) fn expect(&mut self, id: ActorId, watcher: &ActorCell) -> bool {
-        let linked = self.runs.get(&id).is_some_and(|run| is_linked(run.child.cell(), watcher));
+    pub(super) fn expect(&mut self, child: &RunningChild, watcher: &ActorCell) -> bool {
+        let id = child.cell().get_id();
+        let linked = is_linked(child.cell(), watcher);
         if linked {
             self.expected.push(id);
         } else {
@@ -148,6 +149,9 @@ impl Runs {
     /// Notes how an actor ended, and begins to reap it; takes the run out if it is gone already, as it mostly is.
     pub(super) fn ended(&mut self, id: ActorId, reason: ExitReason) -> Option<(Pid, ExitReason)> {
         let Entry::Occupied(mut entry) = self.runs.entry(id) else { return None };
+        if self.expected.last() == Some(&id) {
+            self.expected.pop();
+        }
         let run = entry.get_mut();
         let reason = match (&reason, run.child.run().said()) {
             // ractor had only a string for these.

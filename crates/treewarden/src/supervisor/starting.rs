@@ -31,7 +31,8 @@ impl Starting {
         context: StartContext,
         limit: Option<Duration>,
     ) -> Self {
-        let future = catch_unwind(AssertUnwindSafe(|| start.start(context))).map_err(|panic| panicked(&*panic));
+        let future =
+            catch_unwind(AssertUnwindSafe(|| start.start(context))).map_err(|panic| panicked(&*panic));
         let limit = limit.map(|limit| Box::pin(tokio::time::sleep(limit)));
         Self { run, future, limit }
     }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Wake;
 
@@ -28,23 +28,35 @@ pub(super) enum Notice {
 
 /// The notices that the driver has not taken yet; never more than one for each child and ring.
 #[derive(Debug, Default)]
-pub(super) struct Notices(Mutex<VecDeque<Notice>>);
+pub(super) struct Notices {
+    waiting: Mutex<VecDeque<Notice>>,
+    /// As long as the queue: the driver looks before each step.
+    length: AtomicUsize,
+}
 
 impl Notices {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Notice>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, notice: Notice) {
-        self.lock().push_back(notice);
+    pub(super) fn push(&self, notice: Notice) {
+        let mut waiting = self.lock();
+        waiting.push_back(notice);
+        self.length.store(waiting.len(), Ordering::Release);
     }
 
     pub(super) fn pop(&self) -> Option<Notice> {
-        self.lock().pop_front()
+        if self.is_empty() {
+            return None;
+        }
+        let mut waiting = self.lock();
+        let notice = waiting.pop_front();
+        self.length.store(waiting.len(), Ordering::Release);
+        notice
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.length.load(Ordering::Acquire) == 0
     }
 }
 
@@ -111,8 +123,10 @@ pub(super) struct Watcher {
 
 impl Watcher {
     fn note(&self, notice: Notice) {
-        self.notices.push(notice);
-        self.drive.turn();
+        if let Some(notice) = self.drive.turn_with_notice(notice) {
+            self.notices.push(notice);
+            self.drive.turn();
+        }
     }
 }
 
