@@ -18,7 +18,7 @@ impl<H: Host> Machine<H> {
     }
 
     /// All members are stopped: starts those that are left, in order.
-    pub(super) fn group_stopped(&mut self, now: Instant, group: Group<H::Child>) {
+    pub(super) fn group_stopped(&mut self, group: Group<H::Child>) {
         let Some(failed) = self.children.get(&group.failed) else {
             self.task = Task::Idle;
             return;
@@ -28,15 +28,14 @@ impl<H: Host> Machine<H> {
             _ => 0,
         };
         let rest: VecDeque<u64> = self.order.range(from..).map(|(_, slot)| *slot).collect();
-        self.group_start_next(now, group, rest);
+        self.task = Task::GroupStart { group, rest };
+        self.group_start_next();
     }
 
-    fn group_start_next(&mut self, _now: Instant, group: Group<H::Child>, mut rest: VecDeque<u64>) {
+    fn group_start_next(&mut self) {
+        let Task::GroupStart { rest, .. } = &mut self.task else { return };
         match rest.pop_front() {
-            Some(slot) => {
-                self.task = Task::GroupStart { group, rest };
-                self.begin_start(slot);
-            }
+            Some(slot) => self.begin_start(slot),
             None => self.task = Task::Idle,
         }
     }
@@ -46,23 +45,26 @@ impl<H: Host> Machine<H> {
         now: Instant,
         pid: Pid,
         outcome: Result<StartOutcome<H>, ExitReason>,
-        group: Group<H::Child>,
-        rest: VecDeque<u64>,
     ) {
         match outcome {
             Ok(StartOutcome::Running(handle, _)) => self.set_running(now, pid.slot, handle),
             Ok(StartOutcome::Ignore) => self.drop_run(pid.slot),
             Err(reason) => {
+                let group = match std::mem::replace(&mut self.task, Task::Idle) {
+                    Task::GroupStart { group, .. } => Some(group),
+                    _ => None,
+                };
+                let last = group.filter(|group| group.failed == pid.slot).and_then(|group| group.was);
                 let reported = Reason::Exit(reason.clone());
                 self.report_as(pid.slot, Context::StartError, reported, OffenderPid::Undefined);
                 if let Some(child) = self.children.get_mut(&pid.slot) {
                     child.last_exit = Some(reason);
-                    child.life = Life::Restarting(if pid.slot == group.failed { group.was } else { None });
+                    child.life = Life::Restarting(last);
                 }
                 self.actions.push_back(Action::TryAgain(pid));
                 return;
             }
         }
-        self.group_start_next(now, group, rest);
+        self.group_start_next();
     }
 }

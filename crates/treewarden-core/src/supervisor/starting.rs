@@ -56,19 +56,16 @@ impl<H: Host> Machine<H> {
             return;
         }
         self.awaiting = None;
+        match &self.task {
+            Task::Init { .. } => return self.init_started(now, pid, outcome),
+            Task::GroupStart { .. } => return self.group_started(now, pid, outcome),
+            Task::Shutdown { .. } => return self.started_too_late(now, pid, outcome),
+            _ => {}
+        }
         match std::mem::replace(&mut self.task, Task::Idle) {
-            task @ Task::Init { .. } => {
-                self.task = task;
-                self.init_started(now, pid, outcome);
-            }
             Task::StartChild { caller } => self.added(now, pid, outcome, caller),
             Task::RestartChild { caller } => self.revived(now, pid, outcome, caller),
             Task::Restart { old } => self.restarted(now, pid, outcome, old),
-            Task::GroupStart { group, rest } => self.group_started(now, pid, outcome, group, rest),
-            task @ Task::Shutdown { .. } => {
-                self.task = task;
-                self.started_too_late(now, pid, outcome);
-            }
             task => self.task = task,
         }
     }

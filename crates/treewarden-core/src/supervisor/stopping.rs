@@ -112,7 +112,7 @@ impl<H: Host> Machine<H> {
             return;
         }
         match std::mem::replace(&mut self.task, Task::Idle) {
-            Task::GroupStop { group, .. } => self.group_stopped(now, group),
+            Task::GroupStop { group, .. } => self.group_stopped(group),
             Task::RollBack { error, .. } => self.init_failed(error),
             Task::Shutdown { reason, .. } => self.end(reason),
             Task::Terminate { caller, slot } => {

@@ -236,7 +236,7 @@ impl Driver {
             self.noticed(notice);
             return true;
         }
-        if self.poll_start(cx) || self.poll_reaped(cx) {
+        if self.poll_start(cx) || self.link_new() || self.poll_reaped(cx) {
             return true;
         }
         if suspended {
@@ -264,33 +264,31 @@ impl Driver {
 
     fn started(&mut self, starting: Starting, result: Result<Started, ExitReason>) {
         let pid = starting.run.pid();
-        let mut ended_already = None;
         let outcome = result.map(|started| match started {
             Started::Ignore => StartOutcome::Ignore,
-            Started::Running(child) => {
-                StartOutcome::Running(self.adopt(starting, child, &mut ended_already), None)
-            }
+            Started::Running(child) => StartOutcome::Running(self.adopt(starting, child), None),
             Started::RunningWith(child, info) => {
-                StartOutcome::Running(self.adopt(starting, child, &mut ended_already), Some(info))
+                StartOutcome::Running(self.adopt(starting, child), Some(info))
             }
         });
         self.machine.report_progress(self.parent.feed.hears_progress());
         self.machine.handle(now(), Event::Started(pid, outcome));
-        if let Some(id) = ended_already {
-            self.settle(id);
-        }
     }
 
-    fn adopt(
-        &mut self,
-        starting: Starting,
-        child: super::Child,
-        ended_already: &mut Option<ActorId>,
-    ) -> RunningChild {
+    fn adopt(&mut self, starting: Starting, child: super::Child) -> RunningChild {
         let super::Child { cell, join, resource, extension } = child;
         let running = starting.run.began(cell, extension);
-        *ended_already = self.state.runs.add(&running, join, resource, &self.parent.watcher);
+        self.state.runs.add(&running, join, resource);
         running
+    }
+
+    /// Links the children whose starts did not; they are up by now, and their ends are seen to.
+    fn link_new(&mut self) -> bool {
+        let ended = self.state.runs.link_new(&self.parent.watcher);
+        if let Some(id) = ended {
+            self.settle(id);
+        }
+        ended.is_some()
     }
 
     /// Sees whether a child that is ending has left nothing behind.

@@ -1,7 +1,7 @@
 //! The runs that are not gone yet: their tasks, their resources, and what is known about their ends.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ impl Run {
 pub(super) struct Runs {
     runs: HashMap<ActorId, Run, NearBuild>,
     reaping: Reaping,
+    /// Children that have just started, and may not be linked.
+    new: VecDeque<ActorId>,
     /// Runs that were told to end a short while ago; most have by now.
     expected: Vec<ActorId>,
     /// Runs of which nothing was said when they were reaped, and the ring after which nothing will be.
@@ -54,14 +56,13 @@ pub(super) struct Runs {
 }
 
 impl Runs {
-    /// Adds a run that has started; returns its actor when that may have ended before it could be linked.
+    /// Adds a run that has started; whether it is linked is seen to by [`link_new`](Self::link_new).
     pub(super) fn add(
         &mut self,
         running: &RunningChild,
         join: JoinHandle<()>,
         resource: Option<Arc<dyn Resource>>,
-        watcher: &ActorCell,
-    ) -> Option<ActorId> {
+    ) {
         let id = running.cell().get_id();
         let run = Run {
             child: running.clone(),
@@ -71,9 +72,19 @@ impl Runs {
             killed: false,
             reaped: false,
         };
-        let linked = is_linked(running.cell(), watcher);
         self.runs.insert(id, run);
-        if linked { None } else { self.link(id, watcher) }
+        self.new.push_back(id);
+    }
+
+    /// Links one child whose start did not; returns its actor when that may have ended before.
+    pub(super) fn link_new(&mut self, watcher: &ActorCell) -> Option<ActorId> {
+        while let Some(id) = self.new.pop_front() {
+            let Some(run) = self.runs.get(&id) else { continue };
+            if !is_linked(run.child.cell(), watcher) && self.link(id, watcher).is_some() {
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// Links a child whose start did not, and waits for its task besides: the end of one that has ended already, or
