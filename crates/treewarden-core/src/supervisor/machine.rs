@@ -194,8 +194,10 @@ impl<H: Host> Machine<H> {
     }
 
     /// Says whether [`Report::Progress`] is made from now on, as it is at first: it need not be where nobody hears it.
-    pub fn report_progress(&mut self, wanted: bool) {
-        self.reports_progress = wanted;
+    ///
+    /// `wanted` is not asked where the children come and go: their starts are not reported.
+    pub fn report_progress(&mut self, wanted: impl FnOnce() -> bool) {
+        self.reports_progress = self.is_static() && wanted();
     }
 
     /// Takes the next thing that the machine wants done.

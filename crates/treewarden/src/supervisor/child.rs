@@ -168,6 +168,14 @@ impl Run {
         }
     }
 
+    /// How the run ended, once it has.
+    pub(super) fn end(&self) -> Option<ExitReason> {
+        match &*self.end.lock().unwrap_or_else(PoisonError::into_inner) {
+            End::Known(reason) => Some(reason.clone()),
+            End::Awaited(_) => None,
+        }
+    }
+
     fn wait(&self) -> Result<ExitReason, oneshot::Receiver<ExitReason>> {
         match &mut *self.end.lock().unwrap_or_else(PoisonError::into_inner) {
             End::Known(reason) => Ok(reason.clone()),

@@ -271,7 +271,7 @@ impl Driver {
                 StartOutcome::Running(self.adopt(starting, child), Some(info))
             }
         });
-        self.machine.report_progress(self.parent.feed.hears_progress());
+        self.machine.report_progress(|| self.parent.feed.hears_progress());
         self.machine.handle(now(), Event::Started(pid, outcome));
     }
 

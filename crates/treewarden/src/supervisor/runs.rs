@@ -20,8 +20,8 @@ struct Run {
     child: RunningChild,
     join: Option<JoinHandle<()>>,
     resource: Option<Arc<dyn Resource>>,
-    /// How the actor ended, once the watcher has said so.
-    ending: Option<ExitReason>,
+    /// Whether the watcher has said how the actor ended; the child knows it then.
+    heard: bool,
     /// Whether it was killed while it ran.
     killed: bool,
     /// Whether the task is known to have ended and the resources are released.
@@ -68,7 +68,7 @@ impl Runs {
             child: running.clone(),
             join: Some(join),
             resource,
-            ending: None,
+            heard: false,
             killed: false,
             reaped: false,
         };
@@ -170,10 +170,10 @@ impl Runs {
             (ExitReason::Error(cause), Some(_)) if !is_text(cause.as_ref()) => reason,
             (_, Some(said)) => said.clone(),
         };
-        run.child.run().ended(run.ending.get_or_insert(reason));
+        run.heard = true;
+        run.child.run().ended(&reason);
         if run.is_reaped_now() {
-            let run = entry.remove();
-            return Some((run.child.pid(), run.ending?));
+            return Some((entry.remove().child.pid(), reason));
         }
         self.reap(id);
         self.take_gone(id)
@@ -182,16 +182,16 @@ impl Runs {
     /// Takes the run out if it is gone.
     pub(super) fn take_gone(&mut self, id: ActorId) -> Option<(Pid, ExitReason)> {
         let run = self.runs.get(&id)?;
-        if !run.reaped || run.ending.is_none() {
+        if !run.reaped || !run.heard {
             return None;
         }
         let run = self.runs.remove(&id)?;
-        Some((run.child.pid(), run.ending?))
+        Some((run.child.pid(), run.child.run().end()?))
     }
 
     /// Says whether the run has ended without a word from the watcher.
     pub(super) fn is_silent(&self, id: ActorId) -> bool {
-        self.runs.get(&id).is_some_and(|run| run.reaped && run.ending.is_none())
+        self.runs.get(&id).is_some_and(|run| run.reaped && !run.heard)
     }
 
     /// Notes that nothing was said about a run so far, and nothing will be after the ring of this number.
