@@ -101,7 +101,7 @@ impl Run {
     }
 
     /// Why the supervisor told the child to stop, once it has.
-    fn told(&self) -> Option<ExitReason> {
+    pub(super) fn told(&self) -> Option<ExitReason> {
         TOLD.get(self.told.load(Ordering::Acquire).wrapping_sub(1)).cloned()
     }
 

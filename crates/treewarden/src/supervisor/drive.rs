@@ -88,10 +88,14 @@ impl Drive {
         }
     }
 
-    /// Gives the driver a notice and a turn; gives the notice back if somebody else has the driver.
+    /// Gives the driver a notice and a turn; gives the notice back if somebody else has the driver, who does not
+    /// learn of that.
     pub(super) fn turn_with_notice(&self, notice: Notice) -> Option<Notice> {
+        if self.asked.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return Some(notice);
+        }
         let mut notice = Some(notice);
-        let turn = self.take_turn(|driver, cx| {
+        let turn = self.have_turn(|driver, cx| {
             if let Some(notice) = notice.take() {
                 driver.hear(notice);
             }
@@ -128,6 +132,11 @@ impl Drive {
         if self.asked.fetch_add(1, Ordering::AcqRel) > 0 {
             return Turn::Taken;
         }
+        self.have_turn(work)
+    }
+
+    /// Has the turn of whoever made `asked` 1.
+    fn have_turn(&self, work: impl FnOnce(&mut Driver, &mut Context<'_>) -> Poll<()>) -> Turn {
         let mut cx = Context::from_waker(&self.waker);
         let mut seat = self.seat();
         let over = match seat.as_mut() {

@@ -31,7 +31,8 @@ pub(super) type Call = (Request, oneshot::Sender<Reply>);
 /// How many calls are served before a failed restart is tried again.
 const CALLS_BETWEEN_RETRIES: u32 = 64;
 
-/// How long after the first of some children was told to end their tasks are waited for, in case one unlinked itself.
+/// How long nothing may be heard of children that were told to end before their tasks are waited for, in case one
+/// unlinked itself.
 const DOUBT: Duration = Duration::from_millis(100);
 
 /// How many things are done in one turn before others get the thread.
@@ -195,8 +196,9 @@ impl Driver {
     fn tick(&mut self) {
         let now = now();
         if self.state.doubt.is_some_and(|at| at <= now) {
-            self.state.doubt = None;
-            for id in self.state.runs.reap_expected() {
+            let (reaped, some_left) = self.state.runs.reap_expected();
+            self.state.doubt = some_left.then(|| now + DOUBT);
+            for id in reaped {
                 self.settle(id);
             }
         }

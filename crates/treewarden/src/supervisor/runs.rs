@@ -51,6 +51,8 @@ pub(super) struct Runs {
     new: VecDeque<ActorId>,
     /// Runs that were told to end a short while ago; most have by now.
     expected: Vec<ActorId>,
+    /// Whether one that was told to end has, since that was last asked.
+    some_ended: bool,
     /// Runs of which nothing was said when they were reaped, and the ring after which nothing will be.
     silent: Vec<(ActorId, u64)>,
 }
@@ -120,11 +122,18 @@ impl Runs {
         linked
     }
 
-    /// Begins to wait for those that were expected to end and about which nothing was said.
-    pub(super) fn reap_expected(&mut self) -> Vec<ActorId> {
+    /// Begins to wait for those that were expected to end and about which nothing was said; for none yet as long as
+    /// others end that were told to, for then their turn may come.
+    ///
+    /// Says whether some are still expected.
+    pub(super) fn reap_expected(&mut self) -> (Vec<ActorId>, bool) {
+        self.expected.retain(|id| self.runs.contains_key(id));
+        if std::mem::take(&mut self.some_ended) {
+            return (Vec::new(), !self.expected.is_empty());
+        }
         let expected = std::mem::take(&mut self.expected);
         expected.iter().for_each(|id| self.reap(*id));
-        expected
+        (expected, false)
     }
 
     /// Begins to wait for the run's task and resources.
@@ -171,6 +180,7 @@ impl Runs {
             (_, Some(said)) => said.clone(),
         };
         run.heard = true;
+        self.some_ended |= run.killed || run.child.run().told().is_some();
         run.child.run().ended(&reason);
         if run.is_reaped_now() {
             return Some((entry.remove().child.pid(), reason));
