@@ -249,7 +249,7 @@ fn a_back_off_grows_from_crash_to_crash_and_starts_anew_after_a_stable_run() {
         .jitter(0.0)
         .reset_after(Duration::from_secs(30));
     let mut spec = child("a");
-    spec.backoff = Some(Box::new(backoff));
+    spec.backoff = Some(backoff);
     let flags = Flags { max_restarts: 1_000, max_seconds: 1, ..Flags::default() };
     let mut bench = Bench::new(flags, vec![spec]);
     let millis = |waits: Vec<Duration>| waits.iter().map(Duration::as_millis).collect::<Vec<_>>();
@@ -265,7 +265,7 @@ fn the_jitter_of_two_supervisors_differs_and_stays_within_its_share() {
     let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).factor(1.0).jitter(0.2);
     let run = |seed| {
         let mut spec = child("a");
-        spec.backoff = Some(Box::new(backoff.clone()));
+        spec.backoff = Some(backoff.clone());
         let flags = Flags { max_restarts: 1_000, max_seconds: 1, ..Flags::default() };
         let mut bench = Bench::new(flags.clone(), vec![]);
         bench.machine = Machine::new(bench.now, seed, flags, vec![spec]).expect("it is valid");

@@ -192,8 +192,8 @@ pub struct ChildSpec<S> {
     pub shutdown: Option<Shutdown>,
     /// What it is.
     pub kind: Kind,
-    /// How long restarts wait; at once by default. In a box, since a supervisor may have many children and few wait.
-    pub backoff: Option<Box<Backoff>>,
+    /// How long restarts wait; at once by default.
+    pub backoff: Option<Backoff>,
     /// How long a start may take; without limit by default, as in OTP.
     pub start_timeout: Option<Duration>,
 }

@@ -66,7 +66,7 @@ impl ChildSpec {
 
     /// Sets how long restarts wait; without it they are immediate.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.0.backoff = Some(Box::new(backoff));
+        self.0.backoff = Some(backoff);
         self
     }
 
