@@ -178,6 +178,15 @@ async fn a_child_that_unlinks_itself_while_it_stops_is_missed_by_nobody() {
     stopped.expect("its end is noticed long before its deadline").unwrap();
     assert!(!first.is_alive());
     supervisor.stop(ExitReason::Shutdown).await;
+
+    // All are told at once; that some end as they should is no word of the others.
+    let supervisor = Supervisor::builder().dynamic(None).start().await.unwrap();
+    for _ in 0..3 {
+        supervisor.start_child(ChildSpec::actor("a", || (Leaver, ()))).await.unwrap();
+        supervisor.start_child(worker("b")).await.unwrap();
+    }
+    let stopped = tokio::time::timeout(Duration::from_secs(3), supervisor.stop(ExitReason::Shutdown)).await;
+    stopped.expect("their ends are noticed long before their deadlines");
 }
 
 #[tokio::test(start_paused = true)]
