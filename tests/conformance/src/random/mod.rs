@@ -4,6 +4,7 @@
 //! Elixir's `DynamicSupervisor` by calling what it does not know, and no two things that race in Erlang.
 
 mod deep;
+mod raw;
 
 use serde_json::{Value, json};
 
@@ -270,7 +271,7 @@ fn fixed_step(
     let kid = |dice: &mut Dice, kids: &[String]| {
         if kids.is_empty() { "a".to_owned() } else { dice.pick(kids).clone() }
     };
-    let step = match dice.roll(30) {
+    let step = match dice.roll(31) {
         0..=7 => {
             let mode = *dice.pick(&["stop", "stop", "stop", "error", "exit", "unlink"]);
             json!({"op": "exit", "id": kid(dice, kids), "reason": dice.reason(), "mode": mode})
@@ -293,6 +294,10 @@ fn fixed_step(
             json!({"op": "start_child", "spec": child(dice, &id, auto, 0)})
         }
         20 => json!({"op": "count_children"}),
+        30 if !supervisors.is_empty() && dice.chance(30) => {
+            json!({"op": "raw_start_child", "sup": dice.pick(supervisors).clone(), "spec": raw::spec(dice)})
+        }
+        30 => json!({"op": "raw_start_child", "spec": raw::spec(dice)}),
         21 if !supervisors.is_empty() => json!({"op": "which_children", "sup": dice.pick(supervisors)}),
         // In Erlang nobody waits for the children of a supervisor that is killed, so that their names are free when it
         // is started again, or are not: other supervisors are killed, those with named children are not.
