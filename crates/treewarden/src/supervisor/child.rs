@@ -4,14 +4,14 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use ractor::ActorCell;
 use ractor::concurrency::JoinHandle;
-use tokio::sync::oneshot;
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{ChildId, Pid};
+
+use super::run::{Extension, Run};
 
 /// Something a child holds that outlives its task: a process, a pipe, a lease.
 ///
@@ -27,7 +27,7 @@ pub struct Child {
     pub(super) cell: ActorCell,
     pub(super) join: JoinHandle<()>,
     pub(super) resource: Option<Arc<dyn Resource>>,
-    pub(super) extension: Option<Arc<dyn Any + Send + Sync>>,
+    pub(super) extension: Option<Extension>,
 }
 
 impl Child {
@@ -60,154 +60,31 @@ impl fmt::Debug for Child {
     }
 }
 
-/// What there is to know about one run, from its start on.
-pub(super) struct Run {
-    id: ChildId,
-    pid: Pid,
-    /// One of [`TOLD`], by its place from 1, since a supervisor has no other reasons to stop a child; 0 before.
-    told: AtomicUsize,
-    said: OnceLock<ExitReason>,
-    end: Mutex<End>,
-    /// Set when the start has succeeded.
-    actor: OnceLock<(ActorCell, Option<Arc<dyn Any + Send + Sync>>)>,
-}
-
-/// Why a supervisor stops a child: because it wants to, or because it is being killed itself.
-const TOLD: [ExitReason; 2] = [ExitReason::Shutdown, ExitReason::Killed];
-
-impl Run {
-    /// A run that is to begin.
-    pub(super) fn new(id: ChildId, pid: Pid) -> Arc<Self> {
-        let (told, said, actor) = (AtomicUsize::new(0), OnceLock::new(), OnceLock::new());
-        Arc::new(Self { id, pid, told, said, end: Mutex::default(), actor })
-    }
-
-    pub(super) fn id(&self) -> &ChildId {
-        &self.id
-    }
-
-    pub(super) fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    /// The run's start has succeeded.
-    pub(super) fn began(
-        self: Arc<Self>,
-        actor: ActorCell,
-        extension: Option<Arc<dyn Any + Send + Sync>>,
-    ) -> RunningChild {
-        let _ = self.actor.set((actor, extension));
-        RunningChild(self)
-    }
-
-    /// Why the supervisor told the child to stop, once it has.
-    pub(super) fn told(&self) -> Option<ExitReason> {
-        TOLD.get(self.told.load(Ordering::Acquire).wrapping_sub(1)).cloned()
-    }
-
-    pub(super) fn tell(&self, reason: &ExitReason) {
-        let killed = matches!(reason, ExitReason::Killed);
-        self.told.store(1 + usize::from(killed), Ordering::Release);
-    }
-}
-
-/// What a child and its supervisor tell each other besides ractor's messages: typed exit reasons.
-#[derive(Clone)]
-pub struct Lifeline(pub(super) Arc<Run>);
-
-/// How the run ended, or who waits to know.
-#[derive(Debug)]
-enum End {
-    Awaited(Vec<oneshot::Sender<ExitReason>>),
-    Known(ExitReason),
-}
-
-impl Default for End {
-    fn default() -> Self {
-        Self::Awaited(Vec::new())
-    }
-}
-
-impl Lifeline {
-    /// Why the supervisor told the child to stop, once it has.
-    #[must_use]
-    pub fn told(&self) -> Option<ExitReason> {
-        self.0.told()
-    }
-
-    /// Says with which reason the child is going to end; the first one counts.
-    ///
-    /// Use it before `stop`, whose own reason is only a string. A kill is still a kill, and an error returned from a
-    /// handler is still that error.
-    pub fn exit_with(&self, reason: ExitReason) {
-        let _ = self.0.said.set(reason);
-    }
-}
-
-impl fmt::Debug for Lifeline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (told, said) = (self.told(), self.0.said());
-        f.debug_struct("Lifeline").field("told", &told).field("said", &said).finish_non_exhaustive()
-    }
-}
-
-impl Run {
-    pub(super) fn said(&self) -> Option<&ExitReason> {
-        self.said.get()
-    }
-
-    /// Tells those who wait how the run ended; the first word counts.
-    pub(super) fn ended(&self, reason: &ExitReason) {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        if let End::Awaited(waiting) = &mut *end {
-            for waiting in waiting.drain(..) {
-                // Whoever has given up does not want to know.
-                let _ = waiting.send(reason.clone());
-            }
-            *end = End::Known(reason.clone());
-        }
-    }
-
-    /// How the run ended, once it has.
-    pub(super) fn end(&self) -> Option<ExitReason> {
-        match &*self.end.lock().unwrap_or_else(PoisonError::into_inner) {
-            End::Known(reason) => Some(reason.clone()),
-            End::Awaited(_) => None,
-        }
-    }
-
-    fn wait(&self) -> Result<ExitReason, oneshot::Receiver<ExitReason>> {
-        match &mut *self.end.lock().unwrap_or_else(PoisonError::into_inner) {
-            End::Known(reason) => Ok(reason.clone()),
-            End::Awaited(waiting) => {
-                waiting.retain(|waiting| !waiting.is_closed());
-                let (sender, receiver) = oneshot::channel();
-                waiting.push(sender);
-                Err(receiver)
-            }
-        }
-    }
-}
-
 /// One run of a child, as calls and reports show it; a cheap clone that keeps nothing alive.
 #[derive(Clone)]
 pub struct RunningChild(Arc<Run>);
 
 impl RunningChild {
-    fn actor(&self) -> &(ActorCell, Option<Arc<dyn Any + Send + Sync>>) {
-        self.0.actor.get().expect("a running child is made of a run that began")
+    /// Of a run whose start has succeeded.
+    pub(super) fn new(run: Arc<Run>, actor: ActorCell, extension: Option<Extension>) -> Self {
+        run.began(actor, extension);
+        Self(run)
+    }
+
+    fn actor(&self) -> &(ActorCell, Option<Extension>) {
+        self.0.actor().expect("a running child is made of a run that began")
     }
 
     /// The child's id within its supervisor.
     #[must_use]
     pub fn id(&self) -> &ChildId {
-        &self.0.id
+        self.0.id()
     }
 
     /// Which run this is.
     #[must_use]
     pub fn pid(&self) -> Pid {
-        self.0.pid
+        self.0.pid()
     }
 
     /// The actor.
@@ -257,8 +134,8 @@ impl PartialEq for RunningChild {
 impl fmt::Debug for RunningChild {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunningChild")
-            .field("id", &self.0.id)
-            .field("pid", &self.0.pid)
+            .field("id", self.id())
+            .field("pid", &self.pid())
             .field("actor", &self.cell().get_id())
             .finish_non_exhaustive()
     }

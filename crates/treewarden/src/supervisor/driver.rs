@@ -15,10 +15,11 @@ use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{GiveUp, InitError, Pid, StartOrder, StartOutcome};
 
 use super::alarm::Alarm;
-use super::child::{Lifeline, Run, RunningChild};
+use super::child::RunningChild;
 use super::gate::Control;
 use super::live::{Action, Event, Factory, Machine, Reply, Request};
 use super::reason::stop_text;
+use super::run::{Lifeline, Run};
 use super::runs::Runs;
 use super::start::{Parent, StartContext, Started};
 use super::starting::{Starting, panic_text};
@@ -279,7 +280,7 @@ impl Driver {
 
     fn adopt(&mut self, starting: Starting, child: super::Child) -> RunningChild {
         let super::Child { cell, join, resource, extension } = child;
-        let running = starting.run.began(cell, extension);
+        let running = RunningChild::new(starting.run, cell, extension);
         self.state.runs.add(&running, join, resource);
         running
     }

@@ -10,10 +10,10 @@ use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
 use treewarden_core::ExitReason;
 
-use super::child::Lifeline;
 use super::drive::Bell;
 use super::feed::Feed;
 use super::live::Report;
+use super::run::Lifeline;
 
 /// What others want of the driver besides calls.
 #[derive(Debug)]

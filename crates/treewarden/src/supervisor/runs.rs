@@ -16,7 +16,8 @@ use treewarden_core::supervisor::Pid;
 use super::child::{Resource, RunningChild};
 use super::reap::{Reap, Reaping};
 
-struct Run {
+/// What the supervisor owns of a run.
+struct Owned {
     child: RunningChild,
     join: Option<JoinHandle<()>>,
     resource: Option<Arc<dyn Resource>>,
@@ -28,7 +29,7 @@ struct Run {
     reaped: bool,
 }
 
-impl Run {
+impl Owned {
     /// Says whether the task has ended and there is nothing to release.
     fn is_reaped_now(&mut self) -> bool {
         if self.resource.is_none() && self.join.take_if(|join| join.is_finished()).is_some() {
@@ -45,7 +46,7 @@ impl Run {
 /// rings for the watcher, and after the `Caught` notice for that ring nothing can follow.
 #[derive(Default)]
 pub(super) struct Runs {
-    runs: HashMap<ActorId, Run, NearBuild>,
+    runs: HashMap<ActorId, Owned, NearBuild>,
     reaping: Reaping,
     /// Children that have just started, and may not be linked.
     new: VecDeque<ActorId>,
@@ -66,7 +67,7 @@ impl Runs {
         resource: Option<Arc<dyn Resource>>,
     ) {
         let id = running.cell().get_id();
-        let run = Run {
+        let run = Owned {
             child: running.clone(),
             join: Some(join),
             resource,

@@ -10,8 +10,9 @@ use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{ChildId, GiveUp, Pid};
 
-use super::child::{Child, Lifeline, Run};
+use super::child::Child;
 use super::feed::Feed;
+use super::run::{Lifeline, Run};
 
 /// What a start is told about itself.
 #[derive(Clone)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::Sleep;
 use treewarden_core::ExitReason;
 
-use super::child::Run;
 use super::live::Factory;
+use super::run::Run;
 use super::start::{StartContext, StartFailure, StartFuture, Started};
 
 type Outcome = Result<Started, ExitReason>;
