@@ -24,8 +24,8 @@ use treewarden_core::supervisor::{
     AutoShutdown, ChildState, Event, Flags, Machine, Pid, Request, Restart, Strategy as Restarts, Target,
 };
 
-use documented::{Stop, is_clean};
-use driven::{Did, Driven, Outcome, outcome, reason};
+use documented::{Course, is_clean};
+use driven::{Did, Driven, Outcome, reason};
 use manners::{manners, spec};
 use paper::{Paper, flags, restart};
 
@@ -50,15 +50,8 @@ enum State {
 
 /// OTP by its documentation.
 struct Model {
-    flags: Flags,
     children: Vec<(String, Restart, bool, State)>,
-    restarts: documented::Restarts,
-    /// In milliseconds.
-    now: u64,
-    manners: u8,
-    outcomes: VecDeque<u8>,
-    log: Vec<Did>,
-    alive: bool,
+    course: Course,
 }
 
 impl Model {
@@ -75,9 +68,7 @@ impl Model {
     }
 
     fn start(&mut self, at: usize) -> Outcome {
-        let outcome = outcome(&mut self.outcomes);
-        self.log.push(outcome.did(self.children[at].0.clone()));
-        outcome
+        self.course.start(&self.children[at].0)
     }
 
     /// "If the start function returns `ignore`, the child specification is kept, unless it is a temporary child." The
@@ -89,10 +80,7 @@ impl Model {
     fn stop(&mut self, at: usize) {
         let (id, .., state) = &self.children[at];
         if *state == State::Up {
-            let Stop { told, late, took } = Stop::of(id, manners(self.manners, id));
-            self.log.push(told);
-            self.log.extend(late);
-            self.now += took;
+            self.course.stop(id, manners(self.course.manners, id));
         }
         self.children[at].3 = State::Down;
     }
@@ -101,8 +89,7 @@ impl Model {
     fn end(&mut self) {
         (0..self.children.len()).rev().for_each(|at| self.stop(at));
         self.children.clear();
-        self.alive = false;
-        self.log.push(Did::Ended);
+        self.course.end();
     }
 
     fn find(&self, id: &str) -> Option<usize> {
@@ -120,7 +107,7 @@ impl Model {
                 self.forget_temporary();
                 let another = self.children.iter().any(|child| child.2 && child.3 != State::Down);
                 // "any: when any significant child terminates by itself. all: when the last one has."
-                let over = match self.flags.auto_shutdown {
+                let over = match self.course.flags.auto_shutdown {
                     AutoShutdown::Never => false,
                     AutoShutdown::AnySignificant => significant,
                     AutoShutdown::AllSignificant => significant && !another,
@@ -140,11 +127,11 @@ impl Model {
         let mut next = Some(id);
         while let Some(id) = next.take() {
             let Some(at) = self.find(&id) else { return };
-            if !self.restarts.count(self.now, &self.flags) {
+            if !self.course.count_restart() {
                 self.children[at].3 = State::Down;
                 return self.end();
             }
-            let from = match self.flags.strategy {
+            let from = match self.course.flags.strategy {
                 Restarts::OneForOne => None,
                 Restarts::OneForAll => Some(0),
                 Restarts::RestForOne => Some(at),
@@ -184,7 +171,7 @@ impl Model {
     }
 
     fn call(&mut self, step: &Step) -> &'static str {
-        if !self.alive {
+        if !self.course.alive {
             return "noproc";
         }
         match step {
@@ -224,7 +211,9 @@ impl Model {
     }
 
     fn start_child(&mut self, id: &str, restart: Restart, significant: bool) -> &'static str {
-        if significant && (restart == Restart::Permanent || self.flags.auto_shutdown == AutoShutdown::Never) {
+        if significant
+            && (restart == Restart::Permanent || self.course.flags.auto_shutdown == AutoShutdown::Never)
+        {
             return "invalid";
         }
         match self.find(id).map(|at| self.children[at].3) {
@@ -299,16 +288,8 @@ fn both(seed: u8, flags: &Flags, children: &Children, outcomes: &[u8]) -> Option
     let now = Instant::now();
     let machine = Machine::new(now, 1, flags.clone(), specs.collect()).ok()?;
     let outcomes: VecDeque<u8> = outcomes.iter().copied().collect();
-    let mut model = Model {
-        flags: flags.clone(),
-        children: children.clone(),
-        restarts: documented::Restarts::default(),
-        now: 0,
-        manners: seed,
-        outcomes: outcomes.clone(),
-        log: Vec::new(),
-        alive: true,
-    };
+    let course = Course::new(flags.clone(), seed, outcomes.clone());
+    let mut model = Model { children: children.clone(), course };
     let mut driven = Driven::new(machine, now, seed, outcomes, |order, _| order.id.to_string());
     model.init();
     tell(&mut driven, Event::Init);
@@ -345,24 +326,24 @@ fn put_through(step: &Step, model: &mut Model, driven: &mut Driven) {
             }
         }
         Step::Outcomes(outcomes) => {
-            model.outcomes = outcomes.iter().copied().collect();
-            driven.outcomes = model.outcomes.clone();
+            model.course.outcomes = outcomes.iter().copied().collect();
+            driven.outcomes = model.course.outcomes.clone();
         }
         Step::Wait(ms) => {
             driven.now += Duration::from_millis(u64::from(*ms));
-            model.now += u64::from(*ms);
+            model.course.now += u64::from(*ms);
         }
         Step::Stop => {
             tell(driven, Event::Stop(ExitReason::Shutdown));
-            if model.alive {
+            if model.course.alive {
                 model.end();
             }
         }
         call => {
-            if let Some(request) = request(model.manners, call) {
+            if let Some(request) = request(model.course.manners, call) {
                 tell(driven, Event::Call(0, request));
                 let answer = model.call(call);
-                model.log.push(Did::Answered(answer));
+                model.course.log.push(Did::Answered(answer));
             }
         }
     }
@@ -386,16 +367,16 @@ proptest! {
         prop_assert!(both.is_some(), "the flags and specs are valid");
         let Some((mut model, mut driven)) = both else { return Ok(()) };
         for step in &steps {
-            prop_assert_eq!(&model.log, &driven.log);
-            prop_assert_eq!(model.alive, !driven.machine.is_finished());
-            if model.alive {
+            prop_assert_eq!(&model.course.log, &driven.log);
+            prop_assert_eq!(model.course.alive, !driven.machine.is_finished());
+            if model.course.alive {
                 driven.tell(Event::Call(0, Request::WhichChildren));
                 let known: Vec<_> = model.children.iter().map(|child| (child.0.clone(), child.3)).collect();
-                prop_assert_eq!(known, listed(&driven), "after {:?}", model.log);
+                prop_assert_eq!(known, listed(&driven), "after {:?}", model.course.log);
             }
             put_through(step, &mut model, &mut driven);
-            prop_assert_eq!(driven.now - driven.began, Duration::from_millis(model.now));
+            prop_assert_eq!(driven.now - driven.began, Duration::from_millis(model.course.now));
         }
-        prop_assert_eq!(&model.log, &driven.log);
+        prop_assert_eq!(&model.course.log, &driven.log);
     }
 }

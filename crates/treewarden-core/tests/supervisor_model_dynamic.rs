@@ -22,8 +22,8 @@ use treewarden_core::supervisor::{
     AutoShutdown, ChildState, Event, Flags, Machine, Mode, Pid, Request, Restart, Shutdown, Target,
 };
 
-use documented::{Restarts, Stop, is_clean};
-use driven::{Did, Driven, Outcome, outcome, reason};
+use documented::{Course, Stop, is_clean};
+use driven::{Did, Driven, Outcome, reason};
 use manners::{Manners, manners, spec};
 use paper::{Paper, flags, restart};
 
@@ -55,27 +55,14 @@ enum Kind {
 /// Elixir and OTP by their documentation.
 struct Model {
     kind: Kind,
-    flags: Flags,
     children: Vec<(String, Restart, State)>,
     /// How many were ever begun: each has a name of its own.
     begun: usize,
     retries: VecDeque<String>,
-    restarts: Restarts,
-    /// In milliseconds.
-    now: u64,
-    manners: u8,
-    outcomes: VecDeque<u8>,
-    log: Vec<Did>,
-    alive: bool,
+    course: Course,
 }
 
 impl Model {
-    fn start(&mut self, id: &str) -> Outcome {
-        let outcome = outcome(&mut self.outcomes);
-        self.log.push(outcome.did(id.to_owned()));
-        outcome
-    }
-
     /// "If the child process start function returns an error tuple or an erroneous value, or if it fails, the child
     /// specification is discarded"; so it is with `ignore`. "max_children: the maximum amount of children to be running
     /// under this supervisor at the same time", of which those that are being restarted are some.
@@ -88,7 +75,7 @@ impl Model {
         let restart = if let Kind::Template(restart) = self.kind { restart } else { restart };
         let id = name(self.begun);
         self.begun += 1;
-        match self.start(&id) {
+        match self.course.start(&id) {
             Outcome::Up => self.children.push((id, restart, State::Up)),
             Outcome::Ignore => {}
             Outcome::Fail => return "failed",
@@ -101,20 +88,18 @@ impl Model {
     fn terminate(&mut self, at: usize) -> &'static str {
         let (id, _, state) = self.children.remove(at);
         if state == State::Up {
-            let Stop { told, late, took } = Stop::of(&id, self.manners(&id));
-            self.log.push(told);
-            self.log.extend(late);
-            self.now += took;
+            let manners = self.manners(&id);
+            self.course.stop(&id, manners);
         }
         "ok"
     }
 
     /// All children of a template are waited for alike.
     fn manners(&self, id: &str) -> Manners {
-        let own = manners(self.manners, id);
+        let own = manners(self.course.manners, id);
         match self.kind {
             Kind::Dynamic(_) => own,
-            Kind::Template(_) => Manners { shutdown: template_shutdown(self.manners), ..own },
+            Kind::Template(_) => Manners { shutdown: template_shutdown(self.course.manners), ..own },
         }
     }
 
@@ -123,12 +108,11 @@ impl Model {
         let children = std::mem::take(&mut self.children);
         let up = children.iter().filter(|child| child.2 == State::Up);
         let mut stops: Vec<_> = up.map(|(id, ..)| Stop::of(id, self.manners(id))).collect();
-        self.log.extend(stops.iter().map(|stop| stop.told.clone()));
+        self.course.log.extend(stops.iter().map(|stop| stop.told.clone()));
         stops.sort_by_key(|stop| stop.took);
-        self.now += stops.last().map_or(0, |stop| stop.took);
-        self.log.extend(stops.into_iter().filter_map(|stop| stop.late));
-        self.alive = false;
-        self.log.push(Did::Ended);
+        self.course.now += stops.last().map_or(0, |stop| stop.took);
+        self.course.log.extend(stops.into_iter().filter_map(|stop| stop.late));
+        self.course.end();
     }
 
     /// "A permanent child is always restarted, a temporary one never, a transient one only if it terminates abnormally."
@@ -145,11 +129,11 @@ impl Model {
     /// `ignore` when it is restarted is forgotten.
     fn restart(&mut self, at: usize) {
         self.children[at].2 = State::Restarting;
-        if !self.restarts.count(self.now, &self.flags) {
+        if !self.course.count_restart() {
             return self.end();
         }
         let id = self.children[at].0.clone();
-        match self.start(&id) {
+        match self.course.start(&id) {
             Outcome::Up => self.children[at].2 = State::Up,
             Outcome::Ignore => drop(self.children.remove(at)),
             Outcome::Fail => self.retries.push_back(id),
@@ -218,14 +202,14 @@ fn put_through(step: &Step, model: &mut Model, beside: &mut Beside) {
             }
         }
         Step::Outcomes(outcomes) => {
-            model.outcomes = outcomes.iter().copied().collect();
-            beside.driven.outcomes = model.outcomes.clone();
+            model.course.outcomes = outcomes.iter().copied().collect();
+            beside.driven.outcomes = model.course.outcomes.clone();
         }
         Step::Start(restart) => {
-            let spec = spec(model.manners, &name(model.begun), *restart);
+            let spec = spec(model.course.manners, &name(model.begun), *restart);
             beside.tell(Event::Call(0, Request::StartChild(spec)));
-            let answer = if model.alive { model.start_child(*restart) } else { "noproc" };
-            model.log.push(Did::Answered(answer));
+            let answer = if model.course.alive { model.start_child(*restart) } else { "noproc" };
+            model.course.log.push(Did::Answered(answer));
         }
         Step::Terminate(nth, is_gone) => {
             let count = beside.last.len().max(1);
@@ -235,27 +219,27 @@ fn put_through(step: &Step, model: &mut Model, beside: &mut Beside) {
             }
             beside.tell(Event::Call(0, Request::TerminateChild(Target::Pid(pid))));
             let answer = match model.find(&id) {
-                _ if !model.alive => "noproc",
+                _ if !model.course.alive => "noproc",
                 Some(at) if !is_gone => model.terminate(at),
                 _ => "not_found",
             };
-            model.log.push(Did::Answered(answer));
+            model.course.log.push(Did::Answered(answer));
         }
         Step::Retry => {
             if let Some(pid) = beside.driven.retries.pop_front() {
                 beside.tell(Event::TryAgain(pid));
             }
-            if model.alive {
+            if model.course.alive {
                 model.retry();
             }
         }
         Step::Wait(ms) => {
             beside.driven.now += Duration::from_millis(u64::from(*ms));
-            model.now += u64::from(*ms);
+            model.course.now += u64::from(*ms);
         }
         Step::Stop => {
             beside.tell(Event::Stop(ExitReason::Shutdown));
-            if model.alive {
+            if model.course.alive {
                 model.end();
             }
         }
@@ -275,16 +259,10 @@ fn both(seed: u8, kind: Kind, flags: &Flags) -> Option<(Model, Beside)> {
     let machine = Machine::dynamic(now, 1, flags.clone(), mode).ok()?;
     let model = Model {
         kind,
-        flags: flags.clone(),
         children: Vec::new(),
         begun: 0,
         retries: VecDeque::new(),
-        restarts: Restarts::default(),
-        now: 0,
-        manners: seed,
-        outcomes: VecDeque::new(),
-        log: Vec::new(),
-        alive: true,
+        course: Course::new(flags.clone(), seed, VecDeque::new()),
     };
     let driven = Driven::new(machine, now, seed, VecDeque::new(), |_, count| name(count));
     let mut beside = Beside { driven, last: Vec::new() };
@@ -324,15 +302,15 @@ proptest! {
         prop_assert!(both.is_some(), "the flags and the template are valid");
         let Some((mut model, mut beside)) = both else { return Ok(()) };
         for step in &steps {
-            prop_assert_eq!(&model.log, &beside.driven.log);
-            prop_assert_eq!(model.alive, !beside.driven.machine.is_finished());
-            if model.alive {
+            prop_assert_eq!(&model.course.log, &beside.driven.log);
+            prop_assert_eq!(model.course.alive, !beside.driven.machine.is_finished());
+            if model.course.alive {
                 let known: Vec<_> = model.children.iter().map(|child| child.2.clone()).collect();
-                prop_assert_eq!(known, beside.listed(), "after {:?}", model.log);
+                prop_assert_eq!(known, beside.listed(), "after {:?}", model.course.log);
             }
             put_through(step, &mut model, &mut beside);
-            prop_assert_eq!(beside.driven.now - beside.driven.began, Duration::from_millis(model.now));
+            prop_assert_eq!(beside.driven.now - beside.driven.began, Duration::from_millis(model.course.now));
         }
-        prop_assert_eq!(&model.log, &beside.driven.log);
+        prop_assert_eq!(&model.course.log, &beside.driven.log);
     }
 }

@@ -1,9 +1,11 @@
 //! What the documentation says of all supervisors: the part that both models share.
 
+use std::collections::VecDeque;
+
 use treewarden_core::ExitReason;
 use treewarden_core::supervisor::{Flags, Shutdown};
 
-use crate::driven::Did;
+use crate::driven::{Did, Outcome, outcome};
 use crate::manners::{Manners, millis};
 
 /// The stop of a child that runs.
@@ -35,16 +37,48 @@ pub(crate) fn is_clean(reason: &ExitReason) -> bool {
     matches!(reason, ExitReason::Normal | ExitReason::Shutdown | ExitReason::ShutdownWith(_))
 }
 
-/// The seconds of the restarts that count.
-#[derive(Debug, Default)]
-pub(crate) struct Restarts(Vec<u64>);
+/// What a supervisor has done, and what it goes by, whichever its kind.
+pub(crate) struct Course {
+    pub(crate) flags: Flags,
+    /// The seconds of the restarts that count.
+    restarts: Vec<u64>,
+    /// In milliseconds.
+    pub(crate) now: u64,
+    pub(crate) manners: u8,
+    pub(crate) outcomes: VecDeque<u8>,
+    pub(crate) log: Vec<Did>,
+    pub(crate) alive: bool,
+}
 
-impl Restarts {
+impl Course {
+    pub(crate) fn new(flags: Flags, manners: u8, outcomes: VecDeque<u8>) -> Self {
+        Self { flags, restarts: Vec::new(), now: 0, manners, outcomes, log: Vec::new(), alive: true }
+    }
+
+    pub(crate) fn start(&mut self, id: &str) -> Outcome {
+        let outcome = outcome(&mut self.outcomes);
+        self.log.push(outcome.did(id.to_owned()));
+        outcome
+    }
+
+    /// Stops a child that runs, and waits for it.
+    pub(crate) fn stop(&mut self, id: &str, manners: Manners) {
+        let Stop { told, late, took } = Stop::of(id, manners);
+        self.log.push(told);
+        self.log.extend(late);
+        self.now += took;
+    }
+
     /// "If more than MaxR restarts occur within MaxT seconds": counts one, and says whether there are no more.
-    pub(crate) fn count(&mut self, now: u64, flags: &Flags) -> bool {
-        let (second, period) = (now / 1000, u64::from(flags.max_seconds));
-        self.0.retain(|past| past + period >= second);
-        self.0.push(second);
-        self.0.len() <= flags.max_restarts as usize
+    pub(crate) fn count_restart(&mut self) -> bool {
+        let (second, period) = (self.now / 1000, u64::from(self.flags.max_seconds));
+        self.restarts.retain(|past| past + period >= second);
+        self.restarts.push(second);
+        self.restarts.len() <= self.flags.max_restarts as usize
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.alive = false;
+        self.log.push(Did::Ended);
     }
 }
