@@ -88,7 +88,7 @@ pub struct Machine<H: Host> {
     /// Errors of a template supervisor's end, by reason.
     pub(super) stop_errors: Vec<(ExitReason, usize)>,
     pub(super) killed: bool,
-    /// Whether somebody hears of starts.
+    /// Whether starts are reported: those of a list, where somebody hears of them.
     pub(super) reports_progress: bool,
     pub(super) timers: Timers,
     pub(super) actions: VecDeque<Action<H>>,
@@ -154,6 +154,7 @@ impl<H: Host> Machine<H> {
     fn empty(now: Instant, seed: u64, mode: Mode<H::Start>, flags: Flags) -> Self {
         Self {
             budget: Budget::new(flags.max_restarts, flags.max_seconds, now),
+            reports_progress: matches!(mode, Mode::Static),
             mode,
             flags,
             children: HashMap::default(),
@@ -169,7 +170,6 @@ impl<H: Host> Machine<H> {
             stops_left: 0,
             stop_errors: Vec::new(),
             killed: false,
-            reports_progress: true,
             timers: Timers::default(),
             actions: VecDeque::new(),
             random: seed | 1,

@@ -72,14 +72,13 @@ impl<H: Host> Machine<H> {
 
     /// Notes that the child runs; the start of a temporary child is dropped, since it is never used again.
     pub(super) fn set_running(&mut self, now: Instant, slot: u64, handle: H::Child) {
-        let reports = self.reports_progress && self.is_static();
         let Some(child) = self.children.get_mut(&slot) else { return };
         child.life = Life::Running(handle);
         child.up_since = Some(now);
         if child.is_temporary() {
             child.spec.start = None;
         }
-        if reports {
+        if self.reports_progress {
             let offender = child.offender(child.offender_pid());
             self.actions.push_back(Action::Report(Report::Progress(offender)));
         }

@@ -83,9 +83,7 @@ impl Drive {
 
     /// Gives the driver a turn, unless it has one now: then its task will see to what is new.
     pub(super) fn turn(&self) {
-        if self.take_turn(Driver::poll) == Turn::Over {
-            self.bell.ring();
-        }
+        self.take_turn(Driver::poll);
     }
 
     /// Gives the driver a notice and a turn; gives the notice back if somebody else has the driver, who does not
@@ -95,15 +93,12 @@ impl Drive {
             return Some(notice);
         }
         let mut notice = Some(notice);
-        let turn = self.have_turn(|driver, cx| {
+        self.have_turn(|driver, cx| {
             if let Some(notice) = notice.take() {
                 driver.hear(notice);
             }
             driver.poll(cx)
         });
-        if turn == Turn::Over {
-            self.bell.ring();
-        }
         notice
     }
 
@@ -113,7 +108,7 @@ impl Drive {
             return Some(call);
         }
         let mut call = Some(call);
-        let turn = self.take_turn(|driver, cx| {
+        self.take_turn(|driver, cx| {
             if driver.is_at_rest()
                 && let Some(call) = call.take()
             {
@@ -122,9 +117,6 @@ impl Drive {
             }
             Poll::Pending
         });
-        if turn == Turn::Over {
-            self.bell.ring();
-        }
         call
     }
 
@@ -151,7 +143,12 @@ impl Drive {
             self.bell.ring();
         }
         dispose(ended);
-        if over { Turn::Over } else { Turn::Pending }
+        if over {
+            // The driver's task ends when it finds the seat empty.
+            self.bell.ring();
+            return Turn::Over;
+        }
+        Turn::Pending
     }
 
     fn seat(&self) -> std::sync::MutexGuard<'_, Option<Box<Driver>>> {

@@ -104,16 +104,17 @@ impl Feed {
 
     pub(super) fn publish(&self, supervisor: &Arc<str>, report: Report) {
         trace(supervisor, &report);
-        if !self.outlets().any(Outlet::is_heard) {
+        let mut heard = self.outlets().filter(|outlet| outlet.is_heard()).peekable();
+        if heard.peek().is_none() {
             return;
         }
         let event = SupervisionEvent { supervisor: supervisor.clone(), report };
-        for current in self.outlets() {
+        for current in heard {
             if let Some(observer) = &current.observer {
                 // An observer that panics must not take the supervisor along.
                 let _ = catch_unwind(AssertUnwindSafe(|| observer(&event)));
             }
-            if let Some(sender) = current.sender.get().filter(|sender| sender.receiver_count() > 0) {
+            if let Some(sender) = current.sender.get() {
                 // Nobody left to hear it is no error.
                 let _ = sender.send(event.clone());
             }

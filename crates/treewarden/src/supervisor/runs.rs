@@ -15,6 +15,7 @@ use treewarden_core::supervisor::Pid;
 
 use super::child::{Resource, RunningChild};
 use super::reap::{Reap, Reaping};
+use super::reason::is_text;
 
 /// What the supervisor owns of a run.
 struct Owned {
@@ -245,8 +246,4 @@ impl Drop for Runs {
 
 fn is_linked(cell: &ActorCell, watcher: &ActorCell) -> bool {
     cell.try_get_supervisor().is_some_and(|parent| parent.get_id() == watcher.get_id())
-}
-
-fn is_text(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    super::reason::is_text(error)
 }
