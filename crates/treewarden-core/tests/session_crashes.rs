@@ -60,6 +60,45 @@ fn a_turn_that_was_under_way_is_run_again_before_any_other() {
 }
 
 #[test]
+fn a_result_that_a_resumed_cli_comes_to_before_it_was_sent_the_turn_is_the_turns() {
+    for initialized in [false, true] {
+        let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1)), item(2)]);
+        bench.feed(Event::Spawned);
+        // A usage limit keeps the turn from being sent.
+        bench.machine.suspend(bench.now + secs(60));
+        if initialized {
+            bench.feed(Event::Initialized { lifecycle: true });
+        }
+        assert!(bench.machine.is_at_hand(turn(1)) && !bench.machine.is_at_hand(turn(2)));
+        assert_eq!(bench.on(result(&[2])), [], "a turn that no CLI was given is nobody's result");
+        assert_eq!(bench.on(aborted(&[1])), [], "an abort of before decides nothing");
+        assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+        assert!(bench.machine.at_hand().is_none());
+        if !initialized {
+            bench.feed(Event::Initialized { lifecycle: true });
+        }
+        assert_eq!(bench.pass(secs(60)), [send(2)]);
+    }
+}
+
+#[test]
+fn a_cli_that_does_not_know_a_flag_is_started_without_it_once() {
+    let unknown = || {
+        let permanent =
+            Permanent::new(PermanentKind::BadOption, "error: unknown option '--await-initialize'");
+        start_failed(StartFailure::UnknownFlag(permanent))
+    };
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
+    bench.feed(start_failed(StartFailure::IdInUse));
+    assert_eq!(bench.on(unknown()), [start_as(Opening::Resume, true)], "the opening that was forced stays");
+    let again = bench.on(unknown());
+    assert!(
+        matches!(&again[..], [Action::Settle(_, Verdict::NotStarted(_)), Action::End(End::Failed(_))]),
+        "{again:?}"
+    );
+}
+
+#[test]
 fn a_turn_that_was_never_sent_is_not_a_reason_to_run_anything_again() {
     assert_eq!(Bench::new(Config::default(), vec![item(1)]).take(), [start(false)]);
 }

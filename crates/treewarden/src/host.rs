@@ -14,6 +14,7 @@ use treewarden_proto::spec::SessionSpec;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{Durability, Store, StoreOptions};
 
+use crate::binaries::Binaries;
 use crate::places::Places;
 use crate::session::{Desk, Outcome, Session, SessionState, Status};
 pub use crate::warm::WarmStatus;
@@ -99,6 +100,7 @@ pub(crate) struct Inner {
     feed: broadcast::Sender<SessionEvent>,
     pub(crate) places: Places,
     pub(crate) warm: Warm,
+    pub(crate) binaries: Binaries,
 }
 
 /// What the sessions of one program share; a cheap clone.
@@ -202,6 +204,7 @@ impl HostOptions {
                 feed: broadcast::Sender::new(FEED),
                 places: Places::new(self.max_live),
                 warm: Warm::new(self.warm_age),
+                binaries: Binaries::default(),
             }),
         })
     }

@@ -3,6 +3,7 @@
 #[cfg(panic = "abort")]
 compile_error!("a panic must end one actor and not the program: build treewarden with panic = \"unwind\"");
 
+mod binaries;
 pub mod config;
 pub mod host;
 mod places;

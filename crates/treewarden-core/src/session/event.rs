@@ -105,6 +105,8 @@ pub enum StartFailure {
     IdInUse,
     /// `--resume` was refused since the id does not exist.
     NoConversation,
+    /// It does not know a flag that it was given on trial, and comes up without it.
+    UnknownFlag(Permanent),
     /// It will not come up, however often it is tried.
     Permanent(Permanent),
     /// It may come up the next time.

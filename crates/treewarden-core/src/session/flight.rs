@@ -80,9 +80,12 @@ impl Flight {
     }
 
     /// Tells whether the id is the turn's: its prompt's, or that of a message that asked for it to go on.
-    ///
-    /// Each incarnation nudges once at most, under its own number.
     pub(super) fn is(&self, id: TurnId) -> bool {
-        id == self.open.turn || (1..=self.open.attempts).any(|attempt| self.open.turn.nudge(attempt) == id)
+        is_of(&self.open, id)
     }
+}
+
+/// Tells whether the id is the turn's; each incarnation nudges once at most, under its own number.
+pub(super) fn is_of(open: &OpenTurn, id: TurnId) -> bool {
+    id == open.turn || (1..=open.attempts).any(|attempt| open.turn.nudge(attempt) == id)
 }

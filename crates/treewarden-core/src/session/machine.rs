@@ -71,6 +71,10 @@ pub struct Machine {
     idle_since: Instant,
     /// The opening was changed once already because the CLI refused the other.
     reopened: bool,
+    /// The opening that was forced upon the CLI of the moment.
+    opening: Option<Opening>,
+    /// A CLI was started again already because it does not know a flag.
+    without_flag: bool,
     /// The CLI of the moment has options that no longer hold.
     renew: bool,
 }
@@ -91,6 +95,8 @@ impl Machine {
             stop_when_drained: false,
             idle_since: now,
             reopened: false,
+            opening: None,
+            without_flag: false,
             renew: false,
             config,
         };
@@ -153,16 +159,6 @@ impl Machine {
     pub(super) fn needs_transcript(&self) -> bool {
         let taken_over = self.flight.as_ref().is_some_and(|flight| flight.taken_over);
         !self.lifecycle && (self.rerunning || taken_over)
-    }
-
-    /// Tells whether the id is that of the turn in the CLI, or of a message that asked for it to go on.
-    pub fn is_in_flight(&self, id: TurnId) -> bool {
-        self.flight.as_ref().is_some_and(|flight| flight.is(id))
-    }
-
-    /// The turn that is in the CLI, with its deadline.
-    pub fn in_flight(&self) -> Option<&OpenTurn> {
-        self.flight.as_ref().map(|flight| &flight.open)
     }
 
     /// Takes an event, and adds what is to be done to `actions`.
@@ -236,6 +232,7 @@ impl Machine {
     fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action>) {
         self.phase = Phase::Starting;
         self.renew = false;
+        self.opening = opening;
         self.rerunning = matches!(self.queue.front(), Some(Item::Turn(turn)) if turn.attempts > 0);
         actions.push(Action::Start(Start { opening, rerun: self.rerunning }));
     }
@@ -263,6 +260,12 @@ impl Machine {
         match failure {
             StartFailure::IdInUse if !self.reopened => self.reopen(Opening::Resume, actions),
             StartFailure::NoConversation if !self.reopened => self.reopen(Opening::Fresh, actions),
+            // Whoever starts it leaves the flag out from now on; once is enough, so that this cannot go round.
+            StartFailure::UnknownFlag(_) if !self.without_flag => {
+                self.without_flag = true;
+                self.start(self.opening, actions);
+            }
+            StartFailure::UnknownFlag(permanent) => self.fail(permanent, actions),
             StartFailure::IdInUse => self.fail(
                 Permanent::new(PermanentKind::IdInUse, "the CLI says that the session id is already in use"),
                 actions,

@@ -26,6 +26,7 @@
 //!   nothing else can have caused it, and otherwise by what the transcript says; never by a guess.
 //! * A stop is obeyed in every state, within the time of its ladder.
 
+mod at_hand;
 mod config;
 mod event;
 mod exit_class;

@@ -98,6 +98,9 @@ impl Machine {
             self.suspended_until = Some(now + limited_for);
         }
         let needs_transcript = self.needs_transcript();
+        if self.flight.is_none() {
+            return self.settle_carried_on(&result, actions);
+        }
         let Some(flight) = &mut self.flight else { return };
         let named = result.turns.iter().any(|id| flight.is(*id));
         let by_position = !self.lifecycle && result.turns.is_empty() && !result.unsolicited;

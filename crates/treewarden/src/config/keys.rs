@@ -104,6 +104,7 @@ pub(super) const AUTO_SHUTDOWNS: &[&str] = &["never", "any_significant", "all_si
 pub(super) const GIVE_UPS: &[&str] = &["escalate", "park"];
 pub(super) const RESTARTS: &[&str] = &["permanent", "transient", "temporary"];
 pub(super) const DELIVERIES: &[&str] = &["exactly_once", "at_most_once"];
+pub(super) const CUT_OFF_TOOLS: &[&str] = &["tell", "run_again"];
 pub(super) const DURABILITIES: &[&str] = &["nothing", "process", "power"];
 const MODES: &[&str] = &["default", "acceptEdits", "bypassPermissions", "plan", "dontAsk", "auto"];
 const SOURCES: &[&str] = &["user", "project", "local"];
@@ -141,6 +142,7 @@ pub(super) const KEYS: &[Key] = &[
     key("start_timeout", SHARED, Kind::Duration, "How long a CLI may take to start."),
     key("drain_timeout", SHARED, Kind::Duration, "How long an interrupted turn may take to its result before the CLI is killed."),
     key("delivery", SHARED, Kind::Choice(DELIVERIES), "What a crash means to a turn: it is carried on, or it fails."),
+    key("cut_off_tools", SHARED, Kind::Choice(CUT_OFF_TOOLS), "What becomes of a tool that was running when its CLI died: the model is told that its outcome is unknown, or it is asked again, which most often runs the tool again."),
     key("warm", SHARED, Kind::Count(0), "How many CLIs are kept initialized for conversations that are yet to begin, for all sessions that are started alike; none by default."),
     // A session: its conversation.
     key("resume", SESSION, Kind::SessionId, "The conversation to carry on from the first start."),
@@ -185,6 +187,7 @@ const OURS: &[&str] = &[
     "start_timeout",
     "drain_timeout",
     "delivery",
+    "cut_off_tools",
     "warm",
 ];
 

@@ -16,6 +16,7 @@ use super::error::Faults;
 use super::keys;
 use super::read::{Fields, RawChild, RawKind, RawTree};
 use super::spec::{ChildDecl, ChildKind, SessionDecl, SupervisorDecl, TreeSpec};
+use crate::session::CutOffTools;
 
 /// Resolves a tree.
 pub(super) struct Resolver<'r, 't> {
@@ -201,6 +202,10 @@ impl Resolver<'_, '_> {
             delivery: fields.text("delivery").map(|delivery| match delivery {
                 "at_most_once" => Delivery::AtMostOnce,
                 _ => Delivery::ExactlyOnce,
+            }),
+            cut_off_tools: fields.text("cut_off_tools").map(|tools| match tools {
+                "run_again" => CutOffTools::RunAgain,
+                _ => CutOffTools::Tell,
             }),
             warm: fields.count("warm").map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
         })

@@ -12,6 +12,7 @@ use treewarden_core::supervisor::{Flags, Restart, Shutdown};
 use treewarden_proto::{SessionName, SessionSpec};
 use treewarden_store::Durability;
 
+use crate::session::CutOffTools;
 use crate::supervisor::StartChild;
 
 /// A whole tree as a file describes it.
@@ -124,6 +125,8 @@ pub struct SessionDecl {
     pub drain_timeout: Option<Duration>,
     /// What a crash means to a turn.
     pub delivery: Option<Delivery>,
+    /// What becomes of a tool that was running when its CLI died.
+    pub cut_off_tools: Option<CutOffTools>,
     /// How many CLIs are kept initialized for sessions that are started alike.
     pub warm: Option<usize>,
 }

@@ -14,6 +14,19 @@ use crate::host::{self, Host};
 use crate::registry::Name;
 use crate::supervisor::ChildSpec;
 
+/// What becomes of a tool that was running when its CLI died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum CutOffTools {
+    /// The model is told that the tool's outcome is unknown, and decides what follows; with CLIs from 2.1.310 on.
+    ///
+    /// An older CLI does what [`RunAgain`](Self::RunAgain) says.
+    #[default]
+    Tell,
+    /// The call is taken out of the conversation and the model is asked again, which most often runs the tool again.
+    RunAgain,
+}
+
 /// A [`SessionSpec`] with what treewarden itself does with the session: times, delivery, restart.
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing until a session is started with them"]
@@ -22,6 +35,7 @@ pub struct SessionOptions {
     pub(crate) host: Option<Host>,
     pub(crate) timing: Config,
     pub(crate) delivery: Delivery,
+    pub(crate) cut_off_tools: CutOffTools,
     pub(crate) restart: Restart,
     pub(crate) shutdown: Shutdown,
     pub(crate) significant: bool,
@@ -42,6 +56,7 @@ impl From<SessionSpec> for SessionOptions {
             host: None,
             timing: Config::default(),
             delivery: Delivery::ExactlyOnce,
+            cut_off_tools: CutOffTools::Tell,
             restart: Restart::Permanent,
             shutdown: Self::SHUTDOWN,
             significant: false,
@@ -138,6 +153,14 @@ impl SessionOptions {
     /// Whether a crash carries a turn on (default) or fails it.
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
+        self
+    }
+
+    /// What becomes of a tool that was running when its CLI died; the model is told by default.
+    ///
+    /// It holds from the next start of a CLI on.
+    pub fn cut_off_tools(mut self, cut_off_tools: CutOffTools) -> Self {
+        self.cut_off_tools = cut_off_tools;
         self
     }
 

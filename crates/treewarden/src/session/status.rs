@@ -36,6 +36,37 @@ pub enum SessionState {
     GivenUp,
 }
 
+/// What was found out about a session's CLI that decides what holds after a crash.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CliFeatures {
+    /// Its version, once it began a turn.
+    pub version: Option<Box<str>>,
+    /// Whether a resumed one goes on only after the session's own settings reached it (`--await-initialize`); `None`
+    /// until that was tried.
+    pub awaits_initialize: Option<bool>,
+    /// Whether it can tell the model of a tool that was cut off by a crash; `None` until its version is known.
+    pub tells_cut_off_tools: Option<bool>,
+}
+
+impl CliFeatures {
+    /// Takes what follows from the version that the CLI says it has.
+    pub(crate) fn set_version(&mut self, version: &str) {
+        self.tells_cut_off_tools = is_at_least(version, TELLS_CUT_OFF_TOOLS);
+        self.version = Some(version.into());
+    }
+}
+
+/// The first version that was seen to know `CLAUDE_CODE_RESUME_SHOWS_CUT_OFF_CALLS`: nothing but the version tells.
+const TELLS_CUT_OFF_TOOLS: [u64; 3] = [2, 1, 310];
+
+/// Compares a version such as `2.1.332`; `None` if it is none.
+fn is_at_least(version: &str, least: [u64; 3]) -> Option<bool> {
+    let mut parts = version.split(['.', '-', '+', ' ']).map(|part| part.parse::<u64>().ok());
+    let version = [parts.next()??, parts.next()??, parts.next()??];
+    Some(version >= least)
+}
+
 /// The moving parts of a status.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Condition {
@@ -49,6 +80,7 @@ pub(crate) struct Condition {
     pub(crate) last_exit: Option<Box<str>>,
     pub(crate) reason: Option<Box<str>>,
     pub(crate) attributed: Option<bool>,
+    pub(crate) cli: CliFeatures,
     pub(crate) suspended_until: Option<SystemTime>,
     pub(crate) skipped_lines: u64,
     pub(crate) unknown_frames: u64,
@@ -84,6 +116,8 @@ pub struct Status {
     pub queued: usize,
     /// Whether its CLI names prompts on its results; without that the promises of a turn are weaker.
     pub attributed: Option<bool>,
+    /// What was found out about its CLI.
+    pub cli: CliFeatures,
     /// When a usage limit is lifted, in seconds of the Unix epoch.
     pub suspended_until: Option<u64>,
     /// How many lines of its CLI were no frames, or too long.
@@ -115,9 +149,29 @@ impl Status {
             reason: condition.reason,
             queued,
             attributed: condition.attributed,
+            cli: condition.cli,
             suspended_until: condition.suspended_until.map(epoch),
             skipped_lines: condition.skipped_lines,
             unknown_frames: condition.unknown_frames,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_version_says_whether_a_cut_off_tool_is_told() {
+        let tells = |version: &str| {
+            let mut features = CliFeatures::default();
+            features.set_version(version);
+            features.tells_cut_off_tools
+        };
+        assert_eq!(
+            ["2.1.309", "2.1.310", "2.2.0", "3.0.0-beta.1"].map(tells),
+            [Some(false), Some(true), Some(true), Some(true)]
+        );
+        assert_eq!(["", "2.1", "next"].map(tells), [None; 3]);
     }
 }

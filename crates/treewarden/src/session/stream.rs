@@ -35,12 +35,12 @@ impl Turn {
     ///
     /// With `include_partial_messages` these are the deltas of the model; without, the text of each whole message.
     /// After [`Event::Resumed`] (which this view passes over) text may come again; [`final_text`](Self::final_text)
-    /// is not affected.
+    /// is not affected. Where no frame told what the answer is, its text comes at the end, whole.
     pub fn text_deltas(&mut self) -> TextDeltas<'_> {
         TextDeltas { turn: self }
     }
 
-    /// The text of each whole message.
+    /// The text of each whole message; that of the answer, where no message told it.
     pub fn text(&mut self) -> Text<'_> {
         Text { turn: self }
     }
@@ -102,6 +102,7 @@ impl Turn {
                     tool_uses.clear();
                 }
                 Event::Outcome(outcome) => {
+                    text.extend(self.untold(&outcome));
                     return Ok(Collected { text, thinking, tool_uses, interruptions: died, outcome });
                 }
             }
@@ -174,7 +175,14 @@ impl Stream for TextDeltas<'_> {
             let Some(event) = ready!(Pin::new(&mut *self.turn).poll_next(cx)) else {
                 return Poll::Ready(None);
             };
-            let Event::Frame(frame) = event else { continue };
+            let frame = match event {
+                Event::Frame(frame) => frame,
+                Event::Outcome(outcome) => match self.turn.untold(&outcome) {
+                    Some(text) => return Poll::Ready(Some(text)),
+                    None => continue,
+                },
+                Event::Resumed { .. } => continue,
+            };
             match frame.kind() {
                 FrameKind::StreamEvent if frame.parent_tool_use_id().is_none() => {
                     if let Some(text) = frame.text_delta() {
@@ -211,7 +219,12 @@ impl Stream for Text<'_> {
                         return Poll::Ready(Some(text));
                     }
                 }
-                Some(_) => {}
+                Some(Event::Outcome(outcome)) => {
+                    if let Some(text) = self.turn.untold(&outcome) {
+                        return Poll::Ready(Some(text));
+                    }
+                }
+                Some(Event::Resumed { .. }) => {}
             }
         }
     }

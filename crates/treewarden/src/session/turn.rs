@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
+use memchr::memmem;
 use treewarden_core::session::DrainReason;
 use treewarden_proto::TurnId;
+use treewarden_proto::frame::FrameKind;
 
 use super::desk::Desk;
 use super::error::{QueryError, QueryErrorKind};
@@ -44,6 +46,8 @@ pub struct Turn {
     delivered: bool,
     /// Text deltas came since the last whole message.
     pub(super) saw_delta: bool,
+    /// Text of the model's came since the last CLI that died: a view of the text owes nothing more at the outcome.
+    pub(super) saw_text: bool,
 }
 
 impl fmt::Debug for Turn {
@@ -63,6 +67,7 @@ impl Turn {
             detached: false,
             delivered: false,
             saw_delta: false,
+            saw_text: false,
         }
     }
 
@@ -132,6 +137,32 @@ impl Turn {
         }
     }
 
+    /// Notes whether what came so far tells what the model said.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Frame(frame) => {
+                let word: &[u8] = match frame.kind() {
+                    FrameKind::Assistant => b"\"text\"",
+                    FrameKind::StreamEvent => b"\"text_delta\"",
+                    _ => return,
+                };
+                // A look for the word spares the parse of each frame, which only some consumers want.
+                self.saw_text = self.saw_text
+                    || (frame.parent_tool_use_id().is_none() && memmem::find(frame.raw(), word).is_some());
+            }
+            Event::Resumed { .. } => (self.saw_text, self.saw_delta) = (false, false),
+            Event::Outcome(_) => {}
+        }
+    }
+
+    /// The text of the answer, if no frame told it: the one of a turn that was answered without a word of the model, or
+    /// whose frames died with the CLI while its answer stood in the transcript.
+    pub(super) fn untold(&mut self, outcome: &Outcome) -> Option<String> {
+        let text = &outcome.answer()?.text;
+        let untold = !std::mem::replace(&mut self.saw_text, true) && !text.is_empty();
+        untold.then(|| text.clone())
+    }
+
     /// Lets the turn run on without a consumer; its outcome can be asked for by its id.
     pub fn detach(mut self) -> TurnId {
         self.detached = true;
@@ -154,6 +185,7 @@ impl Stream for Turn {
         let this = &mut *self;
         loop {
             if let Some(event) = this.batch.pop_front() {
+                this.note(&event);
                 return Poll::Ready(Some(event));
             }
             if let Some(ended) = &this.ended {

@@ -113,6 +113,9 @@ pub(super) fn options(session: &SessionDecl) -> SessionOptions {
     if let Some(delivery) = session.delivery {
         options = options.delivery(delivery);
     }
+    if let Some(cut_off_tools) = session.cut_off_tools {
+        options = options.cut_off_tools(cut_off_tools);
+    }
     if let Some(warm) = session.warm {
         options = options.warm(warm);
     }

@@ -12,6 +12,7 @@ use treewarden_store::Durability;
 
 use super::diff::{Effect, KeyDiff};
 use crate::config::{ChildDecl, ChildKind, SessionDecl, SupervisorDecl, TreeSpec, may_be_shown};
+use crate::session::CutOffTools;
 
 /// The keys of a node that are set.
 pub(super) type Settings = Map<String, Value>;
@@ -26,7 +27,9 @@ pub(super) fn effect(key: &str, custom: bool, named: bool) -> Effect {
         "resume" | "session_id" | "fork_session" if named => Effect::Replace,
         // A conversation that is no longer named is carried on as the session's own.
         "resume" | "session_id" | "fork_session" => Effect::AtOnce,
-        "idle_timeout" | "silence_timeout" | "start_timeout" | "drain_timeout" => Effect::AtOnce,
+        "idle_timeout" | "silence_timeout" | "start_timeout" | "drain_timeout" | "cut_off_tools" => {
+            Effect::AtOnce
+        }
         "timeout" | "delivery" => Effect::NextTurn,
         _ => Effect::NextCli,
     }
@@ -124,6 +127,11 @@ fn of_session(session: &SessionDecl) -> Settings {
         _ => "exactly_once".into(),
     });
     put(&mut settings, "delivery", delivery);
+    let cut_off_tools = session.cut_off_tools.map(|tools| match tools {
+        CutOffTools::Tell => "tell".into(),
+        CutOffTools::RunAgain => "run_again".into(),
+    });
+    put(&mut settings, "cut_off_tools", cut_off_tools);
     put(&mut settings, "pinned", session.pinned.then(|| true.into()));
     put(&mut settings, "warm", session.warm.map(Value::from));
     settings

@@ -272,6 +272,13 @@ impl Desk {
         hit
     }
 
+    /// Notes that the CLI carries the turn on by itself: if it dies now, it dies under that turn.
+    pub(crate) fn carried_on(&self, turn: TurnId) {
+        if let Some(entry) = self.lock().turn_mut(turn) {
+            entry.in_flight = true;
+        }
+    }
+
     /// Notes that a turn is being written to a CLI, and returns its prompt.
     pub(crate) fn sent(&self, turn: TurnId, deadline: Option<Instant>) -> Option<Arc<Content>> {
         let mut inner = self.lock();

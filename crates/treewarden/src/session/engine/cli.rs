@@ -15,6 +15,7 @@ use treewarden_proto::frame::ResultFrame;
 use treewarden_store::Lease;
 
 use super::{Engine, Task, Wake};
+use crate::binaries::{AWAIT_INITIALIZE, Binary};
 use crate::host::Happening;
 use crate::places::Place;
 use crate::session::desk::{Desk, Legacy};
@@ -39,6 +40,9 @@ pub(super) struct Cli {
     /// It was asked to initialize before this session had it; what it has printed since.
     pub(super) asked_already: Option<Vec<Line>>,
     pub(super) started: bool,
+    pub(super) version_known: bool,
+    /// The program, if it was given a flag that it may not know.
+    pub(super) on_trial: Option<Binary>,
     pub(super) at_eof: bool,
     startup_failure: Option<String>,
     errors: String,
@@ -116,6 +120,8 @@ impl Cli {
             owns_id,
             asked_already: None,
             started: false,
+            version_known: false,
+            on_trial: None,
             at_eof: false,
             startup_failure: None,
             errors: String::new(),
@@ -257,8 +263,12 @@ impl Engine {
             started: cli.started,
         };
         let class = ExitClass::of(&facts);
-        self.show_exit(&class, status.as_ref(), &stderr);
+        let unknown_flag = self.unknown_flag(&class, cli.on_trial);
+        if unknown_flag.is_none() {
+            self.show_exit(&class, status.as_ref(), &stderr);
+        }
         let failure = match () {
+            () if unknown_flag.is_some() => unknown_flag,
             () if cli.owns_id && class.is_id_in_use() => Some(StartFailure::IdInUse),
             () if cli.owns_id && class.is_conversation_lost() && self.desk.last_settled().is_none() => {
                 Some(StartFailure::NoConversation)
@@ -272,6 +282,17 @@ impl Engine {
             Some(failure) => Event::StartFailed(failure),
             None => Event::Exited(class),
         });
+    }
+
+    /// A CLI that ended at the flag that was tried on it is to be started without it.
+    fn unknown_flag(&self, class: &ExitClass, on_trial: Option<Binary>) -> Option<StartFailure> {
+        let (ExitClass::Permanent(permanent), Some(binary)) = (class, on_trial) else { return None };
+        if permanent.kind != PermanentKind::BadOption || !permanent.message.contains(AWAIT_INITIALIZE) {
+            return None;
+        }
+        self.desk.host.inner.binaries.refused(binary);
+        self.desk.lock().condition.cli.awaits_initialize = Some(false);
+        Some(StartFailure::UnknownFlag(permanent.clone()))
     }
 
     /// What is left of a tree must not meet a new one: the session cannot start again by itself.

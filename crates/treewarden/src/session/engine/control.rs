@@ -89,6 +89,9 @@ impl Engine {
         self.desk.lock().condition.reason = None;
         if let Some(cli) = &mut self.cli {
             cli.started = true;
+            if cli.on_trial.take().is_some() {
+                self.desk.lock().condition.cli.awaits_initialize = Some(true);
+            }
         }
         self.handle(Event::Initialized { lifecycle });
     }

@@ -60,14 +60,14 @@ impl Engine {
     fn send(&mut self, turn: TurnId) {
         let deadline = self.machine.in_flight().and_then(|open| open.deadline);
         let Some(prompt) = self.desk.sent(turn, deadline) else { return };
-        self.run.forget();
+        self.run.forget_unless(|id| self.machine.is_at_hand(id));
         self.write(UserFrame::new(turn, prompt.as_ref().clone()).encode());
     }
 
     /// Asks the CLI to go on with a turn, in the words in which it asks itself.
     fn nudge(&mut self, turn: TurnId, id: TurnId) {
         tracing::info!(session = %self.desk.name, %turn, "the CLI is asked to go on with a turn");
-        self.run.forget();
+        self.run.forget_unless(|id| self.machine.is_at_hand(id));
         self.write(UserFrame::new(id, "Continue from where you left off.").encode());
     }
 

@@ -31,8 +31,12 @@ pub(super) struct Run {
 
 impl Run {
     /// Forgets what the CLI worked at: a new turn is written to it.
-    pub(super) fn forget(&mut self) {
-        self.turns = TurnIds::default();
+    ///
+    /// A resumed CLI may be at that very turn by then, and names it once: what follows is the turn's all the same.
+    pub(super) fn forget_unless(&mut self, is_sent: impl Fn(TurnId) -> bool) {
+        if !self.turns.iter().any(|id| is_sent(*id)) {
+            self.turns = TurnIds::default();
+        }
     }
 }
 
@@ -99,7 +103,7 @@ impl Engine {
 
     /// Tells whether the frame is our own prompt, coming back.
     fn is_echo(&self, frame: &Frame) -> bool {
-        frame.uuid_as_turn().is_some_and(|id| self.machine.is_in_flight(id))
+        frame.uuid_as_turn().is_some_and(|id| self.machine.is_at_hand(id))
     }
 
     /// Hands a frame to the turn that it belongs to, or else to the feed.
@@ -107,17 +111,20 @@ impl Engine {
         if !frame.turns().is_empty() {
             self.run.turns = frame.turns().clone();
         }
-        if self.owner().is_some() {
+        if let Some(turn) = self.owner() {
+            if self.machine.in_flight().is_none() {
+                self.desk.carried_on(turn);
+            }
             self.batch.push(TurnEvent::Frame(frame));
         } else {
             self.unsolicited(&frame);
         }
     }
 
-    /// The turn in flight, if the run is its.
+    /// The turn at hand, if the run is its.
     fn owner(&self) -> Option<TurnId> {
-        let turn = self.machine.in_flight()?.turn;
-        let named = self.run.turns.iter().any(|id| self.machine.is_in_flight(*id));
+        let turn = self.machine.at_hand()?.turn;
+        let named = self.run.turns.iter().any(|id| self.machine.is_at_hand(*id));
         let by_position = self.run.turns.is_empty() && self.machine.answers_by_position();
         (named || by_position).then_some(turn)
     }
@@ -134,7 +141,7 @@ impl Engine {
         if self.batch.is_empty() {
             return;
         }
-        let Some(turn) = self.machine.in_flight().map(|open| open.turn) else {
+        let Some(turn) = self.machine.at_hand().map(|open| open.turn) else {
             self.batch.clear();
             return;
         };
@@ -160,7 +167,7 @@ impl Engine {
 
     /// A consumer has room again: the CLI is read on, unless another consumer of the turn has none.
     pub(super) fn room(&mut self) {
-        let turn = self.machine.in_flight().map(|open| open.turn);
+        let turn = self.machine.at_hand().map(|open| open.turn);
         let sinks = turn.map(|turn| self.desk.sinks_of(turn)).unwrap_or_default();
         self.full = sinks.into_iter().find(|sink| sink.is_full());
         if self.full.is_none() {
@@ -170,7 +177,7 @@ impl Engine {
 
     fn result(&mut self, frame: Frame) {
         let Some(result) = frame.verdict() else { return self.content(frame) };
-        if self.owner().is_some() || frame.turns().iter().any(|id| self.machine.is_in_flight(*id)) {
+        if self.owner().is_some() || frame.turns().iter().any(|id| self.machine.is_at_hand(*id)) {
             self.batch.push(TurnEvent::Frame(frame.clone()));
         } else {
             self.unsolicited(&frame);
@@ -247,6 +254,7 @@ impl Engine {
                 if let Some(id) = frame.session_id() {
                     self.follow(id);
                 }
+                self.note_version(&frame);
             }
             SystemKind::SessionWritesLost => {
                 tracing::error!(session = %self.desk.name, "the CLI could not write its transcript");
@@ -256,6 +264,17 @@ impl Engine {
             _ => {}
         }
         self.content(frame);
+    }
+
+    /// Each turn begins with such a frame; the first one of a CLI is read.
+    fn note_version(&mut self, frame: &Frame) {
+        let Some(cli) = self.cli.as_mut().filter(|cli| !cli.version_known) else { return };
+        if let Ok(Body::System(SystemBody::Init(init))) = frame.body()
+            && let Some(version) = init.claude_code_version
+        {
+            cli.version_known = true;
+            self.desk.lock().condition.cli.set_version(&version);
+        }
     }
 
     fn session_state(&mut self, frame: &Frame) {

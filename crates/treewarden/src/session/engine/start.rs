@@ -19,12 +19,18 @@ use treewarden_store::{Holder, Lease, SessionRecord};
 
 use super::Task;
 use super::cli::{self, Cli};
+use crate::binaries::AWAIT_INITIALIZE;
 use crate::places::{AllPinned, Place};
+use crate::session::CutOffTools;
 use crate::session::desk::{Desk, Legacy};
 use crate::warm::{Launch, Warm};
 
-/// Runs the CLI that works at a killed turn again by itself.
+/// Has a resumed CLI carry on the turn that its predecessor was killed in, by itself.
 const RERUN: &str = "CLAUDE_CODE_RESUME_INTERRUPTED_TURN";
+
+/// Has a resumed CLI keep a tool call that was cut off, and tell the model that its outcome is unknown; without it the
+/// call is dropped, and the tool most often runs again. A CLI that does not know it ignores it.
+const SHOW_CUT_OFF: &str = "CLAUDE_CODE_RESUME_SHOWS_CUT_OFF_CALLS";
 
 /// How long the system may take to execute the CLI.
 const SPAWN: Duration = Duration::from_secs(30);
@@ -44,12 +50,22 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     if start.rerun && holds_open_turn {
         environment.insert(RERUN, "1");
     }
+    let resumed = !matches!(opening, Opening::Fresh(_));
+    if resumed && desk.options().cut_off_tools == CutOffTools::Tell {
+        environment.insert(SHOW_CUT_OFF, "1");
+    }
+    let mut args = desk.options().spec.argv(&opening);
+    // A resumed CLI carries a turn on as soon as it is up: nothing of it may run before the session's own settings.
+    let on_trial = desk.host.inner.binaries.on_trial(&path).filter(|_| resumed);
+    if on_trial.is_some() {
+        args.push(AWAIT_INITIALIZE.to_owned());
+    }
     desk.put_record(&record, &cwd, &environment).map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
     let program = Program {
         path,
-        args: desk.options().spec.argv(&opening).into_iter().map(Into::into).collect(),
+        args: args.into_iter().map(Into::into).collect(),
         env: environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
         cwd,
     };
@@ -59,7 +75,9 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     // What is copied or carried on from elsewhere must be there: a refusal of it is never answered by a blank start.
     let carried = matches!(opening, Opening::Fork { .. }) || desk.must_exist();
     let cli = Cli::new(tree, record.session_id, lease, place, desk.owns_id() && !carried);
-    Ok(Box::new(cli.expect("a tree that was just spawned still has its stdout")))
+    let mut cli = cli.expect("a tree that was just spawned still has its stdout");
+    cli.on_trial = on_trial;
+    Ok(Box::new(cli))
 }
 
 /// A CLI on its way, and its place: if it is not waited for any more, it is ended before the place is given up.
@@ -151,6 +169,7 @@ fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {
 fn environment(desk: &Desk) -> Environment {
     let mut environment = desk.options().spec.environment(std::env::vars_os());
     environment.remove(RERUN);
+    environment.remove(SHOW_CUT_OFF);
     environment
 }
 

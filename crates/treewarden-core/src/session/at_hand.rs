@@ -1,0 +1,49 @@
+//! The turn that a frame may belong to: the one in the CLI, or the one that a resumed CLI carries on by itself.
+//!
+//! A CLI that is resumed begins with the turn of its predecessor before it is sent anything, and may have answered it
+//! before it answers `initialize`. What it prints of that turn names the turn, and belongs to it, dispatched or not:
+//! otherwise its stream ends without the answer that the turn came to (seen with 2.1.330, on a machine under load).
+
+use treewarden_proto::TurnId;
+
+use super::event::{Action, Item, OpenTurn, ResultFact, Verdict};
+use super::flight::is_of;
+use super::machine::{Machine, Phase};
+
+impl Machine {
+    /// The turn that is in the CLI, with its deadline.
+    pub fn in_flight(&self) -> Option<&OpenTurn> {
+        self.flight.as_ref().map(|flight| &flight.open)
+    }
+
+    /// The turn that is in the CLI; while none is, the one that the CLI may be carrying on by itself.
+    pub fn at_hand(&self) -> Option<&OpenTurn> {
+        self.in_flight().or_else(|| self.carried_on())
+    }
+
+    /// Tells whether the id is that of the turn [at hand](Self::at_hand), or of a message that asked for it to go on.
+    pub fn is_at_hand(&self, id: TurnId) -> bool {
+        self.at_hand().is_some_and(|open| is_of(open, id))
+    }
+
+    fn carried_on(&self) -> Option<&OpenTurn> {
+        let up = matches!(self.phase, Phase::Initializing { .. } | Phase::Open);
+        match self.queue.front() {
+            Some(Item::Turn(turn)) if up && turn.attempts > 0 => Some(turn),
+            _ => None,
+        }
+    }
+
+    /// Settles the turn that the CLI carried on before it was sent to it, if the result is its.
+    pub(super) fn settle_carried_on(&mut self, result: &ResultFact, actions: &mut Vec<Action>) {
+        let Some(turn) = self.carried_on() else { return };
+        // An aborted run was aborted by nobody who is there now: the turn is sent, and comes to its outcome so.
+        if result.aborted || !result.turns.iter().any(|id| is_of(turn, *id)) {
+            return;
+        }
+        let turn = turn.turn;
+        self.queue.pop_front();
+        self.rerunning = false;
+        actions.push(Action::Settle(turn, Verdict::Result));
+    }
+}

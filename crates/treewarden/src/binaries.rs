@@ -1,0 +1,78 @@
+//! Which CLI programs refused a flag that was tried on them.
+//!
+//! Whether a program knows a flag cannot be asked without starting it, and an older one ends at an unknown flag. So a
+//! flag is tried with the start of a session's own CLI, once for each program file; what was refused is remembered for
+//! as long as the host lives. A file that is replaced is another program, and is tried anew.
+//!
+//! This is not the place for variables of the environment: a program that does not know one ignores it, so that none is
+//! tried.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+/// Makes a CLI wait for `initialize` before it goes on with a turn of its predecessor; unknown to 2.1.197.
+pub(crate) const AWAIT_INITIALIZE: &str = "--await-initialize";
+
+/// So many programs are remembered; a host that is given more tries a flag once more.
+const REMEMBERED: usize = 256;
+
+/// A program file, as it was when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Binary {
+    path: PathBuf,
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Binary {
+    /// Looks at the file; `None` if there is none, which its start will say.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let meta = path.metadata().ok()?;
+        Some(Self { path: path.to_owned(), len: meta.len(), modified: meta.modified().ok() })
+    }
+}
+
+/// The programs that refused [`AWAIT_INITIALIZE`].
+#[derive(Debug, Default)]
+pub(crate) struct Binaries {
+    refused: Mutex<HashSet<Binary>>,
+}
+
+impl Binaries {
+    /// The program, if the flag may be tried on it.
+    pub(crate) fn on_trial(&self, path: &Path) -> Option<Binary> {
+        let binary = Binary::of(path)?;
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        (!refused.contains(&binary)).then_some(binary)
+    }
+
+    /// Notes that the program ended at the flag.
+    pub(crate) fn refused(&self, binary: Binary) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() >= REMEMBERED {
+            refused.clear();
+        }
+        refused.insert(binary);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_refused_is_not_tried_again_until_its_file_is_another() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("claude");
+        let binaries = Binaries::default();
+        assert_eq!(binaries.on_trial(&path), None, "there is nothing to try");
+        std::fs::write(&path, "old").expect("it can be written");
+        let tried = binaries.on_trial(&path).expect("it was never tried");
+        binaries.refused(tried);
+        assert_eq!(binaries.on_trial(&path), None);
+        std::fs::write(&path, "newer").expect("it can be written");
+        assert!(binaries.on_trial(&path).is_some(), "another program lies there now");
+    }
+}
