@@ -293,6 +293,38 @@ async fn what_a_dead_cli_streamed_is_not_collected_twice() {
 }
 
 #[tokio::test]
+async fn an_answer_that_no_frame_told_is_in_the_views_of_the_text() {
+    let lab = Lab::new();
+    let session = Session::start(lab.streaming("assistant")).await.expect("started");
+    for (n, view) in ["deltas", "text", "collect"].into_iter().enumerate() {
+        // The CLI dies when its answer is stored, and the next one has nothing more to print of it: a view has the text
+        // of the dead one and, after `Resumed`, that of the outcome.
+        let mut turn = session.stream(format!("PROMPT-{n} CRASH=result ONCE=1")).await.expect("opened");
+        let mut texts = String::new();
+        let times = match view {
+            "deltas" => {
+                while let Some(text) = turn.text_deltas().next().await {
+                    texts.push_str(&text);
+                }
+                2
+            }
+            "text" => {
+                while let Some(text) = turn.text().next().await {
+                    texts.push_str(&text);
+                }
+                2
+            }
+            _ => {
+                texts = turn.collect().await.expect("settled").text;
+                1
+            }
+        };
+        assert_eq!(texts.matches(&format!("answer to PROMPT-{n}")).count(), times, "{view}: {texts}");
+    }
+    end(&session).await;
+}
+
+#[tokio::test]
 async fn a_detached_turn_runs_on_and_its_outcome_is_found_by_its_id() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
