@@ -7,6 +7,7 @@ mod error;
 mod journal;
 mod lease;
 mod lock;
+mod patience;
 mod problem;
 mod record;
 mod schema;

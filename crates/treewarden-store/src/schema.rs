@@ -15,12 +15,13 @@
 use std::fs::{self, File, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::dir::{companions, prepare_file};
+use crate::patience::Patience;
 use crate::problem::note_database;
 use crate::{Durability, StoreError, StoreErrorKind, lock, tail};
 
@@ -54,11 +55,12 @@ pub(crate) struct Opened {
 }
 
 /// Opens the database of `dir`.
-pub(crate) fn open(dir: &Path, durability: Durability) -> Result<Opened, StoreError> {
+pub(crate) fn open(dir: &Path, durability: Durability, patience: Patience) -> Result<Opened, StoreError> {
     let path = dir.join("treewarden.db");
     let lock = lock::open(&dir.join("treewarden.db.lock"))?;
-    share(&lock)?;
-    let damage = match open_file(&path, durability) {
+    share(&lock, patience)?;
+    let open = || patience.run(|| open_file(&path, durability));
+    let damage = match open() {
         Err(error) if error.kind() == StoreErrorKind::Corrupt => error,
         opened => return Ok(Opened { db: opened?, path, lock }),
     };
@@ -72,18 +74,18 @@ pub(crate) fn open(dir: &Path, durability: Durability) -> Result<Opened, StoreEr
         Err(TryLockError::Error(error)) => return Err(error.into()),
     }
     // Another process may have set it aside since.
-    let db = match open_file(&path, durability) {
+    let db = match open() {
         Err(error) if error.kind() == StoreErrorKind::Corrupt => {
             let aside = set_aside(&path)?;
             tracing::error!(%error, aside = %aside.display(), "a damaged state database is set aside");
-            let db = open_file(&path, durability)?;
-            note_database(&db, &aside, &error.to_string())?;
+            let db = open()?;
+            patience.run(|| note_database(&db, &aside, &error.to_string()))?;
             db
         }
         opened => opened?,
     };
     lock.unlock()?;
-    share(&lock)?;
+    share(&lock, patience)?;
     Ok(Opened { db, path, lock })
 }
 
@@ -94,20 +96,16 @@ pub(crate) fn connect(path: &Path, durability: Durability) -> Result<Connection,
     Ok(db)
 }
 
-fn share(lock: &File) -> Result<(), StoreError> {
-    let until = Instant::now() + BUSY;
-    loop {
-        match lock.try_lock_shared() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-            Err(TryLockError::WouldBlock) if Instant::now() > until => {
-                let why = "open the state database: another process is setting it aside; try again";
-                return Err(StoreError::new(StoreErrorKind::Busy, why));
-            }
-            // Held for the moment that another process needs to set a damaged file aside.
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+fn share(lock: &File, patience: Patience) -> Result<(), StoreError> {
+    patience.run(|| match lock.try_lock_shared() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+        // Held for the moment that another process needs to set a damaged file aside.
+        Err(TryLockError::WouldBlock) => {
+            let why = "open the state database: another process is setting it aside; try again";
+            Err(StoreError::new(StoreErrorKind::Busy, why))
         }
-    }
+    })
 }
 
 fn open_file(path: &Path, durability: Durability) -> Result<Connection, StoreError> {

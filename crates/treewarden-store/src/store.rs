@@ -18,6 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 use treewarden_proto::TurnId;
 
+use crate::patience::Patience;
 use crate::tail::{self, Newest, Tail};
 use crate::writer::{self, Writer};
 use crate::{StoreError, StoreErrorKind, dir, schema};
@@ -76,18 +77,23 @@ impl Store {
     ///
     /// A damaged database is set aside, a new one is made, and [`Store::problems`] says so.
     ///
+    /// It waits for other processes that are at the database, thirty seconds at most.
+    ///
     /// # Errors
     ///
-    /// [`StoreError`] if the directory cannot be made, or the database cannot be opened or is of a newer version.
+    /// [`StoreError`] if the directory cannot be made, or the database cannot be opened, is of a newer version, or is kept
+    /// locked for longer than that ([`StoreErrorKind::Busy`]).
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         dir::prepare_dir(dir)?;
-        let opened = schema::open(dir, options.durability)?;
+        let patience = Patience::of_an_opening();
+        let opened = schema::open(dir, options.durability, patience)?;
         let power = options.durability == Durability::Power;
-        let tail = Tail::open(dir.to_owned(), &opened, power)?;
+        let tail = patience.run(|| Tail::open(dir.to_owned(), &opened, power))?;
         let (newest, tail) = (tail.newest(), Arc::new(Mutex::new(tail)));
         let schema::Opened { db, path, lock } = opened;
         let writer = if power {
-            Some(Writer::start(schema::connect(&path, options.durability)?, Arc::clone(&tail))?)
+            let writes = patience.run(|| schema::connect(&path, options.durability))?;
+            Some(Writer::start(writes, Arc::clone(&tail))?)
         } else {
             None
         };
