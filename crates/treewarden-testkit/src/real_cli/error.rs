@@ -43,7 +43,7 @@ pub enum RealCliError {
         tried: String,
     },
     /// The version is not of the form `1.2.3`.
-    #[error("`{0}` is not a version such as 2.1.330")]
+    #[error("`{0}` is not a version such as 2.1.332")]
     BadVersion(String),
     /// There is no target folder, or a file operation in it failed.
     #[error("{}: {source}", path.display())]

@@ -1,7 +1,7 @@
 //! Installing the npm package: once, whole or not at all, whoever comes first.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,7 +10,10 @@ use super::error::RealCliError;
 use crate::clock::poll_until;
 use crate::target;
 
-/// The native programs are some 380 MB; a slow line takes its time.
+/// What npm brings, in MB; a slow line takes its time.
+const SIZE: u32 = 384;
+
+/// How long that may take.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// How much of npm's stderr stands in an error.
@@ -38,9 +41,22 @@ pub(super) fn install(version: &str) -> Result<PathBuf, RealCliError> {
     remove(&partial)?;
     remove(&home)?;
     fs::create_dir_all(&partial).map_err(RealCliError::io(&partial))?;
+    announce(version);
     npm(&partial, version).and_then(|()| link(&partial, version)).inspect_err(|_| drop(remove(&partial)))?;
     fs::rename(&partial, &home).map_err(RealCliError::io(&home))?;
     Ok(program)
+}
+
+/// Says what the tests wait for.
+///
+/// Not by `eprintln`: the test harness keeps that back, and a minute without a word looks like a test that hangs.
+fn announce(version: &str) {
+    let text = format!(
+        "treewarden-testkit: npm installs {} (about {SIZE} MB) into cargo's target folder, once; tests of the real CLI \
+         wait for it (TREEWARDEN_SKIP_REAL_CLI=1 skips them)\n",
+        package(version)
+    );
+    drop(io::stderr().write_all(text.as_bytes()));
 }
 
 fn remove(dir: &Path) -> Result<(), RealCliError> {

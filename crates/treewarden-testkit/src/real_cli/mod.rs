@@ -1,7 +1,7 @@
 //! The real `claude` command at a pinned version, for tests against it.
 //!
 //! The npm package `@anthropic-ai/claude-code` is installed into cargo's target folder on first use,
-//! once for all test processes, and is run against the [mock API](crate::mock_api) with a dummy key:
+//! once for all test processes (a line on stderr says so meanwhile), and is run against the [mock API](crate::mock_api) with a dummy key:
 //! no model is asked, and no account is needed. No install script of the package is run.
 //!
 //! Without npm the tests that need the command fail, and say what to install. Skipping them is the
@@ -31,7 +31,7 @@ pub use error::RealCliError;
 use crate::mock_api::MockApi;
 
 /// The version that [`RealCli::install`] installs, and that this workspace is measured with.
-pub const PINNED_VERSION: &str = "2.1.330";
+pub const PINNED_VERSION: &str = "2.1.332";
 
 /// An installed `claude` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct RealCli {
 }
 
 impl RealCli {
-    /// Installs the pinned version, or finds it installed; it blocks for some seconds the first time.
+    /// Installs the pinned version, or finds it installed; it blocks the first time, for as long as the download takes.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl RealCli {
         &self.path
     }
 
-    /// Its version, such as `2.1.330`.
+    /// Its version, such as `2.1.332`.
     pub fn version(&self) -> &str {
         &self.version
     }
