@@ -1,7 +1,9 @@
 //! The promises of the session machine, under any order of events that the model of its world can make.
 //!
 //! Each action is checked by the world as it comes: one CLI at a time, turns in order, each settled at most once, by
-//! its own result or by its own answer on disk, each prompt once in the context, nothing sent after a stop.
+//! its own result or by its own answer on disk, each prompt once in the context, nothing sent after a stop, nor into work
+//! of the CLI's own before `own_work_wait` is over; and no CLI is ended for convenience at such work, with background tasks,
+//! or while its last answer is not on disk.
 
 mod session_world;
 
@@ -24,6 +26,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Kill),
         1 => Just(Op::Freeze),
         3 => any::<bool>().prop_map(|named| Op::Stray { named }),
+        3 => Just(Op::Own),
+        1 => (0u8..3).prop_map(Op::Tasks),
         4 => (0u16..2000).prop_map(Op::Wait),
         4 => Just(Op::Deadline),
     ]

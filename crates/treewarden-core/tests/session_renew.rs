@@ -3,7 +3,7 @@
 mod session_support;
 
 use session_support::*;
-use treewarden_core::session::{Action, Config, Event, Item, State, StopReason};
+use treewarden_core::session::{Action, Config, Event, Item, State, StopReason, Verdict};
 
 fn renew() -> Event {
     Event::Configure { config: Config::default(), renew: true }
@@ -12,9 +12,10 @@ fn renew() -> Event {
 #[test]
 fn an_idle_cli_is_ended_at_once_and_the_next_turn_starts_another() {
     let mut bench = Bench::ready();
-    assert_eq!(bench.on(renew()), [Action::Stop]);
+    assert_eq!(bench.on(renew()), [Action::LookOnDisk]);
     assert_eq!(bench.on(renew()), [], "once");
     assert_eq!(bench.on(Event::Enqueue(item(1))), [], "it does not go to the old one");
+    assert_eq!(bench.on(saved()), [Action::Stop]);
     assert_eq!(bench.on(exited()), [start(false)]);
     assert_eq!(bench.on(Event::Spawned), [Action::Initialize]);
     assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
@@ -23,7 +24,8 @@ fn an_idle_cli_is_ended_at_once_and_the_next_turn_starts_another() {
 #[test]
 fn an_idle_cli_without_work_is_parked() {
     let mut bench = Bench::ready();
-    assert_eq!(bench.on(renew()), [Action::Stop]);
+    bench.feed(renew());
+    assert_eq!(bench.on(saved()), [Action::Stop]);
     assert_eq!(bench.on(exited()), [Action::End(treewarden_core::session::End::Parked)]);
 }
 
@@ -33,7 +35,8 @@ fn a_busy_cli_ends_its_turn_first_and_the_one_after_it_goes_to_the_next_cli() {
     bench.feed(Event::Enqueue(item(2)));
     assert_eq!(bench.on(renew()), []);
     assert_eq!(bench.state(), State::Busy(turn(1)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, treewarden_core::session::Verdict::Result), Action::Stop]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), Action::LookOnDisk]);
+    assert_eq!(bench.on(saved()), [Action::Stop]);
     assert_eq!(bench.on(exited()), [start(false)]);
     bench.feed(Event::Spawned);
     assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(2)]);
@@ -48,7 +51,8 @@ fn a_cli_that_is_coming_up_is_replaced_before_it_gets_a_turn() {
         }
         assert_eq!(bench.on(renew()), []);
         bench.feed(Event::Spawned);
-        assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [Action::Stop]);
+        assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [Action::LookOnDisk]);
+        assert_eq!(bench.on(saved()), [Action::Stop]);
         assert_eq!(bench.on(exited()), [start(false)]);
     }
 }
@@ -59,13 +63,15 @@ fn a_turn_that_is_run_again_after_a_crash_comes_before_the_other_cli() {
     bench.feed(renew());
     bench.feed(Event::Spawned);
     assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
-    assert_eq!(bench.on(result(&[1])).last(), Some(&Action::Stop));
+    assert_eq!(bench.on(result(&[1])).last(), Some(&Action::LookOnDisk));
+    assert_eq!(bench.on(saved()), [Action::Stop]);
 }
 
 #[test]
 fn a_cli_that_is_being_ended_is_not_replaced_twice() {
     let mut bench = Bench::ready();
     bench.feed(Event::Stop(StopReason::Park));
+    bench.feed(saved());
     assert_eq!(bench.on(renew()), []);
     assert_eq!(bench.on(exited()), [Action::End(treewarden_core::session::End::Parked)]);
 
@@ -84,7 +90,8 @@ fn a_stop_goes_before_another_cli() {
     for reason in [StopReason::Requested, StopReason::Shutdown] {
         let mut bench = Bench::ready();
         bench.feed(renew());
-        bench.feed(Event::Stop(reason));
+        assert_eq!(bench.on(Event::Stop(reason)), [Action::Stop]);
+        assert_eq!(bench.on(saved()), [], "the look is of no matter any more");
         assert_eq!(bench.on(exited()), [stopped(reason)]);
     }
 }
@@ -96,5 +103,6 @@ fn other_times_hold_at_once_and_leave_the_cli_alone() {
     config.idle_timeout = Some(secs(5));
     assert_eq!(bench.on(Event::Configure { config, renew: false }), []);
     assert_eq!(bench.pass(millis(4_999)), []);
-    assert_eq!(bench.pass(millis(1)), [Action::Stop]);
+    assert_eq!(bench.pass(millis(1)), [Action::LookOnDisk]);
+    assert_eq!(bench.on(saved()), [Action::Stop]);
 }

@@ -203,6 +203,7 @@ fn a_turn_enqueued_after_a_stop_is_cancelled_and_after_a_shutdown_is_kept() {
 fn a_stop_overtakes_a_park_a_clear_and_a_restart() {
     let mut parking = Bench::ready();
     parking.feed(stop(StopReason::Park));
+    parking.feed(saved());
     assert_eq!(parking.on(stop(REQUESTED)), []);
     assert_eq!(parking.on(exited()), [stopped(REQUESTED)]);
 

@@ -241,7 +241,7 @@ fn a_suspended_session_does_not_park_before_its_limit_is_lifted() {
     bench.machine.handle_timeout(now, &mut actions);
     assert_eq!(actions, [], "a call before its time changes nothing");
     assert_eq!(bench.pass(secs(3500)), []);
-    assert_eq!(bench.pass(secs(60)), [Action::Stop]);
+    assert_eq!(bench.pass(secs(60)), [Action::LookOnDisk]);
 }
 
 #[test]
@@ -269,7 +269,8 @@ fn an_idle_session_parks_after_its_idle_time() {
     bench.pass(secs(100));
     bench.feed(result(&[1]));
     assert_eq!(bench.pass(secs(899)), []);
-    assert_eq!(bench.pass(secs(1)), [Action::Stop]);
+    assert_eq!(bench.pass(secs(1)), [Action::LookOnDisk]);
+    assert_eq!(bench.on(saved()), [Action::Stop]);
     assert_eq!(bench.on(Event::Enqueue(item(2))), [], "too late for this incarnation");
     assert_eq!(bench.on(exited()), [Action::End(End::Parked)]);
 }
@@ -282,6 +283,7 @@ fn only_an_idle_session_parks() {
     assert_eq!(busy.on(Event::Stop(StopReason::Park)), []);
     assert_eq!(busy.state(), State::Busy(turn(1)));
     let mut ready = Bench::ready();
-    assert_eq!(ready.on(Event::Stop(StopReason::Park)), [Action::Stop]);
+    assert_eq!(ready.on(Event::Stop(StopReason::Park)), [Action::LookOnDisk]);
+    assert_eq!(ready.on(saved()), [Action::Stop]);
     assert_eq!(ready.on(exited()), [Action::End(End::Parked)]);
 }

@@ -27,6 +27,12 @@ pub struct Config {
     pub max_attempts: u32,
     /// How long the session may be idle before its CLI is parked; never unless set.
     pub idle_timeout: Option<Duration>,
+    /// How long a turn waits for a CLI that works at something of its own, from when it is the next one; 30 s.
+    pub own_work_wait: Duration,
+    /// How long such work, or a background task, keeps its CLI from being parked, from its last sign of life; 1 h.
+    pub background_wait: Duration,
+    /// How often the disk is looked at for a turn that was not there; each 30 s.
+    pub look_again: Duration,
 }
 
 impl Default for Config {
@@ -41,6 +47,9 @@ impl Default for Config {
             transcript_reads: 4,
             max_attempts: 20,
             idle_timeout: None,
+            own_work_wait: Duration::from_secs(30),
+            background_wait: Duration::from_secs(3600),
+            look_again: Duration::from_secs(30),
         }
     }
 }

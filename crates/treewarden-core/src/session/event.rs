@@ -7,6 +7,7 @@ use treewarden_proto::TurnId;
 use super::config::Config;
 use super::exit_class::{ExitClass, Permanent};
 use super::flight::{Delivery, DrainReason};
+use super::leave::Saved;
 
 /// How the CLI of this incarnation is to be opened; decided from what the transcript holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,12 @@ pub enum Fact {
     Idle,
     /// The CLI says that it is at work.
     Running,
+    /// The CLI begins a turn (`init`).
+    TurnBegan,
+    /// A background task ended (`task_notification`).
+    TaskEnded,
+    /// The CLI has so many background tasks from now on (`background_tasks_changed`).
+    BackgroundTasks(usize),
     /// The CLI waits for the host, which owes it an answer or does not read: silence is not its fault.
     AwaitsHost,
     /// The model API keeps refusing the credentials.
@@ -120,7 +127,7 @@ pub enum StopReason {
     Requested,
     /// Its supervisor stops it: its open turns stay open for the next incarnation.
     Shutdown,
-    /// Its place is needed: only an idle session parks.
+    /// Its place is needed: only an idle session parks, and only if its last answer is on disk.
     Park,
 }
 
@@ -160,6 +167,8 @@ pub enum Event {
     ProbeAnswered,
     /// The transcript was asked for the answer to a turn.
     TranscriptRead(TurnId, Found),
+    /// The disk was looked at, as [`Action::LookOnDisk`] asked.
+    OnDisk(Saved),
     /// The CLI is gone, and all it wrote was read.
     Exited(ExitClass),
     /// The session is to stop.
@@ -212,6 +221,9 @@ pub enum Action {
     Probe,
     /// Look for the answer to this turn in the transcript.
     ReadTranscript(TurnId),
+    /// Look whether the last settled turn is on disk, and say so with [`Event::OnDisk`]; it takes the place of a look that
+    /// has not been answered.
+    LookOnDisk,
     /// Store the outcome of this turn, then deliver it.
     Settle(TurnId, Verdict),
     /// Walk down the stop ladder.

@@ -9,6 +9,8 @@ use super::config::Config;
 use super::event::{Action, End, Event, Item, OpenTurn, Opening, Start, StartFailure, StopReason, Verdict};
 use super::exit_class::{CrashKind, ExitClass, Permanent, PermanentKind};
 use super::flight::{Delivery, DrainReason, Flight};
+use super::leave::Leave;
+use super::own_work::Own;
 
 /// What a session is doing, as its status shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum State {
     Initializing,
     /// The CLI waits for a turn.
     Ready,
+    /// No turn is in the CLI, and it works at something of its own.
+    Working,
     /// The CLI works at this turn.
     Busy(TurnId),
     /// The CLI is to end this turn before its time.
@@ -67,16 +71,18 @@ pub struct Machine {
     pub(super) rerunning: bool,
     pub(super) suspended_until: Option<Instant>,
     /// The session is to stop once the turn is drained.
-    stop_when_drained: bool,
-    idle_since: Instant,
+    pub(super) stop_when_drained: bool,
+    pub(super) idle_since: Instant,
     /// The opening was changed once already because the CLI refused the other.
-    reopened: bool,
+    pub(super) reopened: bool,
     /// The opening that was forced upon the CLI of the moment.
     opening: Option<Opening>,
     /// A CLI was started again already because it does not know a flag.
     without_flag: bool,
     /// The CLI of the moment has options that no longer hold.
-    renew: bool,
+    pub(super) renew: bool,
+    pub(super) own: Own,
+    pub(super) leave: Leave,
 }
 
 impl Machine {
@@ -98,6 +104,8 @@ impl Machine {
             opening: None,
             without_flag: false,
             renew: false,
+            own: Own::default(),
+            leave: Leave::default(),
             config,
         };
         for item in open {
@@ -136,8 +144,17 @@ impl Machine {
             (Phase::Ended, _) => State::Ended,
             (Phase::Open, Some(flight)) if flight.drain.is_some() => State::Draining(flight.turn()),
             (Phase::Open, Some(flight)) => State::Busy(flight.turn()),
-            (Phase::Open, None) => self.suspended_until.map_or(State::Ready, State::Suspended),
+            (Phase::Open, None) => match self.suspended_until {
+                Some(until) => State::Suspended(until),
+                None if self.own_work().is_some() => State::Working,
+                None => State::Ready,
+            },
         }
+    }
+
+    /// Tells whether the CLI could be ended for convenience: nothing runs in it, and nothing is known to be lost.
+    pub fn is_at_rest(&self) -> bool {
+        self.state() == State::Ready && !self.works_by_itself() && self.unsaved().is_none()
     }
 
     /// How many items wait.
@@ -182,6 +199,7 @@ impl Machine {
             Event::Frame(fact) => self.frame(now, fact, actions),
             Event::ProbeAnswered => self.active(now),
             Event::TranscriptRead(turn, found) => self.transcript_read(now, turn, found, actions),
+            Event::OnDisk(saved) => self.looked(now, saved, actions),
             Event::Exited(class) => self.exited(now, class, actions),
             Event::Stop(reason) => self.stop(now, reason, actions),
             Event::Configure { config, renew } => self.configure(now, config, renew, actions),
@@ -195,8 +213,7 @@ impl Machine {
             Phase::Starting | Phase::Stopping(_) | Phase::Ended => None,
             Phase::Open => match &self.flight {
                 Some(flight) => self.flight_timeout(flight),
-                None if self.suspended_until.is_some() => self.suspended_until,
-                None => self.config.idle_timeout.map(|idle| self.idle_since + idle),
+                None => self.free_timeout(),
             },
         }
     }
@@ -208,19 +225,32 @@ impl Machine {
                 self.kill(CrashKind::StartTimeout, actions);
             }
             Phase::Open if self.flight.is_some() => self.flight_due(now, actions),
-            Phase::Open => {
-                if self.suspended_until.is_some_and(|until| until <= now) {
-                    self.suspended_until = None;
-                    self.idle_since = now;
-                    self.dispatch(now, actions);
-                }
-                let idle = self.config.idle_timeout.map(|idle| self.idle_since + idle);
-                let free = self.flight.is_none() && self.suspended_until.is_none();
-                if free && idle.is_some_and(|until| until <= now) {
-                    self.stop(now, StopReason::Park, actions);
-                }
-            }
+            Phase::Open => self.free_due(now, actions),
             _ => {}
+        }
+    }
+
+    /// When something is due while no turn is in the CLI.
+    fn free_timeout(&self) -> Option<Instant> {
+        let idle = self.config.idle_timeout.map(|idle| self.idle_since + idle);
+        let own = self.own_work_until();
+        let (held, other) = match self.suspended_until {
+            Some(until) => (None, Some(until)),
+            None => (self.held_until(), own.or_else(|| idle.filter(|_| self.leave.next().is_none()))),
+        };
+        [held, self.leave.next(), other].into_iter().flatten().min()
+    }
+
+    fn free_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let resumed = self.suspended_until.take_if(|until| *until <= now).is_some();
+        if self.expire_own_work(now) | resumed || self.held_until().is_some_and(|until| until <= now) {
+            self.dispatch(now, actions);
+        }
+        self.look_due(now, actions);
+        let idle = self.config.idle_timeout.map(|idle| self.idle_since + idle);
+        let free = self.flight.is_none() && self.suspended_until.is_none() && self.leave.next().is_none();
+        if free && idle.is_some_and(|until| until <= now) {
+            self.stop(now, StopReason::Park, actions);
         }
     }
 
@@ -229,10 +259,12 @@ impl Machine {
         taken && (turn.delivery == Delivery::AtMostOnce || turn.attempts >= self.config.max_attempts)
     }
 
-    fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action>) {
+    pub(super) fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action>) {
         self.phase = Phase::Starting;
         self.renew = false;
         self.opening = opening;
+        self.own = Own::default();
+        self.leave = Leave::default();
         self.rerunning = matches!(self.queue.front(), Some(Item::Turn(turn)) if turn.attempts > 0);
         actions.push(Action::Start(Start { opening, rerun: self.rerunning }));
     }
@@ -253,7 +285,7 @@ impl Machine {
         }
     }
 
-    fn start_failed(&mut self, now: Instant, failure: StartFailure, actions: &mut Vec<Action>) {
+    pub(super) fn start_failed(&mut self, now: Instant, failure: StartFailure, actions: &mut Vec<Action>) {
         if let Phase::Stopping(_) = self.phase {
             return self.exited(now, ExitClass::Clean, actions);
         }
@@ -293,10 +325,13 @@ impl Machine {
         if self.stop_when_drained {
             return self.begin_stop(Then::Stop(StopReason::Requested), Action::Stop, actions);
         }
-        if self.renew && self.may_renew() {
-            return self.begin_stop(Then::Reopen, Action::Stop, actions);
+        self.look_again(now, actions);
+        if self.replace_soon(now, actions) || self.suspended_until.is_some() {
+            return;
         }
-        if self.suspended_until.is_some() {
+        if let Some(Item::Turn(next)) = self.queue.front()
+            && self.own.holds(now, next, &self.config)
+        {
             return;
         }
         match self.queue.pop_front() {
@@ -306,6 +341,8 @@ impl Machine {
                 turn.attempts += 1;
                 turn.deadline = turn.deadline.or_else(|| turn.timeout.map(|timeout| now + timeout));
                 actions.push(Action::Send(turn.turn));
+                self.own.give_way();
+                self.leave.stay();
                 self.flight = Some(Flight::new(turn, now));
                 if self.needs_transcript() {
                     self.read_after(now, self.config.settle_grace);
@@ -316,7 +353,7 @@ impl Machine {
 
     /// Tells whether this is the time for another CLI: not while this one runs a turn of its predecessor again by itself,
     /// nor before a clear, which ends it anyway.
-    fn may_renew(&self) -> bool {
+    pub(super) fn may_renew(&self) -> bool {
         match self.queue.front() {
             Some(Item::Turn(turn)) => turn.attempts == 0,
             Some(Item::Clear) => false,
@@ -333,17 +370,6 @@ impl Machine {
         if self.renew {
             self.dispatch(now, actions);
         }
-    }
-
-    pub(super) fn begin_stop(&mut self, then: Then, action: Action, actions: &mut Vec<Action>) {
-        self.phase = Phase::Stopping(then);
-        actions.push(action);
-    }
-
-    pub(super) fn kill(&mut self, kind: CrashKind, actions: &mut Vec<Action>) {
-        let stop = Then::Stop(StopReason::Requested);
-        let then = if self.stop_when_drained { stop } else { Then::Crash(kind) };
-        self.begin_stop(then, Action::Kill, actions);
     }
 
     fn cancel(&mut self, now: Instant, turn: TurnId, reason: DrainReason, actions: &mut Vec<Action>) {
@@ -368,126 +394,8 @@ impl Machine {
         };
         if let Some(turn) = under_way {
             self.cancel(now, turn, DrainReason::Interrupted, actions);
+        } else if self.own_work().is_some() {
+            actions.push(Action::Interrupt);
         }
-    }
-
-    fn stop(&mut self, now: Instant, reason: StopReason, actions: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Stopping(_)) && reason != StopReason::Park {
-            self.abandon_flight(actions);
-        }
-        if reason == StopReason::Requested {
-            self.settle_queue(actions);
-        }
-        match (&self.phase, reason) {
-            (Phase::Ended, _) | (Phase::Stopping(Then::Stop(_)), _) => {}
-            (Phase::Open, StopReason::Park) => {
-                if self.flight.is_none() && self.queue.is_empty() {
-                    self.begin_stop(Then::Park, Action::Stop, actions);
-                }
-            }
-            (_, StopReason::Park) => {}
-            (Phase::Stopping(_), reason) => self.phase = Phase::Stopping(Then::Stop(reason)),
-            (Phase::Starting | Phase::Initializing { .. }, reason) => {
-                self.begin_stop(Then::Stop(reason), Action::Kill, actions);
-            }
-            (Phase::Open, StopReason::Requested) if self.flight.is_some() => {
-                self.stop_when_drained = true;
-                self.drain(now, DrainReason::Interrupted, actions);
-            }
-            (Phase::Open, StopReason::Shutdown) if self.flight.is_some() => {
-                self.abandon_flight(actions);
-                self.begin_stop(Then::Stop(reason), Action::Terminate, actions);
-            }
-            (Phase::Open, reason) => self.begin_stop(Then::Stop(reason), Action::Stop, actions),
-        }
-    }
-
-    /// Tells whether the session stops for good, so that no turn outlives it.
-    fn ends_its_turns(&self) -> bool {
-        self.stop_when_drained || self.phase == Phase::Stopping(Then::Stop(StopReason::Requested))
-    }
-
-    fn settle_queue(&mut self, actions: &mut Vec<Action>) {
-        for item in self.queue.drain(..) {
-            if let Item::Turn(turn) = item {
-                let verdict = if turn.attempts > 0 { Verdict::Interrupted } else { Verdict::Cancelled };
-                actions.push(Action::Settle(turn.turn, verdict));
-            }
-        }
-    }
-
-    /// Puts the turn back for the next incarnation, unless it was to end anyway or must not run twice.
-    fn abandon_flight(&mut self, actions: &mut Vec<Action>) {
-        let Some(flight) = self.flight.take() else { return };
-        let verdict = match (flight.drain, flight.open.delivery) {
-            (Some((reason, _)), _) => Self::drained(reason),
-            (None, Delivery::AtMostOnce) => Verdict::Crashed,
-            (None, Delivery::ExactlyOnce) => return self.queue.push_front(Item::Turn(flight.open)),
-        };
-        actions.push(Action::Settle(flight.turn(), verdict));
-    }
-
-    fn exited(&mut self, now: Instant, class: ExitClass, actions: &mut Vec<Action>) {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Ended => {}
-            Phase::Stopping(then) => match then {
-                Then::Crash(kind) => self.crash(ExitClass::Crash(kind), actions),
-                Then::Stop(reason) => {
-                    self.abandon_flight(actions);
-                    self.end(End::Stopped(reason), actions);
-                }
-                Then::Park => self.end(End::Parked, actions),
-                Then::Clear => {
-                    actions.push(Action::NewConversation);
-                    self.end(End::Parked, actions);
-                }
-                Then::Reopen if self.queue.is_empty() => self.end(End::Parked, actions),
-                Then::Reopen => {
-                    self.reopened = false;
-                    self.start(None, actions);
-                }
-            },
-            phase @ (Phase::Starting | Phase::Initializing { .. }) => {
-                self.phase = phase;
-                let failure = match class {
-                    ExitClass::Permanent(permanent) => StartFailure::Permanent(permanent),
-                    ExitClass::Clean => StartFailure::Transient(ExitClass::Crash(CrashKind::Exit(0))),
-                    class => StartFailure::Transient(class),
-                };
-                self.start_failed(now, failure, actions);
-            }
-            Phase::Open if self.stop_when_drained => {
-                self.abandon_flight(actions);
-                self.end(End::Stopped(StopReason::Requested), actions);
-            }
-            Phase::Open => match class {
-                ExitClass::Permanent(permanent) => self.fail(permanent, actions),
-                ExitClass::Clean if self.flight.is_none() => self.end(End::Parked, actions),
-                ExitClass::Clean => self.crash(ExitClass::Crash(CrashKind::Exit(0)), actions),
-                class => self.crash(class, actions),
-            },
-        }
-    }
-
-    fn crash(&mut self, class: ExitClass, actions: &mut Vec<Action>) {
-        self.abandon_flight(actions);
-        self.end(End::Crashed(class), actions);
-    }
-
-    fn fail(&mut self, permanent: Permanent, actions: &mut Vec<Action>) {
-        let running = self.flight.take().map(|flight| flight.turn());
-        let waiting = self.queue.drain(..).filter_map(|item| match item {
-            Item::Turn(turn) => Some(turn.turn),
-            Item::Clear => None,
-        });
-        for turn in running.into_iter().chain(waiting) {
-            actions.push(Action::Settle(turn, Verdict::NotStarted(permanent.clone())));
-        }
-        self.end(End::Failed(permanent), actions);
-    }
-
-    fn end(&mut self, end: End, actions: &mut Vec<Action>) {
-        self.phase = Phase::Ended;
-        actions.push(Action::End(end));
     }
 }

@@ -28,10 +28,13 @@
 
 mod at_hand;
 mod config;
+mod ending;
 mod event;
 mod exit_class;
 mod flight;
+mod leave;
 mod machine;
+mod own_work;
 mod settle;
 
 pub use config::Config;
@@ -41,4 +44,6 @@ pub use event::{
 };
 pub use exit_class::{CrashKind, ExitClass, ExitFacts, Permanent, PermanentKind};
 pub use flight::{Delivery, DrainReason};
+pub use leave::Saved;
 pub use machine::{Machine, State};
+pub use own_work::OwnWork;

@@ -30,6 +30,7 @@ const MAX_DOUBLINGS: u32 = 6;
 impl Machine {
     pub(super) fn frame(&mut self, now: Instant, fact: Fact, actions: &mut Vec<Action>) {
         self.active(now);
+        let own_work_ended = self.note_own_work(now, &fact);
         match fact {
             Fact::Result(result) => self.result(now, result, actions),
             Fact::Lifecycle(turn, state) => {
@@ -47,7 +48,11 @@ impl Machine {
             }),
             Fact::AwaitsHost => self.with_flight(|flight, _| flight.awaits_host = true),
             Fact::CredentialsRefused => self.credentials_refused(now, actions),
-            Fact::Activity => {}
+            Fact::Activity | Fact::TurnBegan | Fact::TaskEnded | Fact::BackgroundTasks(_) => {}
+        }
+        // Not before the frame is dealt with: a result of the CLI's own must not meet the turn that waited for it.
+        if own_work_ended {
+            self.dispatch(now, actions);
         }
     }
 
@@ -199,6 +204,8 @@ impl Machine {
         let Some(flight) = self.flight.take() else { return };
         self.rerunning &= !self.lifecycle;
         actions.push(Action::Settle(flight.turn(), verdict));
+        self.own.resume(now);
+        self.leave.look_soon(now);
         self.dispatch(now, actions);
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use treewarden_core::session::CrashKind;
 use treewarden_core::session::{
     Action, Config, Delivery, DrainReason, End, Event, ExitClass, Fact, Item, Lifecycle, Machine, OpenTurn,
-    Opening, ResultFact, Start, State, StopReason, Verdict,
+    Opening, ResultFact, Saved, Start, State, StopReason, Verdict,
 };
 use treewarden_proto::TurnId;
 use uuid::Uuid;
@@ -105,6 +105,16 @@ pub(crate) fn crashed(kind: CrashKind) -> Action {
 /// The CLI was killed by a signal from outside.
 pub(crate) fn killed() -> Event {
     Event::Exited(ExitClass::Crash(CrashKind::Signal(9)))
+}
+
+/// The last settled turn is on disk.
+pub(crate) fn saved() -> Event {
+    Event::OnDisk(Saved::Yes)
+}
+
+/// It is not.
+pub(crate) fn missing() -> Event {
+    Event::OnDisk(Saved::No("turn 1 is nowhere".to_owned()))
 }
 
 /// The CLI ended as it was asked to.

@@ -27,6 +27,8 @@ pub(crate) struct Cli {
     pub(crate) printed: VecDeque<(Event, Option<TurnId>)>,
     waiting: VecDeque<TurnId>,
     running: Option<Run>,
+    /// How far it is with a turn of its own, which begins when no other runs.
+    own: Option<u8>,
 }
 
 #[derive(Debug)]
@@ -52,11 +54,26 @@ impl Cli {
             printed: VecDeque::new(),
             waiting: VecDeque::new(),
             running,
+            own: None,
+        }
+    }
+
+    /// A background task ends, or a wake-up is due.
+    pub(crate) fn begin_own(&mut self) {
+        if !self.dead && !self.frozen && self.own.is_none() {
+            self.own = Some(0);
+        }
+    }
+
+    /// It has so many background tasks now.
+    pub(crate) fn tasks(&mut self, count: usize) {
+        if !self.dead && !self.frozen {
+            self.print(Fact::BackgroundTasks(count));
         }
     }
 
     pub(crate) fn is_busy(&self) -> bool {
-        let works = self.running.is_some() || !self.waiting.is_empty();
+        let works = self.running.is_some() || self.own.is_some() || !self.waiting.is_empty();
         self.dead || !self.printed.is_empty() || (works && !self.frozen)
     }
 
@@ -82,6 +99,8 @@ impl Cli {
     pub(crate) fn interrupt(&mut self) {
         if let Some(run) = self.running.as_mut().filter(|run| run.stage < 3) {
             run.aborted = true;
+        } else if self.running.is_none() && self.own.is_some_and(|stage| stage > 0) {
+            self.own = Some(2);
         }
     }
 
@@ -96,6 +115,9 @@ impl Cli {
             return;
         }
         let Some(run) = &mut self.running else {
+            if let Some(stage) = self.own {
+                return self.step_own(stage + 1);
+            }
             // A prompt joins the context when its turn begins.
             if let Some(turn) = self.waiting.pop_front() {
                 self.write(Line::Prompt(turn));
@@ -107,7 +129,7 @@ impl Cli {
         let (turn, stage, aborted) = (run.turn, run.stage, run.aborted);
         match stage {
             1 => {
-                self.print(Fact::Running);
+                self.state(Fact::Running);
                 self.life(turn, Lifecycle::Started);
             }
             2 => self.print(Fact::AwaitsHost),
@@ -120,6 +142,23 @@ impl Cli {
                 self.result(turn, aborted, limited);
                 self.life(turn, Lifecycle::Completed);
                 self.running = None;
+                self.idle();
+            }
+        }
+    }
+
+    fn step_own(&mut self, stage: u8) {
+        self.own = Some(stage);
+        match stage {
+            1 => {
+                self.state(Fact::Running);
+                self.print(Fact::TurnBegan);
+            }
+            2 => self.print(Fact::Activity),
+            _ => {
+                let result = ResultFact { unsolicited: true, ..ResultFact::default() };
+                self.print(Fact::Result(result));
+                self.own = None;
                 self.idle();
             }
         }
@@ -147,6 +186,13 @@ impl Cli {
     fn life(&mut self, turn: TurnId, state: Lifecycle) {
         if !self.weak {
             self.print(Fact::Lifecycle(turn, state));
+        }
+    }
+
+    /// An old CLI does not say when it works.
+    fn state(&mut self, fact: Fact) {
+        if !self.weak {
+            self.print(fact);
         }
     }
 

@@ -2,15 +2,17 @@
 //!
 //! The world checks each action as it comes; a broken promise is a panic.
 
+mod at_work;
 mod cli;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use at_work::AtWork;
 use cli::{Cli, Line};
 use treewarden_core::session::{
     Action, Config, CrashKind, Delivery, DrainReason, End, Event, ExitClass, Fact, Found, Item, Machine,
-    OpenTurn, ResultFact, Start, StartFailure, State, StopReason, Verdict,
+    OpenTurn, ResultFact, Saved, Start, StartFailure, State, StopReason, Verdict,
 };
 use treewarden_proto::TurnId;
 use uuid::Uuid;
@@ -44,6 +46,10 @@ pub(crate) enum Op {
     Stray {
         named: bool,
     },
+    /// The CLI is to work by itself.
+    Own,
+    /// The CLI has so many background tasks.
+    Tasks(u8),
     /// Time passes, up to the next deadline.
     Wait(u16),
     /// The next deadline comes.
@@ -64,6 +70,10 @@ pub(crate) struct World {
     starting: Option<Start>,
     initializing: bool,
     reads: Vec<TurnId>,
+    looks: Option<bool>,
+    at_work: AtWork,
+    /// The last turn that has an answer.
+    answered: Option<TurnId>,
     ending: bool,
     /// The turn whose result is being handled.
     truth: Option<TurnId>,
@@ -90,6 +100,9 @@ impl World {
             starting: None,
             initializing: false,
             reads: Vec::new(),
+            looks: None,
+            at_work: AtWork::default(),
+            answered: None,
             ending: false,
             truth: None,
             stop_asked: false,
@@ -142,6 +155,16 @@ impl World {
                 }
             }
             Op::Stray { named } => self.stray(named),
+            Op::Own => {
+                if let Some(cli) = &mut self.cli {
+                    cli.begin_own();
+                }
+            }
+            Op::Tasks(count) => {
+                if let Some(cli) = &mut self.cli {
+                    cli.tasks(count.into());
+                }
+            }
             Op::Wait(ms) => self.wait(self.now + Duration::from_millis(ms.into())),
             Op::Deadline => {
                 if let Some(at) = self.machine.poll_timeout() {
@@ -160,7 +183,8 @@ impl World {
             }
             let frozen = self.cli.as_ref().is_some_and(|cli| cli.frozen);
             let initializing = self.initializing && !frozen;
-            let pending = self.starting.is_some() || initializing || self.ending || !self.reads.is_empty();
+            let reads = self.looks.is_some() || !self.reads.is_empty();
+            let pending = self.starting.is_some() || initializing || self.ending || reads;
             let busy = self.cli.as_ref().is_some_and(Cli::is_busy);
             self.flush(usize::MAX);
             self.apply(Op::Step { limited: false });
@@ -208,6 +232,12 @@ impl World {
 
     fn feed(&mut self, event: Event) {
         let mut actions = Vec::new();
+        self.at_work.note(
+            self.now,
+            self.open.first().and_then(id),
+            self.machine.in_flight().is_some(),
+            &event,
+        );
         self.machine.handle(self.now, event, &mut actions);
         self.act(actions);
     }
@@ -238,6 +268,7 @@ impl World {
 
     fn gone(&mut self, class: ExitClass) {
         self.cli = None;
+        self.at_work = AtWork::default();
         self.initializing = false;
         self.ending = false;
         self.feed(Event::Exited(class));
@@ -264,6 +295,9 @@ impl World {
             self.initializing = false;
             return self.feed(Event::Initialized { lifecycle: !self.weak });
         }
+        if let Some(saved) = self.looks.take() {
+            return self.feed(Event::OnDisk(if saved { Saved::Yes } else { Saved::No("lost".to_owned()) }));
+        }
         if let Some(turn) = self.reads.pop() {
             let found = if self.disk.contains(&Line::Answer(turn)) {
                 Found::Answer
@@ -273,6 +307,18 @@ impl World {
                 Found::Nothing
             };
             self.feed(Event::TranscriptRead(turn, found));
+        }
+    }
+
+    fn is_saved(&self) -> bool {
+        self.answered.is_none_or(|turn| self.disk.contains(&Line::Answer(turn)))
+    }
+
+    /// What must hold when a CLI is ended that could have gone on.
+    fn check_ended_for_convenience(&self) {
+        if !self.stop_asked && self.open.first() != Some(&Item::Clear) {
+            assert!(self.is_saved(), "the only copy of an answer is given up");
+            self.at_work.check_ended(self.now);
         }
     }
 
@@ -309,14 +355,22 @@ impl World {
                 Action::Probe => self.cli.as_mut().expect("a CLI to probe").probe(),
                 Action::ReadTranscript(turn) => self.reads.push(turn),
                 Action::Settle(turn, verdict) => self.settle(turn, verdict),
+                Action::LookOnDisk => {
+                    // What is seen is what is there when the look begins, and it is told later.
+                    self.looks = Some(self.is_saved());
+                }
                 Action::Stop | Action::Terminate | Action::Kill => {
                     assert!(!self.ending, "a CLI is ended once");
+                    if action == Action::Stop {
+                        self.check_ended_for_convenience();
+                    }
                     self.ending = true;
                 }
                 Action::NewConversation => {
                     assert_eq!(self.open.first(), Some(&Item::Clear), "a clear out of its place");
                     self.open.remove(0);
                     self.disk.clear();
+                    self.answered = None;
                 }
                 Action::End(end) => self.end(end),
             }
@@ -328,6 +382,7 @@ impl World {
         let deadline = self.machine.in_flight().filter(|open| open.turn == turn).map(|open| open.deadline);
         match self.open.first_mut() {
             Some(Item::Turn(open)) if open.turn == turn => {
+                self.at_work.check_sent(self.now, turn, open.attempts);
                 open.attempts += 1;
                 open.deadline = deadline.flatten();
             }
@@ -342,6 +397,9 @@ impl World {
             Verdict::Transcript => assert!(self.disk.contains(&Line::Answer(turn)), "no such answer on disk"),
             _ => {}
         }
+        if matches!(verdict, Verdict::Result | Verdict::Transcript) {
+            self.answered = Some(turn);
+        }
         let before = self.settled.insert(turn, verdict);
         assert_eq!(before, None, "{turn} settled twice");
         let at = self.open.iter().position(|item| id(item) == Some(turn)).expect("the turn is open");
@@ -352,6 +410,7 @@ impl World {
         assert!(self.cli.is_none() && self.starting.is_none(), "the end of a CLI that lives");
         assert!(!self.stop_asked || matches!(end, End::Stopped(_)), "a stop that was lost: {end:?}");
         self.reads.clear();
+        self.looks = None;
         match end {
             End::Parked if self.open.is_empty() => self.parked = true,
             End::Parked | End::Crashed(_) => self.incarnate(),

@@ -1,0 +1,182 @@
+//! Before a CLI is ended for convenience: is its last answer on disk?
+//!
+//! A CLI that cannot write its transcript holds the only copy of the conversation. To park it, or to replace it for other
+//! options, would lose that. So the disk is looked at first, and the CLI stays while its last settled turn is not there.
+//!
+//! ```text
+//!            idle, place wanted, other options
+//!   alive ──────────────────────────────────────► looking ──── saved ────► Stopping
+//!     ▲ ▲                                          │  │ ▲
+//!     │ └────────── a turn comes (parking) ────────┘  │ │ not there: once more after `settle_grace`,
+//!     │                                               │ │ `transcript_reads` times in all
+//!     └── unsaved: it stays, and the disk is looked ◄─┴─┘
+//!         at again after the next turn and each `look_again`
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::event::Action;
+use super::machine::{Machine, Phase, Then};
+
+/// So long may one look at the disk take: a turn may wait for it.
+const LOOK_TIME: Duration = Duration::from_secs(10);
+
+/// Whether the conversation could be carried on from the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Saved {
+    /// The last settled turn is there, or there is none.
+    Yes,
+    /// It is not; which turn, and where it was looked for.
+    No(String),
+}
+
+/// What follows if the last turn is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Purpose {
+    See,
+    Park,
+    Renew,
+}
+
+#[derive(Debug)]
+struct Look {
+    purpose: Purpose,
+    /// How often the turn was not there.
+    misses: u32,
+    /// The disk is being looked at, until this time at most; otherwise it will be at this time.
+    asked: bool,
+    at: Instant,
+    /// A turn was settled since it was asked, which the answer may not know of.
+    stale: bool,
+}
+
+/// The way of a CLI to an end that nobody needs; see the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Leave {
+    look: Option<Look>,
+    /// What is not on disk.
+    unsaved: Option<String>,
+    /// When the disk is looked at again for it.
+    again: Option<Instant>,
+}
+
+impl Leave {
+    /// The CLI is being ended anyway.
+    pub(super) fn call_off(&mut self) {
+        self.look = None;
+    }
+
+    /// A turn begins: the CLI stays.
+    pub(super) fn stay(&mut self) {
+        if let Some(look) = &mut self.look {
+            look.purpose = Purpose::See;
+        }
+    }
+
+    /// There is more to save: what was missing is looked for again.
+    pub(super) fn look_soon(&mut self, now: Instant) {
+        self.again = self.again.map(|at| at.min(now));
+        if let Some(look) = &mut self.look {
+            look.stale = look.asked;
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.look.is_none() && self.again.is_some_and(|at| at <= now)
+    }
+
+    /// When there is something to do.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.look.as_ref().map(|look| look.at).or(self.again)
+    }
+}
+
+impl Machine {
+    /// What of the conversation is not on disk, as far as it was looked for: the CLI is kept for it.
+    pub fn unsaved(&self) -> Option<&str> {
+        self.leave.unsaved.as_deref()
+    }
+
+    /// Has the disk looked at, unless that is under way.
+    pub(super) fn look(&mut self, now: Instant, purpose: Purpose, actions: &mut Vec<Action>) {
+        if let Some(look) = &mut self.leave.look {
+            look.purpose = look.purpose.max(purpose);
+            return;
+        }
+        self.leave.look = Some(Look { purpose, misses: 0, asked: true, at: now + LOOK_TIME, stale: false });
+        actions.push(Action::LookOnDisk);
+    }
+
+    /// Looks for what was missing, if it is time to; the CLI needs not be free for that.
+    pub(super) fn look_again(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.leave.is_due(now) {
+            self.look(now, Purpose::See, actions);
+        }
+    }
+
+    /// Has the CLI replaced, if its last turn is on disk; `false` if the next turn is not to wait for that.
+    pub(super) fn replace_soon(&mut self, now: Instant, actions: &mut Vec<Action>) -> bool {
+        if !self.renew || !self.may_renew() || self.works_by_itself() {
+            return false;
+        }
+        let may_look = self.leave.unsaved.is_none() || self.leave.look.is_some();
+        if may_look {
+            self.look(now, Purpose::Renew, actions);
+        }
+        may_look
+    }
+
+    /// The disk was looked at.
+    pub(super) fn looked(&mut self, now: Instant, saved: Saved, actions: &mut Vec<Action>) {
+        let Some(look) = self.leave.look.as_mut().filter(|look| look.asked) else { return };
+        if std::mem::take(&mut look.stale) {
+            look.at = now + LOOK_TIME;
+            return actions.push(Action::LookOnDisk);
+        }
+        if let Saved::No(why) = saved {
+            look.misses += 1;
+            if look.misses < self.config.transcript_reads {
+                // The CLI prints a result before it has written it.
+                (look.asked, look.at) = (false, now + self.config.settle_grace);
+                return;
+            }
+            return self.missing(now, why, actions);
+        }
+        let purpose = look.purpose;
+        self.leave = Leave::default();
+        let free = self.phase == Phase::Open && self.flight.is_none() && !self.works_by_itself();
+        match purpose {
+            Purpose::Park if free && self.queue.is_empty() => {
+                self.begin_stop(Then::Park, Action::Stop, actions);
+            }
+            Purpose::Renew if free && self.renew && self.may_renew() => {
+                self.begin_stop(Then::Reopen, Action::Stop, actions);
+            }
+            _ => self.dispatch(now, actions),
+        }
+    }
+
+    fn missing(&mut self, now: Instant, why: String, actions: &mut Vec<Action>) {
+        let again = Some(now + self.config.look_again);
+        self.leave = Leave { look: None, unsaved: Some(why), again };
+        self.dispatch(now, actions);
+    }
+
+    /// Does what is due about the look at the disk.
+    pub(super) fn look_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let due = self.leave.is_due(now);
+        match &mut self.leave.look {
+            Some(look) if look.at > now => {}
+            Some(look) if look.asked => {
+                let why = format!("the transcript could not be read within {} s", LOOK_TIME.as_secs());
+                self.missing(now, why, actions);
+            }
+            Some(look) => {
+                (look.asked, look.at) = (true, now + LOOK_TIME);
+                actions.push(Action::LookOnDisk);
+            }
+            None if due => self.dispatch(now, actions),
+            None => {}
+        }
+    }
+}
