@@ -87,7 +87,13 @@ pub(crate) enum Verb {
         place: Place,
     },
     /// Stop a session until it is started again
-    Stop(Target),
+    Stop {
+        /// Also if its conversation is not on disk, and so is lost
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Start a session that was stopped
     Start(Target),
     /// Begin a new conversation in a session

@@ -62,7 +62,7 @@ impl Paint {
     /// A session's state, in the colour of its health.
     pub(crate) fn state(self, state: &str) -> String {
         match state.trim_end() {
-            "ready" | "busy" => self.green(state),
+            "ready" | "busy" | "working" => self.green(state),
             "failed" | "given_up" | "restarting" => self.red(state),
             "parked" | "stopped" => self.dim(state),
             _ => self.cyan(state),

@@ -57,6 +57,9 @@ pub(crate) enum Request {
     },
     Stop {
         name: String,
+        /// Also if the conversation is not on disk, and so lost with the CLI.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     },
     Start {
         name: String,
@@ -118,6 +121,8 @@ pub(crate) enum Code {
     Busy,
     /// The config file is not valid.
     Config,
+    /// The conversation is not on disk, and would be lost with its CLI.
+    Unsaved,
     /// The session is stopped, or the tree is stopping.
     Stopped,
     Failed,
@@ -132,7 +137,7 @@ impl Code {
             Self::NoSuchSession | Self::NoSuchTurn => Exit::NotFound,
             Self::Busy => Exit::Busy,
             Self::Config => Exit::Config,
-            Self::Stopped | Self::Failed | Self::Unknown => Exit::Failed,
+            Self::Unsaved | Self::Stopped | Self::Failed | Self::Unknown => Exit::Failed,
         }
     }
 }

@@ -89,6 +89,13 @@ pub enum Happening {
         /// Its length.
         bytes: u64,
     },
+    /// Its last answer is not on disk, so that its CLI, which has the only copy, is kept.
+    Unsaved {
+        /// Which turn, and where it was looked for.
+        why: String,
+    },
+    /// What was not on disk is there now.
+    Saved,
     /// Its CLI could not write its transcript: a resume may miss what follows.
     WritesLost,
 }

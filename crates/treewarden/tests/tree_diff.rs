@@ -64,6 +64,8 @@ fn every_key_of_a_session_has_its_effect() {
         ("timeout = \"1m\"", "timeout", Effect::NextTurn),
         ("delivery = \"at_most_once\"", "delivery", Effect::NextTurn),
         ("idle_timeout = \"1m\"", "idle_timeout", Effect::AtOnce),
+        ("own_work_wait = \"0s\"", "own_work_wait", Effect::AtOnce),
+        ("background_wait = \"1m\"", "background_wait", Effect::AtOnce),
         ("silence_timeout = \"1m\"", "silence_timeout", Effect::AtOnce),
         ("start_timeout = \"1m\"", "start_timeout", Effect::AtOnce),
         ("drain_timeout = \"1m\"", "drain_timeout", Effect::AtOnce),

@@ -35,9 +35,7 @@ pub(super) async fn answer(
         Request::Turn { turn, wait: false } => asking::report(shared, turn),
         Request::Cancel { turn } => cancel(shared, turn),
         Request::Restart { name } => restart(shared, &name).await.map(|()| done()),
-        Request::Stop { name } => {
-            shared.tree.session(&name).stop().await.map(|()| done()).map_err(|error| asking::refusal(&error))
-        }
+        Request::Stop { name, force } => stop(shared, &name, force).await.map(|()| done()),
         Request::Start { name } => {
             let session = shared.tree.session(&name);
             match session.status() {
@@ -57,6 +55,19 @@ pub(super) async fn answer(
         }
     };
     connection.end(answer).await
+}
+
+/// Stops a session, unless that would lose its conversation and nobody insists.
+async fn stop(shared: &Shared, name: &str, force: bool) -> Result<(), Refusal> {
+    let session = shared.tree.session(name);
+    if !force && let Some(why) = session.unsaved().await.map_err(|error| asking::refusal(&error))? {
+        let message = format!(
+            "{name} is not stopped, since its conversation is not on disk: {why}; it would not be found at the next \
+             start. See that the CLI can write there, or stop it with --force"
+        );
+        return Err(Refusal::new(Code::Unsaved, message));
+    }
+    session.stop().await.map_err(|error| asking::refusal(&error))
 }
 
 /// Restarts a session, or else a supervisor of this name.

@@ -36,8 +36,9 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             simple::run(Request::Restart { name: name.clone() }, &format!("{name} was restarted"), &place)
                 .await
         }
-        Verb::Stop(Target { name, place }) => {
-            simple::run(Request::Stop { name: name.clone() }, &format!("{name} is stopped"), &place).await
+        Verb::Stop { force, target: Target { name, place } } => {
+            simple::run(Request::Stop { name: name.clone(), force }, &format!("{name} is stopped"), &place)
+                .await
         }
         Verb::Start(Target { name, place }) => {
             simple::run(Request::Start { name: name.clone() }, &format!("{name} was started"), &place).await

@@ -23,7 +23,7 @@ pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCod
 const HEAD: [&str; 9] =
     ["NAME", "STATE", "PID", "GEN", "RESTARTS", "TURNS", "QUEUED", "CONTAINMENT", "SESSION"];
 
-/// The sessions as a table, with why a session failed, or was given up, below it.
+/// The sessions as a table, with why a session failed, or was given up, below it, and what keeps its CLI.
 pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
     let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
     for session in sessions {
@@ -56,7 +56,28 @@ pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
             .unwrap_or("no reason is known");
         text.push_str(&format!("\n{}: {reason}\n", paint.bold(&cell(&session["name"]))));
     }
+    for session in sessions {
+        for note in notes(session) {
+            text.push_str(&format!("\n{}: {note}\n", paint.bold(&cell(&session["name"]))));
+        }
+    }
     text
+}
+
+/// What a session's CLI does by itself, and what would be lost with it.
+fn notes(session: &Value) -> Vec<String> {
+    let own_work = session["own_work"].as_str().map(|why| match why {
+        "task_ended" => "its CLI works by itself: a background task ended".to_owned(),
+        "wake_up" => "its CLI works by itself: a wake-up or a scheduled prompt".to_owned(),
+        _ => "its CLI works by itself".to_owned(),
+    });
+    let tasks = session["background_tasks"].as_u64().filter(|count| *count > 0).map(|count| match count {
+        1 => "1 background task runs".to_owned(),
+        count => format!("{count} background tasks run"),
+    });
+    let unsaved =
+        session["unsaved"].as_str().map(|why| format!("not on disk, and so its CLI is not parked: {why}"));
+    [own_work, tasks, unsaved].into_iter().flatten().collect()
 }
 
 /// How many CLIs are kept for the next conversations, if any are to be.

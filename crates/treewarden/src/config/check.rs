@@ -38,6 +38,7 @@ impl Checker<'_, '_> {
             Kind::Count(least) => self.count(name, value, least),
             Kind::Amount => self.amount(name, value),
             Kind::Duration => self.duration(name, value, false).map(|(text, _)| text.into()),
+            Kind::Wait => self.duration(name, value, true).map(|(text, _)| text.into()),
             Kind::Shutdown => self.shutdown(name, value),
             Kind::Backoff => backoff::check(self, name, value),
             Kind::Choice(choices) => self.choice(name, value, choices).map(Json::from),

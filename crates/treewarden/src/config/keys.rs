@@ -49,6 +49,8 @@ pub(super) enum Kind {
     Count(u32),
     Amount,
     Duration,
+    /// A duration, or none at all.
+    Wait,
     Shutdown,
     Backoff,
     Choice(&'static [&'static str]),
@@ -137,6 +139,8 @@ pub(super) const KEYS: &[Key] = &[
     key("backoff", CHILD | SHARED, Kind::Backoff, "How long restarts wait: true for the usual back-off, or a table; at once by default."),
     // A session: its life.
     key("idle_timeout", SHARED, Kind::Duration, "How long a session may be idle before its CLI is parked; never by default."),
+    key("own_work_wait", SHARED, Kind::Wait, "How long a turn waits for a CLI that works at something of its own; 30 s by default."),
+    key("background_wait", SHARED, Kind::Wait, "How long background tasks, or work of the CLI's own, keep a CLI from being parked; 1 hour by default."),
     key("pinned", SHARED, Kind::Bool, "Whether a session's CLI is kept once it is started: neither idle_timeout nor max_live parks it."),
     key("silence_timeout", SHARED, Kind::Duration, "How long a busy CLI may be silent before it is probed, then killed and resumed."),
     key("start_timeout", SHARED, Kind::Duration, "How long a CLI may take to start."),
@@ -182,6 +186,8 @@ const OURS: &[&str] = &[
     "significant",
     "backoff",
     "idle_timeout",
+    "own_work_wait",
+    "background_wait",
     "pinned",
     "silence_timeout",
     "start_timeout",

@@ -195,6 +195,8 @@ impl Resolver<'_, '_> {
         Some(SessionDecl {
             spec,
             idle_timeout: duration("idle_timeout"),
+            own_work_wait: duration("own_work_wait"),
+            background_wait: duration("background_wait"),
             pinned: fields.known.get("pinned").is_some_and(|field| field.value == Json::Bool(true)),
             silence_timeout: duration("silence_timeout"),
             start_timeout: duration("start_timeout"),

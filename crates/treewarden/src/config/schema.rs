@@ -78,7 +78,7 @@ fn value(kind: Kind) -> Value {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Count(least) => json!({ "type": "integer", "minimum": least, "maximum": u32::MAX }),
         Kind::Amount => json!({ "type": "number", "exclusiveMinimum": 0 }),
-        Kind::Duration => duration,
+        Kind::Duration | Kind::Wait => duration,
         Kind::Shutdown => json!({ "anyOf": [{ "enum": ["brutal_kill", "infinity"] }, duration] }),
         Kind::Backoff => json!({ "anyOf": [{ "type": "boolean" }, {
             "type": "object",

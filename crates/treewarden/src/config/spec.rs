@@ -115,6 +115,10 @@ pub struct SessionDecl {
     pub spec: SessionSpec,
     /// How long it may be idle before its CLI is parked.
     pub idle_timeout: Option<Duration>,
+    /// How long a turn waits for a CLI that works at something of its own.
+    pub own_work_wait: Option<Duration>,
+    /// How long background tasks keep its CLI from being parked.
+    pub background_wait: Option<Duration>,
     /// Whether its CLI is kept once it is started.
     pub pinned: bool,
     /// How long a busy CLI may be silent before it is probed.

@@ -305,7 +305,7 @@ impl Session {
         done.await.map_err(|_| QueryError::stopped(None, "the session ended before it was cleared"))
     }
 
-    /// Interrupts the turn that runs; `false` if none does.
+    /// Interrupts the turn that runs, or what the CLI works at by itself; `false` if there is no CLI.
     ///
     /// # Errors
     ///
@@ -322,6 +322,23 @@ impl Session {
     pub fn cancel(&self, turn: TurnId) -> Result<(), QueryError> {
         self.desk()?.cancel(turn, treewarden_core::session::DrainReason::Interrupted);
         Ok(())
+    }
+
+    /// What of the conversation would be lost if the session were stopped now: which turn is not on disk, and where it was
+    /// looked for. `None` if all is there, or no CLI lives.
+    ///
+    /// The last turn that came to an answer is looked for in the CLI's transcript, for a second or so: the CLI prints a
+    /// result before it has written it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if nobody holds the name.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn unsaved(&self) -> Result<Option<String>, QueryError> {
+        Ok(self.desk()?.unsaved().await)
     }
 
     /// Stops the session: the running turn is interrupted, the others are cancelled, the CLI ends in good order.

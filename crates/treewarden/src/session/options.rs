@@ -111,6 +111,24 @@ impl SessionOptions {
         self
     }
 
+    /// How long a turn waits for a CLI that works at something of its own, such as a background task that ended or a
+    /// wake-up; 30 s.
+    ///
+    /// It counts from when the turn is the next one. A prompt that is sent into such work is woven into it instead of being
+    /// asked by itself; with zero it is sent at once. A turn that is run again after a crash does not wait.
+    pub fn own_work_wait(mut self, wait: Duration) -> Self {
+        self.timing.own_work_wait = wait;
+        self
+    }
+
+    /// How long background tasks of a CLI, or work of its own, keep it from being parked or replaced; 1 h.
+    ///
+    /// It counts from when the set of tasks last changed, or the work last gave a sign of life.
+    pub fn background_wait(mut self, wait: Duration) -> Self {
+        self.timing.background_wait = wait;
+        self
+    }
+
     /// Whether the CLI is kept once it is started: neither `idle_timeout` nor `max_live` parks it; not by default.
     ///
     /// Its place among the live CLIs is not to be had for others. When pinned sessions have all of them, the turns of

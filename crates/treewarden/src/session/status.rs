@@ -18,6 +18,8 @@ pub enum SessionState {
     Starting,
     /// Its CLI waits for a turn.
     Ready,
+    /// Its CLI works at something of its own; `own_work` says why.
+    Working,
     /// Its CLI works at a turn.
     Busy,
     /// Its CLI is to end a turn before its time.
@@ -82,6 +84,9 @@ pub(crate) struct Condition {
     pub(crate) attributed: Option<bool>,
     pub(crate) cli: CliFeatures,
     pub(crate) suspended_until: Option<SystemTime>,
+    pub(crate) own_work: Option<&'static str>,
+    pub(crate) background_tasks: usize,
+    pub(crate) unsaved: Option<Box<str>>,
     pub(crate) skipped_lines: u64,
     pub(crate) unknown_frames: u64,
 }
@@ -120,6 +125,13 @@ pub struct Status {
     pub cli: CliFeatures,
     /// When a usage limit is lifted, in seconds of the Unix epoch.
     pub suspended_until: Option<u64>,
+    /// Why its CLI works though no turn is in it: `task_ended` (a background task ended), `wake_up` (a wake-up or a scheduled
+    /// prompt is due) or `unknown`.
+    pub own_work: Option<&'static str>,
+    /// How many background tasks its CLI says it has; while it has some it is not parked.
+    pub background_tasks: usize,
+    /// What of the conversation is not on disk, as far as it was looked for: its CLI holds the only copy and is not parked.
+    pub unsaved: Option<Box<str>>,
     /// How many lines of its CLI were no frames, or too long.
     pub skipped_lines: u64,
     /// How many frames were of a type that treewarden does not know.
@@ -151,6 +163,9 @@ impl Status {
             attributed: condition.attributed,
             cli: condition.cli,
             suspended_until: condition.suspended_until.map(epoch),
+            own_work: condition.own_work,
+            background_tasks: condition.background_tasks,
+            unsaved: condition.unsaved,
             skipped_lines: condition.skipped_lines,
             unknown_frames: condition.unknown_frames,
         }

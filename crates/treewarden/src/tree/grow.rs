@@ -101,6 +101,12 @@ pub(super) fn options(session: &SessionDecl) -> SessionOptions {
     if let Some(timeout) = session.idle_timeout {
         options = options.idle_timeout(timeout);
     }
+    if let Some(wait) = session.own_work_wait {
+        options = options.own_work_wait(wait);
+    }
+    if let Some(wait) = session.background_wait {
+        options = options.background_wait(wait);
+    }
     if let Some(timeout) = session.silence_timeout {
         options = options.silence_timeout(timeout);
     }

@@ -27,9 +27,8 @@ pub(super) fn effect(key: &str, custom: bool, named: bool) -> Effect {
         "resume" | "session_id" | "fork_session" if named => Effect::Replace,
         // A conversation that is no longer named is carried on as the session's own.
         "resume" | "session_id" | "fork_session" => Effect::AtOnce,
-        "idle_timeout" | "silence_timeout" | "start_timeout" | "drain_timeout" | "cut_off_tools" => {
-            Effect::AtOnce
-        }
+        "idle_timeout" | "silence_timeout" | "start_timeout" | "drain_timeout" => Effect::AtOnce,
+        "own_work_wait" | "background_wait" | "cut_off_tools" => Effect::AtOnce,
         "timeout" | "delivery" => Effect::NextTurn,
         _ => Effect::NextCli,
     }
@@ -119,6 +118,8 @@ fn of_session(session: &SessionDecl) -> Settings {
     };
     settings.remove("name");
     put(&mut settings, "idle_timeout", session.idle_timeout.map(text));
+    put(&mut settings, "own_work_wait", session.own_work_wait.map(text));
+    put(&mut settings, "background_wait", session.background_wait.map(text));
     put(&mut settings, "silence_timeout", session.silence_timeout.map(text));
     put(&mut settings, "start_timeout", session.start_timeout.map(text));
     put(&mut settings, "drain_timeout", session.drain_timeout.map(text));

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use treewarden_core::session::OwnWork;
 use treewarden_proto::TurnId;
 
 use super::{Desk, Entry};
 use crate::host::Happening;
+use crate::session::Shown;
 use crate::session::sink::Sink;
 use crate::session::status::{SessionState, Status};
 
@@ -26,6 +28,32 @@ impl Desk {
             tracing::debug!(session = %self.name, ?state, pid, "session");
             self.host.publish(&self.name, || Happening::State { state, pid });
         }
+    }
+
+    /// Shows what the CLI does by itself, and what of the conversation only it has.
+    pub(crate) fn show_work(&self, shown: &Shown) {
+        let unsaved = shown.unsaved.as_deref();
+        let mut inner = self.lock();
+        inner.condition.own_work = shown.own_work.map(word);
+        inner.condition.background_tasks = shown.background_tasks;
+        let before = std::mem::replace(&mut inner.condition.unsaved, unsaved.map(Into::into));
+        drop(inner);
+        match unsaved {
+            Some(why) if before.as_deref() != Some(why) => {
+                tracing::warn!(session = %self.name, why, "a conversation is not on disk, and its CLI is kept");
+                self.host.publish(&self.name, || Happening::Unsaved { why: why.to_owned() });
+            }
+            None if before.is_some() => self.host.publish(&self.name, || Happening::Saved),
+            _ => {}
+        }
+    }
+
+    /// The CLI is gone, and what it did by itself with it.
+    pub(crate) fn forget_work(&self) {
+        let mut inner = self.lock();
+        inner.condition.own_work = None;
+        inner.condition.background_tasks = 0;
+        inner.condition.unsaved = None;
     }
 
     pub(crate) fn interruptions(&self, turn: TurnId) -> u32 {
@@ -64,5 +92,14 @@ impl Desk {
         let record = inner.record.as_deref();
         let queued = inner.entries.len();
         Status::new(self.name.clone(), record, queued, &inner.condition)
+    }
+}
+
+/// Why a CLI works by itself, in one word.
+fn word(why: OwnWork) -> &'static str {
+    match why {
+        OwnWork::TaskEnded => "task_ended",
+        OwnWork::WakeUp => "wake_up",
+        _ => "unknown",
     }
 }

@@ -5,6 +5,7 @@
 
 mod condition;
 mod identity;
+mod saved;
 mod service;
 
 use std::collections::VecDeque;

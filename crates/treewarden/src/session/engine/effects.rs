@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use treewarden_core::session::{Action, End, PermanentKind, State, Verdict};
+use treewarden_core::session::{Action, End, PermanentKind, Saved, State, Verdict};
 use treewarden_proto::TurnId;
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::input::UserFrame;
@@ -25,6 +25,7 @@ impl Engine {
             Action::Interrupt => self.request(Purpose::Other, HostRequest::Interrupt { cancel_queued: true }),
             Action::Probe => self.request(Purpose::Probe, HostRequest::GetBinaryVersion),
             Action::ReadTranscript(turn) => self.read_transcript(turn),
+            Action::LookOnDisk => self.look_on_disk(),
             Action::Settle(turn, verdict) => self.settle(turn, verdict),
             Action::Stop => self.begin_closing(How::Ladder),
             Action::Terminate => self.begin_closing(How::Terminate),
@@ -79,6 +80,19 @@ impl Engine {
         }));
     }
 
+    /// Looks whether the last settled turn is on disk; a look that is under way still is followed by another, so that one
+    /// thread at most waits for a disk that does not answer.
+    pub(super) fn look_on_disk(&mut self) {
+        self.look_once_more = self.looking.is_some();
+        if !self.look_once_more {
+            let desk = Arc::clone(&self.desk);
+            self.looking = Some(Box::pin(async move {
+                let looked = tokio::task::spawn_blocking(move || desk.saved_on_disk()).await;
+                looked.unwrap_or_else(|error| Saved::No(format!("the disk was not looked at: {error}")))
+            }));
+        }
+    }
+
     /// Stores the outcome, then delivers it.
     fn settle(&mut self, turn: TurnId, verdict: Verdict) {
         if let Verdict::NotStarted(permanent) = &verdict
@@ -121,6 +135,7 @@ impl Engine {
         if let End::Failed(permanent) = &end {
             self.desk.lock().condition.reason = Some(permanent.message.as_str().into());
         }
+        self.desk.forget_work();
         self.desk.set_state(state, None, None);
         self.end = Some(end);
     }
@@ -130,6 +145,7 @@ impl Engine {
         let (state, turn) = match self.machine.state() {
             State::Starting | State::Initializing => (SessionState::Starting, None),
             State::Ready => (SessionState::Ready, None),
+            State::Working => (SessionState::Working, None),
             State::Busy(turn) => (SessionState::Busy, Some(turn)),
             State::Draining(turn) => (SessionState::Draining, Some(turn)),
             State::Suspended(until) => {
@@ -139,6 +155,7 @@ impl Engine {
             State::Stopping => (SessionState::Stopping, None),
             State::Ended => return,
         };
+        self.desk.show_work(&self.shown);
         if turn.is_some() {
             self.desk.lock().condition.attributed = Some(self.machine.attributes_by_id());
         }

@@ -23,7 +23,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use treewarden_core::session::{Action, End, Event, Fact, Machine, Start, StartFailure, State};
+use treewarden_core::session::{
+    Action, End, Event, Fact, Machine, OwnWork, Saved, Start, StartFailure, State,
+};
 use treewarden_process::Line;
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::{Frame, ResultFrame};
@@ -59,6 +61,9 @@ struct Engine {
     /// The CLI's tree, while it is being ended.
     closing: Option<Closing>,
     reading: Option<Task<(TurnId, Option<DiskAnswer>)>>,
+    /// The look whether the last turn is on disk, and whether another is to follow it.
+    looking: Option<Task<Saved>>,
+    look_once_more: bool,
     /// What the transcript held, while the machine decides about it.
     on_disk: Option<DiskAnswer>,
     /// The result frame that is being handled, and what it says.
@@ -72,7 +77,29 @@ struct Engine {
     lines: Vec<Line>,
     alarm: Alarm,
     state: State,
+    shown: Shown,
     end: Option<End>,
+}
+
+/// What the status says of a CLI besides its state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// What it does by itself.
+    pub(crate) own_work: Option<OwnWork>,
+    pub(crate) background_tasks: usize,
+    pub(crate) unsaved: Option<String>,
+    at_rest: bool,
+}
+
+impl Shown {
+    fn of(machine: &Machine) -> Self {
+        Self {
+            own_work: machine.own_work(),
+            background_tasks: machine.background_tasks(),
+            unsaved: machine.unsaved().map(str::to_owned),
+            at_rest: machine.is_at_rest(),
+        }
+    }
 }
 
 /// What woke the engine.
@@ -84,6 +111,7 @@ enum Wake {
     Closed,
     Drained,
     Transcript(TurnId, Option<DiskAnswer>),
+    Looked(Saved),
     Room,
     Written(std::io::Result<()>),
     Timer,
@@ -106,6 +134,8 @@ impl Engine {
             cli: None,
             closing: None,
             reading: None,
+            looking: None,
+            look_once_more: false,
             on_disk: None,
             result: None,
             pending: Pending::default(),
@@ -114,6 +144,7 @@ impl Engine {
             full: None,
             lines: Vec::new(),
             alarm: Alarm::default(),
+            shown: Shown::default(),
             end: None,
         }
     }
@@ -142,6 +173,7 @@ impl Engine {
                 Wake::Closed => self.closed(),
                 Wake::Drained => self.exited(),
                 Wake::Transcript(turn, found) => self.transcript_read(turn, found),
+                Wake::Looked(saved) => self.looked(saved),
                 Wake::Room => self.room(),
                 Wake::Written(result) => self.written(&result),
                 Wake::Timer => self.machine.handle_timeout(Instant::now(), &mut self.actions),
@@ -152,7 +184,7 @@ impl Engine {
     /// Waits until something happens; each branch may be dropped without loss.
     async fn wake(&mut self) -> Wake {
         let timer = self.machine.poll_timeout().map(tokio::time::Instant::from_std);
-        let Self { desk, starting, cli, closing, reading, full, lines, alarm, .. } = self;
+        let Self { desk, starting, cli, closing, reading, looking, full, lines, alarm, .. } = self;
         let drained = closing.as_ref().and_then(Closing::drained_by);
         let (ending, may_read) = (closing.is_some(), full.is_none());
         tokio::select! {
@@ -160,6 +192,7 @@ impl Engine {
             () = desk.engine_bell.notified() => Wake::Desk,
             done = poll_some(starting) => Wake::Started(done),
             (turn, found) = poll_some(reading) => Wake::Transcript(turn, found),
+            saved = poll_some(looking) => Wake::Looked(saved),
             () = cli::closed(closing) => Wake::Closed,
             wake = cli::wake(cli, ending, may_read, lines) => wake,
             () = room(full.as_ref()) => Wake::Room,
@@ -188,9 +221,18 @@ impl Engine {
                 Command::Interrupt => Event::Interrupt,
                 Command::Stop(reason) => Event::Stop(reason),
                 Command::Configure { renew } => {
-                    Event::Configure { config: self.desk.options().timing.clone(), renew }
+                    Event::Configure { config: self.desk.options().timing(), renew }
                 }
             });
+        }
+    }
+
+    fn looked(&mut self, saved: Saved) {
+        self.looking = None;
+        if self.look_once_more {
+            self.look_on_disk();
+        } else {
+            self.handle(Event::OnDisk(saved));
         }
     }
 
@@ -217,8 +259,10 @@ impl Engine {
                 self.effect(action);
             }
         }
-        if self.machine.state() != self.state {
+        let shown = Shown::of(&self.machine);
+        if self.machine.state() != self.state || shown != self.shown {
             self.state = self.machine.state();
+            self.shown = shown;
             self.show_state();
             if matches!(self.state, State::Draining(_)) {
                 // The result is read for, whoever consumes the turn.
@@ -232,7 +276,8 @@ impl Engine {
     fn tell_place(&self) {
         let Some(cli) = &self.cli else { return };
         match self.state {
-            State::Ready => cli.place.idle(),
+            // Asked to go once more at once, one that must stay would look at the disk in a loop.
+            State::Ready if self.shown.at_rest => cli.place.idle(),
             State::Stopping | State::Ended => cli.place.leaving(),
             _ => cli.place.busy(),
         }

@@ -255,7 +255,10 @@ impl Engine {
                     self.follow(id);
                 }
                 self.note_version(&frame);
+                self.fact(Fact::TurnBegan);
             }
+            SystemKind::TaskNotification => self.fact(Fact::TaskEnded),
+            SystemKind::BackgroundTasksChanged => self.background_tasks(&frame),
             SystemKind::SessionWritesLost => {
                 tracing::error!(session = %self.desk.name, "the CLI could not write its transcript");
                 self.desk.host.publish(&self.desk.name, || Happening::WritesLost);
@@ -274,6 +277,12 @@ impl Engine {
         {
             cli.version_known = true;
             self.desk.lock().condition.cli.set_version(&version);
+        }
+    }
+
+    fn background_tasks(&mut self, frame: &Frame) {
+        if let Ok(Body::System(SystemBody::BackgroundTasksChanged(change))) = frame.body() {
+            self.fact(Fact::BackgroundTasks(change.tasks.map_or(0, |tasks| tasks.len())));
         }
     }
 
