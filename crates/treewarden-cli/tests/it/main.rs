@@ -5,3 +5,4 @@ mod daemon;
 mod given_up;
 mod reload;
 mod support;
+mod unsaved;

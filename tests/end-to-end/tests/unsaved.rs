@@ -1,0 +1,122 @@
+//! A CLI that cannot write its transcript has the only copy of the conversation: it is kept, and that is said.
+
+use std::time::Duration;
+
+use treewarden::host::Happening;
+use treewarden::session::SessionState;
+use treewarden::{Host, Session, SessionOptions, SessionSpec};
+use treewarden_end_to_end::{Lab, end, eventually, reaches, real_cli};
+use treewarden_proto::spec::InheritEnv;
+use treewarden_testkit::mock_api::MockApi;
+
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Puts a plain file where the transcripts would be, so that none can be written.
+fn blocked(folder: &std::path::Path) -> std::path::PathBuf {
+    std::fs::create_dir_all(folder).expect("a folder can be made");
+    let projects = folder.join("projects");
+    std::fs::write(&projects, "").expect("a file can be written");
+    projects
+}
+
+async fn is_unsaved(session: &Session) -> String {
+    eventually("it is seen that nothing is saved", || {
+        session.status().ok()?.unsaved.map(|why| why.to_string())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_save_is_not_parked_until_it_can() {
+    let lab = Lab::new();
+    let projects = blocked(&lab.path().join("claude"));
+    let mut feed = lab.host.subscribe();
+    let session = Session::start(lab.options("alice").idle_timeout(SHORT)).await.expect("started");
+    let turn = session.stream("My name is Alice").await.expect("opened");
+    let id = turn.id().to_string();
+    turn.answer().await.expect("answered");
+    let why = is_unsaved(&session).await;
+    assert!(why.contains(&id) && why.contains("projects"), "{why}");
+    assert_eq!(session.unsaved().await.expect("the session is there"), Some(why));
+    assert_eq!(session.status().expect("status").state, SessionState::Ready);
+    let answer = session.query("What is my name?").await.expect("answered");
+    assert!(answer.text.contains("Alice"), "{answer}");
+    std::fs::remove_file(&projects).expect("the file is ours");
+    session.query("PROMPT-3").await.expect("answered");
+    reaches(&session, SessionState::Parked).await;
+    assert_eq!(session.status().expect("status").unsaved, None);
+    let mut told = Vec::new();
+    while let Ok(event) = feed.try_recv() {
+        match event.what {
+            Happening::Unsaved { .. } => told.push("unsaved"),
+            Happening::Saved => told.push("saved"),
+            _ => {}
+        }
+    }
+    assert_eq!(told.first(), Some(&"unsaved"));
+    assert_eq!(told.last(), Some(&"saved"));
+    end(&session).await;
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_save_keeps_its_place_until_it_can() {
+    let lab = Lab::new();
+    let projects = blocked(&lab.path().join("claude"));
+    let host = Host::options().state_dir(lab.path().join("crowded")).max_live(1).open().expect("a host");
+    let start = |name| Session::start(SessionOptions::from(lab.spec(name)).host(&host));
+    let (alice, bob) = (start("alice").await.expect("started"), start("bob").await.expect("started"));
+    alice.query("PROMPT-1").await.expect("answered");
+    let waiting = tokio::spawn({
+        let bob = bob.clone();
+        async move { bob.query("PROMPT-2").await.expect("answered").text }
+    });
+    is_unsaved(&alice).await;
+    assert_eq!(bob.status().expect("status").pid, None, "there is no place for it");
+    std::fs::remove_file(&projects).expect("the file is ours");
+    alice.query("PROMPT-3").await.expect("answered");
+    assert!(waiting.await.expect("no panic").contains("answer to PROMPT-2"));
+    assert_eq!(alice.status().expect("status").state, SessionState::Parked);
+    end(&alice).await;
+    end(&bob).await;
+}
+
+#[tokio::test]
+async fn a_session_without_a_journal_is_parked_whatever_is_on_disk() {
+    let lab = Lab::new();
+    blocked(&lab.path().join("claude"));
+    let host = Host::options()
+        .state_dir(lab.path().join("forgetful"))
+        .durability(treewarden::Durability::Nothing)
+        .open()
+        .expect("a host");
+    let options = SessionOptions::from(lab.spec("alice")).host(&host).idle_timeout(SHORT);
+    let session = Session::start(options).await.expect("started");
+    session.query("PROMPT-1").await.expect("answered");
+    reaches(&session, SessionState::Parked).await;
+    end(&session).await;
+}
+
+#[tokio::test]
+async fn the_real_cli_is_not_parked_while_it_cannot_write() {
+    let Some(cli) = real_cli() else { return };
+    let lab = Lab::new();
+    blocked(&lab.path().join(".claude"));
+    let api = MockApi::start().await.expect("the mock API starts");
+    let mut spec = SessionSpec::new()
+        .name("real".parse().expect("a valid name"))
+        .cli_path(cli)
+        .cwd(lab.path().join("work"))
+        .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
+        .env("HOME", lab.path().display().to_string());
+    for (name, value) in api.env() {
+        spec = spec.env(name, value);
+    }
+    let options = SessionOptions::from(spec).host(&lab.host).idle_timeout(SHORT);
+    let session = Session::start(options).await.expect("started");
+    session.query("PROMPT-1").await.expect("answered");
+    is_unsaved(&session).await;
+    session.query("PROMPT-2").await.expect("answered");
+    let status = session.status().expect("status");
+    assert_eq!((status.generation, status.restarts), (1, 0));
+    session.stop().await.expect("stopped");
+}
