@@ -41,9 +41,8 @@ impl Desk {
     pub(crate) async fn unsaved(self: &Arc<Self>) -> Option<String> {
         let mut missing = None;
         for _ in 0..LOOKS {
-            if self.lock().condition.pid.is_none() {
-                return None;
-            }
+            // Without a CLI nothing can be lost with it.
+            self.lock().condition.pid?;
             if missing.is_some() {
                 tokio::time::sleep(BETWEEN).await;
             }
