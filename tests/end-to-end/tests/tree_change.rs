@@ -316,6 +316,20 @@ async fn other_times_leave_the_cli_alone() {
 }
 
 #[tokio::test]
+async fn a_pinned_session_is_not_parked_by_another_idle_timeout() {
+    let ground = Ground::new();
+    let both = |more: &str| child("a", &format!("pinned = true\n{more}")) + &child("b", more);
+    let tree = ground.start(&both("")).await;
+    let state = |name| tree.session(name).status().expect("status").state;
+    tree.session("a").query("hello").await.expect("answered");
+    ground.apply(&tree, &both("idle_timeout = \"50ms\"")).await.expect("it is applied");
+    tree.session("b").query("hello").await.expect("answered");
+    eventually("the other is parked", || (state("b") == SessionState::Parked).then_some(())).await;
+    assert_eq!(state("a"), SessionState::Ready, "it was idle for longer");
+    tree.stop().await;
+}
+
+#[tokio::test]
 async fn a_session_that_runs_once_holds_its_name_until_it_ends() {
     let ground = Ground::new();
     let once = child("once", "restart = \"temporary\"") + &child("a", "");

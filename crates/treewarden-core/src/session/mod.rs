@@ -24,6 +24,8 @@
 //! * Each turn is settled at most once by one machine, and a turn that a crash left open is settled by a later one.
 //! * A result is given to the turn that it names. Where the CLI names none, it is given by position only while
 //!   nothing else can have caused it, and otherwise by what the transcript says; never by a guess.
+//! * No turn is sent into what the CLI works at by itself, for a time, and no CLI is ended for convenience at such work, or
+//!   while its last answer is not on disk.
 //! * A stop is obeyed in every state, within the time of its ladder.
 
 mod at_hand;
