@@ -69,7 +69,9 @@ fn a_killed_cli_is_replaced_and_the_turn_is_answered_once() {
     let world = World::new();
     let _daemon = world.daemon();
     let answer = world.json(&["ask", "a", "hello CRASH=delta:1 EXIT=kill ONCE=2", "--json"]);
-    assert_eq!((&answer["outcome"], &answer["interruptions"]), (&"completed".into(), &2.into()), "{answer}");
+    assert_eq!(answer["outcome"], "completed", "{answer}");
+    // The second CLI carries the turn on by itself, and may die before the host could give it the turn.
+    assert!((1..=2).contains(&answer["interruptions"].as_u64().unwrap_or(0)), "{answer}");
     let ps = world.json(&["ps", "--json"]);
     assert_eq!((&ps[0]["generation"], &ps[0]["restarts"]), (&3.into(), &2.into()), "{ps}");
 }

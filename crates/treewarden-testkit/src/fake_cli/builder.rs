@@ -25,7 +25,7 @@ pub struct FakeCli {
 }
 
 impl FakeCli {
-    /// Makes a script that changes nothing: version 2.1.330, no faults.
+    /// Makes a script that changes nothing: version 2.1.332, no faults.
     pub fn new() -> Self {
         Self::default()
     }

@@ -11,7 +11,7 @@
 //!
 //! ```json
 //! {
-//!   "version": "2.1.330", "lifecycle": true,
+//!   "version": "2.1.332", "lifecycle": true,
 //!   "start": "CRASH=initialize EXIT=3 ONCE=1",
 //!   "prompts": [{ "contains": "deploy", "do": "CRASH=result ONCE=2", "answer": "done" }]
 //! }
@@ -32,22 +32,30 @@
 //! | `STDERR=<bytes>` | floods stderr |
 //! | `IGNORE_EOF`, `IGNORE_TERM` | lives on after the end of stdin, after SIGTERM |
 //! | `TOOL=<ms>` | a tool call that takes so long; `CHILD` adds a process in its own session |
+//! | `COUNT=<file>` | the tool adds a line to that file of the working directory, each time that it runs |
+//! | `BACKGROUND=<ms>` | a tool call that starts a background task, which ends so much later; the CLI then has a turn of its own about it |
+//! | `OWN=<ms>`, `OWN_TOOL=<ms>` | beside `BACKGROUND`: that turn waits so long, then calls a tool for so long; prompts that came till then are woven in |
+//! | `REFUSED` | as if a hook refused the prompt: answered without the model |
 //! | `ASK` | asks the host by `can_use_tool` and waits for the answer |
 //! | `MISSING` | a result with hardly any fields |
 //! | `LIMIT=<seconds>` | a usage limit that ends so much later |
 //! | `AUTH`, `STATUS=<n>` | an API error 401, n |
 //!
-//! [`FakeCli`] builds that script. `/clear` starts a new conversation. `IGNORE_TERM` and `IGNORE_EOF` hold from the word on, or
-//! from the spawn if they stand in `start`. A `lifecycle` of false leaves out what 2.1.197 has not.
+//! [`FakeCli`] builds that script. `/clear` starts a new conversation. `/compact` begins a new root; `/help`, `/cost` and a
+//! prompt of blanks are answered without the model. `IGNORE_TERM` and `IGNORE_EOF` hold from the word on, or from the
+//! spawn if they stand in `start`. A `lifecycle` of false leaves out what 2.1.197 has not.
 //!
 //! A script of `{ "bare": true }` is for benches: one thread, no transcript, no names on frames, and no words but `N` and
 //! `HUGE`, so that what drives the CLI is what is measured.
 
+mod background;
 mod bare;
 mod builder;
+mod local;
 mod options;
 mod output;
 mod path;
+mod resume;
 mod run;
 mod script;
 mod transcript;

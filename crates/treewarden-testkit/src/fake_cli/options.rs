@@ -1,4 +1,4 @@
-//! The arguments of the fake CLI: those of 2.1.330 are known, most of them to be ignored.
+//! The arguments of the fake CLI: those of 2.1.332 are known, most of them to be ignored.
 
 /// The flags without a value.
 const SWITCHES: &[&str] = &[
@@ -101,6 +101,7 @@ pub(super) struct Options {
     pub(super) replay: bool,
     pub(super) model: Option<String>,
     pub(super) mode: Option<String>,
+    pub(super) await_initialize: bool,
 }
 
 impl Options {
@@ -128,6 +129,7 @@ impl Options {
                 "--session-id" => options.session_id = value,
                 "--resume" | "-r" => options.resume = value,
                 "--fork-session" => options.fork = true,
+                "--await-initialize" => options.await_initialize = true,
                 "--model" => options.model = value,
                 "--permission-mode" => options.mode = value,
                 "--include-partial-messages" => options.partial = true,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::background::{Note, Task};
 use super::options::Options;
 use super::output::{exit, frame, raw, stderr, uuid};
 use super::script::{Script, Words};
@@ -26,13 +27,15 @@ pub(super) struct Prompt {
     pub(super) uuid: String,
     pub(super) text: String,
     pub(super) frame: Value,
+    /// It was said to be `queued` when it came.
+    pub(super) announced: bool,
 }
 
 /// A prompt that is run again although nobody sent it yet.
 #[derive(Debug)]
 pub(super) struct TakenUp {
     pub(super) uuid: String,
-    /// The uuid that stands for the run in the lifecycle frames; it is not the prompt's.
+    /// The uuid that stands for the run in the lifecycle frames: the prompt's, or that of the line that carries it on.
     pub(super) run: String,
     /// The prompt's own frame is `completed` at once: a tool was called, or the model asked already.
     pub(super) at_once: bool,
@@ -60,8 +63,18 @@ pub(super) struct Cli {
     pub(super) current: Vec<String>,
     /// The text of the deltas of the turn of the moment.
     pub(super) said: String,
+    /// The background tasks that run.
+    pub(super) tasks: Vec<Task>,
+    /// The tasks that ended, of which no turn was told yet.
+    pub(super) notes: VecDeque<Note>,
+    /// A turn of the CLI's own is under way.
+    pub(super) own: bool,
+    /// The last state that was said is `running`.
+    pub(super) running: std::cell::Cell<bool>,
+    /// The first line, if it was read before anything was run.
+    pub(super) first: Option<String>,
     ended: bool,
-    input: Receiver<Input>,
+    pub(super) input: Receiver<Input>,
 }
 
 pub(super) fn main(args: Vec<String>) -> ExitCode {
@@ -82,6 +95,10 @@ pub(super) fn main(args: Vec<String>) -> ExitCode {
     if options.version {
         raw(format!("{} (Claude Code)\n", script.version).as_bytes());
         return ExitCode::SUCCESS;
+    }
+    if options.await_initialize && !script.awaits_initialize() {
+        stderr("error: unknown option '--await-initialize'\n");
+        return ExitCode::FAILURE;
     }
     if script.bare {
         return super::bare::main(&options, &script);
@@ -174,6 +191,11 @@ impl Cli {
             taken_up: None,
             current: Vec::new(),
             said: String::new(),
+            tasks: Vec::new(),
+            notes: VecDeque::new(),
+            own: false,
+            running: std::cell::Cell::new(false),
+            first: None,
             ended: false,
             input: read_stdin(),
         })
@@ -183,32 +205,42 @@ impl Cli {
         if self.script.start.has("HANG") {
             hang();
         }
-        let resume = std::env::var("CLAUDE_CODE_RESUME_INTERRUPTED_TURN").is_ok_and(|v| v == "1");
-        if resume && self.options.resume.is_some() {
-            self.take_up();
+        if self.options.await_initialize && !self.await_initialize() {
+            return;
+        }
+        if self.options.resume.is_some() {
+            self.resume();
         }
         while !self.ended {
+            self.end_tasks();
             if let Some(prompt) = self.queue.pop_front() {
-                // Prompts that came while a turn ran become one turn.
-                let mut prompts = vec![prompt];
-                prompts.extend(self.queue.drain(..));
-                self.begin(prompts);
+                self.next(prompt);
+            } else if let Some(note) = self.notes.pop_front() {
+                self.own_turn(&note);
             } else if self.eof && !self.ignore_eof {
                 return;
             } else {
-                self.pump(Duration::from_millis(250));
+                self.pump(self.until_a_task_ends().min(Duration::from_millis(250)));
             }
         }
     }
 
-    /// Runs the last prompt again if nothing answered it, as 2.1.330 does before it reads a frame.
-    fn take_up(&mut self) {
-        let Some((uuid, text)) = self.transcript.interrupted() else { return };
-        let at_once = self.transcript.called_a_tool();
-        self.taken_up =
-            Some(TakenUp { uuid: uuid.clone(), run: super::output::uuid(), at_once, open: false });
-        self.turn(vec![Prompt { uuid, text, frame: Value::Null }], true);
-        self.taken_up = None;
+    fn next(&mut self, prompt: Prompt) {
+        if let Some(local) = self.local(&prompt) {
+            return self.answer_locally(&prompt, &local);
+        }
+        // Prompts that came while a turn ran become one turn.
+        let mut prompts = vec![prompt];
+        while let Some(prompt) = self.next_for_the_model() {
+            prompts.push(prompt);
+        }
+        self.begin(prompts);
+    }
+
+    /// The prompt that comes next, unless the CLI answers that by itself.
+    pub(super) fn next_for_the_model(&mut self) -> Option<Prompt> {
+        let is_command = super::local::is_command(&self.queue.front()?.text);
+        if is_command { None } else { self.queue.pop_front() }
     }
 
     fn begin(&mut self, prompts: Vec<Prompt>) {
@@ -221,6 +253,11 @@ impl Cli {
                     if at < self.transcript.loaded {
                         self.lifecycle(&prompt.uuid, "completed");
                     }
+                    self.state("idle");
+                }
+                None if self.transcript.is_elsewhere(&prompt.uuid) => {
+                    self.replay(&prompt);
+                    self.lifecycle(&prompt.uuid, "completed");
                     self.state("idle");
                 }
                 _ => fresh.push(prompt),
@@ -258,6 +295,10 @@ impl Cli {
                 std::thread::sleep(left);
                 return;
             }
+            if let Some(line) = self.first.take() {
+                self.line(&line);
+                continue;
+            }
             match self.input.recv_timeout(left) {
                 Ok(Input::Line(line)) => self.line(&line),
                 Ok(Input::Eof) | Err(RecvTimeoutError::Disconnected) => self.eof = true,
@@ -283,14 +324,18 @@ impl Cli {
             Some("user") => {
                 let id = value["uuid"].as_str().map_or_else(uuid, str::to_owned);
                 let text = text_of(&value["message"]);
-                self.prompt(Prompt { uuid: id, text, frame: value });
+                self.prompt(Prompt { uuid: id, text, frame: value, announced: false });
             }
             _ => {}
         }
     }
 
-    fn prompt(&mut self, prompt: Prompt) {
+    fn prompt(&mut self, mut prompt: Prompt) {
         let Some(mut run) = self.taken_up.take_if(|run| run.uuid == prompt.uuid) else {
+            if self.own {
+                self.lifecycle(&prompt.uuid, "queued");
+                prompt.announced = true;
+            }
             self.queue.push_back(prompt);
             return;
         };
@@ -315,6 +360,7 @@ impl Cli {
                 let mut reply = json!({
                     "commands": [], "agents": [], "output_style": "default", "available_output_styles": [],
                     "models": [], "account": {}, "pid": std::process::id(),
+                    "session_state": if self.running.get() { "running" } else { "idle" },
                 });
                 if self.script.lifecycle {
                     reply["capabilities"] = json!(["interrupt_receipt_v1", "msg_lifecycle_v1"]);

@@ -30,12 +30,18 @@ impl Script {
             }
         };
         Ok(Self {
-            version: json["version"].as_str().unwrap_or("2.1.330").to_owned(),
+            version: json["version"].as_str().unwrap_or("2.1.332").to_owned(),
             lifecycle: json["lifecycle"].as_bool().unwrap_or(true),
             bare: json["bare"].as_bool().unwrap_or(false),
             start: Words::new(json["start"].as_str().unwrap_or_default()),
             prompts: json["prompts"].as_array().cloned().unwrap_or_default(),
         })
+    }
+
+    /// Tells whether the version knows `--await-initialize`, which 2.1.197 does not.
+    pub(super) fn awaits_initialize(&self) -> bool {
+        let parts: Vec<u32> = self.version.split('.').filter_map(|part| part.parse().ok()).collect();
+        parts.as_slice() > [2, 1, 197].as_slice()
     }
 
     /// The words that steer this prompt, and the answer that the script gives it, if any.

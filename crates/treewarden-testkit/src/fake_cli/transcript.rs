@@ -1,6 +1,6 @@
 //! The JSONL transcript: a tree of entries by `uuid` and `parentUuid`, append-only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 /// What the CLI writes as the user's words when a turn is interrupted, and while a tool runs.
 pub(super) const INTERRUPTED: &str = "[Request interrupted by user]";
 pub(super) const INTERRUPTED_TOOL: &str = "[Request interrupted by user for tool use]";
+/// What the CLI writes for the result of a call that its death cut off.
+const CUT_OFF: &str = "[Tool call interrupted: the session ended before this call's result was recorded, so its outcome is unknown. Check whether it took effect before relying on it or running it again.]";
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Transcript {
     path: PathBuf,
     session_id: String,
@@ -19,6 +21,19 @@ pub(super) struct Transcript {
     /// How many entries of the branch stood there at the resume.
     pub(super) loaded: usize,
     dangling: bool,
+    /// The prompts of the file that are not in the branch: one that is sent again is not run.
+    elsewhere: HashSet<String>,
+    /// The background tasks whose end nothing tells of, each with the call that started it.
+    pub(super) unended: Vec<(String, String)>,
+}
+
+/// What a conversation that is resumed was at when its CLI died.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// A prompt.
+    Prompt { uuid: String, text: String },
+    /// The note of a background task that ended.
+    Note { uuid: String },
 }
 
 /// Where the entries of all conversations of this directory stand.
@@ -34,7 +49,7 @@ impl Transcript {
         let key: String =
             cwd.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let path = config_dir().join("projects").join(key).join(format!("{session_id}.jsonl"));
-        Self { path, session_id: session_id.to_owned(), branch: Vec::new(), loaded: 0, dangling: false }
+        Self { path, session_id: session_id.to_owned(), branch: Vec::new(), loaded: 0, ..Self::default() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -64,18 +79,44 @@ impl Transcript {
         self.branch = entries
             .iter()
             .rev()
-            .filter(|e| e["type"] == "user" || e["type"] == "assistant")
             .filter_map(|e| e["uuid"].as_str())
             .map(chain)
             .find(|c| hint.is_none_or(|hint| c.iter().any(|e| e["uuid"] == hint)))
             .unwrap_or_default();
+        let here: HashSet<&str> = self.branch.iter().filter_map(|e| e["uuid"].as_str()).collect();
+        let prompts = entries.iter().filter(|e| e["type"] == "user").filter_map(|e| e["uuid"].as_str());
+        self.elsewhere = prompts.filter(|uuid| !here.contains(uuid)).map(str::to_owned).collect();
+        let notes: String = entries.iter().filter(|e| is_note(e)).map(|e| text_of(&e["message"])).collect();
+        let tasks = self.branch.iter().filter_map(|entry| {
+            let task = entry["toolUseResult"]["backgroundTaskId"].as_str()?;
+            let call = entry["message"]["content"][0]["tool_use_id"].as_str()?;
+            (!notes.contains(task)).then(|| (task.to_owned(), call.to_owned()))
+        });
+        self.unended = tasks.collect();
         self.hint();
-        // A tool call without a result is left behind as a dead branch.
-        while self.branch.last().is_some_and(|e| e["message"]["content"][0]["type"] == "tool_use") {
+        self.cut_off();
+        self.loaded = self.branch.len();
+    }
+
+    /// Deals with tool calls that have no result: they are answered if the environment says so, or left behind as a
+    /// dead branch.
+    fn cut_off(&mut self) {
+        let is_call = |e: &Value| e["message"]["content"][0]["type"] == "tool_use";
+        let shows = std::env::var("CLAUDE_CODE_RESUME_SHOWS_CUT_OFF_CALLS").is_ok_and(|v| v == "1");
+        if shows && let Some(call) = self.branch.last().filter(|e| is_call(e)) {
+            let call = call["message"]["content"][0]["id"].clone();
+            let message = json!({ "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": call, "content": CUT_OFF, "is_error": true } ] });
+            self.append_more(
+                "user",
+                &super::output::uuid(),
+                &json!({ "message": message, "toolUseResult": CUT_OFF }),
+            );
+        }
+        while self.branch.last().is_some_and(is_call) {
             self.branch.pop();
             self.dangling = true;
         }
-        self.loaded = self.branch.len();
     }
 
     /// A copy of the branch as a conversation of its own, written to its own file.
@@ -104,22 +145,96 @@ impl Transcript {
     }
 
     pub(super) fn append(&mut self, kind: &str, uuid: &str, message: &Value) {
-        let parent = self.branch.last().map_or(Value::Null, |e| e["uuid"].clone());
-        let entry = json!({
+        self.append_more(kind, uuid, &json!({ "message": message }));
+    }
+
+    /// Appends an entry with these fields.
+    pub(super) fn append_more(&mut self, kind: &str, uuid: &str, fields: &Value) {
+        self.insert(self.branch.len(), kind, uuid, fields);
+    }
+
+    /// Appends the note of a task that died with the last CLI, which is behind a prompt that was cut off only if
+    /// something of its answer is there: else the two are branches of one place, and the prompt's is the older one.
+    pub(super) fn append_dead_note(&mut self, uuid: &str, fields: &Value, takes_up: bool) {
+        let cut = takes_up && self.branch.last().is_some_and(is_prompt);
+        let at = self.branch.len() - usize::from(cut);
+        self.insert(at, "user", uuid, fields);
+        // From here on the newest branch counts, which is the note's until the prompt is answered.
+        if let Some(fork) = at.checked_sub(1).filter(|_| cut) {
+            self.hint_at(&self.branch[fork]["uuid"]);
+        }
+    }
+
+    fn insert(&mut self, at: usize, kind: &str, uuid: &str, fields: &Value) {
+        let parent = at.checked_sub(1).map_or(Value::Null, |parent| self.branch[parent]["uuid"].clone());
+        let mut entry = json!({
             "parentUuid": parent, "isSidechain": false, "userType": "external", "type": kind,
-            "message": message, "uuid": uuid, "sessionId": self.session_id,
+            "uuid": uuid, "sessionId": self.session_id,
         });
+        for (key, value) in fields.as_object().into_iter().flatten() {
+            entry[key] = value.clone();
+        }
         self.write(&entry);
-        self.branch.push(entry);
+        self.branch.insert(at, entry);
+    }
+
+    /// Begins a new root, as a compaction does; what was said before is no longer in the branch.
+    pub(super) fn compact(&mut self, uuid: &str) {
+        let leaf = self.branch.last().map_or(Value::Null, |e| e["uuid"].clone());
+        self.hint();
+        self.elsewhere.extend(self.branch.drain(..).filter_map(|e| Some(e["uuid"].as_str()?.to_owned())));
+        self.loaded = 0;
+        self.append_more(
+            "system",
+            uuid,
+            &json!({ "logicalParentUuid": leaf, "subtype": "compact_boundary",
+            "content": "Conversation compacted", "isMeta": false, "level": "info",
+            "compactMetadata": { "trigger": "manual", "preTokens": 15 } }),
+        );
+    }
+
+    /// Writes a line that is no entry of the tree.
+    pub(super) fn queue_operation(&self, operation: &str, mut fields: Value) {
+        fields["type"] = json!("queue-operation");
+        fields["operation"] = json!(operation);
+        fields["sessionId"] = json!(self.session_id);
+        self.write(&fields);
+    }
+
+    /// Tells whether the uuid is that of a prompt that a resume left behind.
+    pub(super) fn is_elsewhere(&self, uuid: &str) -> bool {
+        self.elsewhere.contains(uuid)
+    }
+
+    /// Tells whether nothing came behind the newest prompt or note.
+    pub(super) fn ends_with_its_head(&self) -> bool {
+        self.branch.last().is_some_and(is_head)
+    }
+
+    /// Tells whether a tool of the turn of the moment has a result.
+    pub(super) fn has_a_result(&self) -> bool {
+        let at = self.branch.iter().rposition(is_head).unwrap_or(0);
+        self.branch[at..].iter().any(|e| e["message"]["content"][0]["type"] == "tool_result")
+    }
+
+    /// The texts of the prompts that were woven into the turn of the moment.
+    pub(super) fn woven(&self) -> Vec<String> {
+        let at = self.branch.iter().rposition(is_head).unwrap_or(0);
+        let woven = self.branch[at..].iter().filter(|e| e["attachment"]["type"] == "queued_command");
+        woven.filter_map(|e| Some(e["attachment"]["prompt"].as_str()?.to_owned())).collect()
     }
 
     /// Writes the entry that says which leaf a resume goes to.
     pub(super) fn hint(&self) {
         if let Some(leaf) = self.branch.last() {
-            self.write(&json!({
-                "type": "last-prompt", "lastPrompt": "", "leafUuid": leaf["uuid"], "sessionId": self.session_id,
-            }));
+            self.hint_at(&leaf["uuid"]);
         }
+    }
+
+    fn hint_at(&self, leaf: &Value) {
+        self.write(&json!({
+            "type": "last-prompt", "lastPrompt": "", "leafUuid": leaf, "sessionId": self.session_id,
+        }));
     }
 
     fn write(&self, entry: &Value) {
@@ -140,14 +255,16 @@ impl Transcript {
         self.branch.iter().position(|e| e["type"] == "user" && e["uuid"] == uuid)
     }
 
-    /// The last prompt, if nothing answered it.
-    pub(super) fn interrupted(&self) -> Option<(String, String)> {
-        let at = self.branch.iter().rposition(is_prompt)?;
+    /// The last prompt, or the last note, if nothing answered it.
+    pub(super) fn interrupted(&self) -> Option<Unanswered> {
+        let at = self.branch.iter().rposition(is_head)?;
         if self.is_settled(at) {
             return None;
         }
-        let prompt = &self.branch[at];
-        Some((prompt["uuid"].as_str()?.to_owned(), text_of(&prompt["message"])))
+        let head = &self.branch[at];
+        let uuid = head["uuid"].as_str()?.to_owned();
+        let text = text_of(&head["message"]);
+        Some(if is_note(head) { Unanswered::Note { uuid } } else { Unanswered::Prompt { uuid, text } })
     }
 
     /// Whether the prompt at this position was answered, or interrupted by the user.
@@ -166,7 +283,19 @@ impl Transcript {
 }
 
 fn is_prompt(entry: &Value) -> bool {
-    entry["type"] == "user" && entry["message"]["content"][0]["type"] != "tool_result"
+    entry["type"] == "user"
+        && entry["message"]["content"][0]["type"] != "tool_result"
+        && ["isMeta", "isCompactSummary", "origin", "localCommand"].iter().all(|key| entry.get(key).is_none())
+}
+
+/// The note of a background task that ended.
+fn is_note(entry: &Value) -> bool {
+    entry["origin"]["kind"] == "task-notification"
+}
+
+/// What a turn begins with; the note of a task that died with its CLI begins none.
+fn is_head(entry: &Value) -> bool {
+    is_prompt(entry) || (is_note(entry) && !text_of(&entry["message"]).contains("<status>stopped<"))
 }
 
 /// The text of a message whose content is a string or a list of blocks.

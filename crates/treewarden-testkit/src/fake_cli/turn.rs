@@ -1,5 +1,6 @@
 //! One turn of the fake CLI, with the faults that its words ask for.
 
+use std::io::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ impl Cli {
             self.drain(Duration::from_millis(20));
         } else {
             for prompt in &prompts {
-                self.lifecycle(&prompt.uuid, "queued");
+                if !prompt.announced {
+                    self.lifecycle(&prompt.uuid, "queued");
+                }
                 self.lifecycle(&prompt.uuid, "started");
             }
         }
@@ -63,7 +66,7 @@ impl Cli {
         let state = if self.interrupted { "cancelled" } else { "completed" };
         if let Some(TakenUp { run, open, .. }) = self.taken_up.take() {
             self.lifecycle(&run, state);
-            if open {
+            if open && run != ids[0] {
                 self.lifecycle(&ids[0], state);
             }
         } else {
@@ -72,16 +75,24 @@ impl Cli {
             }
         }
         self.interrupted = false;
-        self.state("idle");
+        self.end_tasks();
+        if self.notes.is_empty() {
+            self.state("idle");
+        }
     }
 
+    /// Says the state, unless it is said to be running already.
     pub(super) fn state(&self, state: &str) {
+        let running = state == "running";
+        if self.running.replace(running) && running {
+            return;
+        }
         if std::env::var("CLAUDE_CODE_SDK_READS_SESSION_STATE").is_ok_and(|v| v == "1") {
             self.system("session_state_changed", json!({ "state": state }));
         }
     }
 
-    fn system(&self, subtype: &str, mut fields: Value) {
+    pub(super) fn system(&self, subtype: &str, mut fields: Value) {
         fields["type"] = json!("system");
         fields["subtype"] = json!(subtype);
         fields["uuid"] = json!(uuid());
@@ -89,7 +100,7 @@ impl Cli {
         frame(&fields);
     }
 
-    fn init(&self) {
+    pub(super) fn init(&self) {
         let mut fields = json!({
             "cwd": std::env::current_dir().unwrap_or_default(), "tools": ["Bash"], "mcp_servers": [],
             "model": self.model, "permissionMode": self.mode, "slash_commands": ["clear"],
@@ -141,7 +152,7 @@ impl Cli {
     }
 
     /// Waits so long, answering control requests; an interrupt ends it.
-    fn wait(&mut self, time: Duration) {
+    pub(super) fn wait(&mut self, time: Duration) {
         let until = std::time::Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(std::time::Instant::now());
@@ -152,7 +163,8 @@ impl Cli {
         }
     }
 
-    fn drain(&mut self, left: Duration) {
+    pub(super) fn drain(&mut self, left: Duration) {
+        self.end_tasks();
         if self.queue.is_empty() {
             self.pump(left);
         } else {
@@ -179,7 +191,7 @@ impl Cli {
             "terminal_reason": "api_error", "result": text }))
     }
 
-    fn recall(&self, text: &str) -> String {
+    pub(super) fn recall(&self, text: &str) -> String {
         if !text.contains("my name") {
             return format!("answer to {text}");
         }
@@ -191,8 +203,12 @@ impl Cli {
     }
 
     /// Streams the answer; returns what the result says of it.
-    fn answer(&mut self, words: &Words, answer: &str) -> Value {
-        if words.has("ASK") || words.text("TOOL").is_some() {
+    pub(super) fn answer(&mut self, words: &Words, answer: &str) -> Value {
+        let is_called = self.taken_up.is_some() && self.transcript.has_a_result();
+        if let Some(length) = words.number("BACKGROUND").filter(|_| !is_called) {
+            self.start_task(words, Duration::from_millis(length));
+        }
+        if !is_called && (words.has("ASK") || words.text("TOOL").is_some()) {
             self.tool(words);
         }
         let (mut note, mut reason) = (INTERRUPTED_TOOL, "aborted_tools");
@@ -218,7 +234,7 @@ impl Cli {
             "terminal_reason": "completed" })
     }
 
-    fn say(&mut self, content: &Value, stop: &str) {
+    pub(super) fn say(&mut self, content: &Value, stop: &str) {
         self.speech(content, &json!(stop), false);
     }
 
@@ -341,6 +357,9 @@ impl Cli {
             let answer = self.answered.take().unwrap_or_default();
             allowed = answer["response"]["response"]["behavior"] == "allow";
         }
+        if allowed {
+            count(words);
+        }
         self.wait(words.millis("TOOL"));
         let text = match allowed {
             _ if self.interrupted => "The user doesn't want to proceed with this tool use.",
@@ -356,7 +375,7 @@ impl Cli {
             "session_id": self.session_id }));
     }
 
-    fn result(&mut self, mut result: Value, ids: &[String], words: &Words, resumed: bool) {
+    pub(super) fn result(&mut self, mut result: Value, ids: &[String], words: &Words, resumed: bool) {
         if words.text("CRASH") == Some("result") {
             crash(words);
         }
@@ -380,7 +399,10 @@ impl Cli {
             }
         }
         if self.script.lifecycle && !words.has("MISSING") {
-            result["user_message_uuids"] = json!(ids);
+            if let Some(first) = ids.first() {
+                result["user_message_uuid"] = json!(first);
+                result["user_message_uuids"] = json!(ids);
+            }
             result["result_index"] = json!(self.results);
             if resumed {
                 result["resume_reason"] = json!("interrupted_turn");
@@ -409,5 +431,14 @@ impl Cli {
         let new = uuid();
         frame(&json!({ "type": "conversation_reset", "trigger": "clear", "new_conversation_id": new,
             "session_id": old, "uuid": new }));
+    }
+}
+
+/// Adds a line to the file that the word `COUNT` names: so often the tool ran.
+fn count(words: &Words) {
+    let Some(name) = words.text("COUNT") else { return };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(name);
+    if let Err(error) = file.and_then(|mut file| file.write_all(b"x\n")) {
+        stderr(&format!("{name}: {error}\n"));
     }
 }

@@ -65,6 +65,11 @@ impl Fake {
             .map(|line| serde_json::from_str(&line).unwrap_or_else(|_| json!(line)))
     }
 
+    /// Whether it says nothing for a while.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.lines.recv_timeout(Duration::from_millis(300)).is_err()
+    }
+
     /// The frames up to the first one that this says of.
     pub(crate) fn until(&self, last: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut seen = Vec::new();
@@ -123,4 +128,13 @@ pub(crate) fn name(frame: &Value) -> String {
 
 pub(crate) fn names(frames: &[Value]) -> Vec<String> {
     frames.iter().map(name).collect()
+}
+
+/// The entries of all transcripts of this home, in the order of the files.
+pub(crate) fn entries(home: &Path) -> Vec<Value> {
+    let projects = std::fs::read_dir(home.join("projects")).expect("a folder").filter_map(Result::ok);
+    let files = projects.flat_map(|dir| std::fs::read_dir(dir.path()).expect("a folder"));
+    let texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.filter_map(|line| serde_json::from_str(&line).ok()).collect()
 }

@@ -1,0 +1,67 @@
+//! What the fake CLI does before it reads the first prompt: it waits for `initialize`, and resumes.
+
+use serde_json::{Value, json};
+
+use super::output::{exit, stderr, uuid};
+use super::run::{Cli, Input, Prompt, TakenUp};
+use super::transcript::Unanswered;
+
+impl Cli {
+    /// Reads the first line, which must be `initialize`, before anything is run; tells whether there was one.
+    pub(super) fn await_initialize(&mut self) -> bool {
+        let Ok(Input::Line(line)) = self.input.recv() else { return false };
+        let first: Value = serde_json::from_str(&line).unwrap_or_default();
+        if first["type"] != "control_request" || first["request"]["subtype"] != "initialize" {
+            stderr(
+                "Error: --await-initialize requires the initialize control request as the first stdin line, and the \
+                 first line is a different message.\n",
+            );
+            exit(1);
+        }
+        self.first = Some(line);
+        true
+    }
+
+    /// Tells of the tasks that died with the last CLI, and runs on what was cut off.
+    pub(super) fn resume(&mut self) {
+        let takes_up = std::env::var("CLAUDE_CODE_RESUME_INTERRUPTED_TURN").is_ok_and(|v| v == "1");
+        self.tell_of_dead_tasks(takes_up);
+        if takes_up {
+            self.take_up();
+        }
+        if self.running.get() {
+            self.state("idle");
+        }
+    }
+
+    /// Runs the last prompt again if nothing answered it, before another frame is read; so does 2.1.332.
+    fn take_up(&mut self) {
+        let Some(unanswered) = self.transcript.interrupted() else { return };
+        let at_once = self.transcript.called_a_tool();
+        let carried_on = (!self.transcript.ends_with_its_head()).then(|| self.carry_on());
+        match unanswered {
+            Unanswered::Note { uuid } => self.own_turn_again(&carried_on.unwrap_or(uuid)),
+            Unanswered::Prompt { uuid, text } => {
+                let frame = if carried_on.is_some() {
+                    Value::Null
+                } else {
+                    json!({ "type": "user", "uuid": uuid, "message": { "role": "user", "content": text },
+                        "parent_tool_use_id": null })
+                };
+                let run = carried_on.unwrap_or_else(|| uuid.clone());
+                self.taken_up = Some(TakenUp { uuid: uuid.clone(), run, at_once, open: false });
+                self.turn(vec![Prompt { uuid, text, frame, announced: true }], true);
+                self.taken_up = None;
+            }
+        }
+    }
+
+    /// Writes the line that has the model go on, and returns its uuid.
+    fn carry_on(&mut self) -> String {
+        let entry = uuid();
+        let text = json!([{ "type": "text", "text": "Continue from where you left off." }]);
+        let message = json!({ "role": "user", "content": text });
+        self.transcript.append_more("user", &entry, &json!({ "message": message, "isMeta": true }));
+        entry
+    }
+}
