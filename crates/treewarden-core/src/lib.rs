@@ -8,7 +8,6 @@ mod budget;
 mod exit_reason;
 pub mod near;
 pub mod places;
-pub mod resume_point;
 pub mod session;
 pub mod supervisor;
 pub mod warm;

@@ -36,6 +36,27 @@ fn half_a_surrogate_pair_costs_one_character_and_not_the_line() {
 }
 
 #[test]
+fn a_value_is_read_as_far_as_a_value_can_hold_it() {
+    let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
+    let cases = [
+        (
+            r#"{"a":"\ud83d\ude00","b":"\ud83d x \ude00"}"#.to_owned(),
+            json!({ "a": "\u{1f600}", "b": "\u{fffd} x \u{fffd}" }),
+        ),
+        (r#"{"\udc00":1}"#.to_owned(), json!({ "\u{fffd}": 1 })),
+        (r#"{"a":1e999,"b":"\ud800"}"#.to_owned(), json!({ "a": "1e999", "b": "\u{fffd}" })),
+        (format!(r#"{{"a":{deep},"b":2}}"#), json!({ "a": deep, "b": 2 })),
+        (r#""\\ud83d""#.to_owned(), json!(r"\ud83d")),
+    ];
+    for (json, expected) in cases {
+        assert_eq!(treewarden_proto::frame::value(&json).expect("it is read"), expected, "{json}");
+    }
+    for json in ["", "{", "no JSON", r#"{"a":}"#, "1e999"] {
+        assert!(treewarden_proto::frame::value(json).is_err(), "{json}");
+    }
+}
+
+#[test]
 fn a_known_field_of_an_unexpected_shape_is_kept() {
     let Ok(Body::Result(result)) =
         parse(r#"{"type":"result","num_turns":"three","terminal_reason":"new_one"}"#).body()

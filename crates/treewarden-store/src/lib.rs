@@ -14,12 +14,11 @@ mod schema;
 mod sessions;
 mod store;
 mod tail;
-pub mod transcript;
 mod writer;
 
 pub use dir::default_state_dir;
 pub use error::{StoreError, StoreErrorKind};
-pub use journal::{Settled, TurnRow, TurnState};
+pub use journal::{Completed, Settled, TurnRow, TurnState};
 pub use lease::{Held, Holder, Lease, TreeLock};
 pub use problem::{Problem, ProblemKind};
 pub use record::SessionRecord;

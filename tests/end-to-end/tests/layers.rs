@@ -6,12 +6,22 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may need of the others, from the bottom up.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("treewarden-proto", &[]),
     ("treewarden-core", &["treewarden-proto"]),
     ("treewarden-process", &[]),
-    ("treewarden-store", &["treewarden-proto", "treewarden-core"]),
-    ("treewarden", &["treewarden-proto", "treewarden-core", "treewarden-process", "treewarden-store"]),
+    ("treewarden-store", &["treewarden-proto"]),
+    ("treewarden-transcript", &["treewarden-proto"]),
+    (
+        "treewarden",
+        &[
+            "treewarden-proto",
+            "treewarden-core",
+            "treewarden-process",
+            "treewarden-store",
+            "treewarden-transcript",
+        ],
+    ),
     ("treewarden-testkit", &[]),
     (
         "treewarden-cli",
@@ -69,12 +79,18 @@ fn every_published_crate_has_its_layer() {
 #[test]
 fn language_and_decisions_know_no_runtime() {
     let all = dependencies();
-    for name in ["treewarden-proto", "treewarden-core"] {
+    for name in ["treewarden-proto", "treewarden-core", "treewarden-transcript"] {
         for runtime in ["tokio", "ractor", "tokio-util", "rusqlite", "rustix", "libc"] {
             assert!(!all[name].contains(runtime), "{name} needs {runtime}");
         }
     }
-    for name in ["treewarden-proto", "treewarden-core", "treewarden-process", "treewarden-store"] {
+    for name in [
+        "treewarden-proto",
+        "treewarden-core",
+        "treewarden-process",
+        "treewarden-store",
+        "treewarden-transcript",
+    ] {
         assert!(!all[name].contains("ractor"), "{name} needs ractor");
     }
 }

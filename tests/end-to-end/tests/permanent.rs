@@ -8,7 +8,6 @@ use treewarden::session::{FailureKind, QueryError, QueryErrorKind, SessionState}
 use treewarden::{Host, Session, SessionId, SessionOptions, SessionSpec};
 use treewarden_end_to_end::{Lab, end, fake_cli_path, id_of};
 use treewarden_proto::spec::ExtraArg;
-use treewarden_store::transcript;
 use treewarden_testkit::faults;
 
 async fn start(lab: &Lab, spec: SessionSpec) -> Session {
@@ -182,7 +181,7 @@ async fn conversation_gone_between_two_turns() {
     session.query("My name is Alice").await.expect("answered");
     let id = id_of(&session);
     session.stop().await.expect("stopped");
-    std::fs::remove_dir_all(lab.path().join("claude/projects")).expect("removed");
+    std::fs::remove_dir_all(lab.path().join("claude")).expect("removed");
     let session = start(&lab, lab.spec("assistant")).await;
     is_refused(&session, FailureKind::ConversationLost, &id).await;
     session.clear().await.expect("cleared");
@@ -195,7 +194,8 @@ async fn an_answer_that_is_gone_from_the_transcript_is_missed_by_the_session_tha
     let session = start(&lab, lab.spec("assistant")).await;
     session.query("My name is Alice").await.expect("answered");
     let id = session.status().expect("status").session_id.expect("a CLI was started");
-    let transcript = transcript::find(&lab.path().join("claude"), id).expect("it has been written");
+    let transcript =
+        treewarden_transcript::find(&lab.path().join("claude"), id).expect("it has been written");
     let before = std::fs::read(&transcript).expect("it can be read");
     let last = session.query("My name is Bob").await.expect("answered");
     faults::kill(session.status().expect("status").pid.expect("its CLI lives")).expect("killed");

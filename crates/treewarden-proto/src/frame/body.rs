@@ -1,11 +1,10 @@
 //! The typed body of a frame.
 
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::content::Message;
-use super::repair::repair;
+use super::repair::value;
 use super::system::SystemBody;
 use super::{Frame, FrameKind, ResultFrame};
 use crate::control::{ControlRequest, ControlResponse};
@@ -108,19 +107,15 @@ impl Frame {
     }
 }
 
-/// The line as an object; a field that no [`Value`] can hold (too deep, a number out of range) is its JSON text.
+/// The line as an object; a field that no [`Value`] can hold is its JSON text.
 fn object(line: &[u8]) -> Map<String, Value> {
     if let Ok(map) = serde_json::from_slice(line) {
         return map;
     }
-    let line = repair(line);
-    if let Ok(map) = serde_json::from_slice(&line) {
-        return map;
+    match value(&String::from_utf8_lossy(line)) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
     }
-    let fields: std::collections::BTreeMap<String, &RawValue> =
-        serde_json::from_slice(&line).unwrap_or_default();
-    let value = |raw: &RawValue| serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
-    fields.into_iter().map(|(key, raw)| (key, value(raw))).collect()
 }
 
 impl Serialize for Body {

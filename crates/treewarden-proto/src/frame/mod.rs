@@ -28,6 +28,7 @@ pub use content::{
 };
 pub use head::{Frame, NotAFrame};
 pub use kind::{FrameKind, InternalKind, SystemKind};
+pub use repair::{repair, value};
 pub use result::{PermissionDenial, ResultFrame, ResultSubtype, TerminalReason};
 pub use system::{
     ApiRetry, BackgroundTasksChanged, CompactBoundary, ControlRequestProgress, Hook, Informational, Init,

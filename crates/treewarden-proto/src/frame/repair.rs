@@ -4,6 +4,10 @@
 //! parsers that make UTF-8 refuse it; the answer around it is worth more than that character.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The text of a JSON string, or nothing if the value is not a string.
 pub(super) fn json_text(json: &str) -> Option<Cow<'_, str>> {
@@ -17,8 +21,42 @@ pub(super) fn json_text(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Reads JSON that a CLI wrote as a value, as far as a value can hold it.
+///
+/// Half of a surrogate pair becomes U+FFFD. A field that no [`Value`] can hold (too deep, a number out of range) becomes
+/// its JSON text, if the whole is an object.
+///
+/// # Errors
+///
+/// The parser's own if the text is no JSON even then.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden_proto::frame::value;
+///
+/// let read = value(r#"{"text":"cut \ud83d","cost":1e999}"#)?;
+/// assert_eq!(read["text"], "cut \u{fffd}");
+/// assert_eq!(read["cost"], "1e999");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub fn value(json: &str) -> serde_json::Result<Value> {
+    let error = match serde_json::from_str(json) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    let json = repair(json.as_bytes());
+    if let Ok(value) = serde_json::from_slice(&json) {
+        return Ok(value);
+    }
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(&json).map_err(|_| error)?;
+    let value =
+        |raw: &RawValue| -> Value { serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into()) };
+    Ok(fields.into_iter().map(|(key, raw)| (key, value(raw))).collect())
+}
+
 /// Replaces what no UTF-8 text can hold with U+FFFD; the rest stays byte for byte.
-pub(super) fn repair(line: &[u8]) -> Vec<u8> {
+pub fn repair(line: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(line);
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

@@ -8,5 +8,6 @@ mod read;
 mod row;
 mod write;
 
+pub use read::Completed;
 pub use row::{TurnRow, TurnState};
 pub use write::Settled;

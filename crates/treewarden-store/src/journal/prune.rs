@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use super::read::is_written;
 use crate::store::atomically;
 use crate::{Store, StoreError};
 
@@ -11,8 +12,8 @@ const STEP: u32 = 500;
 impl Store {
     /// Removes settled turns, except the newest `keep` of each session; returns how many went.
     ///
-    /// Open turns always stay, and so does the last completed turn of each conversation, which
-    /// [`Store::last_completed`] is asked for. It works in steps, and the turns of other callers are stored in between.
+    /// Open turns always stay, and so does the last completed turn of each conversation that the CLI must have written,
+    /// which [`Store::completed`] is asked for. It works in steps, and the turns of other callers are stored in between.
     ///
     /// # Errors
     ///
@@ -38,7 +39,7 @@ impl Store {
                 let name = name.clone();
                 let step = self.write(move |db| {
                     atomically(db, |db| {
-                        Ok(db.prepare_cached(REMOVE)?.execute(params![
+                        Ok(db.prepare_cached(&remove())?.execute(params![
                             name,
                             edge.unwrap_or(i64::MAX),
                             STEP
@@ -55,9 +56,19 @@ impl Store {
     }
 }
 
-const REMOVE: &str = "DELETE FROM turns WHERE seq IN (
-    SELECT seq FROM turns AS old WHERE name = ?1 AND seq < ?2 AND outcome IS NOT NULL
-      AND NOT (json_valid(outcome) AND outcome ->> '$.outcome' = 'completed' AND NOT EXISTS (
-        SELECT 1 FROM turns AS later WHERE later.session_id = old.session_id AND later.seq > old.seq
-          AND json_valid(later.outcome) AND later.outcome ->> '$.outcome' = 'completed'))
-    ORDER BY seq LIMIT ?3)";
+/// The newest turn of a conversation that must be in the CLI's transcript stays.
+fn remove() -> String {
+    let is_demanded = |turn: &str| {
+        let written = is_written(&format!("{turn}.outcome"));
+        format!("json_valid({turn}.outcome) AND {turn}.outcome ->> '$.outcome' = 'completed' AND {written}")
+    };
+    format!(
+        "DELETE FROM turns WHERE seq IN (
+           SELECT seq FROM turns AS old WHERE name = ?1 AND seq < ?2 AND outcome IS NOT NULL
+             AND NOT ({old} AND NOT EXISTS (
+               SELECT 1 FROM turns AS later WHERE later.session_id = old.session_id AND later.seq > old.seq AND {later}))
+           ORDER BY seq LIMIT ?3)",
+        old = is_demanded("old"),
+        later = is_demanded("later")
+    )
+}

@@ -1,12 +1,40 @@
 //! Asks the journal.
 
-use rusqlite::{OptionalExtension, Params, params};
-use treewarden_proto::{SessionId, SessionName, TurnId};
+use rusqlite::{Params, params};
+use treewarden_proto::{InvalidId, SessionId, SessionName, TurnId};
 
 use super::TurnRow;
 use super::row::{COLUMNS, decode};
 use crate::problem::Bad;
 use crate::{Store, StoreError};
+
+/// So many turns that the CLI wrote nowhere are told at most.
+const MOST: usize = 64;
+
+const IS_COMPLETED: &str = "CASE WHEN json_valid(outcome) THEN outcome ->> '$.outcome' = 'completed' END";
+
+/// Tells whether the CLI must have written a completed turn, given the column of its outcome.
+///
+/// Measured with CLI 2.1.332: a turn that asked the model ends with a result that has `terminal_reason` and counts at least
+/// one turn; what the CLI answers by itself has neither. An outcome without a result was read from the transcript.
+pub(super) fn is_written(outcome: &str) -> String {
+    format!(
+        "(coalesce(json_type({outcome}, '$.result'), 'null') = 'null'
+          OR {outcome} ->> '$.result.terminal_reason' IS NOT NULL
+          OR coalesce({outcome} ->> '$.result.num_turns', 0) >= 1)"
+    )
+}
+
+/// A completed turn, and what follows from its outcome for the CLI's transcript.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completed {
+    /// The turn.
+    pub turn: TurnId,
+    /// The CLI must have written it.
+    pub written: bool,
+    /// Its outcome has text.
+    pub answered: bool,
+}
 
 const OPEN: &str = "WHERE name = ? AND outcome IS NULL ORDER BY seq";
 
@@ -70,28 +98,45 @@ impl Store {
         Ok(query.exists([id.to_string()])?)
     }
 
-    /// The last turn of this conversation whose outcome says `"outcome": "completed"`.
+    /// The turns of this conversation whose outcome says `"outcome": "completed"`, newest first: down to the newest that
+    /// the CLI must have written, and no more than 64.
     ///
     /// # Errors
     ///
     /// [`StoreError`] if the journal cannot be read.
-    pub fn last_completed(&self, id: SessionId) -> Result<Option<TurnId>, StoreError> {
+    pub fn completed(&self, id: SessionId) -> Result<Vec<Completed>, StoreError> {
         loop {
-            let found: Option<(i64, String)> = self
-                .journal()?
-                .prepare_cached(
-                    "SELECT seq, CAST(turn AS TEXT) FROM turns WHERE session_id = ?
-                       AND CASE WHEN json_valid(outcome) THEN outcome ->> '$.outcome' = 'completed' END
-                     ORDER BY seq DESC LIMIT 1",
-                )?
-                .query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            let Some((seq, turn)) = found else { return Ok(None) };
-            match turn.parse() {
-                Ok(turn) => return Ok(Some(turn)),
-                Err(error) => self.quarantine_turns(vec![Bad { key: seq, reason: error.to_string() }])?,
+            let (found, bad) = self.look_for_completed(id)?;
+            let Some(bad) = bad else { return Ok(found) };
+            self.quarantine_turns(vec![bad])?;
+        }
+    }
+
+    /// Those, up to the first that cannot be read.
+    fn look_for_completed(&self, id: SessionId) -> Result<(Vec<Completed>, Option<Bad<i64>>), StoreError> {
+        let db = self.journal()?;
+        let mut query = db.prepare_cached(&format!(
+            "SELECT seq, CAST(turn AS TEXT), {written}, coalesce(outcome ->> '$.text', '') <> '' FROM turns
+             WHERE session_id = ? AND {IS_COMPLETED} ORDER BY seq DESC LIMIT {MOST}",
+            written = is_written("outcome")
+        ))?;
+        let mut rows = query.query([id.to_string()])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let turn = match row.get::<_, String>(1)?.parse() {
+                Ok(turn) => turn,
+                Err(error) => {
+                    let error: InvalidId = error;
+                    return Ok((found, Some(Bad { key: row.get(0)?, reason: error.to_string() })));
+                }
+            };
+            let completed = Completed { turn, written: row.get(2)?, answered: row.get(3)? };
+            found.push(completed);
+            if completed.written {
+                break;
             }
         }
+        Ok((found, None))
     }
 }
 

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use rusqlite::Row;
 use serde_json::Value;
-use treewarden_proto::{SessionId, SessionName, TurnId};
+use treewarden_proto::{SessionId, SessionName, TurnId, frame};
 
 use crate::problem::Bad;
 use crate::store::now;
@@ -85,7 +85,8 @@ pub(super) fn decode(row: &Row<'_>) -> rusqlite::Result<Result<TurnRow, Bad<i64>
 
 fn read(row: &Row<'_>, seq: i64) -> Result<TurnRow, Box<dyn Error>> {
     let outcome: Option<String> = row.get(8)?;
-    let outcome: Option<Value> = outcome.as_deref().map(serde_json::from_str).transpose()?;
+    // It is stored as it came, and a CLI writes what a strict reader refuses: half of a surrogate pair, 1e999.
+    let outcome: Option<Value> = outcome.as_deref().map(frame::value).transpose()?;
     let state = match (&outcome, row.get(6)?) {
         (Some(_), _) => TurnState::Settled,
         (None, true) => TurnState::Sent,

@@ -31,7 +31,6 @@ pub use actor::{CliCrashed, SessionActor, SessionActorState, SessionArguments};
 pub(crate) use actor::{Owner, SessionChild};
 pub(crate) use desk::{Command, Desk};
 use engine::Shown;
-pub(crate) use engine::config_dir as engine_config_dir;
 pub use error::{QueryError, QueryErrorKind};
 pub use event::Event;
 pub use handle::{Session, StartError, StartErrorKind};

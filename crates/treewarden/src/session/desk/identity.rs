@@ -6,14 +6,12 @@ use std::time::Instant;
 
 use treewarden_core::session::{Delivery, OpenTurn};
 use treewarden_proto::frame::Content;
-use treewarden_proto::spec::{Environment, PermissionMode};
+use treewarden_proto::spec::PermissionMode;
 use treewarden_proto::{SessionId, TurnId};
-use treewarden_store::transcript::{self, DiskAnswer};
-use treewarden_store::{SessionRecord, Settled, StoreError, TurnRow, TurnState};
+use treewarden_store::{SessionRecord, Settled as Stored, StoreError, TurnRow, TurnState};
 
 use super::{Desk, Entry, Inner, TurnEntry};
 use crate::host::Host;
-use crate::session::engine_config_dir;
 use crate::session::handle::StartError;
 use crate::session::options::SessionOptions;
 use crate::session::outcome::{Outcome, OutcomeRecord};
@@ -68,7 +66,7 @@ impl Desk {
     }
 
     /// Reads the session's record; the first call makes it.
-    fn with_record<T>(&self, read: impl FnOnce(&SessionRecord) -> T) -> T {
+    pub(super) fn with_record<T>(&self, read: impl FnOnce(&SessionRecord) -> T) -> T {
         let mut inner = self.lock();
         let Inner { record, want, .. } = &mut *inner;
         read(record.get_or_insert_with(|| {
@@ -94,22 +92,21 @@ impl Desk {
         &self,
         record: &SessionRecord,
         cwd: &Path,
-        environment: &Environment,
+        config_dir: &Path,
     ) -> Result<(), StoreError> {
-        let config_dir = engine_config_dir(environment, cwd);
-        if record.cwd.as_deref() == Some(cwd) && record.config_dir.as_ref() == Some(&config_dir) {
+        if record.cwd.as_deref() == Some(cwd) && record.config_dir.as_deref() == Some(config_dir) {
             return Ok(());
         }
         let mut record = record.clone();
         record.cwd = Some(cwd.to_owned());
-        record.config_dir = Some(config_dir);
+        record.config_dir = Some(config_dir.to_owned());
         self.host.store().put(&record)?;
         self.lock().record = Some(Box::new(record));
         Ok(())
     }
 
     /// Stores a change of the record; a failure is said, and does not stop the session.
-    fn change_record(&self, change: impl FnOnce(&mut SessionRecord)) {
+    pub(super) fn change_record(&self, change: impl FnOnce(&mut SessionRecord)) {
         let mut record = self.record();
         change(&mut record);
         if let Err(error) = self.host.store().put(&record) {
@@ -125,14 +122,14 @@ impl Desk {
         if self.with_record(|record| record.session_id == id || record.earlier_ids.contains(&id)) {
             return false;
         }
-        self.change_record(|record| record.follow(id));
+        self.leave_conversation(id);
         true
     }
 
     /// Gives the session a new conversation.
     pub(crate) fn new_conversation(&self) -> SessionId {
         let id = new_id(self.lock().want.as_deref_mut());
-        self.change_record(|record| record.follow(id));
+        self.leave_conversation(id);
         id
     }
 
@@ -176,35 +173,6 @@ impl Desk {
         spec.resume.filter(|from| first && spec.fork_session && *from != id)
     }
 
-    /// The last turn of this conversation that came to an answer: the transcript must hold it.
-    pub(crate) fn last_settled(&self) -> Option<TurnId> {
-        let id = self.session_id();
-        if let Some((conversation, turn)) = self.lock().completed
-            && conversation == id
-        {
-            return Some(turn);
-        }
-        self.host.store().last_completed(id).ok().flatten()
-    }
-
-    /// Notes that another may have had the conversation, so that the journal has to be asked for its last answer.
-    pub(crate) fn forget_completed(&self) {
-        self.lock().completed = None;
-    }
-
-    /// Remembers a turn that the journal holds as completed.
-    fn note_completed(&self, turn: TurnId, outcome: &Outcome) {
-        if let Some(answer) = outcome.answer().filter(|_| self.host.store().keeps_turns()) {
-            self.lock().completed = Some((answer.session_id, turn));
-        }
-    }
-
-    /// Looks for the answer to a turn in the CLI's transcript.
-    pub(crate) fn answer_on_disk(&self, turn: TurnId) -> Option<DiskAnswer> {
-        let (config_dir, id) = self.with_record(|record| (record.config_dir.clone(), record.session_id));
-        transcript::answer_to(&config_dir?, id, turn).ok().flatten()
-    }
-
     /// Makes a new turn durable.
     pub(crate) async fn open_turn(&self, turn: TurnId, prompt: &Content) -> Result<(), StoreError> {
         if !self.host.store().keeps_turns() {
@@ -230,11 +198,11 @@ impl Desk {
         let answered_in = answered_in.filter(|id| self.asked_in(turn) != Some(*id));
         let stored = self.host.store().settle_json(turn, answered_in, || outcome.to_json());
         match stored {
-            Ok(Settled::Now) => {
+            Ok(Stored::Now) => {
                 self.note_completed(turn, &outcome);
                 outcome
             }
-            Ok(Settled::Already(first)) => {
+            Ok(Stored::Already(first)) => {
                 self.forget_completed();
                 match serde_json::from_str::<OutcomeRecord>(first.get()) {
                     Ok(first) => first.into_outcome(turn, self.session_id()),

@@ -7,6 +7,7 @@ mod condition;
 mod identity;
 mod saved;
 mod service;
+mod transcript;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -142,9 +143,11 @@ pub(crate) struct Inner {
     private: bool,
     suspended_until: Option<Instant>,
     pub(crate) record: Option<Box<SessionRecord>>,
-    /// The last turn that came to an answer in this conversation, as far as it is known without a look at the journal:
-    /// it was settled here, under the lease that is held still.
-    pub(crate) completed: Option<(SessionId, TurnId)>,
+    /// The last turns that came to an answer in this conversation, newest first, as far as they are known without a look at
+    /// the journal: they were settled here, under the lease that is held still.
+    completed: Option<(SessionId, Vec<treewarden_transcript::Settled>)>,
+    /// The conversation whose transcript has its second name, as far as that can be.
+    kept: Option<SessionId>,
     /// What a dead CLI leaves to the next one.
     pub(crate) legacy: Option<Legacy>,
     /// The CLIs that are kept for its next conversation.
@@ -196,6 +199,7 @@ impl Desk {
                 suspended_until: None,
                 record: record.map(Box::new),
                 completed: None,
+                kept: None,
                 legacy: None,
                 want: None,
                 condition: Condition::default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use treewarden_core::session::Saved;
-use treewarden_store::transcript;
+use treewarden_transcript::{self as transcript, Saved as OnDisk};
 
 use super::Desk;
 
@@ -23,17 +23,15 @@ impl Desk {
             return Saved::Yes;
         }
         let record = self.record();
-        let (Some(turn), Some(config_dir)) = (self.last_settled(), record.config_dir) else {
-            return Saved::Yes;
-        };
-        let id = record.session_id;
-        match transcript::answer_to(&config_dir, id, turn) {
-            Ok(Some(_)) => Saved::Yes,
-            Ok(None) => Saved::No(format!(
-                "the answer to turn {turn} is in no transcript of conversation {id} below {}",
+        let (settled, id) = (self.last_settled(), record.session_id);
+        let Some(config_dir) = record.config_dir.filter(|_| !settled.is_empty()) else { return Saved::Yes };
+        match transcript::holds(&config_dir, id, &settled) {
+            Ok(OnDisk::Yes) => Saved::Yes,
+            Ok(OnDisk::No { missing }) => Saved::No(format!(
+                "the answer to turn {missing} is in no transcript of conversation {id} below {}",
                 config_dir.join("projects").display()
             )),
-            Err(error) => Saved::No(format!("the answer to turn {turn} was not found on disk: {error}")),
+            Err(error) => Saved::No(format!("the last answer was not found on disk: {error}")),
         }
     }
 

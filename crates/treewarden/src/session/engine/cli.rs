@@ -270,7 +270,7 @@ impl Engine {
         let failure = match () {
             () if unknown_flag.is_some() => unknown_flag,
             () if cli.owns_id && class.is_id_in_use() => Some(StartFailure::IdInUse),
-            () if cli.owns_id && class.is_conversation_lost() && self.desk.last_settled().is_none() => {
+            () if cli.owns_id && class.is_conversation_lost() && self.desk.must_hold_nothing() => {
                 Some(StartFailure::NoConversation)
             }
             () => None,

@@ -111,10 +111,22 @@ impl Engine {
         let outcome = verdict::outcome(verdict, &matter);
         self.desk.lock().condition.attributed = Some(self.machine.attributes_by_id());
         self.desk.settle(turn, outcome);
+        self.keep_transcript();
+    }
+
+    /// Sees to it that nobody's clean-up takes the transcript, once there is one. A CLI that writes none is asked for it
+    /// ever more seldom.
+    fn keep_transcript(&mut self) {
+        self.settled = self.settled.saturating_add(1);
+        if self.settled.is_power_of_two() && self.cli.is_some() && !self.desk.is_kept() {
+            let desk = Arc::clone(&self.desk);
+            tokio::task::spawn_blocking(move || desk.keep_transcript());
+        }
     }
 
     fn new_conversation(&mut self) {
         let id = self.desk.new_conversation();
+        self.settled = 0;
         self.desk.host.publish(&self.desk.name, || Happening::Conversation { session_id: id });
         self.desk.cleared();
     }

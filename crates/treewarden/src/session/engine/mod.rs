@@ -15,7 +15,6 @@ mod route;
 mod start;
 mod verdict;
 
-pub(crate) use self::start::config_dir;
 pub(super) use self::start::keep_warm;
 
 use std::future::poll_fn;
@@ -29,7 +28,7 @@ use treewarden_core::session::{
 use treewarden_process::Line;
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::{Frame, ResultFrame};
-use treewarden_store::transcript::DiskAnswer;
+use treewarden_transcript::DiskAnswer;
 
 use self::cli::{Cli, Closing};
 use self::control::Pending;
@@ -75,6 +74,8 @@ struct Engine {
     /// The consumer whose buffer is full; nothing is read until it has room.
     full: Option<Arc<Sink>>,
     lines: Vec<Line>,
+    /// So many turns were settled in this conversation.
+    settled: u32,
     alarm: Alarm,
     state: State,
     shown: Shown,
@@ -143,6 +144,7 @@ impl Engine {
             batch: Vec::new(),
             full: None,
             lines: Vec::new(),
+            settled: 0,
             alarm: Alarm::default(),
             shown: Shown::default(),
             end: None,

@@ -242,6 +242,7 @@ impl Engine {
     /// Notes that the conversation goes by another id now.
     fn follow(&mut self, id: SessionId) {
         if self.desk.follow(id) {
+            self.settled = 0;
             self.desk.host.publish(&self.desk.name, || Happening::Conversation { session_id: id });
         }
     }

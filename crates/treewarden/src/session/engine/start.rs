@@ -4,6 +4,7 @@
 //! The place comes first: whatever takes a file descriptor, a thread or a look at every process is done by as many
 //! sessions at once as CLIs may live, and not by all that wait.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use treewarden_core::session::{
 use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone};
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::{Environment, Opening};
-use treewarden_store::transcript::{self, Resumable};
 use treewarden_store::{Holder, Lease, SessionRecord};
+use treewarden_transcript::{self as transcript, Resumable};
 
 use super::Task;
 use super::cli::{self, Cli};
@@ -39,13 +40,14 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     let mut environment = environment(&desk);
     let cwd = cwd(&desk)?;
     let path = find_cli(&desk, &environment)?;
+    let config_dir = config_dir(&environment, &cwd)?;
     let record = desk.record();
-    if let Some(cli) = started_ahead(&desk, &record, &path, &environment, &cwd).await? {
+    if let Some(cli) = started_ahead(&desk, &record, &path, &environment, &cwd, &config_dir).await? {
         return Ok(cli);
     }
     let place = place(&desk).await?;
     let (lease, gone) = lease_and_proof(&desk, record.session_id).await?;
-    let (opening, holds_open_turn) = opening(&desk, &record, &environment, &cwd, start, &gone).await?;
+    let (opening, holds_open_turn) = opening(&desk, &record, &config_dir, start, &gone).await?;
     // A CLI that is told so while the turn never reached its transcript would run an older one again.
     if start.rerun && holds_open_turn {
         environment.insert(RERUN, "1");
@@ -60,7 +62,7 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     if on_trial.is_some() {
         args.push(AWAIT_INITIALIZE.to_owned());
     }
-    desk.put_record(&record, &cwd, &environment).map_err(|error| {
+    desk.put_record(&record, &cwd, &config_dir).map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
     let program = Program {
@@ -138,6 +140,7 @@ async fn started_ahead(
     path: &Path,
     environment: &Environment,
     cwd: &Path,
+    config_dir: &Path,
 ) -> Result<Option<Box<Cli>>, StartFailure> {
     let warm = &desk.host.inner.warm;
     if desk.options().warm == 0 && warm.is_empty() {
@@ -152,7 +155,7 @@ async fn started_ahead(
         drop(earlier);
     }
     let Some(spare) = taken else { return Ok(None) };
-    desk.put_record(record, cwd, environment).map_err(|error| {
+    desk.put_record(record, cwd, config_dir).map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
     if let Err(error) = spare.lease.hand_over(&Holder::this_process(&desk.name)) {
@@ -254,8 +257,7 @@ fn lease(desk: &Desk, id: SessionId) -> Result<Lease, StartFailure> {
 async fn opening(
     desk: &Desk,
     record: &SessionRecord,
-    environment: &Environment,
-    cwd: &Path,
+    config_dir: &Path,
     start: Start,
     _gone: &TreeGone,
 ) -> Result<(Opening, bool), StartFailure> {
@@ -265,18 +267,17 @@ async fn opening(
         Some(Choice::Resume) => return Ok((Opening::Resume(id), true)),
         None => {}
     }
-    let config_dir = config_dir(environment, cwd);
-    if !desk.owns_id() && !desk.must_exist() && transcript::find(&config_dir, id).is_some() {
+    if !desk.owns_id() && !desk.must_exist() && transcript::find(config_dir, id).is_some() {
         let message = format!(
             "the session id {id} is already in use by another conversation; `resume` it to carry it on, or choose another"
         );
         return Err(permanent(PermanentKind::IdInUse, message));
     }
-    let (settled, open) = (desk.last_settled(), desk.first_open());
+    let (settled, open, config_dir) = (desk.last_settled(), desk.first_open(), config_dir.to_owned());
     let prepared =
-        tokio::task::spawn_blocking(move || transcript::prepare(&config_dir, id, settled, open)).await;
+        tokio::task::spawn_blocking(move || transcript::prepare(&config_dir, id, &settled, open)).await;
     match prepared {
-        Ok(Ok(Resumable::NothingPersisted)) if settled.is_some() || desk.must_exist() => {
+        Ok(Ok(Resumable::NothingPersisted)) if desk.must_exist() => {
             let message = format!(
                 "the conversation {id} is lost: no transcript of it is left; `clear` the session to begin a new one"
             );
@@ -286,25 +287,27 @@ async fn opening(
             let fresh = Opening::Fresh(id);
             Ok((desk.fork_from().map_or(fresh, |from| Opening::Fork { from, to: id }), false))
         }
-        Ok(Ok(Resumable::At { holds_open_turn, .. })) => Ok((Opening::Resume(id), holds_open_turn)),
+        Ok(Ok(Resumable::At { holds_open_turn, kept, .. })) => {
+            desk.note_kept(id, &kept);
+            Ok((Opening::Resume(id), holds_open_turn))
+        }
         Ok(Ok(Resumable::Lost { reason })) => Err(permanent(
             PermanentKind::ConversationLost,
             format!("the conversation {id} is lost: {reason}; `clear` the session to begin a new one"),
         )),
         Ok(Err(error)) => Err(permanent(
             PermanentKind::ConversationLost,
-            format!("the transcript of {id} cannot be read: {error}"),
+            format!("the transcript of {id} cannot be used: {error}"),
         )),
         Err(_) => Err(StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources))),
     }
 }
 
-/// Where the CLI keeps its transcripts.
-pub(crate) fn config_dir(environment: &Environment, cwd: &Path) -> PathBuf {
-    match environment.get("CLAUDE_CONFIG_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => cwd.join(dir),
-        None => Path::new(environment.get("HOME").unwrap_or_default()).join(".claude"),
-    }
+/// Where the CLI keeps its transcripts: by the environment that it gets, and not by ours.
+fn config_dir(environment: &Environment, cwd: &Path) -> Result<PathBuf, StartFailure> {
+    let lookup = |name: &str| environment.get(name).map(OsStr::to_owned);
+    transcript::config_dir(lookup, cwd)
+        .map_err(|error| permanent(PermanentKind::BadOption, format!("failed to {error}")))
 }
 
 fn spawn_failure(error: &SpawnError) -> StartFailure {

@@ -3,7 +3,7 @@
 use treewarden_core::session::{Found, PermanentKind, Verdict};
 use treewarden_proto::frame::{Frame, ResultFrame, ResultSubtype};
 use treewarden_proto::{SessionId, TurnId};
-use treewarden_store::transcript::DiskAnswer;
+use treewarden_transcript::DiskAnswer;
 
 use crate::session::outcome::{Answer, Failure, FailureKind, Outcome};
 

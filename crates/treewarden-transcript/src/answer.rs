@@ -1,0 +1,159 @@
+//! What a turn was answered, as the transcript has it.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::path::Path;
+
+use treewarden_proto::{SessionId, TurnId};
+
+use crate::line::{Line, read, scan};
+use crate::message::{Message, is_interruption};
+use crate::tree::{Id, Tree};
+use crate::{TranscriptError, find};
+
+/// More CLIs than a turn is ever given: each may have been asked once to go on with it.
+const NUDGES: u32 = 64;
+
+/// What a transcript holds of the end of a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DiskAnswer {
+    /// The text of the last message of the model.
+    pub text: String,
+    /// The model had ended its answer.
+    pub complete: bool,
+    /// The turn was interrupted.
+    pub interrupted: bool,
+}
+
+/// Looks for the end of a turn; `None` if the conversation or the turn is not on disk.
+///
+/// A message belongs to the last prompt before it, so that no other turn's answer is taken for this one's. That prompt may
+/// be the turn's own, wherever its id is named, or one by which the CLI was asked to go on with the turn.
+///
+/// # Errors
+///
+/// [`TranscriptError`] if the file cannot be read.
+pub fn answer_to(
+    config_dir: &Path,
+    id: SessionId,
+    turn: TurnId,
+) -> Result<Option<DiskAnswer>, TranscriptError> {
+    let Some(path) = find(config_dir, id) else { return Ok(None) };
+    read_answer(&path, turn).map_err(TranscriptError::of(&path))
+}
+
+fn read_answer(path: &Path, turn: TurnId) -> io::Result<Option<DiskAnswer>> {
+    let names: HashSet<Id> =
+        std::iter::once(turn).chain((0..=NUDGES).map(|attempt| turn.nudge(attempt))).map(Id::from).collect();
+    let mut turns = Messages::default();
+    scan(path, |at, line| turns.add(&names, at, line))?;
+    if turns.prompts.is_empty() {
+        return Ok(None);
+    }
+    let mut file = BufReader::new(File::open(path)?);
+    let mut answer = Vec::new();
+    for at in turns.newest_first() {
+        let message = Said::read(&mut file, at)?;
+        let is_part = |first: &Said| message.by_model && first.by_model && message.says.id == first.says.id;
+        if answer.first().is_some_and(|first| !is_part(first)) {
+            break;
+        }
+        answer.push(message);
+    }
+    Ok(Some(judge(&answer)))
+}
+
+/// The messages since a turn's prompt appeared, its prompts aside, and which of them are the turn's.
+#[derive(Default)]
+struct Messages {
+    tree: Tree,
+    /// The entries that are the turn's own prompts.
+    prompts: HashSet<Id>,
+    /// Where the line of each message begins, in the order of the file.
+    lines: Vec<(Id, u64)>,
+}
+
+impl Messages {
+    fn add(&mut self, names: &HashSet<Id>, at: u64, line: &Line<'_>) {
+        let ids = line.ids();
+        let before = ids.and_then(|(id, _)| self.tree.node(id).copied());
+        line.feed(&mut self.tree);
+        let Some((id, woven)) = ids else { return };
+        if names.contains(&id) || woven.is_some_and(|turn| names.contains(&turn)) {
+            self.prompts.insert(id);
+            // Asked again elsewhere, it is run again: what was before is no answer to it. A line that came twice is none.
+            if before
+                .is_some_and(|before| self.tree.node(id).is_some_and(|node| node.parent != before.parent))
+            {
+                self.lines.clear();
+            }
+        } else if !self.prompts.is_empty() && line.is_message() {
+            self.lines.push((id, at));
+        }
+    }
+
+    /// Where the turn's messages stand, from its newest one back to the prompt.
+    fn newest_first(&self) -> Vec<u64> {
+        let mut known = HashMap::new();
+        let newest = self.lines.iter().rev().map(|(id, _)| *id).find(|id| self.is_own(*id, &mut known));
+        let Some(newest) = newest else { return Vec::new() };
+        // Of two lines with one name the later one counts.
+        let lines: HashMap<Id, u64> = self.lines.iter().copied().collect();
+        let chain =
+            self.tree.chain(newest).take_while(|(id, node)| !self.prompts.contains(id) && !node.prompt);
+        chain.filter_map(|(id, _)| lines.get(&id).copied()).collect()
+    }
+
+    /// Tells whether the last prompt before a message is the turn's; each entry is looked at once.
+    fn is_own(&self, from: Id, known: &mut HashMap<Id, bool>) -> bool {
+        let mut walked = Vec::new();
+        let mut next = Some(from);
+        let own = loop {
+            let Some(id) = next else { break false };
+            if let Some(known) = known.get(&id) {
+                break *known;
+            }
+            if self.prompts.contains(&id) {
+                break true;
+            }
+            let Some(node) = self.tree.node(id).filter(|node| !node.prompt) else { break false };
+            // In a circle this is met again, and is nobody's.
+            known.insert(id, false);
+            walked.push(id);
+            next = node.parent;
+        };
+        known.extend(walked.into_iter().filter(|_| own).map(|id| (id, true)));
+        own
+    }
+}
+
+/// A message, and whose it is.
+struct Said {
+    by_model: bool,
+    says: Message,
+}
+
+impl Said {
+    fn read(file: &mut BufReader<File>, at: u64) -> io::Result<Self> {
+        let mut line = Vec::new();
+        file.seek(SeekFrom::Start(at))?;
+        file.read_until(b'\n', &mut line)?;
+        let said = read(&line, |line| Self { by_model: line.is_of_model(), says: line.message() });
+        Ok(said.unwrap_or_else(|| Self { by_model: false, says: Message::default() }))
+    }
+}
+
+/// Reads the end of a turn off its messages, newest first.
+fn judge(messages: &[Said]) -> DiskAnswer {
+    let interrupted =
+        messages.first().is_some_and(|message| !message.by_model && is_interruption(&message.says));
+    let Some(last) = messages.first().filter(|message| message.by_model) else {
+        return DiskAnswer { text: String::new(), complete: false, interrupted };
+    };
+    let text: String = messages.iter().rev().map(|message| message.says.text()).collect();
+    // A CLI that was killed and resumed may close the turn itself, with a message that is no answer.
+    let complete = !last.says.has("tool_use") && !text.is_empty() && text != "No response requested.";
+    DiskAnswer { text, complete, interrupted }
+}

@@ -1,0 +1,19 @@
+//! What fails.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A transcript that cannot be read or prepared.
+#[derive(Debug, thiserror::Error)]
+#[error("use the transcript {}: {source}", path.display())]
+pub struct TranscriptError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl TranscriptError {
+    pub(crate) fn of(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { path, source }
+    }
+}

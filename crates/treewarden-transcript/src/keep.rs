@@ -1,0 +1,162 @@
+//! A second name for a transcript, so that nobody else's clean-up deletes it.
+//!
+//! Any CLI removes the transcripts of its configuration directory that are older than `cleanupPeriodDays` (30 by default,
+//! by the time of the last change) when it starts, those of other conversations included. So a quiet session would be
+//! destroyed by its sibling. The second name is a hard link at `<config>/treewarden/transcripts/<project>/<id>.jsonl`:
+//! measured with CLI 2.1.332, no CLI looks below `<config>/treewarden`, and a CLI only appends, so that both names go on
+//! being one file. A link costs no space and needs no copy.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use treewarden_proto::SessionId;
+
+use crate::find;
+
+/// What became of the second name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kept {
+    /// It was made.
+    Linked,
+    /// It was there.
+    Already,
+    /// There is no transcript yet.
+    NoTranscript,
+    /// It stands for another file than the CLI's, and was left alone.
+    Another,
+    /// It cannot be made here: another file system below the folder, a system that forbids it, a symbolic link.
+    Impossible {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Gives the transcript of a conversation its second name, unless it has one.
+///
+/// A second name that stands for another file is left alone: that file may be all that is left of the conversation.
+pub fn keep(config_dir: &Path, id: SessionId) -> Kept {
+    match find(config_dir, id) {
+        Some(path) => keep_file(config_dir, &path, id, Standing::Stays),
+        None => Kept::NoTranscript,
+    }
+}
+
+/// What happens to a second name that stands for another file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Stays,
+    /// The CLI's file was just found to hold all that it must.
+    GivesWay,
+}
+
+pub(crate) fn keep_file(config_dir: &Path, path: &Path, id: SessionId, standing: Standing) -> Kept {
+    link(config_dir, path, id, standing)
+        .unwrap_or_else(|error| Kept::Impossible { reason: error.to_string() })
+}
+
+fn link(config_dir: &Path, path: &Path, id: SessionId, standing: Standing) -> io::Result<Kept> {
+    let file = regular(path)?;
+    let project = path.parent().and_then(Path::file_name).unwrap_or_default();
+    let dir = folders(config_dir, &project.to_string_lossy())?;
+    let ours = dir.join(format!("{id}.jsonl"));
+    match regular(&ours) {
+        Ok(own) if is_same(&own, &file) => return Ok(Kept::Already),
+        Ok(_) if standing == Standing::Stays => return Ok(Kept::Another),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // Under a name for the moment, so that the second name is never absent.
+    let moment = dir.join(format!(".{id}.{}.new", std::process::id()));
+    remove(&moment)?;
+    fs::hard_link(path, &moment)?;
+    let linked = fs::rename(&moment, &ours);
+    remove(&moment)?;
+    linked.map(|()| Kept::Linked)
+}
+
+/// The second name of a transcript, if it has one.
+pub fn kept(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
+    let found = crate::place::newest_below(&root(config_dir), id)?;
+    regular(&found).is_ok().then_some(found)
+}
+
+/// Gives a transcript its first name back, if that is gone and the second is there; returns it.
+///
+/// # Errors
+///
+/// An [`io::Error`] if the first name cannot be made.
+pub fn restore(config_dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> {
+    if let Some(path) = find(config_dir, id) {
+        return Ok(Some(path));
+    }
+    let Some(ours) = kept(config_dir, id) else { return Ok(None) };
+    let project = ours.parent().and_then(Path::file_name).unwrap_or_default();
+    let dir = config_dir.join("projects").join(project);
+    DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+    let path = dir.join(format!("{id}.jsonl"));
+    match fs::hard_link(&ours, &path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(Some(path)),
+    }
+}
+
+/// Takes the second name back; whatever has no other name stays.
+///
+/// # Errors
+///
+/// An [`io::Error`] if it cannot be removed.
+pub fn release(config_dir: &Path, id: SessionId) -> io::Result<()> {
+    let Some(ours) = kept(config_dir, id) else { return Ok(()) };
+    let Some(path) = find(config_dir, id) else { return Ok(()) };
+    if is_same(&regular(&ours)?, &regular(&path)?) { remove(&ours) } else { Ok(()) }
+}
+
+/// Tells whether two names stand for one file.
+pub(crate) fn are_one(one: &Path, other: &Path) -> bool {
+    matches!((fs::metadata(one), fs::metadata(other)), (Ok(one), Ok(other)) if is_same(&one, &other))
+}
+
+fn root(config_dir: &Path) -> PathBuf {
+    config_dir.join("treewarden").join("transcripts")
+}
+
+/// Makes the folders down to the project's, for nobody else; one that is a symbolic link is refused.
+fn folders(config_dir: &Path, project: &str) -> io::Result<PathBuf> {
+    let mut dir = config_dir.to_owned();
+    for name in ["treewarden", "transcripts", project] {
+        dir.push(name);
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if !dir.symlink_metadata()?.is_dir() {
+            return Err(io::Error::other(format!("{} is no folder", dir.display())));
+        }
+    }
+    Ok(dir)
+}
+
+/// What is at a path, if that is a file and no link to one.
+fn regular(path: &Path) -> io::Result<Metadata> {
+    let meta = path.symlink_metadata()?;
+    if meta.is_file() {
+        Ok(meta)
+    } else {
+        Err(io::Error::other(format!("{} is no plain file", path.display())))
+    }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,177 @@
+//! One line of a transcript, as far as it matters here.
+//!
+//! A line is read though it holds what a strict reader refuses: a byte order mark, NUL bytes, half of a surrogate pair, a
+//! number out of range. A line whose ids were not read would cut the conversation in two.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use treewarden_proto::frame::repair;
+
+use crate::message::{Message, is_interruption};
+use crate::tree::{Entry, Id, Role, Tree};
+
+/// The entry that names the leaf at which the CLI would resume.
+pub(crate) const HINT: &str = "last-prompt";
+
+/// A line; each field is raw, so that one of an unexpected shape costs that field alone.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Line<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    uuid: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "parentUuid")]
+    parent: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "logicalParentUuid")]
+    logical_parent: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "isSidechain")]
+    is_sidechain: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "isMeta")]
+    is_meta: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "isCompactSummary")]
+    is_summary: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "leafUuid")]
+    leaf: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    attachment: Option<&'a RawValue>,
+}
+
+/// What an attachment is: a prompt that the CLI wove into a turn of its own has its id here.
+#[derive(Debug, Deserialize)]
+struct Attachment<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    source_uuid: Option<&'a RawValue>,
+}
+
+/// Reads a line and hands it on; `None` if it is not one.
+pub(crate) fn read<T>(bytes: &[u8], each: impl FnOnce(&Line<'_>) -> T) -> Option<T> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return None;
+    }
+    if let Ok(line) = serde_json::from_slice(bytes) {
+        return Some(each(&line));
+    }
+    let mut text = repair(bytes);
+    text.retain(|byte| *byte != 0);
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
+    serde_json::from_slice(text).ok().map(|line| each(&line))
+}
+
+/// Calls `each` for every line that can be read, in order, with the place where it begins.
+pub(crate) fn scan(path: &Path, mut each: impl FnMut(u64, &Line<'_>)) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let (mut line, mut at) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        let len = reader.read_until(b'\n', &mut line)?;
+        if len == 0 {
+            return Ok(());
+        }
+        read(&line, |line| each(at, line));
+        at += len as u64;
+    }
+}
+
+/// The text of a JSON string; `None` for anything else.
+pub(crate) fn text<'a>(raw: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
+    let json = raw?.get();
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.as_bytes().contains(&b'\\') {
+        return Some(Cow::Borrowed(inner));
+    }
+    let read = serde_json::from_str(json).or_else(|_| serde_json::from_slice(&repair(json.as_bytes())));
+    read.ok().map(Cow::Owned)
+}
+
+fn is_true(raw: Option<&RawValue>) -> bool {
+    raw.is_some_and(|raw| raw.get() == "true")
+}
+
+impl Line<'_> {
+    /// Adds to the tree what the line says.
+    pub(crate) fn feed(&self, tree: &mut Tree) {
+        let kind = text(self.kind).unwrap_or_default();
+        if kind == HINT
+            && let Some(leaf) = text(self.leaf)
+        {
+            tree.hint(&leaf);
+        }
+        if let Some(uuid) = text(self.uuid) {
+            tree.entry(&uuid, self.entry(&kind));
+        }
+    }
+
+    /// The id of the entry, and the turn whose prompt it is if that has another id.
+    pub(crate) fn ids(&self) -> Option<(Id, Option<Id>)> {
+        Some((Id::of(&text(self.uuid)?), self.woven(&text(self.kind).unwrap_or_default())))
+    }
+
+    /// It is a message of the conversation itself.
+    pub(crate) fn is_message(&self) -> bool {
+        !is_true(self.is_sidechain) && matches!(&*text(self.kind).unwrap_or_default(), "user" | "assistant")
+    }
+
+    /// It is the model's.
+    pub(crate) fn is_of_model(&self) -> bool {
+        text(self.kind).as_deref() == Some("assistant")
+    }
+
+    /// What it says.
+    pub(crate) fn message(&self) -> Message {
+        self.message.map(Message::of).unwrap_or_default()
+    }
+
+    fn entry(&self, kind: &str) -> Entry {
+        let role = match kind {
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            _ => Role::Link,
+        };
+        // After a compaction the parent is a logical one.
+        let parent = text(self.parent).or_else(|| text(self.logical_parent));
+        let woven = self.woven(kind);
+        let side_chain = is_true(self.is_sidechain);
+        let result = role == Role::User && self.mentions("tool_result") && self.message().has("tool_result");
+        let asked = role == Role::User && !side_chain && !result && !self.is_of_the_cli();
+        Entry {
+            parent: parent.as_deref().map(Id::of),
+            role,
+            side_chain,
+            result,
+            prompt: asked || woven.is_some(),
+            woven,
+        }
+    }
+
+    /// It is in the user's name, but the CLI's own words.
+    fn is_of_the_cli(&self) -> bool {
+        let interruption = || self.mentions("[Request interrupted") && is_interruption(&self.message());
+        is_true(self.is_meta) || is_true(self.is_summary) || interruption()
+    }
+
+    /// Looks for a word before the message is parsed, which is most of the line.
+    fn mentions(&self, word: &str) -> bool {
+        self.message.is_some_and(|raw| memmem::find(raw.get().as_bytes(), word.as_bytes()).is_some())
+    }
+
+    /// The turn whose prompt was woven into a turn of the CLI's own.
+    ///
+    /// Measured with CLI 2.1.332: such a prompt is an attachment under another uuid, and a link of the chain.
+    fn woven(&self, kind: &str) -> Option<Id> {
+        let raw = self.attachment.filter(|_| kind == "attachment")?.get();
+        memmem::find(raw.as_bytes(), b"queued_command")?;
+        let attachment: Attachment<'_> = serde_json::from_str(raw).ok()?;
+        text(attachment.kind).filter(|kind| kind == "queued_command")?;
+        text(attachment.source_uuid).map(|turn| Id::of(&turn))
+    }
+}

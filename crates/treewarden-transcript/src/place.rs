@@ -1,0 +1,127 @@
+//! Where the CLI keeps its files.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, User};
+use treewarden_proto::SessionId;
+
+/// A CLI whose configuration directory cannot be known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "find where the CLI keeps its conversations: it gets neither CLAUDE_CONFIG_DIR nor HOME, and {why}; \
+     let it have one of the two (`env`, `inherit_env`)"
+)]
+pub struct NoConfigDir {
+    why: String,
+}
+
+/// The configuration directory of a CLI that gets these variables and runs in `cwd`.
+///
+/// Measured with CLI 2.1.332, by where the conversation's file came to be:
+///
+/// | the CLI gets | it writes below |
+/// |---|---|
+/// | `CLAUDE_CONFIG_DIR` | that; a relative one, `~/c` and a blank are names below its working directory |
+/// | `CLAUDE_CONFIG_DIR` empty | its working directory itself |
+/// | `HOME` | `$HOME/.claude`; a relative one is below its working directory |
+/// | no `HOME`, or an empty one | `.claude` in the home of the password file |
+///
+/// # Errors
+///
+/// [`NoConfigDir`] if the CLI would go by the password file and that has no home for this user.
+///
+/// # Examples
+///
+/// ```
+/// use std::path::Path;
+/// use treewarden_transcript::config_dir;
+///
+/// let home = |name: &str| (name == "HOME").then(|| "/home/alice".into());
+/// assert_eq!(config_dir(home, Path::new("/work"))?, Path::new("/home/alice/.claude"));
+/// # Ok::<(), treewarden_transcript::NoConfigDir>(())
+/// ```
+pub fn config_dir(lookup: impl Fn(&str) -> Option<OsString>, cwd: &Path) -> Result<PathBuf, NoConfigDir> {
+    config_dir_of(lookup, cwd, password_home)
+}
+
+fn config_dir_of(
+    lookup: impl Fn(&str) -> Option<OsString>,
+    cwd: &Path,
+    password_home: impl FnOnce() -> Result<PathBuf, NoConfigDir>,
+) -> Result<PathBuf, NoConfigDir> {
+    if let Some(dir) = lookup("CLAUDE_CONFIG_DIR") {
+        return Ok(if dir.is_empty() { cwd.to_owned() } else { cwd.join(dir) });
+    }
+    let home = match lookup("HOME").filter(|home| !home.is_empty()) {
+        Some(home) => cwd.join(home),
+        None => password_home()?,
+    };
+    Ok(home.join(".claude"))
+}
+
+/// The home that the password file has for this user.
+fn password_home() -> Result<PathBuf, NoConfigDir> {
+    let uid = Uid::current();
+    let found = User::from_uid(uid)
+        .map_err(|error| NoConfigDir { why: format!("the password file cannot be read ({error})") })?;
+    let home = found.map(|user| user.dir).filter(|home| home.is_absolute());
+    home.ok_or_else(|| NoConfigDir { why: format!("the password file has no home for the user {uid}") })
+}
+
+/// Finds the transcript of a conversation; `None` if there is none.
+///
+/// The CLI keeps it below a folder that it names after the working directory. The folder is not derived but looked for,
+/// since only the file's name is certain.
+pub fn find(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
+    newest_below(&config_dir.join("projects"), id)
+}
+
+/// The newest file of a conversation in the folders below `dir`.
+pub(crate) fn newest_below(dir: &Path, id: SessionId) -> Option<PathBuf> {
+    let file = format!("{id}.jsonl");
+    let projects = std::fs::read_dir(dir).ok()?;
+    let found = projects.flatten().map(|project| project.path().join(&file)).filter(|path| path.is_file());
+    found.max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Result<PathBuf, NoConfigDir> {
+        let lookup =
+            |name: &str| variables.iter().find(|(own, _)| *own == name).map(|(_, value)| value.into());
+        config_dir_of(lookup, Path::new("/work"), || Ok("/home/of-the-password-file".into()))
+    }
+
+    #[test]
+    fn a_cli_keeps_its_files_where_it_was_seen_to() {
+        let cases: [(&[(&str, &str)], &str); 9] = [
+            (&[("HOME", "/h")], "/h/.claude"),
+            (&[("HOME", "/h/")], "/h/.claude"),
+            (&[("HOME", "h")], "/work/h/.claude"),
+            (&[("HOME", "")], "/home/of-the-password-file/.claude"),
+            (&[], "/home/of-the-password-file/.claude"),
+            (&[("HOME", "/h"), ("CLAUDE_CONFIG_DIR", "/c/")], "/c"),
+            (&[("HOME", "/h"), ("CLAUDE_CONFIG_DIR", "c")], "/work/c"),
+            (&[("HOME", "/h"), ("CLAUDE_CONFIG_DIR", "~/c")], "/work/~/c"),
+            (&[("HOME", "/h"), ("CLAUDE_CONFIG_DIR", "")], "/work"),
+        ];
+        for (variables, expected) in cases {
+            assert_eq!(of(variables), Ok(expected.into()), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn without_any_home_the_reason_says_what_to_do() {
+        let nowhere = || Err(NoConfigDir { why: "the password file has no home for the user 7".into() });
+        let error = config_dir_of(|_| None, Path::new("/work"), nowhere).expect_err("there is none");
+        assert!(error.to_string().contains("HOME") && error.to_string().contains("user 7"), "{error}");
+    }
+
+    #[test]
+    fn the_password_file_has_a_home_for_whoever_runs_this() {
+        assert!(password_home().is_ok_and(|home| home.is_absolute()));
+    }
+}

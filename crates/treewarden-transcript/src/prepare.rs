@@ -1,0 +1,166 @@
+//! Makes a conversation ready to be resumed, and says what of it is lost.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use treewarden_proto::{SessionId, TurnId};
+
+use crate::keep::{Kept, Standing, are_one, keep_file, kept, restore};
+use crate::line::HINT;
+use crate::resume::{self, Missing};
+use crate::{Settled, TranscriptError, find, tail};
+
+/// A file that was not changed for so long is dated anew, since the CLI that resumes it may clean up by date.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where a conversation can be resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resumable {
+    /// Nothing of it is on disk: it is begun, not resumed.
+    NothingPersisted,
+    /// It is on disk, and its resume point is right.
+    At {
+        /// The uuid of its true leaf.
+        leaf: String,
+        /// The CLI would have gone elsewhere, and was told.
+        hint_written: bool,
+        /// The prompt of the open turn is part of it.
+        holds_open_turn: bool,
+        /// What became of its second name.
+        kept: Kept,
+    },
+    /// What was settled is not on disk any more.
+    Lost {
+        /// What is missing, and where it was looked for.
+        reason: String,
+    },
+}
+
+/// Whether a transcript holds what was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// All of it is there.
+    Yes,
+    /// Something is not there, or not yet.
+    No {
+        /// The turn that is missing, or whose answer is.
+        missing: TurnId,
+    },
+}
+
+/// Makes a conversation ready to be resumed, and says where it will be.
+///
+/// `settled` has the turns that came to an answer, newest first, down to the newest that must be written: a branch without
+/// them is not the conversation. `open` is the turn that is to be carried on. If the CLI's file is gone and its second name
+/// is there, it is put back.
+///
+/// # Errors
+///
+/// [`TranscriptError`] if the file cannot be read, put back, or appended to where that is needed.
+pub fn prepare(
+    config_dir: &Path,
+    id: SessionId,
+    settled: &[Settled],
+    open: Option<TurnId>,
+) -> Result<Resumable, TranscriptError> {
+    let restored = restore(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
+    let Some(path) = restored else { return Ok(without_file(config_dir, id, settled)) };
+    let error = || TranscriptError::of(&path);
+    let tree = tail::read(&path, settled, open).map_err(error())?;
+    let point = match resume::point(&tree, settled, open) {
+        Ok(Some(point)) => point,
+        Ok(None) => return Ok(Resumable::NothingPersisted),
+        Err(missing) => {
+            let reason = lost(config_dir, &path, id, settled, missing);
+            return Ok(Resumable::Lost { reason });
+        }
+    };
+    let leaf = tree.name(point.leaf);
+    let hint = point
+        .hint
+        .then(|| serde_json::json!({ "type": HINT, "lastPrompt": "", "leafUuid": leaf, "sessionId": id }));
+    append(&path, hint.map(|hint| hint.to_string())).map_err(error())?;
+    let kept = keep_file(config_dir, &path, id, Standing::GivesWay);
+    Ok(Resumable::At { leaf, hint_written: point.hint, holds_open_turn: point.holds_open, kept })
+}
+
+/// Tells whether the transcript holds what was settled, as [`prepare`] would judge; nothing is written.
+///
+/// # Errors
+///
+/// [`TranscriptError`] if the file cannot be read.
+pub fn holds(config_dir: &Path, id: SessionId, settled: &[Settled]) -> Result<Saved, TranscriptError> {
+    let missing = match find(config_dir, id).or_else(|| kept(config_dir, id)) {
+        Some(path) => missing_in(&path, settled).map_err(TranscriptError::of(&path))?.map(Missing::turn),
+        None => settled.iter().find(|turn| turn.written).map(|turn| turn.turn),
+    };
+    Ok(missing.map_or(Saved::Yes, |missing| Saved::No { missing }))
+}
+
+fn missing_in(path: &Path, settled: &[Settled]) -> io::Result<Option<Missing>> {
+    Ok(resume::missing(&tail::read(path, settled, None)?, settled))
+}
+
+/// What it means that there is no file, under either name.
+fn without_file(config_dir: &Path, id: SessionId, settled: &[Settled]) -> Resumable {
+    let Some(turn) = settled.iter().find(|turn| turn.written) else { return Resumable::NothingPersisted };
+    let turn = turn.turn;
+    let dir = config_dir.display();
+    let reason = format!(
+        "no transcript of it is left, which held the settled turn {turn}: there is no {id}.jsonl below {dir}/projects, and \
+         no second name of it below {dir}/treewarden/transcripts; somebody deleted it, or a Claude Code CLI that \
+         cleaned up (`cleanupPeriodDays` in its settings, 30 if not set)"
+    );
+    Resumable::Lost { reason }
+}
+
+/// What is missing in the CLI's file, and whether our second name stands for one that has it.
+fn lost(config_dir: &Path, path: &Path, id: SessionId, settled: &[Settled], missing: Missing) -> String {
+    let file = path.display();
+    let what = match missing {
+        Missing::Turn(turn) => format!("the settled turn {turn} is not in {file}"),
+        Missing::Answer(turn) => {
+            format!("the answer to the settled turn {turn} is not in {file}; was the disk full?")
+        }
+    };
+    let elsewhere = match another(config_dir, path, id) {
+        Some(ours) if matches!(missing_in(&ours, settled), Ok(None)) => {
+            format!("{} has it: stop the session and put that in its place", ours.display())
+        }
+        Some(ours) => format!("nor is it in {}", ours.display()),
+        None => "no other copy is kept".to_owned(),
+    };
+    format!("{what}; {elsewhere}")
+}
+
+/// A file of the conversation that has our second name and is not the CLI's.
+fn another(config_dir: &Path, path: &Path, id: SessionId) -> Option<PathBuf> {
+    kept(config_dir, id).filter(|ours| !are_one(ours, path))
+}
+
+/// Ends a torn last line and appends `entry`, in one write each; a file that gets neither is dated anew if it is old.
+fn append(path: &Path, entry: Option<String>) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+    let torn = file.seek(SeekFrom::End(-1)).is_ok() && {
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        last != *b"\n"
+    };
+    let mut text = String::new();
+    if torn {
+        text.push('\n');
+    }
+    if let Some(entry) = entry {
+        text.push_str(&entry);
+        text.push('\n');
+    }
+    if text.is_empty() { freshen(&file) } else { file.write_all(text.as_bytes()) }
+}
+
+fn freshen(file: &File) -> io::Result<()> {
+    let now = SystemTime::now();
+    let age = now.duration_since(file.metadata()?.modified()?).unwrap_or_default();
+    if age > STALE { file.set_modified(now) } else { Ok(()) }
+}

@@ -1,0 +1,197 @@
+//! Where a conversation is resumed, and whether anything of it is missing: the decision, without the file.
+//!
+//! The CLI's transcript is a tree of entries. A CLI that resumes goes on at the newest message below the one that the last
+//! `last-prompt` entry names. It writes that entry when a resume starts and on a clean exit, not after each turn. So after a
+//! kill it may go back to a dead branch, and every turn since is silently gone (measured with CLI 2.1.330 and 2.1.332).
+//!
+//! Which turn must be there says the *anchor*: the newest settled turn that the file holds. The true leaf is the newest
+//! message on its branch. The newest of the whole file is not: a result that came late for an old tool call is a small
+//! branch far back (`25-late-result-grafted-on-an-old-call` showed a conversation taken for lost by it).
+//!
+//! Whoever read the end of a file only is told by [`undecided`] what the rest would have to hold to change the decision.
+
+use treewarden_proto::TurnId;
+
+use crate::Settled;
+use crate::line::HINT;
+use crate::tree::{Below, Id, Role, Tree};
+
+/// Where to resume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Point {
+    /// The true leaf.
+    pub(crate) leaf: Id,
+    /// The CLI would go elsewhere, and has to be told.
+    pub(crate) hint: bool,
+    /// The prompt of the open turn is before the leaf.
+    pub(crate) holds_open: bool,
+}
+
+/// What must be there and is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The prompt of a turn that was settled.
+    Turn(TurnId),
+    /// The model's answer to one.
+    Answer(TurnId),
+}
+
+impl Missing {
+    pub(crate) fn turn(self) -> TurnId {
+        let (Self::Turn(turn) | Self::Answer(turn)) = self;
+        turn
+    }
+}
+
+/// Says where to resume; `None` if there is nothing to resume, and nothing is missing either.
+///
+/// `settled` has the turns that are over, newest first. `open` is to be carried on.
+pub(crate) fn point(
+    tree: &Tree,
+    settled: &[Settled],
+    open: Option<TurnId>,
+) -> Result<Option<Point>, Missing> {
+    let anchor = anchor(tree, settled)?;
+    let anchored = anchor.map(|anchor| tree.places(anchor.turn)).unwrap_or_default();
+    if let Some(anchor) = anchor.filter(|anchor| anchor.written && anchor.answered)
+        && newest_of_model(tree, &anchored).is_none()
+    {
+        return Err(Missing::Answer(anchor.turn));
+    }
+    let opened = open.map(|turn| tree.places(turn)).unwrap_or_default();
+    if tree.newest().next().is_none() {
+        return Ok(None);
+    }
+    let base = base(tree, &anchored, &opened);
+    let Some(leaf) = leaf(tree, base) else { return Ok(None) };
+    let hint = tree.hinted().is_none_or(|hinted| !is_same_place(tree, hinted, leaf));
+    let holds_open = !opened.is_empty() && tree.descends(leaf, &opened);
+    Ok(Some(Point { leaf, hint, holds_open }))
+}
+
+/// Says what of the settled turns is not there.
+pub(crate) fn missing(tree: &Tree, settled: &[Settled]) -> Option<Missing> {
+    point(tree, settled, None).err()
+}
+
+/// The newest settled turn that is there.
+fn anchor<'a>(tree: &Tree, settled: &'a [Settled]) -> Result<Option<&'a Settled>, Missing> {
+    for turn in settled {
+        if !tree.places(turn.turn).is_empty() {
+            return Ok(Some(turn));
+        }
+        if turn.written {
+            return Err(Missing::Turn(turn.turn));
+        }
+    }
+    Ok(None)
+}
+
+/// What the leaf must come after: the open turn where it goes on from the anchor, otherwise the anchor.
+fn base<'a>(tree: &Tree, anchored: &'a [Id], opened: &'a [Id]) -> &'a [Id] {
+    let goes_on = anchored.is_empty() || opened.iter().any(|place| tree.descends(*place, anchored));
+    if goes_on && !opened.is_empty() { opened } else { anchored }
+}
+
+/// The true leaf.
+fn leaf(tree: &Tree, base: &[Id]) -> Option<Id> {
+    if base.is_empty() {
+        return tree.newest().next();
+    }
+    let mut below = Below::new(tree, base);
+    let model = newest_of_model(tree, base);
+    let model = model.as_slice();
+    let mut after_model = Below::new(tree, model);
+    // A late result of a tool that the model did not wait for leads nowhere.
+    let is_late = |id| tree.node(id).is_some_and(|node| node.result);
+    let found = tree
+        .newest()
+        .find(|id| below.holds(*id) && (model.is_empty() || !is_late(*id) || after_model.holds(*id)));
+    // A prompt that is a link, with nothing after it, is the place itself.
+    found.or_else(|| base.iter().copied().max_by_key(|id| tree.node(*id).map(|node| node.at)))
+}
+
+fn newest_of_model(tree: &Tree, places: &[Id]) -> Option<Id> {
+    let mut below = Below::new(tree, places);
+    let is_of_model = |id| tree.node(id).is_some_and(|node| node.role == Role::Assistant);
+    tree.newest().find(|id| is_of_model(*id) && below.holds(*id))
+}
+
+/// A hint may name a link after the leaf: the CLI does so itself.
+fn is_same_place(tree: &Tree, hinted: Id, leaf: Id) -> bool {
+    if hinted == leaf {
+        return true;
+    }
+    let at = |id| tree.node(id).map(|node| node.at);
+    if at(hinted) < at(leaf) {
+        return false;
+    }
+    let message = tree.chain(hinted).find(|(id, node)| *id == leaf || node.role != Role::Link);
+    message.is_some_and(|(id, _)| id == leaf)
+}
+
+/// What decides whether the end of a file tells the same as the whole of it: the words that must not stand in what comes
+/// before; `None` if that has to be read in any case.
+///
+/// An entry before the end matters only if something in the end names it, or if it names a turn that is asked for. Names
+/// are compared as they are written: the CLI writes none of them with escapes.
+pub(crate) fn undecided(tree: &Tree, settled: &[Settled], open: Option<TurnId>) -> Option<Vec<String>> {
+    let newest = tree.newest().next()?;
+    let mut words = Vec::new();
+    let mut anchor = None;
+    for turn in settled {
+        if !tree.places(turn.turn).is_empty() {
+            anchor = Some(turn);
+            break;
+        }
+        if turn.written {
+            return None;
+        }
+        words.push(turn.turn.to_string());
+    }
+    let anchored = anchor.map(|anchor| tree.places(anchor.turn)).unwrap_or_default();
+    if let Some(anchor) = anchor {
+        let mut after = tree.chain(newest).take_while(|(id, _)| !anchored.contains(id));
+        let is_answered = after.any(|(_, node)| node.role == Role::Assistant);
+        if !tree.descends(newest, &anchored) || (anchor.written && anchor.answered && !is_answered) {
+            return None;
+        }
+    }
+    let opened = open.map(|turn| tree.places(turn)).unwrap_or_default();
+    let base = base(tree, &anchored, &opened);
+    match open {
+        Some(open) if opened.is_empty() => words.push(open.to_string()),
+        // Where it is not known to go on from the anchor, what is before may join the two.
+        Some(_) if base != opened => return None,
+        _ => {}
+    }
+    if !base.is_empty() && (!tree.descends(newest, base) || !is_taken_in_the_end(tree, newest, base)) {
+        return None;
+    }
+    match tree.hinted() {
+        None => words.push(HINT.to_owned()),
+        Some(hinted) if !is_place_known(tree, hinted, newest) => return None,
+        Some(_) => {}
+    }
+    Some(words)
+}
+
+/// The newest message is no late result, whatever comes before the end.
+fn is_taken_in_the_end(tree: &Tree, newest: Id, base: &[Id]) -> bool {
+    if !tree.node(newest).is_some_and(|node| node.result) {
+        return true;
+    }
+    let model = tree.newest().find(|id| tree.node(*id).is_some_and(|node| node.role == Role::Assistant));
+    model.is_some_and(|model| tree.descends(newest, &[model]) && tree.descends(model, base))
+}
+
+/// Whether the hint names the leaf's place shows in the end alone.
+fn is_place_known(tree: &Tree, hinted: Id, leaf: Id) -> bool {
+    let at = |id| tree.node(id).map(|node| node.at);
+    // What was not read is older than the leaf.
+    if hinted == leaf || at(hinted) < at(leaf) {
+        return true;
+    }
+    let mut place = tree.chain(hinted).skip_while(|(id, node)| *id != leaf && node.role == Role::Link);
+    place.next().is_some() || tree.chain(hinted).last().is_some_and(|(_, node)| node.parent.is_none())
+}
