@@ -171,3 +171,84 @@ fn soak_a_store_of_100_000_sessions_keeps_little_in_memory() {
     assert_eq!(store.open_turns(&name("session-7")).unwrap().len(), 0);
     assert_eq!(store.open_turns(&name("session-10")).unwrap().len(), 1);
 }
+
+const SAID: &str = r#""text":"said""#;
+
+fn completed(store: &Store, id: SessionId) -> Vec<(TurnId, bool, bool)> {
+    let completed = store.completed(id).unwrap();
+    completed.into_iter().map(|turn| (turn.turn, turn.written, turn.answered)).collect()
+}
+
+#[test]
+fn completed_turns_are_told_down_to_the_newest_that_the_cli_must_have_written() {
+    let outcomes = [
+        (r#","result":{"num_turns":3}"#, true),
+        (r#","result":{"num_turns":0,"terminal_reason":"completed"}"#, true),
+        ("", true),
+        (r#","result":null"#, true),
+        (r#","result":{"num_turns":0}"#, false),
+        (r#","result":{"num_turns":0,"terminal_reason":null}"#, false),
+        (r#","result":{}"#, false),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    for (outcome, written) in outcomes {
+        let id = SessionId::random();
+        let rows: Vec<_> = (0..5).map(|_| row("a", id)).collect();
+        settled(&store, &rows[0], r#"{"outcome":"completed"}"#);
+        settled(&store, &rows[1], r#"{"outcome":"completed","text":"","result":{"num_turns":1}}"#);
+        settled(&store, &rows[2], r#"{"outcome":"interrupted"}"#);
+        settled(&store, &rows[3], &format!(r#"{{"outcome":"completed",{SAID}{outcome}}}"#));
+        settled(&store, &rows[4], r#"{"outcome":"failed"}"#);
+        let mut expected = vec![(rows[3].turn, written, true)];
+        if !written {
+            expected.push((rows[1].turn, true, false));
+        }
+        assert_eq!(completed(&store, id), expected, "{outcome}");
+        // What is pruned is not demanded, and what is demanded is not pruned.
+        store.prune(0).unwrap();
+        assert_eq!(completed(&store, id).last(), expected.last(), "{outcome}");
+    }
+}
+
+#[test]
+fn no_more_completed_turns_are_told_than_a_start_can_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let id = SessionId::random();
+    assert_eq!(completed(&store, id), []);
+    let rows: Vec<_> = (0..70).map(|_| row("a", id)).collect();
+    rows.iter().for_each(|row| {
+        settled(&store, row, &format!(r#"{{"outcome":"completed",{SAID},"result":{{"num_turns":0}}}}"#));
+    });
+    let newest: Vec<_> = rows.iter().rev().take(64).map(|row| (row.turn, false, true)).collect();
+    assert_eq!(completed(&store, id), newest);
+}
+
+#[test]
+fn an_outcome_is_read_back_whatever_the_cli_wrote_in_its_result() {
+    let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
+    let results = [
+        (
+            r#"{"type":"result","result":"cut \ud83d"}"#.to_owned(),
+            serde_json::json!({ "type": "result", "result": "cut \u{fffd}" }),
+        ),
+        (r#"{"\udc00":1}"#.to_owned(), serde_json::json!({ "\u{fffd}": 1 })),
+        (r#"{"cost":1e999}"#.to_owned(), r#"{"cost":1e999}"#.into()),
+        (deep.clone(), deep.into()),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    for (result, expected) in results {
+        let row = row("a", SessionId::random());
+        let outcome = format!(r#"{{"outcome":"completed",{SAID},"result":{result}}}"#);
+        settled(&store, &row, &outcome);
+        let read = store.turn(row.turn).unwrap().unwrap().outcome.unwrap();
+        assert_eq!((&read["text"], &read["result"]), (&"said".into(), &expected), "{result}");
+        // It is stored as it came.
+        let again = store.settle(row.turn, &raw("{}")).unwrap();
+        assert!(matches!(again, Settled::Already(first) if first.get() == outcome));
+    }
+    assert_eq!(store.problems().unwrap(), []);
+    assert_eq!(history(&store, "a").len(), 4);
+}

@@ -1,0 +1,196 @@
+//! The transcript on the real CLI: what is not demanded of it, where it is, who else keeps it, and which branch is taken.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use treewarden::session::SessionState;
+use treewarden::{Host, Session, SessionOptions, SessionSpec};
+use treewarden_end_to_end::{assert_nothing_left, eventually, id_of, reaches, real_cli};
+use treewarden_proto::SessionId;
+use treewarden_proto::spec::{InheritEnv, PermissionMode};
+use treewarden_testkit::faults;
+use treewarden_testkit::mock_api::MockApi;
+
+/// A host, a working directory, a mock API, and the real CLI.
+struct Real {
+    dir: tempfile::TempDir,
+    api: MockApi,
+    host: Host,
+    cli: PathBuf,
+}
+
+impl Real {
+    async fn new() -> Option<Self> {
+        let cli = tokio::task::spawn_blocking(real_cli).await.expect("installed")?;
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(dir.path().join("work")).expect("a folder");
+        let api = MockApi::start().await.expect("the mock API starts");
+        let host = Host::options().state_dir(dir.path().join("state")).open().expect("a host");
+        Some(Self { dir, api, host, cli })
+    }
+
+    fn work(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+
+    /// A session whose CLI gets these variables, and the API's.
+    async fn session(&self, name: &str, variables: &[(&str, &str)]) -> Session {
+        let mut spec = SessionSpec::new()
+            .name(name.parse().expect("a valid name"))
+            .cli_path(self.cli.clone())
+            .cwd(self.work())
+            .permission_mode(PermissionMode::BypassPermissions)
+            .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
+            .timeout(Duration::from_secs(60));
+        for (name, value) in self.api.env() {
+            spec = spec.env(name, value);
+        }
+        for (name, value) in variables {
+            spec = spec.env(*name, *value);
+        }
+        let options = SessionOptions::from(spec).host(&self.host).max_restarts(20);
+        Session::start(options).await.expect("started")
+    }
+
+    async fn at_home(&self, name: &str) -> Session {
+        let home = self.dir.path().display().to_string();
+        self.session(name, &[("HOME", &home)]).await
+    }
+
+    /// The transcript of a session below a configuration directory.
+    fn transcript(&self, config_dir: &Path, session: &Session) -> PathBuf {
+        let id: SessionId = id_of(session).parse().expect("an id");
+        treewarden_transcript::find(config_dir, id).expect("it has been written")
+    }
+}
+
+async fn answers(session: &Session, prompt: &str) {
+    let answer = session.query(prompt).await.unwrap_or_else(|error| panic!("{prompt}: {error}"));
+    let tag = prompt.split(' ').next().expect("a word");
+    assert!(answer.text.contains(&format!("answer to {tag}")), "{answer}");
+}
+
+/// Kills the session's CLI; its next turn goes to another one.
+async fn kill(session: &Session) {
+    let pid = session.status().expect("status").pid.expect("its CLI lives");
+    faults::kill(pid).expect("killed");
+    eventually("the kill is seen", || (session.status().ok()?.pid != Some(pid)).then_some(())).await;
+}
+
+async fn end(session: &Session) {
+    let id = id_of(session);
+    session.stop().await.expect("stopped");
+    assert_nothing_left(&id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prompts_that_the_cli_answers_by_itself_are_not_missed_in_the_transcript() {
+    let Some(real) = Real::new().await else { return };
+    let hooks = r#"{ "hooks": { "UserPromptSubmit": [{ "hooks": [{ "type": "command",
+        "command": "if grep -q SECRET; then echo refused >&2; exit 2; fi" }] }] } }"#;
+    std::fs::create_dir(real.work().join(".claude")).expect("a folder");
+    std::fs::write(real.work().join(".claude/settings.json"), hooks).expect("written");
+    let session = real.at_home("assistant").await;
+    let mut asked = Vec::new();
+    for (at, prompt) in ["/help", "   ", "a SECRET"].into_iter().enumerate() {
+        let tag = format!("PROMPT-{at}");
+        answers(&session, &tag).await;
+        asked.push(tag);
+        session.query(prompt).await.unwrap_or_else(|error| panic!("{prompt:?}: {error}"));
+        kill(&session).await;
+        // Another host knows no more than the journal.
+        if at == 2 {
+            session.stop().await.expect("stopped");
+        }
+    }
+    let session = real.at_home("assistant").await;
+    answers(&session, "PROMPT-last").await;
+    asked.push("PROMPT-last".to_owned());
+    assert_eq!(real.api.prompts_in_last_context(), asked);
+    end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transcript_that_somebody_cleaned_up_comes_back() {
+    let Some(real) = Real::new().await else { return };
+    let session = real.at_home("assistant").await;
+    answers(&session, "PROMPT-1").await;
+    reaches(&session, SessionState::Ready).await;
+    let config_dir = real.dir.path().join(".claude");
+    let path = real.transcript(&config_dir, &session);
+    let id: SessionId = id_of(&session).parse().expect("an id");
+    let second = eventually("it has its second name", || treewarden_transcript::kept(&config_dir, id)).await;
+    for n in 2..4 {
+        session.stop().await.expect("stopped");
+        std::fs::remove_dir_all(path.parent().expect("a folder")).expect("removed");
+        let session = real.at_home("assistant").await;
+        answers(&session, &format!("PROMPT-{n}")).await;
+        session.stop().await.expect("stopped");
+    }
+    assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2", "PROMPT-3"]);
+    let (own, ours) = (std::fs::read(path).expect("it is back"), std::fs::read(second).expect("there"));
+    assert_eq!(own, ours, "the CLI goes on in the same file");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_that_is_left_is_kept_no_longer() {
+    let Some(real) = Real::new().await else { return };
+    let session = real.at_home("assistant").await;
+    answers(&session, "PROMPT-1").await;
+    let config_dir = real.dir.path().join(".claude");
+    let left: SessionId = id_of(&session).parse().expect("an id");
+    eventually("it has its second name", || treewarden_transcript::kept(&config_dir, left)).await;
+    session.clear().await.expect("cleared");
+    eventually("it has none", || treewarden_transcript::kept(&config_dir, left).is_none().then_some(()))
+        .await;
+    assert!(treewarden_transcript::find(&config_dir, left).is_some(), "the CLI has it still");
+    answers(&session, "PROMPT-2").await;
+    let next: SessionId = id_of(&session).parse().expect("an id");
+    eventually("the next one has its own", || treewarden_transcript::kept(&config_dir, next)).await;
+    end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_result_on_an_old_call_leaves_the_conversation_where_it_was() {
+    let Some(real) = Real::new().await else { return };
+    let session = real.at_home("assistant").await;
+    answers(&session, "PROMPT-1 BASH=echo x;;").await;
+    answers(&session, "PROMPT-2").await;
+    answers(&session, "PROMPT-3 BASH=echo y;;").await;
+    session.stop().await.expect("stopped");
+    let path = real.transcript(&real.dir.path().join(".claude"), &session);
+    let mut text = std::fs::read_to_string(&path).expect("it can be read");
+    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let results = lines.iter().filter(|line| line["message"]["content"][0]["type"] == "tool_result");
+    for result in results {
+        let mut late = result.clone();
+        late["uuid"] = SessionId::random().to_string().into();
+        text.push_str(&format!("{late}\n"));
+    }
+    std::fs::write(&path, text).expect("it can be written");
+    let session = real.at_home("assistant").await;
+    answers(&session, "PROMPT-4").await;
+    assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2", "PROMPT-3", "PROMPT-4"]);
+    end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_files_are_looked_for_where_the_cli_keeps_them() {
+    let Some(real) = Real::new().await else { return };
+    let (home, work) = (real.dir.path().display().to_string(), real.work());
+    let cases: [(&str, &[(&str, &str)], PathBuf); 4] = [
+        ("home", &[("HOME", &home)], real.dir.path().join(".claude")),
+        ("relative-home", &[("HOME", "own")], work.join("own/.claude")),
+        ("relative", &[("HOME", &home), ("CLAUDE_CONFIG_DIR", "config")], work.join("config")),
+        ("empty", &[("HOME", &home), ("CLAUDE_CONFIG_DIR", "")], work.clone()),
+    ];
+    for (name, variables, config_dir) in cases {
+        let session = real.session(name, variables).await;
+        answers(&session, &format!("PROMPT-{name}")).await;
+        assert!(real.transcript(&config_dir, &session).starts_with(&config_dir), "{name}");
+        kill(&session).await;
+        answers(&session, &format!("PROMPT-{name}-again")).await;
+        end(&session).await;
+    }
+}
