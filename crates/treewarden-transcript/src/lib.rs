@@ -33,4 +33,5 @@ pub use error::TranscriptError;
 pub use keep::{Kept, keep, kept, release, restore};
 pub use place::{NoConfigDir, config_dir, find};
 pub use prepare::{Resumable, Saved, holds, prepare};
+pub use resume::OpenPrompt;
 pub use settled::Settled;

@@ -116,9 +116,12 @@ impl Line<'_> {
         Some((Id::of(&text(self.uuid)?), self.woven(&text(self.kind).unwrap_or_default())))
     }
 
-    /// It is a message of the conversation itself.
+    /// It is a message of the conversation itself. The summary that a compaction puts behind an answer is none: it would
+    /// make the answer look unfinished.
     pub(crate) fn is_message(&self) -> bool {
-        !is_true(self.is_sidechain) && matches!(&*text(self.kind).unwrap_or_default(), "user" | "assistant")
+        !is_true(self.is_sidechain)
+            && !is_true(self.is_summary)
+            && matches!(&*text(self.kind).unwrap_or_default(), "user" | "assistant")
     }
 
     /// It is the model's.

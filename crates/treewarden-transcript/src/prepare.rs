@@ -9,7 +9,7 @@ use treewarden_proto::{SessionId, TurnId};
 
 use crate::keep::{Kept, Standing, are_one, keep_file, kept, restore};
 use crate::line::HINT;
-use crate::resume::{self, Missing};
+use crate::resume::{self, Missing, OpenPrompt};
 use crate::{Settled, TranscriptError, find, tail};
 
 /// A file that was not changed for so long is dated anew, since the CLI that resumes it may clean up by date.
@@ -26,8 +26,8 @@ pub enum Resumable {
         leaf: String,
         /// The CLI would have gone elsewhere, and was told.
         hint_written: bool,
-        /// The prompt of the open turn is part of it.
-        holds_open_turn: bool,
+        /// Where the prompt of the open turn stands in it.
+        open: OpenPrompt,
         /// What became of its second name.
         kept: Kept,
     },
@@ -83,7 +83,7 @@ pub fn prepare(
         .then(|| serde_json::json!({ "type": HINT, "lastPrompt": "", "leafUuid": leaf, "sessionId": id }));
     append(&path, hint.map(|hint| hint.to_string())).map_err(error())?;
     let kept = keep_file(config_dir, &path, id, Standing::GivesWay);
-    Ok(Resumable::At { leaf, hint_written: point.hint, holds_open_turn: point.holds_open, kept })
+    Ok(Resumable::At { leaf, hint_written: point.hint, open: point.open, kept })
 }
 
 /// Tells whether the transcript holds what was settled, as [`prepare`] would judge; nothing is written.

@@ -23,8 +23,20 @@ pub(crate) struct Point {
     pub(crate) leaf: Id,
     /// The CLI would go elsewhere, and has to be told.
     pub(crate) hint: bool,
-    /// The prompt of the open turn is before the leaf.
-    pub(crate) holds_open: bool,
+    /// Where the prompt of the open turn stands before the leaf.
+    pub(crate) open: OpenPrompt,
+}
+
+/// Where the prompt of the turn that is to be carried on stands in the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenPrompt {
+    /// Nowhere: it was never seen.
+    Absent,
+    /// Under its own id, as a prompt: the CLI can run it again by itself.
+    Own,
+    /// Woven into a turn of the CLI's own, under another id. The CLI does not know it again: sent once more it would stand
+    /// twice (measured with CLI 2.1.332).
+    Woven,
 }
 
 /// What must be there and is not.
@@ -65,8 +77,13 @@ pub(crate) fn point(
     let base = base(tree, &anchored, &opened);
     let Some(leaf) = leaf(tree, base) else { return Ok(None) };
     let hint = tree.hinted().is_none_or(|hinted| !is_same_place(tree, hinted, leaf));
-    let holds_open = !opened.is_empty() && tree.descends(leaf, &opened);
-    Ok(Some(Point { leaf, hint, holds_open }))
+    let place = tree.chain(leaf).map(|(id, _)| id).find(|id| opened.contains(id));
+    let open = match (place, open.map(Id::from)) {
+        (None, _) => OpenPrompt::Absent,
+        (own, open) if own == open => OpenPrompt::Own,
+        _ => OpenPrompt::Woven,
+    };
+    Ok(Some(Point { leaf, hint, open }))
 }
 
 /// Says what of the settled turns is not there.

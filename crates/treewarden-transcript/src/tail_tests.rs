@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::line::HINT;
-use crate::resume::{Missing, Point, point};
+use crate::resume::{Missing, OpenPrompt, Point, point};
 
 /// One line: its kind, its name, what it follows, how odd it is, and how much else stands in it.
 type Drawn = (u8, u8, u8, u8, u16);
@@ -149,7 +149,7 @@ fn of_a_long_conversation_the_last_turns_are_read_alone() {
     let end = read_from(file.path(), &[helped, settled], open, 4_000).expect("it can be read");
     assert_eq!(
         told(&end, &[helped, settled], open),
-        Ok(Some(Point { leaf: turn(399).into(), hint: true, holds_open: false }))
+        Ok(Some(Point { leaf: turn(399).into(), hint: true, open: OpenPrompt::Absent }))
     );
     assert!(end.places(turn(0)).is_empty(), "the beginning was not read");
     assert!(!end.places(turn(390)).is_empty());

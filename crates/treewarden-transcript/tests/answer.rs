@@ -112,6 +112,17 @@ fn a_prompt_whose_line_came_twice_has_its_answer() {
 }
 
 #[test]
+fn a_compaction_behind_an_answer_leaves_it_whole() {
+    let turn = TurnId::new();
+    let mut summary = meta("s", "b", "This session is being continued");
+    (summary["isMeta"], summary["isCompactSummary"]) = (json!(null), json!(true));
+    let boundary = json!({ "type": "system", "uuid": "b", "parentUuid": null, "logicalParentUuid": "a" });
+    let lines = [prompt(turn, None), text("a", &id(turn), "one"), boundary, summary];
+    let answer = Disk::new(&lines).answer(turn).expect("on disk");
+    assert_eq!((answer.text.as_str(), answer.complete), ("one", true));
+}
+
+#[test]
 fn what_was_said_before_a_prompt_was_asked_again_is_no_answer_to_it() {
     let turn = TurnId::new();
     let lines = [prompt(turn, None), text("a", &id(turn), "one"), prompt(turn, Some("a"))];

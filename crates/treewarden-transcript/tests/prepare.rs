@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use support::{Disk, answered, by_the_cli, call, hint, interruption, meta, prompt, result, text, woven};
 use treewarden_proto::TurnId;
-use treewarden_transcript::{Kept, Resumable, Saved, Settled, holds};
+use treewarden_transcript::{Kept, OpenPrompt, Resumable, Saved, Settled, holds};
 
 /// A conversation of turns that were each answered by `a1`, `a2`, ….
 fn turns(count: usize) -> (Vec<TurnId>, Vec<Value>) {
@@ -59,7 +59,7 @@ fn the_hint_is_written_once_and_names_the_true_leaf() {
         let first = disk.prepare(&[answered(turn)], Some(turn));
         let leaf = "a1".to_owned();
         let kept = Kept::Linked;
-        assert_eq!(first, Resumable::At { leaf, hint_written: true, holds_open_turn: true, kept });
+        assert_eq!(first, Resumable::At { leaf, hint_written: true, open: OpenPrompt::Own, kept });
         let last: Value = serde_json::from_str(disk.text().lines().last().expect("a line")).expect("JSON");
         assert_eq!((&last["leafUuid"], &last["sessionId"]), (&json!("a1"), &json!(disk.id)));
         let again = disk.text();
@@ -87,7 +87,7 @@ fn a_tool_call_without_its_result_is_the_leaf() {
     let turn = TurnId::new();
     let disk = Disk::new(&[prompt(turn, None), call("c1", &turn.to_string())]);
     let found = disk.prepare(&[], Some(turn));
-    assert!(matches!(found, Resumable::At { leaf, holds_open_turn: true, .. } if leaf == "c1"));
+    assert!(matches!(found, Resumable::At { leaf, open: OpenPrompt::Own, .. } if leaf == "c1"));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_late_result_on_an_old_call_does_not_make_the_conversation_lost() {
         [&lines[..], &[prompt(open, Some("a2")), call("c3", &open.to_string()), result("late2", "c1")]]
             .concat();
     let found = Disk::new(&lines).prepare(&[answered(second)], Some(open));
-    assert!(matches!(found, Resumable::At { leaf, holds_open_turn: true, .. } if leaf == "c3"));
+    assert!(matches!(found, Resumable::At { leaf, open: OpenPrompt::Own, .. } if leaf == "c3"));
 }
 
 #[test]
@@ -189,11 +189,17 @@ fn a_prompt_that_was_woven_into_another_turn_is_found_there() {
     ]);
     let disk = Disk::new(&lines);
     let found = disk.prepare(&[answered(turns[0])], Some(open));
-    assert!(matches!(&found, Resumable::At { leaf, holds_open_turn: true, .. } if leaf == "w"), "{found:?}");
+    assert!(
+        matches!(&found, Resumable::At { leaf, open: OpenPrompt::Woven, .. } if leaf == "w"),
+        "{found:?}"
+    );
     lines.push(text("a2", "w", "two"));
     let disk = Disk::new(&lines);
     let found = disk.prepare(&[answered(turns[0])], Some(open));
-    assert!(matches!(&found, Resumable::At { leaf, holds_open_turn: true, .. } if leaf == "a2"), "{found:?}");
+    assert!(
+        matches!(&found, Resumable::At { leaf, open: OpenPrompt::Woven, .. } if leaf == "a2"),
+        "{found:?}"
+    );
     assert_eq!(disk.leaf(&[answered(open)], None), "a2");
 }
 
@@ -201,7 +207,7 @@ fn a_prompt_that_was_woven_into_another_turn_is_found_there() {
 fn an_open_turn_that_never_reached_the_transcript_is_not_run_again() {
     let (turns, lines) = turns(1);
     let found = Disk::new(&lines).prepare(&[answered(turns[0])], Some(TurnId::new()));
-    assert!(matches!(found, Resumable::At { holds_open_turn: false, .. }));
+    assert!(matches!(found, Resumable::At { open: OpenPrompt::Absent, .. }));
 }
 
 #[test]

@@ -179,13 +179,16 @@ async fn a_late_result_on_an_old_call_leaves_the_conversation_where_it_was() {
 async fn the_files_are_looked_for_where_the_cli_keeps_them() {
     let Some(real) = Real::new().await else { return };
     let (home, work) = (real.dir.path().display().to_string(), real.work());
-    let cases: [(&str, &[(&str, &str)], PathBuf); 4] = [
-        ("home", &[("HOME", &home)], real.dir.path().join(".claude")),
-        ("relative-home", &[("HOME", "own")], work.join("own/.claude")),
-        ("relative", &[("HOME", &home), ("CLAUDE_CONFIG_DIR", "config")], work.join("config")),
-        ("empty", &[("HOME", &home), ("CLAUDE_CONFIG_DIR", "")], work.clone()),
+    let cases = [
+        ("home", home.as_str(), None, real.dir.path().join(".claude")),
+        ("relative-home", "own", None, work.join("own/.claude")),
+        ("relative", &home, Some("config"), work.join("config")),
+        ("empty", &home, Some(""), work.clone()),
     ];
-    for (name, variables, config_dir) in cases {
+    for (name, home, config, config_dir) in cases {
+        let mut variables = vec![("HOME", home)];
+        variables.extend(config.map(|dir| ("CLAUDE_CONFIG_DIR", dir)));
+        let variables = &variables;
         let session = real.session(name, variables).await;
         answers(&session, &format!("PROMPT-{name}")).await;
         assert!(real.transcript(&config_dir, &session).starts_with(&config_dir), "{name}");

@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use treewarden_core::session::{Event, ExitClass, ExitFacts, Permanent, PermanentKind, StartFailure};
 use treewarden_process::{Ladder, Line, LineReader, LineWriter, NotGone, Rung, StderrTail, Tree, TreeGone};
-use treewarden_proto::SessionId;
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::frame::ResultFrame;
+use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::Lease;
 
 use super::{Engine, Task, Wake};
@@ -39,6 +39,8 @@ pub(super) struct Cli {
     owns_id: bool,
     /// It was asked to initialize before this session had it; what it has printed since.
     pub(super) asked_already: Option<Vec<Line>>,
+    /// The turn whose prompt its predecessor wove into a turn of its own: it is asked to go on with it, and not sent again.
+    pub(super) woven: Option<TurnId>,
     pub(super) started: bool,
     pub(super) version_known: bool,
     /// The program, if it was given a flag that it may not know.
@@ -119,6 +121,7 @@ impl Cli {
             place,
             owns_id,
             asked_already: None,
+            woven: None,
             started: false,
             version_known: false,
             on_trial: None,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use treewarden_core::session::{Action, End, PermanentKind, Saved, State, Verdict};
+use treewarden_core::session::{Action, End, Found, PermanentKind, Saved, State, Verdict};
 use treewarden_proto::TurnId;
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::input::UserFrame;
@@ -61,8 +61,30 @@ impl Engine {
     fn send(&mut self, turn: TurnId) {
         let deadline = self.machine.in_flight().and_then(|open| open.deadline);
         let Some(prompt) = self.desk.sent(turn, deadline) else { return };
+        if self.is_woven(turn) {
+            // It stands in the conversation. An answer to it may, too.
+            return self.read_transcript(turn);
+        }
         self.run.forget_unless(|id| self.machine.is_at_hand(id));
         self.write(UserFrame::new(turn, prompt.as_ref().clone()).encode());
+    }
+
+    fn is_woven(&self, turn: TurnId) -> bool {
+        self.cli.as_ref().is_some_and(|cli| cli.woven == Some(turn))
+    }
+
+    /// Asks the CLI to go on with a turn that its predecessor wove into one of its own and did not answer.
+    pub(super) fn go_on_with_woven(&mut self, turn: TurnId, found: Found) {
+        if !self.is_woven(turn) {
+            return;
+        }
+        if let Some(cli) = &mut self.cli {
+            cli.woven = None;
+        }
+        let attempts = self.machine.in_flight().filter(|open| open.turn == turn).map(|open| open.attempts);
+        if let Some(attempts) = attempts.filter(|_| found == Found::Nothing) {
+            self.nudge(turn, turn.nudge(attempts));
+        }
     }
 
     /// Asks the CLI to go on with a turn, in the words in which it asks itself.

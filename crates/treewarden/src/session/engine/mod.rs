@@ -249,6 +249,7 @@ impl Engine {
         self.reading = None;
         let found_as = verdict::found(found.as_ref());
         self.on_disk = found;
+        self.go_on_with_woven(turn, found_as);
         self.handle(Event::TranscriptRead(turn, found_as));
         self.perform();
         self.on_disk = None;

@@ -13,10 +13,10 @@ use treewarden_core::session::{
     CrashKind, ExitClass, Opening as Choice, Permanent, PermanentKind, Start, StartFailure,
 };
 use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone};
-use treewarden_proto::SessionId;
 use treewarden_proto::spec::{Environment, Opening};
+use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::{Holder, Lease, SessionRecord};
-use treewarden_transcript::{self as transcript, Resumable};
+use treewarden_transcript::{self as transcript, OpenPrompt, Resumable};
 
 use super::Task;
 use super::cli::{self, Cli};
@@ -47,9 +47,10 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     }
     let place = place(&desk).await?;
     let (lease, gone) = lease_and_proof(&desk, record.session_id).await?;
-    let (opening, holds_open_turn) = opening(&desk, &record, &config_dir, start, &gone).await?;
+    let first = desk.first_open();
+    let (opening, open) = opening(&desk, &record, &config_dir, start, first, &gone).await?;
     // A CLI that is told so while the turn never reached its transcript would run an older one again.
-    if start.rerun && holds_open_turn {
+    if start.rerun && open == OpenPrompt::Own {
         environment.insert(RERUN, "1");
     }
     let resumed = !matches!(opening, Opening::Fresh(_));
@@ -79,6 +80,7 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     let cli = Cli::new(tree, record.session_id, lease, place, desk.owns_id() && !carried);
     let mut cli = cli.expect("a tree that was just spawned still has its stdout");
     cli.on_trial = on_trial;
+    cli.woven = first.filter(|_| open == OpenPrompt::Woven);
     Ok(Box::new(cli))
 }
 
@@ -259,12 +261,13 @@ async fn opening(
     record: &SessionRecord,
     config_dir: &Path,
     start: Start,
+    first: Option<TurnId>,
     _gone: &TreeGone,
-) -> Result<(Opening, bool), StartFailure> {
+) -> Result<(Opening, OpenPrompt), StartFailure> {
     let id = record.session_id;
     match start.opening {
-        Some(Choice::Fresh) => return Ok((Opening::Fresh(id), false)),
-        Some(Choice::Resume) => return Ok((Opening::Resume(id), true)),
+        Some(Choice::Fresh) => return Ok((Opening::Fresh(id), OpenPrompt::Absent)),
+        Some(Choice::Resume) => return Ok((Opening::Resume(id), OpenPrompt::Own)),
         None => {}
     }
     if !desk.owns_id() && !desk.must_exist() && transcript::find(config_dir, id).is_some() {
@@ -273,9 +276,9 @@ async fn opening(
         );
         return Err(permanent(PermanentKind::IdInUse, message));
     }
-    let (settled, open, config_dir) = (desk.last_settled(), desk.first_open(), config_dir.to_owned());
+    let (settled, config_dir) = (desk.last_settled(), config_dir.to_owned());
     let prepared =
-        tokio::task::spawn_blocking(move || transcript::prepare(&config_dir, id, &settled, open)).await;
+        tokio::task::spawn_blocking(move || transcript::prepare(&config_dir, id, &settled, first)).await;
     match prepared {
         Ok(Ok(Resumable::NothingPersisted)) if desk.must_exist() => {
             let message = format!(
@@ -285,11 +288,11 @@ async fn opening(
         }
         Ok(Ok(Resumable::NothingPersisted)) => {
             let fresh = Opening::Fresh(id);
-            Ok((desk.fork_from().map_or(fresh, |from| Opening::Fork { from, to: id }), false))
+            Ok((desk.fork_from().map_or(fresh, |from| Opening::Fork { from, to: id }), OpenPrompt::Absent))
         }
-        Ok(Ok(Resumable::At { holds_open_turn, kept, .. })) => {
+        Ok(Ok(Resumable::At { open, kept, .. })) => {
             desk.note_kept(id, &kept);
-            Ok((Opening::Resume(id), holds_open_turn))
+            Ok((Opening::Resume(id), open))
         }
         Ok(Ok(Resumable::Lost { reason })) => Err(permanent(
             PermanentKind::ConversationLost,
