@@ -1,0 +1,217 @@
+//! The real CLI is killed in turns of every shape, and in the turns that it has of its own about background tasks.
+//!
+//! After each turn: one answer, its own; each prompt that the model is to see once in the context, in order, and no
+//! other. At the end a table: how often the tools ran, each of which should run once.
+
+#![expect(clippy::print_stdout, reason = "the table is what the run is for")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use treewarden::session::Event;
+use treewarden::{Host, Session, SessionOptions, SessionSpec};
+use treewarden_end_to_end::kills::{Phase, Random};
+use treewarden_end_to_end::shapes::{ANSWER, Shape, Tally, refusing_settings, reply};
+use treewarden_end_to_end::{assert_nothing_left, eventually, real_cli};
+use treewarden_proto::spec::{InheritEnv, PermissionMode};
+use treewarden_testkit::faults;
+use treewarden_testkit::mock_api::MockApi;
+
+struct Run {
+    _dir: tempfile::TempDir,
+    work: PathBuf,
+    api: MockApi,
+    session: Session,
+    random: Random,
+    tally: Tally,
+    turns: usize,
+    /// The tags that the context must hold, in order: those since the last compaction.
+    asked: Vec<String>,
+    /// The tags that it must never hold.
+    refused: Vec<String>,
+    /// Each turn whose tool counts.
+    counted: Vec<(Shape, String)>,
+}
+
+impl Run {
+    async fn new(seed: u64, cli: PathBuf) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let work = dir.path().join("work");
+        std::fs::create_dir(&work).expect("a folder");
+        std::fs::create_dir(dir.path().join(".claude")).expect("a folder");
+        std::fs::write(dir.path().join(".claude/settings.json"), refusing_settings().to_string())
+            .expect("a file");
+        let api = MockApi::builder().reply(reply).start().await.expect("the mock API starts");
+        let mut spec = SessionSpec::new()
+            .name("shapes".parse().expect("a valid name"))
+            .cli_path(cli)
+            .cwd(&work)
+            .include_partial_messages(true)
+            .permission_mode(PermissionMode::BypassPermissions)
+            .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
+            .timeout(ANSWER)
+            .env("HOME", dir.path().display().to_string());
+        for (name, value) in api.env() {
+            spec = spec.env(name, value);
+        }
+        let host = Host::options().state_dir(dir.path().join("state")).open().expect("a host");
+        let options = SessionOptions::from(spec).host(&host).max_restarts(20).max_seconds(5);
+        let session = Session::start(options).await.expect("started");
+        Self {
+            _dir: dir,
+            work,
+            api,
+            session,
+            random: Random::new(seed),
+            tally: Tally::default(),
+            turns: 0,
+            asked: Vec::new(),
+            refused: Vec::new(),
+            counted: Vec::new(),
+        }
+    }
+
+    /// Kills the CLI, if there is one, and waits until that is seen.
+    async fn kill(&mut self, shape: Shape) {
+        let Some(pid) = self.session.status().expect("status").pid else { return };
+        if faults::kill(pid).is_err() {
+            return;
+        }
+        let session = self.session.clone();
+        eventually("the kill is seen", || (session.status().ok()?.pid != Some(pid)).then_some(())).await;
+        self.tally.kills(shape, 1);
+    }
+
+    async fn pause(&mut self, below: u64) {
+        tokio::time::sleep(Duration::from_millis(self.random.below(below))).await;
+    }
+
+    /// Where a turn of this shape is killed: nowhere, at some frame of it, or after it.
+    fn instants(&mut self, shape: Shape) -> Vec<Phase> {
+        let model = &Phase::ALL[2..];
+        let own = &[Phase::PromptWritten, Phase::AfterResult];
+        let phases = if shape.asks_the_model() { model } else { own };
+        let mut pick = || phases[usize::try_from(self.random.below(phases.len() as u64)).unwrap_or(0)];
+        let (first, second) = (pick(), pick());
+        match self.random.below(8) {
+            0 => Vec::new(),
+            1 => vec![first, second],
+            _ => vec![first],
+        }
+    }
+
+    async fn turn(&mut self, shape: Shape) {
+        let tag = format!("PROMPT-{}-{}", self.turns, self.random.below(1_000_000));
+        self.turns += 1;
+        match shape {
+            Shape::Refused => self.refused.push(tag.clone()),
+            _ if shape.asks_the_model() => self.asked.push(tag.clone()),
+            _ => {}
+        }
+        let mut left = self.instants(shape);
+        let prompt = shape.for_the_real_cli(&tag);
+        let mut turn = self.session.stream(prompt.as_str()).await.expect("opened");
+        let outcome = loop {
+            match turn.next().await {
+                Some(Event::Outcome(end)) => break end,
+                Some(Event::Frame(frame)) => {
+                    if let Some(phase) = left.first().copied().filter(|phase| phase.is_reached_by(&frame)) {
+                        self.pause(phase.spread()).await;
+                        self.kill(shape).await;
+                        left.remove(0);
+                    }
+                }
+                Some(_) => {}
+                None => panic!("{shape:?} {tag}: the turn ended without an outcome"),
+            }
+        };
+        let answer = outcome.answer().unwrap_or_else(|| panic!("{shape:?} {tag}: {outcome:?}"));
+        assert!(shape.is_answered_by(&tag, &answer.text), "{shape:?} {tag}: {answer:?}");
+        self.tally.turn(shape, answer.interruptions);
+        if shape.counts() {
+            self.counted.push((shape, tag));
+        }
+        if shape == Shape::Compact {
+            self.asked.clear();
+        }
+        if shape.asks_the_model() {
+            self.check_context();
+        }
+        match (left.first(), shape) {
+            // Some time in the CLI's own turn about the task, or before it, or after it.
+            (Some(_), Shape::Background) => {
+                self.pause(900).await;
+                self.kill(shape).await;
+            }
+            (None, Shape::Background) => self.pause(700).await,
+            (Some(Phase::AfterResult), _) => {
+                self.pause(30).await;
+                self.kill(shape).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// Each prompt since the last compaction stands once in the newest context, in order; an older one at most once, and
+    /// a refused one never.
+    fn check_context(&self) {
+        let context = self.api.prompts_in_last_context();
+        let since: Vec<&String> = context.iter().filter(|tag| self.asked.contains(tag)).collect();
+        assert_eq!(since, self.asked.iter().collect::<Vec<_>>(), "the context of the last request");
+        let mut all = context.clone();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), context.len(), "a prompt stands twice: {context:?}");
+        assert!(!self.refused.iter().any(|tag| context.contains(tag)), "a refused one is there: {context:?}");
+    }
+
+    async fn end(mut self) {
+        let id = self.session.status().expect("status").session_id.expect("a conversation").to_string();
+        self.session.stop().await.expect("stopped");
+        assert_nothing_left(&id);
+        for (shape, tag) in &self.counted {
+            self.tally.runs(*shape, &self.work, tag);
+        }
+        println!("{}\n{} kills in {} turns", self.tally.table(), self.tally.all_kills(), self.turns);
+    }
+}
+
+async fn run(seed: u64, kills: u64, shapes: &[Shape]) {
+    let Some(cli) = real_cli() else { return };
+    let mut run = Run::new(seed, cli).await;
+    run.turn(Shape::Plain).await;
+    while run.tally.all_kills() < kills {
+        let shape = shapes[usize::try_from(run.random.below(shapes.len() as u64)).unwrap_or(0)];
+        run.turn(shape).await;
+        // So that what was just killed is answered for in a context that is looked at.
+        run.turn(Shape::Plain).await;
+    }
+    run.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cli_killed_in_turns_with_tools_loses_and_doubles_nothing() {
+    run(1, 10, &[Shape::Plain, Shape::Tool]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cli_killed_beside_background_tasks_and_in_its_own_turns_loses_and_doubles_nothing() {
+    run(2, 12, &[Shape::Background]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cli_killed_around_prompts_that_it_answers_itself_loses_and_doubles_nothing() {
+    run(3, 12, &[Shape::Help, Shape::Cost, Shape::Blank, Shape::Refused]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cli_killed_around_a_compaction_loses_and_doubles_nothing() {
+    run(4, 8, &[Shape::Compact]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes long: run it with `just soak`"]
+async fn soak_every_shape() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    run(number("TREEWARDEN_SEED").unwrap_or(7), number("TREEWARDEN_SOAK").unwrap_or(500), &Shape::ALL).await;
+}
