@@ -6,9 +6,16 @@ check:
 test:
     cargo test --workspace
 
-# The kill matrix at length on the real CLI: prints a table by phase.
-soak kills="500":
+# All of `soak-shapes`, and the kill matrix at length on the real CLI: prints a table by phase.
+soak kills="500": (soak-shapes kills)
     TREEWARDEN_SOAK={{kills}} cargo test --release -p treewarden-end-to-end --test kill_matrix -- --ignored --nocapture soak
+
+# Turns of every shape killed on the real CLI, host kills on it, and kills of fake CLIs that work for themselves: three tables.
+soak-shapes kills="500" hosts="200" fakes="10000":
+    cargo build --release -p treewarden-testkit --bins
+    TREEWARDEN_SOAK={{kills}} cargo test --release -p treewarden-end-to-end --test kill_shapes -- --ignored --nocapture soak
+    TREEWARDEN_SOAK={{hosts}} cargo test --release -p treewarden-end-to-end --test host_kills -- --ignored --nocapture soak
+    TREEWARDEN_SOAK={{fakes}} cargo test --release -p treewarden-end-to-end --test working_kills -- --ignored --nocapture soak
 
 # 200 sessions killed every second for a minute, and restart storms of so many sessions, on the fake CLI: prints figures.
 soak-sessions sessions="10000":

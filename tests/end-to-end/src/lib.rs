@@ -135,27 +135,31 @@ impl Lab {
     /// The prompts that the model sees in the fake CLI's transcript of a conversation, in order: those of the branch of
     /// the newest answer, over compactions, and those that were woven into a turn of the CLI's own.
     pub fn context(&self, session_id: &str) -> Vec<String> {
-        let Ok(projects) = std::fs::read_dir(self.path().join("claude/projects")) else { return Vec::new() };
-        let files = projects.flatten().map(|project| project.path().join(format!("{session_id}.jsonl")));
-        let text: String = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
-        let entries: Vec<serde_json::Value> =
-            text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let by_uuid: HashMap<&str, &serde_json::Value> =
-            entries.iter().filter_map(|entry| Some((entry["uuid"].as_str()?, entry))).collect();
-        let mut at = entries.iter().rev().find(|entry| entry["type"] == "assistant");
-        let mut prompts = Vec::new();
-        while let Some(entry) = at.filter(|_| prompts.len() <= entries.len()) {
-            let woven = entry["attachment"]["prompt"].as_str();
-            let said = entry["message"]["content"].as_str().filter(|_| entry["type"] == "user");
-            prompts.extend(woven.or(said).map(str::to_owned));
-            let parent = entry["parentUuid"].as_str().or_else(|| entry["logicalParentUuid"].as_str());
-            at = parent.and_then(|parent| by_uuid.get(parent).copied());
-        }
-        prompts.reverse();
-        prompts
+        context(&self.path().join("claude"), session_id)
     }
 }
 
+/// The same for a configuration folder of the CLI.
+pub fn context(config: &Path, session_id: &str) -> Vec<String> {
+    let Ok(projects) = std::fs::read_dir(config.join("projects")) else { return Vec::new() };
+    let files = projects.flatten().map(|project| project.path().join(format!("{session_id}.jsonl")));
+    let text: String = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+    let entries: Vec<serde_json::Value> =
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let by_uuid: HashMap<&str, &serde_json::Value> =
+        entries.iter().filter_map(|entry| Some((entry["uuid"].as_str()?, entry))).collect();
+    let mut at = entries.iter().rev().find(|entry| entry["type"] == "assistant");
+    let mut prompts = Vec::new();
+    while let Some(entry) = at.filter(|_| prompts.len() <= entries.len()) {
+        let woven = entry["attachment"]["prompt"].as_str();
+        let said = entry["message"]["content"].as_str().filter(|_| entry["type"] == "user");
+        prompts.extend(woven.or(said).map(str::to_owned));
+        let parent = entry["parentUuid"].as_str().or_else(|| entry["logicalParentUuid"].as_str());
+        at = parent.and_then(|parent| by_uuid.get(parent).copied());
+    }
+    prompts.reverse();
+    prompts
+}
 /// The id of a session's conversation.
 ///
 /// # Panics

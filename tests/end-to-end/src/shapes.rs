@@ -49,8 +49,8 @@ impl Shape {
     pub fn for_the_real_cli(self, tag: &str) -> String {
         match self {
             Self::Plain => format!("{tag} STREAM=6:25"),
-            Self::Tool => format!("{tag} BASH=echo x >> {tag}.count; sleep 0.3;; STREAM=4:25"),
-            Self::Background => format!("{tag} TASK=echo x >> {tag}.count; sleep 0.4;; STREAM=4:25"),
+            Self::Tool => format!("{tag} BASH=echo x >> {}; sleep 0.3;; STREAM=4:25", counter(tag)),
+            Self::Background => format!("{tag} TASK=echo x >> {}; sleep 0.4;; STREAM=4:25", counter(tag)),
             Self::Refused => format!("{tag} refuse-this"),
             Self::Help | Self::Cost | Self::Blank | Self::Compact => self.command().to_owned(),
         }
@@ -60,7 +60,7 @@ impl Shape {
     pub fn for_the_fake_cli(self, tag: &str) -> String {
         match self {
             Self::Plain => format!("{tag} STREAM=4:10"),
-            Self::Tool => format!("{tag} TOOL=40 COUNT={tag}.count STREAM=3:10"),
+            Self::Tool => format!("{tag} TOOL=40 COUNT={} STREAM=3:10", counter(tag)),
             Self::Background => format!("{tag} BACKGROUND=60 OWN=30 OWN_TOOL=40 STREAM=3:10"),
             Self::Refused => format!("{tag} REFUSED"),
             Self::Help | Self::Cost | Self::Blank | Self::Compact => self.command().to_owned(),
@@ -87,6 +87,13 @@ impl Shape {
             Self::Compact => true,
         }
     }
+}
+
+/// The file in which the tool of a turn counts its runs; its name is no word that [`MockApi`] takes for a prompt.
+///
+/// [`MockApi`]: treewarden_testkit::mock_api::MockApi
+pub fn counter(tag: &str) -> String {
+    format!("{}.count", tag.replace("PROMPT-", "ran-"))
 }
 
 /// The settings that have a hook refuse the prompts of [`Shape::Refused`], for a `settings.json`.
@@ -140,7 +147,7 @@ impl Tally {
 
     /// Counts how often a turn's tool ran, by the file of that name in `work`.
     pub fn runs(&mut self, shape: Shape, work: &Path, tag: &str) {
-        let text = std::fs::read_to_string(work.join(format!("{tag}.count"))).unwrap_or_default();
+        let text = std::fs::read_to_string(work.join(counter(tag))).unwrap_or_default();
         *self.0.entry(shape).or_default().runs.entry(text.lines().count()).or_default() += 1;
     }
 

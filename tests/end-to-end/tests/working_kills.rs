@@ -13,7 +13,7 @@ use treewarden::supervisor::Strategy;
 use treewarden_end_to_end::fleet::Fleet;
 use treewarden_end_to_end::id_of;
 use treewarden_end_to_end::kills::Random;
-use treewarden_end_to_end::shapes::{ANSWER, Shape, Tally};
+use treewarden_end_to_end::shapes::{ANSWER, Shape, Tally, counter};
 use treewarden_testkit::faults;
 
 /// What one session was asked.
@@ -107,7 +107,7 @@ async fn run(sessions: usize, wanted: u64, shapes: &'static [Shape]) {
     for asked in &mut all {
         check(&fleet, asked);
         for tag in &asked.tags {
-            if fleet.lab.path().join("work").join(format!("{tag}.count")).exists() {
+            if fleet.lab.path().join("work").join(counter(tag)).exists() {
                 asked.tally.runs(Shape::Tool, &fleet.lab.path().join("work"), tag);
             }
         }
