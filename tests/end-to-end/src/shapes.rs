@@ -107,7 +107,7 @@ pub fn refusing_settings() -> Value {
 pub fn reply(request: &Request) -> Reply {
     let newest = request.content.as_ref().and_then(|content| content.users.last()).map_or("", String::as_str);
     if newest.contains("<task-notification>") && !newest.contains("PROMPT-") {
-        return Reply::bash("sleep 0.2");
+        return Reply::bash("sleep 0.7");
     }
     let task = request.prompt().split_once("TASK=").and_then(|(_, rest)| rest.split_once(";;"));
     match task.filter(|_| !request.after_tool) {

@@ -221,7 +221,7 @@ impl Run {
     /// One host from its start to its kill, or until every turn is answered if it is the last one.
     fn host(&mut self, dir: &Path, cli: &Path, env: &[(String, String)], last: bool) {
         let mut host = Running::start(dir, cli, env);
-        let length = Duration::from_millis(100 + self.random.below(if self.real { 2500 } else { 900 }));
+        let length = Duration::from_millis(100 + self.random.below(if self.real { 6000 } else { 900 }));
         let (mut until, mut ready) = (Instant::now() + ANSWER, false);
         loop {
             let said = host.said.recv_timeout(until.saturating_duration_since(Instant::now()));

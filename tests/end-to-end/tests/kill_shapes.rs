@@ -18,7 +18,7 @@ use treewarden_testkit::faults;
 use treewarden_testkit::mock_api::MockApi;
 
 struct Run {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     work: PathBuf,
     api: MockApi,
     session: Session,
@@ -58,7 +58,7 @@ impl Run {
         let options = SessionOptions::from(spec).host(&host).max_restarts(20).max_seconds(5);
         let session = Session::start(options).await.expect("started");
         Self {
-            _dir: dir,
+            dir,
             work,
             api,
             session,
@@ -95,6 +95,8 @@ impl Run {
         let (first, second) = (pick(), pick());
         match self.random.below(8) {
             0 => Vec::new(),
+            // So that the next prompt comes while the CLI is at work about the task.
+            2..5 if shape == Shape::Background => Vec::new(),
             1 => vec![first, second],
             _ => vec![first],
         }
@@ -143,7 +145,11 @@ impl Run {
                 self.pause(900).await;
                 self.kill(shape).await;
             }
-            (None, Shape::Background) => self.pause(700).await,
+            // About where the CLI begins that turn, and before it ends.
+            (None, Shape::Background) => {
+                tokio::time::sleep(Duration::from_millis(350)).await;
+                self.pause(350).await;
+            }
             (Some(Phase::AfterResult), _) => {
                 self.pause(30).await;
                 self.kill(shape).await;
@@ -165,6 +171,15 @@ impl Run {
         assert!(!self.refused.iter().any(|tag| context.contains(tag)), "a refused one is there: {context:?}");
     }
 
+    /// How many prompts the CLI wove into turns of its own.
+    fn woven(&self, id: &str) -> usize {
+        let projects =
+            std::fs::read_dir(self.dir.path().join(".claude/projects")).expect("a folder").flatten();
+        let files = projects.map(|project| project.path().join(format!("{id}.jsonl")));
+        let text: String = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+        text.lines().filter(|line| line.contains(r#""type":"queued_command""#)).count()
+    }
+
     async fn end(mut self) {
         let id = self.session.status().expect("status").session_id.expect("a conversation").to_string();
         self.session.stop().await.expect("stopped");
@@ -172,7 +187,13 @@ impl Run {
         for (shape, tag) in &self.counted {
             self.tally.runs(*shape, &self.work, tag);
         }
-        println!("{}\n{} kills in {} turns", self.tally.table(), self.tally.all_kills(), self.turns);
+        let woven = self.woven(&id);
+        println!(
+            "{}\n{} kills in {} turns, {woven} prompts woven in",
+            self.tally.table(),
+            self.tally.all_kills(),
+            self.turns
+        );
     }
 }
 
@@ -196,7 +217,7 @@ async fn a_cli_killed_in_turns_with_tools_loses_and_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cli_killed_beside_background_tasks_and_in_its_own_turns_loses_and_doubles_nothing() {
-    run(2, 12, &[Shape::Background]).await;
+    run(2, 10, &[Shape::Background]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
