@@ -69,6 +69,7 @@ fn every_key_of_a_session_has_its_effect() {
         ("silence_timeout = \"1m\"", "silence_timeout", Effect::AtOnce),
         ("start_timeout = \"1m\"", "start_timeout", Effect::AtOnce),
         ("drain_timeout = \"1m\"", "drain_timeout", Effect::AtOnce),
+        ("cut_off_tools = \"run_again\"", "cut_off_tools", Effect::AtOnce),
         ("pinned = true", "pinned", Effect::NextCli),
         ("warm = 2", "warm", Effect::NextCli),
         ("restart = \"transient\"", "restart", Effect::AtOnce),
