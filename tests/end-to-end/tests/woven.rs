@@ -1,70 +1,82 @@
-//! A prompt that the real CLI wove into a turn of its own, and a CLI that dies while it is being answered.
+//! A prompt that the CLI wove into a turn of its own before it died: it stands once, and gets one answer.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use treewarden::session::SessionState;
-use treewarden::{Session, SessionOptions, SessionSpec};
-use treewarden_end_to_end::{Lab, eventually, id_of, reaches, real_cli};
-use treewarden_proto::spec::{InheritEnv, PermissionMode};
-use treewarden_testkit::faults;
-use treewarden_testkit::mock_api::{MockApi, Reply, Request};
+use serde_json::{Value, json};
+use treewarden::{Session, TurnId};
+use treewarden_end_to_end::{Lab, end, id_of, outcome_of};
+use treewarden_proto::SessionId;
 
-/// `PROMPT-0` begins a background task; the turn about its end calls a tool, behind which a prompt is woven in.
-fn reply(request: &Request) -> Reply {
-    let users = request.content.as_ref().map_or(&[][..], |content| &content.users);
-    let last = users.last().map_or("", String::as_str);
-    let is_about_the_task = users.iter().any(|text| text.contains("<task-notification>"));
-    let woven = users.iter().any(|text| text.contains("PROMPT-1"));
-    if last.contains("PROMPT-0") && !request.after_tool {
-        let input = serde_json::json!({
-            "command": "echo done", "description": "a task", "run_in_background": true,
-        });
-        return Reply::tool("Bash", input);
-    }
-    if is_about_the_task && !woven && !request.after_tool {
-        return Reply::bash("sleep 1.5");
-    }
-    if woven && !users.iter().any(|text| text.contains("PROMPT-2")) {
-        return Reply::text("answer to PROMPT-1").delay(Duration::from_millis(1500));
-    }
-    Reply::from_words(request)
+/// A host that died while a turn was open, and the file of its conversation.
+fn died(lab: Lab) -> (Lab, TurnId, String, PathBuf) {
+    let first = tokio::runtime::Runtime::new().expect("a runtime");
+    let (turn, id) = first.block_on(async {
+        let session = Session::start(lab.options("assistant")).await.expect("started");
+        session.query("My name is Alice").await.expect("answered");
+        let mut turn = session.stream("my name? STREAM=200:20").await.expect("opened");
+        assert!(turn.next().await.is_some());
+        (turn.detach(), id_of(&session))
+    });
+    // Nothing is stopped: every task of the host is dropped where it stands.
+    first.shutdown_timeout(Duration::from_secs(10));
+    treewarden_end_to_end::assert_nothing_left(&id);
+    let conversation: SessionId = id.parse().expect("an id");
+    let path =
+        treewarden_transcript::find(&lab.path().join("claude"), conversation).expect("it has been written");
+    (lab.reopen(), turn, id, path)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_woven_prompt_whose_cli_dies_stands_once_and_is_answered_once() {
-    let Some(cli) = real_cli() else { return };
-    let lab = Lab::new();
-    let api = MockApi::builder().reply(reply).start().await.expect("the mock API starts");
-    let mut spec = SessionSpec::new()
-        .name("real".parse().expect("a valid name"))
-        .cli_path(cli)
-        .cwd(lab.path().join("work"))
-        .permission_mode(PermissionMode::BypassPermissions)
-        .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-        .timeout(Duration::from_secs(60))
-        .env("HOME", lab.path().display().to_string());
-    for (name, value) in api.env() {
-        spec = spec.env(name, value);
-    }
-    let options = SessionOptions::from(spec).host(&lab.host).own_work_wait(Duration::ZERO);
-    let session = Session::start(options).await.expect("started");
-    session.query("PROMPT-0").await.expect("answered");
-    reaches(&session, SessionState::Working).await;
-    let turn = session.stream("PROMPT-1").await.expect("opened");
-    let id = turn.id().to_string();
-    let conversation = id_of(&session);
-    eventually("the prompt is woven in", || {
-        let projects = std::fs::read_dir(lab.path().join(".claude/projects")).ok()?;
-        let mut files =
-            projects.flatten().map(|project| project.path().join(format!("{conversation}.jsonl")));
-        let text = files.find_map(|file| std::fs::read_to_string(file).ok())?;
-        text.contains(&format!("\"source_uuid\":\"{id}\"")).then_some(())
+/// Makes the file what a CLI leaves that was told of the end of a task, and wove the prompt into its turn about that.
+fn weave(path: &PathBuf, turn: TurnId, answer: Option<&str>) {
+    let text = std::fs::read_to_string(path).expect("it can be read");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let at = lines.iter().position(|line| line["uuid"] == turn.to_string()).expect("the prompt was written");
+    let message = |kind: &str, uuid: &str, parent: &Value, text: &str| {
+        json!({ "type": kind, "uuid": uuid, "parentUuid": parent, "isSidechain": false,
+            "message": { "role": kind, "content": [{ "type": "text", "text": text }] } })
+    };
+    let mut kept = lines[..at].to_vec();
+    kept.push(message("user", "task", &lines[at]["parentUuid"], "<task-notification>"));
+    kept.push(json!({ "type": "attachment", "uuid": "woven", "parentUuid": "task",
+        "attachment": { "type": "queued_command", "prompt": "my name?", "source_uuid": turn } }));
+    kept.extend(answer.map(|answer| message("assistant", "answer", &json!("woven"), answer)));
+    let text: String = kept.iter().map(|line| format!("{line}\n")).collect();
+    std::fs::write(path, text).expect("it can be written");
+}
+
+fn settled(lab: &Lab, turn: TurnId, id: &str) -> (Value, Vec<String>) {
+    let second = tokio::runtime::Runtime::new().expect("a runtime");
+    second.block_on(async {
+        let session = Session::start(lab.options("assistant")).await.expect("started again");
+        let outcome = outcome_of(&lab.host, turn).await;
+        let prompts = lab.prompts(id);
+        end(&session).await;
+        (outcome, prompts)
     })
-    .await;
-    faults::kill(session.status().expect("status").pid.expect("a CLI")).expect("killed");
-    let answer = turn.answer().await.expect("answered");
-    assert!(answer.text.contains("answer to PROMPT-1"), "{}", answer.text);
-    session.query("PROMPT-2").await.expect("answered");
-    assert_eq!(api.prompts_in_last_context(), ["PROMPT-0", "PROMPT-1", "PROMPT-2"]);
-    session.stop().await.expect("stopped");
+}
+
+#[test]
+fn a_woven_prompt_is_not_sent_again_but_gone_on_with() {
+    let (lab, turn, id, path) = died(Lab::new());
+    weave(&path, turn, None);
+    let (outcome, prompts) = settled(&lab, turn, &id);
+    assert_eq!(outcome["outcome"], "completed", "{outcome}");
+    assert!(prompts.iter().any(|prompt| prompt.contains("Continue from where you left off.")), "{prompts:?}");
+    assert!(!prompts.iter().any(|prompt| prompt.contains("my name?")), "{prompts:?}");
+}
+
+#[test]
+fn a_woven_prompt_that_was_answered_has_that_answer() {
+    let (lab, turn, id, path) = died(Lab::new());
+    weave(&path, turn, Some("Your name is Alice, woven."));
+    let (outcome, prompts) = settled(&lab, turn, &id);
+    assert_eq!(
+        (&outcome["outcome"], &outcome["text"]),
+        (&json!("completed"), &json!("Your name is Alice, woven."))
+    );
+    assert!(
+        !prompts.iter().any(|prompt| prompt.contains("Continue") || prompt.contains("my name?")),
+        "{prompts:?}"
+    );
 }
