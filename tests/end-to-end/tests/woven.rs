@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use treewarden::{Session, TurnId};
-use treewarden_end_to_end::{Lab, end, id_of, outcome_of};
+use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of};
 use treewarden_proto::SessionId;
 
 /// A host that died while a turn was open, and the file of its conversation.
@@ -14,9 +14,10 @@ fn died(lab: Lab) -> (Lab, TurnId, String, PathBuf) {
     let (turn, id) = first.block_on(async {
         let session = Session::start(lab.options("assistant")).await.expect("started");
         session.query("My name is Alice").await.expect("answered");
-        let mut turn = session.stream("my name? STREAM=200:20").await.expect("opened");
-        assert!(turn.next().await.is_some());
-        (turn.detach(), id_of(&session))
+        let turn = session.stream("my name? STREAM=2000:20").await.expect("opened");
+        let id = id_of(&session);
+        eventually("it was written", || (lab.times_in_transcript(&id, "my name?") == 1).then_some(())).await;
+        (turn.detach(), id)
     });
     // Nothing is stopped: every task of the host is dropped where it stands.
     first.shutdown_timeout(Duration::from_secs(10));
@@ -24,7 +25,10 @@ fn died(lab: Lab) -> (Lab, TurnId, String, PathBuf) {
     let conversation: SessionId = id.parse().expect("an id");
     let path =
         treewarden_transcript::find(&lab.path().join("claude"), conversation).expect("it has been written");
-    (lab.reopen(), turn, id, path)
+    let lab = lab.reopen();
+    let open = lab.host.turn(turn).expect("the journal is readable").expect("it is there");
+    assert_eq!(open.outcome, None, "the turn is open");
+    (lab, turn, id, path)
 }
 
 /// Makes the file what a CLI leaves that was told of the end of a task, and wove the prompt into its turn about that.
