@@ -50,8 +50,9 @@ fn a_session_that_did_not_change_is_not_touched_in_the_middle_of_a_turn() {
     );
     assert_eq!(incarnation(&world), first);
     let settled = world.json(&["turn", text(&ask).trim(), "--wait", "--json"]);
-    assert_eq!((&settled["outcome"], &settled["interruptions"]), (&"completed".into(), &0.into()));
-    assert_eq!(world.session("a")["pid"], before["pid"]);
+    let after = world.session("a");
+    assert_eq!((&settled["outcome"], &settled["interruptions"]), (&"completed".into(), &0.into()), "{after}");
+    assert_eq!(after["pid"], before["pid"]);
     // The order is that of the file; the name that is gone is free, and the new one is served.
     let names: Vec<Value> = world.json(&["tree", "--json"])["children"]
         .as_array()
