@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::output::{exit, stderr, uuid};
 use super::run::{Cli, Input, Prompt, TakenUp};
-use super::transcript::Unanswered;
+use super::transcript::{GO_ON, Unanswered};
 
 impl Cli {
     /// Reads the first line, which must be `initialize`, before anything is run; tells whether there was one.
@@ -59,7 +59,7 @@ impl Cli {
     /// Writes the line that has the model go on, and returns its uuid.
     fn carry_on(&mut self) -> String {
         let entry = uuid();
-        let text = json!([{ "type": "text", "text": "Continue from where you left off." }]);
+        let text = json!([{ "type": "text", "text": GO_ON }]);
         let message = json!({ "role": "user", "content": text });
         self.transcript.append_more("user", &entry, &json!({ "message": message, "isMeta": true }));
         entry

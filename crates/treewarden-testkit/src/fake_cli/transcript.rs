@@ -276,11 +276,23 @@ impl Transcript {
         })
     }
 
+    /// The last thing that was asked, wherever it stands, but for words that ask to go on with it.
+    pub(super) fn asked_last(&self) -> Option<String> {
+        self.branch.iter().rev().find_map(|entry| {
+            let woven = entry["attachment"]["prompt"].as_str().filter(|_| entry["type"] == "attachment");
+            let own = || is_prompt(entry).then(|| text_of(&entry["message"]));
+            woven.map(str::to_owned).or_else(own).filter(|text| text != GO_ON)
+        })
+    }
+
     /// The texts of all prompts in the branch, in order.
     pub(super) fn prompts(&self) -> impl DoubleEndedIterator<Item = String> {
         self.branch.iter().filter(|e| e["type"] == "user").map(|e| text_of(&e["message"]))
     }
 }
+
+/// The words in which a CLI is asked to go on with what was cut off.
+pub(super) const GO_ON: &str = "Continue from where you left off.";
 
 fn is_prompt(entry: &Value) -> bool {
     entry["type"] == "user"

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::output::{frame, raw, stderr, uuid};
 use super::run::{Cli, IGNORE_TERM, Prompt, TakenUp, crash, hang};
 use super::script::Words;
-use super::transcript::{INTERRUPTED, INTERRUPTED_TOOL, Transcript, config_dir};
+use super::transcript::{GO_ON, INTERRUPTED, INTERRUPTED_TOOL, Transcript, config_dir};
 
 impl Cli {
     /// Runs these prompts as one turn; a resumed one stands in the transcript already.
@@ -192,6 +192,11 @@ impl Cli {
     }
 
     pub(super) fn recall(&self, text: &str) -> String {
+        if text == GO_ON
+            && let Some(asked) = self.transcript.asked_last()
+        {
+            return self.recall(&asked);
+        }
         if !text.contains("my name") {
             return format!("answer to {text}");
         }

@@ -42,7 +42,7 @@ impl Request {
     pub(super) fn new(path: &str, headers: Vec<(String, String)>, body: Value) -> Self {
         let empty = Vec::new();
         let messages = body["messages"].as_array().unwrap_or(&empty);
-        let users: Vec<_> = messages.iter().filter(|m| m["role"] == "user").map(text_of).collect();
+        let users: Vec<_> = messages.iter().filter(|m| is_the_users(m)).map(text_of).collect();
         // System messages may follow what the user or a tool said.
         let last = messages.iter().rev().find(|m| m["role"] != "system");
         let blocks = last.and_then(|m| m["content"].as_array());
@@ -94,6 +94,13 @@ fn is_own_business(users: &[String]) -> bool {
         "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools.",
     ];
     users.last().is_some_and(|text| own.iter().any(|start| text.starts_with(start)))
+}
+
+/// Whether the message has what the user said: its own, or one in which 2.1.332 tells the model of a prompt that came
+/// while it worked.
+fn is_the_users(message: &Value) -> bool {
+    let woven = || text_of(message).starts_with("The user sent a new message while you were working:");
+    message["role"] == "user" || (message["role"] == "system" && woven())
 }
 
 pub(super) fn tags_of(text: &str) -> Vec<String> {
