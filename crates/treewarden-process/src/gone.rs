@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::host::Host;
+use crate::kin::Proofs;
+use crate::leftovers::Leftovers;
 use crate::os;
 use crate::pid::Process;
 use crate::program::Cookie;
-use crate::scan::{self, Remains, Seen};
+use crate::scan::{self, Found, Seen};
 use crate::spawn;
 
 /// How long leftovers may take to clean up after SIGTERM, and to be gone after SIGKILL.
@@ -25,11 +28,55 @@ const BOUND: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct TreeGone {
     status: Option<ExitStatus>,
+    found: Proofs,
+    left: Vec<Process>,
+    leftovers: Option<Leftovers>,
 }
 
 impl TreeGone {
-    pub(crate) fn proven(status: Option<ExitStatus>) -> Self {
-        Self { status }
+    pub(crate) fn proven(status: Option<ExitStatus>, found: Proofs, left: Vec<Process>) -> Self {
+        Self { status, found, left, leftovers: None }
+    }
+
+    /// What slipped out of the cgroup is still looked for.
+    pub(crate) fn searched(mut self, leftovers: Leftovers) -> Self {
+        self.leftovers = Some(leftovers);
+        self
+    }
+
+    /// How many processes were found alive and ended, by which proof.
+    pub fn found(&self) -> Proofs {
+        self.found
+    }
+
+    /// Processes that may have been this tree's, or that of another one of this host that lives: these are left alone.
+    ///
+    /// They slipped out of every containment, and came to this host when their parent ended ([`adopt_orphans`]). The last
+    /// tree that may have left them ends them.
+    ///
+    /// [`adopt_orphans`]: crate::adopt_orphans
+    pub fn left(&self) -> &[Process] {
+        &self.left
+    }
+
+    /// Waits until what slipped out of the cgroup of a crashed tree is ended as well, and tells how many it were.
+    ///
+    /// [`Ladder::kill`](crate::Ladder::kill) has a cgroup for its proof, and looks at no other process: that is done
+    /// meanwhile. Whoever starts the next tree awaits this before that tree may begin to work. Of any other proof it is
+    /// true at once.
+    ///
+    /// # Errors
+    ///
+    /// [`NotGone`] if a process is left although it was killed, or if the processes cannot be looked at.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time; the processes are ended all the same.
+    pub async fn leftovers(&self) -> Result<Proofs, NotGone> {
+        match &self.leftovers {
+            Some(leftovers) => leftovers.ended().await,
+            None => Ok(Proofs::default()),
+        }
     }
 
     /// How the leader ended, if it was a child of this process.
@@ -44,11 +91,14 @@ impl TreeGone {
 pub struct NotGone {
     why: Why,
     survivors: Vec<Process>,
+    found: Proofs,
 }
 
 #[derive(Debug, Clone)]
 enum Why {
     Survivors(String),
+    Refused(String),
+    Held(String),
     Unreadable(String),
     Stopped,
 }
@@ -58,6 +108,10 @@ impl fmt::Display for Why {
         match self {
             Self::Survivors(names) if names.is_empty() => f.write_str("something in it survives SIGKILL"),
             Self::Survivors(names) => write!(f, "{names} survives SIGKILL"),
+            Self::Refused(names) => write!(f, "{names} may not be ended by this user"),
+            Self::Held(names) => {
+                write!(f, "{names}, which lives or cannot be seen from here: stop that host first")
+            }
             Self::Unreadable(error) => write!(f, "its processes cannot be looked at: {error}"),
             Self::Stopped => f.write_str("whoever was to end it was stopped"),
         }
@@ -65,17 +119,41 @@ impl fmt::Display for Why {
 }
 
 impl NotGone {
+    fn new(why: Why, survivors: Vec<Process>) -> Self {
+        Self { why, survivors, found: Proofs::default() }
+    }
+
     pub(crate) fn survived(survivors: Vec<Process>) -> Self {
-        let names: Vec<String> = survivors.iter().map(Process::to_string).collect();
-        Self { why: Why::Survivors(names.join(", ")), survivors }
+        Self::new(Why::Survivors(names(&survivors)), survivors)
+    }
+
+    /// They belong to another user.
+    pub(crate) fn refused(survivors: Vec<Process>) -> Self {
+        Self::new(Why::Refused(names(&survivors)), survivors)
+    }
+
+    fn held(held: &[(Process, Host)]) -> Self {
+        let name = |(process, host): &(Process, Host)| format!("{process} belongs to the host {host}");
+        let named: Vec<String> = held.iter().map(name).collect();
+        Self::new(Why::Held(named.join(", ")), held.iter().map(|(process, _)| *process).collect())
     }
 
     pub(crate) fn unreadable(error: &io::Error) -> Self {
-        Self { why: Why::Unreadable(error.to_string()), survivors: Vec::new() }
+        Self::new(Why::Unreadable(error.to_string()), Vec::new())
     }
 
     pub(crate) fn stopped() -> Self {
-        Self { why: Why::Stopped, survivors: Vec::new() }
+        Self::new(Why::Stopped, Vec::new())
+    }
+
+    pub(crate) fn having(mut self, found: Proofs) -> Self {
+        self.found = found;
+        self
+    }
+
+    /// How many processes were found alive, by which proof; some of them may have ended.
+    pub fn found(&self) -> Proofs {
+        self.found
     }
 
     /// The processes that live on, as far as they are known.
@@ -84,13 +162,18 @@ impl NotGone {
     }
 }
 
+pub(crate) fn names(processes: &[Process]) -> String {
+    processes.iter().map(Process::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Ends whatever is left of a session's earlier trees, and proves it gone.
 ///
-/// Call it only while holding the session's lease: it ends the processes of any host.
+/// Call it only while holding the session's lease: it ends the processes of this host and of any that is dead.
 ///
 /// # Errors
 ///
-/// [`NotGone`] if a process is left although it was killed, or if the processes cannot be looked at.
+/// [`NotGone`] if a process is left although it was killed, if one belongs to a host that lives or of which nobody can
+/// tell, or if the processes cannot be looked at.
 ///
 /// # Cancel safety
 ///
@@ -102,14 +185,30 @@ pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
     let _until_dropped = Revoke(warrant);
     spawn::settled().await;
     let ended = tokio::task::spawn_blocking(move || {
-        let cgroups = held.during(|| os::leftover_cgroups(Some(&cookie))).ok_or_else(NotGone::stopped)?;
-        let look = || {
-            let contained = cgroups.iter().map(os::Cgroup::remains);
-            Remains::all(contained.chain([scan::of_session(&cookie)]))
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let sort = || {
+            for (host, _, cgroup) in os::cgroups(Some(&cookie)) {
+                match host.is_own() || host.is_dead() {
+                    true => ours.push(cgroup),
+                    false => theirs.push((host, cgroup)),
+                }
+            }
         };
-        end(look, &held)
+        held.during(sort).ok_or_else(NotGone::stopped)?;
+        let look = || {
+            let mut found = scan::of_session(&cookie, &ours)?;
+            for (host, cgroup) in &theirs {
+                let members = cgroup.remains()?.unwrap_or_default();
+                found.held.extend(members.into_iter().map(|process| (process, *host)));
+            }
+            Ok(found)
+        };
+        let ended = end(look, &held);
+        theirs.into_iter().for_each(|(_, cgroup)| cgroup.leave());
+        ended
     });
-    ended.await.unwrap_or_else(|_| Err(NotGone::stopped())).map(|()| TreeGone::proven(None))
+    let found = ended.await.unwrap_or_else(|_| Err(NotGone::stopped()))?;
+    Ok(TreeGone::proven(None, found, Vec::new()))
 }
 
 /// The right to end what is found, while somebody waits for the proof: what is found later may be another tree's.
@@ -138,23 +237,36 @@ impl Drop for Revoke {
 }
 
 /// Ends what `look` finds until it finds nothing: SIGTERM first, so that a CLI cleans up its tools.
-pub(crate) fn end(look: impl Fn() -> io::Result<Remains>, warrant: &Warrant) -> Result<(), NotGone> {
+pub(crate) fn end(look: impl Fn() -> io::Result<Found>, warrant: &Warrant) -> Result<Proofs, NotGone> {
     let began = Instant::now();
     let mut seen = Seen::default();
-    let mut asked = HashSet::new();
+    let mut asked = Asked::default();
     let mut pause = Duration::from_millis(1);
     loop {
-        let found = look().map(|remains| seen.note(remains));
+        let found = look();
         let elapsed = began.elapsed();
         match found {
-            Ok(Remains::Nothing) => return Ok(()),
-            Ok(Remains::Something(found)) if elapsed >= GRACE + BOUND => {
-                return Err(NotGone::survived(found));
+            Ok(found) if !found.held.is_empty() => {
+                // A host that is dying gives up its leases a moment before its name.
+                if elapsed >= GRACE {
+                    return Err(NotGone::held(&found.held));
+                }
             }
-            Err(error) if elapsed >= GRACE + BOUND => return Err(NotGone::unreadable(&error)),
-            Ok(Remains::Something(found)) => {
-                let signal = if elapsed >= GRACE { kill } else { ask };
-                warrant.during(|| signal(found, &mut asked)).ok_or_else(NotGone::stopped)?;
+            Ok(found) => match seen.note(&found) {
+                None => return Ok(seen.proofs()),
+                Some(left) if elapsed >= GRACE + BOUND => {
+                    return Err(NotGone::survived(left).having(seen.proofs()));
+                }
+                Some(left) => {
+                    let act = || if elapsed >= GRACE { asked.kill(&left) } else { asked.ask(&left) };
+                    warrant.during(act).ok_or_else(NotGone::stopped)?;
+                    if asked.all_refused(&left) {
+                        return Err(NotGone::refused(left).having(seen.proofs()));
+                    }
+                }
+            },
+            Err(error) if elapsed >= GRACE + BOUND => {
+                return Err(NotGone::unreadable(&error).having(seen.proofs()));
             }
             Err(error) => tracing::debug!(%error, "processes cannot be looked at; trying again"),
         }
@@ -163,17 +275,39 @@ pub(crate) fn end(look: impl Fn() -> io::Result<Remains>, warrant: &Warrant) -> 
     }
 }
 
-fn kill(found: Vec<Process>, _asked: &mut HashSet<Process>) {
-    found.into_iter().for_each(|process| process.signal(Signal::KILL));
+/// Who was told to end, and which of them may not be told.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    once: HashSet<Process>,
+    refused: HashSet<Process>,
 }
 
-/// Asks each process once to end.
-fn ask(found: Vec<Process>, asked: &mut HashSet<Process>) {
-    for process in found {
-        if asked.insert(process) {
-            process.signal(Signal::TERM);
-            // A frozen process cannot take the signal before it is thawed.
-            process.signal(Signal::CONT);
+impl Asked {
+    pub(crate) fn kill(&mut self, found: &[Process]) {
+        for process in found {
+            self.note(*process, Signal::KILL);
         }
+    }
+
+    /// Asks each process once to end.
+    fn ask(&mut self, found: &[Process]) {
+        for process in found {
+            if self.once.insert(*process) {
+                self.note(*process, Signal::TERM);
+                // A frozen process cannot take the signal before it is thawed.
+                process.signal(Signal::CONT);
+            }
+        }
+    }
+
+    fn note(&mut self, process: Process, signal: Signal) {
+        if !process.signal(signal) {
+            self.refused.insert(process);
+        }
+    }
+
+    /// Tells whether all that is left belongs to others, for whom there is no use in waiting.
+    pub(crate) fn all_refused(&self, left: &[Process]) -> bool {
+        !left.is_empty() && left.iter().all(|process| self.refused.contains(process))
     }
 }

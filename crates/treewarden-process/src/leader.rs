@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{self, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions};
 use tokio::sync::watch;
 
+use crate::orphans;
 use crate::pid::{Pid, Process};
 
 /// The leader of a tree. A thread of its own waits for its end, so that this needs no runtime.
@@ -28,6 +29,7 @@ impl Leader {
         // If it cannot be looked at it is known by its id alone, which it keeps until it is reaped.
         let start_time = crate::os::stat(pid).ok().flatten().map_or(0, |stat| stat.start_time);
         let process = Process { pid, start_time };
+        orphans::began(process);
         Arc::new(Self { process, is_reaped: Mutex::new(false), status: watch::Sender::new(None) })
     }
 
@@ -52,6 +54,7 @@ impl Leader {
                 Err(error) => {
                     tracing::error!(pid = %self.process.pid, %error, "a child was reaped by somebody else");
                     *self.is_reaped() = true;
+                    orphans::ended(self.process);
                     break ExitStatus::from_raw(UNKNOWN);
                 }
             }
@@ -88,9 +91,9 @@ impl Leader {
         self.status.subscribe()
     }
 
-    /// Its id, as long as no other process or group can have it.
-    pub(crate) fn held_id(&self) -> Option<Pid> {
-        (!*self.is_reaped()).then_some(self.process.pid)
+    /// It, as long as no other process or group can have its id.
+    pub(crate) fn held(&self) -> Option<Process> {
+        (!*self.is_reaped()).then_some(self.process)
     }
 
     /// Sends a signal to the leader alone, if it has not ended.
@@ -117,6 +120,7 @@ impl Leader {
                 process::waitpid(Some(self.process.pid.as_rustix()), WaitOptions::empty())
             {}
             *is_reaped = true;
+            orphans::ended(self.process);
         }
     }
 }

@@ -6,9 +6,11 @@
 //! # What it promises
 //!
 //! * A [`Tree`] owns its processes: dropping it starts their end, with or without a runtime.
-//! * [`TreeGone`] is a value that only this crate can make. It means that the leader is reaped and that no live process
-//!   is left in the tree's cgroup; or, where none can be made, in its process group and its session, or with its
-//!   [`Cookie`] in its environment. What cannot be looked at is never taken for gone.
+//! * [`TreeGone`] is a value that only this crate can make. It means that the leader has ended and that no live process
+//!   of the tree is left: none in its cgroup, in the leader's process group or session, with its [`Cookie`] in its
+//!   environment, or that descends from it. What cannot be looked at is never taken for gone. After a crash in a cgroup
+//!   the cgroup is the proof, and what slipped out of it is ended beside the next start ([`TreeGone::leftovers`]).
+//! * Nothing of a live other host is ended, whatever namespaces that runs in, and nothing of another user's is waited for.
 //! * A process is named by its id and its start time, so that a reused id is never signalled.
 //! * When the host dies, however it dies, the kernel sends SIGTERM to each leader, so that it can clean up.
 //! * Reading is bounded: a line over the limit is skipped, stderr is read at once and only its tail is kept.
@@ -20,8 +22,11 @@ compile_error!("treewarden-process supports Linux and macOS");
 
 mod gone;
 mod host;
+mod kin;
 mod leader;
+mod leftovers;
 mod lines;
+mod orphans;
 mod os;
 mod pid;
 mod program;
@@ -35,7 +40,9 @@ mod tree;
 mod writer;
 
 pub use gone::{NotGone, TreeGone, prove_gone};
+pub use kin::Proofs;
 pub use lines::{Line, LineReader, MAX_LINE};
+pub use orphans::{adopt_orphans, reap_orphans};
 pub use pid::{Pid, Process};
 pub use program::{Cookie, Program};
 pub use spawn::spawn;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroU32;
 
+use rustix::io::Errno;
 use rustix::process::{self, Signal};
 
 use crate::os;
@@ -62,22 +63,17 @@ impl Process {
         Self::look(self.pid).map_or(true, |found| found == Some(self))
     }
 
-    /// Sends a signal, unless the id belongs to another process by now.
-    pub(crate) fn signal(self, signal: Signal) {
+    /// Sends a signal, unless the id belongs to another process by now; `false` if that is not allowed.
+    pub(crate) fn signal(self, signal: Signal) -> bool {
         if self.pid.get() == std::process::id() {
-            return;
+            return true;
         }
         #[cfg(target_os = "linux")]
         if let Ok(handle) = process::pidfd_open(self.pid.as_rustix(), process::PidfdFlags::empty()) {
             // The descriptor holds the process, so that the check below stays true until the signal is sent.
-            if self.is_alive() {
-                let _already_gone = process::pidfd_send_signal(&handle, signal);
-            }
-            return;
+            return !self.is_alive() || process::pidfd_send_signal(&handle, signal) != Err(Errno::PERM);
         }
-        if self.is_alive() {
-            let _already_gone = process::kill_process(self.pid.as_rustix(), signal);
-        }
+        !self.is_alive() || process::kill_process(self.pid.as_rustix(), signal) != Err(Errno::PERM)
     }
 }
 

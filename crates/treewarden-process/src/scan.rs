@@ -1,126 +1,207 @@
-//! Finds the processes of a tree among all that live.
+//! Looks at all processes, once for all proofs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::Duration;
 
-use crate::os::{self, Environ, Place};
-use crate::pid::{Pid, Process};
-use crate::program::{COOKIE, Cookie, TREE, TreeId};
+use crate::host::Host;
+use crate::kin::{Answer, Claim, Member, Proof, Proofs, Question, Row};
+use crate::orphans;
+use crate::os::{self, Cgroup, Environ};
+use crate::pid::Process;
+use crate::program::{COOKIE, Cookie, HOST, TREE, TreeId};
 
 /// How long a process whose environment is empty may be on its way from one program to the next.
 const BETWEEN_PROGRAMS: Duration = Duration::from_millis(1);
 
-/// What is left of a tree.
-#[derive(Debug)]
-pub(crate) enum Remains {
-    /// No process lives.
-    Nothing,
-    /// These live, and maybe others that went by while they were listed.
-    Something(Vec<Process>),
+/// What one look has found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) members: Vec<Member>,
+    /// Something lives in a cgroup, maybe what went by while it was listed.
+    pub(crate) is_populated: bool,
+    /// What was this tree's or another's, and is left alone.
+    pub(crate) unclear: Vec<Process>,
+    /// What a live host owns, or one of which nobody can tell whether it lives.
+    pub(crate) held: Vec<(Process, Host)>,
 }
 
-impl From<Vec<Process>> for Remains {
-    fn from(found: Vec<Process>) -> Self {
-        if found.is_empty() { Self::Nothing } else { Self::Something(found) }
+impl Found {
+    /// Tells whether nothing of the tree lives.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.members.is_empty() && !self.is_populated
     }
-}
 
-impl Remains {
-    /// All of them together.
-    pub(crate) fn all(several: impl IntoIterator<Item = io::Result<Self>>) -> io::Result<Self> {
-        let mut all = None;
-        for remains in several {
-            if let Self::Something(found) = remains? {
-                all.get_or_insert_with(HashSet::new).extend(found);
-            }
-        }
-        Ok(all.map_or(Self::Nothing, |all| Self::Something(all.into_iter().collect())))
+    /// What lives in a cgroup.
+    pub(crate) fn contained(cgroup: Option<Vec<Process>>) -> Self {
+        let member = |process| Member { process, proof: Proof::Cgroup };
+        let is_populated = cgroup.is_some();
+        let members = cgroup.into_iter().flatten().map(member).collect();
+        Self { members, is_populated, ..Self::default() }
+    }
+
+    /// Adds what a look at all processes says beside what cgroups hold.
+    fn add(&mut self, answer: Answer) {
+        let known: HashSet<Process> = self.members.iter().map(|member| member.process).collect();
+        self.members.extend(answer.members.into_iter().filter(|member| !known.contains(&member.process)));
+        self.unclear = answer.unclear;
+    }
+
+    fn processes(&self) -> HashSet<Process> {
+        self.members.iter().map(|member| member.process).collect()
     }
 }
 
 /// The processes of a tree that were seen alive.
 ///
-/// A process on its way out is in no cgroup and has no environment any more, while it may still hold files. So each that
-/// was seen counts until it is dead by its own id and start time.
+/// A process on its way out is in no cgroup and has no environment any more, while it may still hold files; and one whose
+/// parent was killed descends from nobody. So each that was seen counts until it is dead by its own id and start time.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(HashSet<Process>);
+pub(crate) struct Seen {
+    live: HashMap<Process, Proof>,
+    proofs: Proofs,
+}
 
 impl Seen {
-    /// Takes note of what was found now, and tells all that live.
-    pub(crate) fn note(&mut self, remains: Remains) -> Remains {
-        self.0.retain(|process| process.is_alive());
-        match remains {
-            Remains::Nothing if self.0.is_empty() => return Remains::Nothing,
-            Remains::Nothing => {}
-            Remains::Something(found) => self.0.extend(found),
+    /// Takes note of what was found now, and tells all that live; `None` if nothing does.
+    pub(crate) fn note(&mut self, found: &Found) -> Option<Vec<Process>> {
+        self.live.retain(|process, _| process.is_alive());
+        for member in &found.members {
+            if self.live.insert(member.process, member.proof).is_none() {
+                self.proofs.count(member.proof);
+            }
         }
-        Remains::Something(self.0.iter().copied().collect())
+        (!self.live.is_empty() || found.is_populated).then(|| self.live.keys().copied().collect())
+    }
+
+    /// How many were seen, by which proof.
+    pub(crate) fn proofs(&self) -> Proofs {
+        self.proofs
     }
 }
 
-/// The live processes of the tree that has this id, by that mark or by the group or the session that `leader` began.
+/// The live processes of one tree, by every proof there is.
 ///
 /// The id of the leader must still be its own: while it is not reaped no other group can have the number.
-pub(crate) fn of_tree(tree: &TreeId, leader: Option<Pid>) -> io::Result<Remains> {
-    let is_near = |place: Place| leader.is_some() && (place.group == leader || place.session == leader);
+pub(crate) fn of_tree(tree: &TreeId, leader: Option<Process>, cgroup: Option<&Cgroup>) -> io::Result<Found> {
     let wanted = tree.as_str().as_bytes();
-    live(is_near, |environ| value(environ, TREE) == Some(wanted)).map(Remains::from)
-}
-
-/// The live processes of any tree of the session that has this cookie.
-pub(crate) fn of_session(cookie: &Cookie) -> io::Result<Remains> {
-    let wanted = cookie.as_str().as_bytes();
-    live(|_| false, |environ| value(environ, COOKIE) == Some(wanted)).map(Remains::from)
-}
-
-/// The live processes that belong by their place, or by their environment.
-pub(crate) fn live(
-    belongs: impl Fn(Place) -> bool,
-    is_marked: impl Fn(&[u8]) -> bool,
-) -> io::Result<Vec<Process>> {
-    let mut environ = Vec::with_capacity(16 << 10);
-    let mut look = |pid| Ok::<_, io::Error>((os::environ(pid, &mut environ)?, is_marked(&environ)));
-    let (mut found, mut between) = (Vec::new(), Vec::new());
-    let own = std::process::id();
-    for pid in os::pids()?.into_iter().filter(|pid| pid.get() != own) {
-        let Some(place) = os::place(pid)? else { continue };
-        // Every member descends from a leader that began a session, which the kernel's own threads do not.
-        if cfg!(target_os = "linux") && place.session.is_none() && place.group.is_none() {
-            continue;
-        }
-        if belongs(place) {
-            found.extend(Process::look(pid)?);
-            continue;
-        }
-        match look(pid)? {
-            (Environ::Read, true) => {
-                let Some(process) = Process::look(pid)? else { continue };
-                // The id may have been another's the first time. A mark that is seen after the start time is a mark of
-                // the process that started then.
-                match look(pid)? {
-                    (Environ::Read, true) => found.push(process),
-                    (Environ::Empty, _) => between.push(process),
-                    (Environ::Read | Environ::Hidden, _) => {}
-                }
+    let mut found = Found::contained(cgroup.map(Cgroup::remains).transpose()?.flatten());
+    let mut rows = rows(|_, environ| match value(environ, TREE) {
+        Some(mark) if mark == wanted => Claim::Ours,
+        Some(_) => Claim::Other,
+        None => Claim::Nothing,
+    })?;
+    let orphans = leader.and_then(orphans::of);
+    if orphans.is_some() {
+        // An orphan that lies in the cgroup of another tree is that one's, whatever it hides.
+        let own = std::process::id();
+        for row in rows.iter_mut().filter(|row| row.parent == own) {
+            if os::is_in_another_tree(row.process.pid, cgroup) {
+                row.claim = Claim::Other;
             }
-            (Environ::Empty, _) => between.extend(Process::look(pid)?),
-            (Environ::Read | Environ::Hidden, _) => {}
         }
+    }
+    let leader = leader.map(|leader| leader.pid);
+    let question = Question { leader, cgroup: found.processes(), orphans, ..asked_here() };
+    found.add(question.answer(&rows));
+    Ok(found)
+}
+
+/// The live processes of any tree of the session that has this cookie, with what the cgroups hold that were left of it.
+pub(crate) fn of_session(cookie: &Cookie, cgroups: &[Cgroup]) -> io::Result<Found> {
+    let mut held = Vec::new();
+    let found = all(cgroups, |process, environ| {
+        if value(environ, COOKIE) != Some(cookie.as_str().as_bytes()) {
+            return if is_held(environ) { Claim::Held } else { Claim::Nothing };
+        }
+        match host(environ) {
+            Some(host) if !host.is_own() && !host.is_dead() => {
+                held.push((process, host));
+                Claim::Held
+            }
+            _ => Claim::Ours,
+        }
+    })?;
+    Ok(Found { held, ..found })
+}
+
+/// The live processes of hosts that are dead, with what the cgroups hold that such hosts left.
+///
+/// What another user owns is that user's to end.
+pub(crate) fn of_the_dead(cgroups: &[Cgroup]) -> io::Result<Found> {
+    all(cgroups, |process, environ| match host(environ) {
+        Some(host) if host.is_dead() && host.is_this_users(process.pid) => Claim::Ours,
+        Some(_) => Claim::Held,
+        None => Claim::Nothing,
+    })
+}
+
+fn all(cgroups: &[Cgroup], claim: impl FnMut(Process, &[u8]) -> Claim) -> io::Result<Found> {
+    let mut found = Found::default();
+    for cgroup in cgroups {
+        let contained = Found::contained(cgroup.remains()?);
+        found.is_populated |= contained.is_populated;
+        found.members.extend(contained.members);
+    }
+    let rows = rows(claim)?;
+    let question = Question { cgroup: found.processes(), ..asked_here() };
+    found.add(question.answer(&rows));
+    Ok(found)
+}
+
+fn host(environ: &[u8]) -> Option<Host> {
+    std::str::from_utf8(value(environ, HOST)?).ok()?.parse().ok()
+}
+
+/// Of another host that may live: its processes are never taken for a descendant's.
+fn is_held(environ: &[u8]) -> bool {
+    host(environ).is_some_and(|host| !host.is_own() && !host.is_dead())
+}
+
+fn asked_here() -> Question {
+    Question { own: std::process::id(), own_session: os::own_session(), ..Question::default() }
+}
+
+/// All live processes but the kernel's own, with what each one's environment says.
+///
+/// The start time is read first: a mark that is read afterwards under an id that was given anew is taken for one of a
+/// process that is dead, and no harm comes of it.
+fn rows(mut claim: impl FnMut(Process, &[u8]) -> Claim) -> io::Result<Vec<Row>> {
+    let mut environ = Vec::with_capacity(16 << 10);
+    let (mut rows, mut between) = (Vec::new(), Vec::new());
+    for pid in os::pids()? {
+        let Some(stat) = os::stat(pid)?.filter(|stat| stat.is_alive) else { continue };
+        // Every member descends from a leader that began a session, which the kernel's own threads do not.
+        if cfg!(target_os = "linux") && stat.session == 0 && stat.group == 0 {
+            continue;
+        }
+        let process = Process { pid, start_time: stat.start_time };
+        let claimed = match os::environ(pid, &mut environ)? {
+            Environ::Read => claim(process, &environ),
+            Environ::Empty => {
+                between.push(rows.len());
+                Claim::Nothing
+            }
+            Environ::Denied => Claim::Unreadable,
+            Environ::Gone => continue,
+        };
+        let (parent, group, session) = (stat.parent, stat.group, stat.session);
+        rows.push(Row { process, parent, group, session, claim: claimed });
     }
     if !between.is_empty() {
         std::thread::sleep(BETWEEN_PROGRAMS);
     }
-    for process in between {
-        if look(process.pid)? == (Environ::Read, true) && process.is_alive() {
-            found.push(process);
+    for index in between {
+        let row: &mut Row = &mut rows[index];
+        if os::environ(row.process.pid, &mut environ)? == Environ::Read && row.process.is_alive() {
+            row.claim = claim(row.process, &environ);
         }
     }
-    Ok(found)
+    Ok(rows)
 }
 
 /// The value of a variable in an environment.
-pub(crate) fn value<'a>(environ: &'a [u8], name: &str) -> Option<&'a [u8]> {
+fn value<'a>(environ: &'a [u8], name: &str) -> Option<&'a [u8]> {
     environ
         .split(|byte| *byte == 0)
         .find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::host::Host;
 use crate::leader::Leader;
+use crate::orphans;
 use crate::os::{self, Cgroup, Launched, Stage};
 use crate::program::{COOKIE, Cookie, HOST, Program, TREE, TreeId};
 use crate::spawn_error::{SpawnError, SpawnErrorKind};
@@ -122,6 +123,7 @@ fn start(program: &Program, cookie: &Cookie, policy: ContainmentPolicy) -> Resul
         ContainmentPolicy::Best => own_cgroup(cookie),
         ContainmentPolicy::GroupAndCookie => None,
     };
+    let _no_orphan = orphans::birth();
     let mut launched = os::launch(program, &file, &marks, cgroup.as_ref());
     if let Err(refusal) = &launched
         && refusal.stage == Stage::Cgroup

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::process::Signal;
 
-use crate::gone::{NotGone, TreeGone};
+use crate::gone::{self, Asked, NotGone, TreeGone};
+use crate::leftovers::Leftovers;
 use crate::pid::Process;
-use crate::scan::{Remains, Seen};
-use crate::tree::{Members, Tree};
+use crate::scan::Seen;
+use crate::tree::{Members, Scope, Tree};
 use crate::writer::LineWriter;
 
 /// How long killed processes may take to be gone; one in an uninterruptible wait may take longer.
@@ -42,7 +43,7 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    /// The shortest ladder: everything is killed at once.
+    /// The shortest ladder: everything is killed at once, as after a crash.
     pub fn kill() -> Self {
         Self::default()
     }
@@ -56,9 +57,13 @@ impl Ladder {
 }
 
 impl Tree {
-    /// Ends the tree and proves it gone.
+    /// Ends the tree and proves it gone, wherever its processes went.
     ///
     /// What the leader still prints must be read meanwhile, or it may wait for that for ever.
+    ///
+    /// The processes are looked at before the leader is told anything, since what descends from it is known by that only
+    /// as long as the parents between live. [`Ladder::kill`] is the way to end what crashed: where there is a cgroup,
+    /// that is the proof, and what slipped out of it is ended meanwhile ([`TreeGone::leftovers`]).
     ///
     /// # Errors
     ///
@@ -70,13 +75,20 @@ impl Tree {
     pub async fn stop(mut self, ladder: Ladder, mut stdin: Option<LineWriter>) -> Result<TreeGone, NotGone> {
         let stderr = self.stderr_tail();
         let members = self.members.take().expect("only `stop` takes the members, and it consumes the tree");
-        let members = Ending::new(members);
+        let mut ending = Ending::new(members);
+        let members = ending.get();
+        let crashed = ladder.rungs.is_empty() && members.cgroup.is_some();
+        let scope = if crashed { Scope::Contained } else { Scope::Everything };
+        if !crashed && !members.leader.has_exited() {
+            let looking = tokio::task::spawn_blocking(move || ending.looked_at());
+            ending = looking.await.map_err(|_| NotGone::stopped())?;
+        }
         for (rung, deadline) in ladder.rungs {
-            if members.get().leader.status().is_some() {
+            if ending.get().leader.status().is_some() {
                 break;
             }
-            climb(rung, members.get(), &mut stdin);
-            let mut status = members.get().leader.watch();
+            climb(rung, ending.get(), &mut stdin);
+            let mut status = ending.get().leader.watch();
             let exited = async {
                 if let Some(stdin) = &mut stdin {
                     let _broken = stdin.flush().await;
@@ -86,13 +98,10 @@ impl Tree {
             let _late = tokio::time::timeout(deadline, exited).await;
         }
         drop(stdin);
-        let result = match members.get().gone_already() {
-            Some(gone) => {
-                drop(members.disarm());
-                Ok(gone)
-            }
+        let result = match ending.gone_already(scope) {
+            Some(gone) => Ok(ending.proven(gone, scope)),
             // If the runtime shuts down before this runs, the value is dropped, which ends the tree all the same.
-            None => match tokio::task::spawn_blocking(move || members.finish()).await {
+            None => match tokio::task::spawn_blocking(move || ending.finish(scope)).await {
                 Ok(result) => result,
                 Err(_) => Err(NotGone::stopped()),
             },
@@ -116,34 +125,31 @@ fn climb(rung: Rung, members: &Members, stdin: &mut Option<LineWriter>) {
 }
 
 impl Members {
-    /// The proof, if it costs next to nothing: of a tree without a cgroup all processes must be looked at.
-    fn gone_already(&self) -> Option<TreeGone> {
-        self.cgroup.as_ref()?;
-        self.prove(&mut Seen::default()).ok()?.ok()
-    }
-
-    /// The proof, or what is left.
-    fn prove(&self, seen: &mut Seen) -> io::Result<Result<TreeGone, Vec<Process>>> {
+    /// The proof, or what is left. The leader keeps its id until it was looked for everywhere.
+    fn prove(&self, scope: Scope, seen: &mut Seen) -> io::Result<Result<TreeGone, Vec<Process>>> {
         // Asked first: while the leader lives it may start what is not seen below.
         let status = self.leader.status();
-        Ok(match (seen.note(self.remains()?), status) {
-            (Remains::Something(found), _) => Err(found),
-            (Remains::Nothing, None) => Err(vec![self.leader.process()]),
-            (Remains::Nothing, Some(status)) => {
-                self.leader.reap();
-                Ok(TreeGone::proven(Some(status)))
+        let found = self.look(scope)?;
+        Ok(match (seen.note(&found), status) {
+            (Some(left), _) => Err(left),
+            (None, None) => Err(vec![self.leader.process()]),
+            (None, Some(status)) => {
+                if scope == Scope::Everything {
+                    self.leader.reap();
+                }
+                Ok(TreeGone::proven(Some(status), seen.proofs(), found.unclear))
             }
         })
     }
 }
 
 /// Kills until nothing is left: a process that was forking while it was killed leaves another.
-fn kill_all(members: &Members) -> Result<TreeGone, NotGone> {
+pub(crate) fn kill_all(members: &Members, scope: Scope, seen: &mut Seen) -> Result<TreeGone, NotGone> {
     let until = Instant::now() + BOUND;
     let mut pause = Duration::from_micros(200);
-    let mut seen = Seen::default();
+    let mut asked = Asked::default();
     loop {
-        let left = members.prove(&mut seen);
+        let left = members.prove(scope, seen);
         if let Ok(Ok(gone)) = left {
             return Ok(gone);
         }
@@ -151,13 +157,16 @@ fn kill_all(members: &Members) -> Result<TreeGone, NotGone> {
         let why = match left {
             Ok(left) => {
                 let left = left.err().unwrap_or_default();
-                left.iter().for_each(|process| process.signal(Signal::KILL));
+                asked.kill(&left);
+                if asked.all_refused(&left) {
+                    return Err(NotGone::refused(left).having(seen.proofs()));
+                }
                 NotGone::survived(left)
             }
             Err(error) => NotGone::unreadable(&error),
         };
         if Instant::now() >= until {
-            return Err(why);
+            return Err(why.having(seen.proofs()));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -165,41 +174,88 @@ fn kill_all(members: &Members) -> Result<TreeGone, NotGone> {
 }
 
 /// The members of a tree whose owner is on its way out: if it is dropped, a thread ends them.
-pub(crate) struct Ending(Option<Members>);
+pub(crate) struct Ending {
+    members: Option<Members>,
+    /// What was seen before the leader was told to end.
+    seen: Seen,
+}
 
 impl Ending {
     pub(crate) fn new(members: Members) -> Self {
-        Self(Some(members))
+        Self { members: Some(members), seen: Seen::default() }
     }
 
     pub(crate) fn get(&self) -> &Members {
-        self.0.as_ref().expect("the members are taken by `disarm` alone, which consumes the value")
+        self.members.as_ref().expect("the members are taken by `disarm` alone, which consumes the value")
+    }
+
+    /// Takes note of what descends from the leader; blocks.
+    fn looked_at(mut self) -> Self {
+        match self.get().look_everywhere() {
+            Ok(found) => drop(self.seen.note(&found)),
+            // The proof looks again, until it can.
+            Err(error) => tracing::debug!(%error, "processes cannot be looked at"),
+        }
+        self
+    }
+
+    /// The proof, if it costs next to nothing.
+    fn gone_already(&mut self, scope: Scope) -> Option<TreeGone> {
+        if scope == Scope::Everything {
+            return None;
+        }
+        let members = self.members.as_ref()?;
+        members.prove(scope, &mut self.seen).ok()?.ok()
     }
 
     /// Kills what is left and proves it gone; takes a while, and blocks.
-    fn finish(self) -> Result<TreeGone, NotGone> {
-        let result = kill_all(self.get());
-        drop(self.disarm());
-        result
+    fn finish(mut self, scope: Scope) -> Result<TreeGone, NotGone> {
+        let members = self.members.as_ref().expect("the members are taken by `disarm` alone");
+        let result = kill_all(members, scope, &mut self.seen);
+        match result {
+            Ok(gone) => Ok(self.proven(gone, scope)),
+            Err(error) => {
+                drop(self.disarm());
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets go of a tree that is gone as far as that scope shows.
+    fn proven(self, gone: TreeGone, scope: Scope) -> TreeGone {
+        let members = self.disarm();
+        match scope {
+            Scope::Contained => gone.searched(Leftovers::begin(members)),
+            Scope::Everything => {
+                if !gone.left().is_empty() {
+                    tracing::warn!(left = %gone::names(gone.left()), "these were of a tree that is stopped, or of another");
+                }
+                gone
+            }
+        }
     }
 
     pub(crate) fn disarm(mut self) -> Members {
-        self.0.take().expect("the members are taken by `disarm` alone, which consumes the value")
+        self.members.take().expect("the members are taken by `disarm` alone, which consumes the value")
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let Some(members) = self.0.take() else { return };
+        let Some(members) = self.members.take() else { return };
+        let mut seen = std::mem::take(&mut self.seen);
         members.leader.signal(Signal::TERM);
         let members = Arc::new(members);
         let unended = Arc::clone(&members);
         let end = move || {
+            if let Ok(found) = members.look_everywhere() {
+                seen.note(&found);
+            }
             let until = Instant::now() + GRACE;
             while members.leader.status().is_none() && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            if let Err(error) = kill_all(&members) {
+            if let Err(error) = kill_all(&members, Scope::Everything, &mut seen) {
                 tracing::error!(%error, "a dropped tree is not gone");
             }
         };

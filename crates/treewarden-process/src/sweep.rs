@@ -1,55 +1,58 @@
 //! Ends what dead hosts left behind.
 
 use std::cell::Cell;
-use std::str;
 
 use crate::gone::{NotGone, Warrant, end};
-use crate::host::Host;
 use crate::os;
-use crate::program::HOST;
-use crate::scan::{self, Remains};
+use crate::pid::Process;
+use crate::scan;
 
 /// What a sweep found.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Swept {
-    /// How many processes were found at first, and ended.
+    /// How many processes were found at first.
     pub processes: usize,
-    /// How many cgroups were found, and removed.
+    /// How many cgroups were found.
     pub cgroups: usize,
+    /// What could not be ended, and lives on.
+    pub left: Vec<Process>,
 }
 
 /// Ends all processes of trees whose host is dead, and removes the cgroups that such hosts left.
 ///
-/// Processes of a host that lives, or that cannot be seen from here, are not touched.
+/// Processes of a host that lives, or that cannot be seen from here, are not touched, nor is what another user owns. What
+/// cannot be ended is told and logged: it keeps nobody from starting, as each session proves its own processes gone.
 ///
 /// # Errors
 ///
-/// [`NotGone`] if a process is left although it was killed, or if the processes cannot be looked at.
+/// [`NotGone`] if the runtime shuts down before it is done.
 ///
 /// # Cancel safety
 ///
 /// When the future is dropped the processes are ended all the same.
 pub async fn sweep() -> Result<Swept, NotGone> {
-    let swept = tokio::task::spawn_blocking(|| {
-        let cgroups = os::leftover_cgroups(None);
-        let first = Cell::new(None);
-        let look = || {
-            let contained = cgroups.iter().map(os::Cgroup::remains);
-            let marked = scan::live(|_| false, is_orphan).map(Remains::from);
-            let all = Remains::all(contained.chain([marked]))?;
-            if first.get().is_none() {
-                first.set(Some(if let Remains::Something(found) = &all { found.len() } else { 0 }));
-            }
-            Ok(all)
-        };
-        end(look, &Warrant::new())?;
-        Ok(Swept { processes: first.get().unwrap_or_default(), cgroups: cgroups.len() })
-    });
-    swept.await.unwrap_or_else(|_| Err(NotGone::stopped()))
+    tokio::task::spawn_blocking(swept).await.map_err(|_| NotGone::stopped())
 }
 
-fn is_orphan(environ: &[u8]) -> bool {
-    let host = scan::value(environ, HOST).and_then(|host| str::from_utf8(host).ok()?.parse::<Host>().ok());
-    host.is_some_and(Host::is_dead)
+fn swept() -> Swept {
+    let own = rustix::process::geteuid().as_raw();
+    let mut cgroups = Vec::new();
+    for (host, user, cgroup) in os::cgroups(None) {
+        if user == own && host.is_dead() { cgroups.push(cgroup) } else { cgroup.leave() }
+    }
+    let first = Cell::new(None);
+    let look = || {
+        let found = scan::of_the_dead(&cgroups)?;
+        first.set(first.get().or(Some(found.members.len())));
+        Ok(found)
+    };
+    let left = match end(look, &Warrant::new()) {
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            tracing::warn!(%error, "what a dead host left behind lives on");
+            error.processes().to_vec()
+        }
+    };
+    Swept { processes: first.get().unwrap_or_default(), cgroups: cgroups.len(), left }
 }

@@ -13,7 +13,7 @@ use crate::lines::LineReader;
 use crate::os::Cgroup;
 use crate::pid::{Pid, Process};
 use crate::program::TreeId;
-use crate::scan::{self, Remains};
+use crate::scan::{self, Found};
 use crate::spawn::Spawned;
 use crate::stderr::StderrTail;
 use crate::stop;
@@ -23,9 +23,9 @@ use crate::writer::LineWriter;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Containment {
-    /// By a cgroup: nothing can leave it.
+    /// By a cgroup, which nothing leaves by itself; what is moved out of it is found as below.
     Cgroup,
-    /// By their process group, and by the cookie in their environment.
+    /// By their process group and session, by the cookie in their environment, and by their descent.
     GroupAndCookie,
     /// By their process group alone.
     Group,
@@ -64,6 +64,15 @@ pub struct Tree {
     stderr_task: tokio::task::AbortHandle,
 }
 
+/// Where a tree is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// In its cgroup, if it has one: what a crash left is ended there at once, and the rest is looked for beside.
+    Contained,
+    /// Everywhere.
+    Everything,
+}
+
 /// The processes of a tree, as whoever ends them sees them.
 #[derive(Debug)]
 pub(crate) struct Members {
@@ -73,12 +82,21 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// The live processes of the tree.
-    pub(crate) fn remains(&self) -> io::Result<Remains> {
-        match &self.cgroup {
-            Some(cgroup) => cgroup.remains(),
-            None => scan::of_tree(&self.id, self.leader.held_id()),
+    /// The live processes of the tree, as far as that scope shows them.
+    pub(crate) fn look(&self, scope: Scope) -> io::Result<Found> {
+        if let Some(cgroup) = &self.cgroup {
+            let contained = Found::contained(cgroup.remains()?);
+            // What is outside is looked for when nothing is left inside: looking at all processes takes longer.
+            if scope != Scope::Everything || !contained.is_nothing() {
+                return Ok(contained);
+            }
         }
+        self.look_everywhere()
+    }
+
+    /// The live processes of the tree, by every proof.
+    pub(crate) fn look_everywhere(&self) -> io::Result<Found> {
+        scan::of_tree(&self.id, self.leader.held(), self.cgroup.as_ref())
     }
 
     /// Kills whatever can be killed without looking.

@@ -141,7 +141,8 @@ async fn the_leader_is_reaped_once_the_tree_is_gone() {
         assert!(tree.exited().await.success());
         // Asked twice, and dropped half-way: the answer stays.
         assert!(tree.exited().await.success());
-        tree.stop(Ladder::kill(), None).await.expect("it can be ended");
+        let gone = tree.stop(Ladder::kill(), None).await.expect("it can be ended");
+        gone.leftovers().await.expect("there are none");
         assert!(!exists(pid), "a zombie is left");
     }
 }

@@ -14,10 +14,10 @@ use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
 
+use crate::host::{Host, Realm};
 use crate::os::{Environ, Launched, Refusal, Stage, Stat};
-use crate::pid::Pid;
+use crate::pid::{Pid, Process};
 use crate::program::{Cookie, Program};
-use crate::scan::Remains;
 
 /// Starts `program` with the environment `marks` added to its own, in a session of its own.
 pub(crate) fn launch(
@@ -88,9 +88,14 @@ pub(crate) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
         (got, info.assume_init())
     };
     if got == size {
+        // SAFETY: it takes a number and returns one.
+        let session = unsafe { libc::getsid(raw) };
         return Ok(Some(Stat {
             start_time: info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec,
             is_alive: info.pbi_status != libc::SZOMB,
+            parent: info.pbi_ppid,
+            group: info.pbi_pgid,
+            session: u32::try_from(session).unwrap_or(0),
         }));
     }
     let error = io::Error::last_os_error();
@@ -105,7 +110,23 @@ pub(crate) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
 /// Cannot be read here.
 pub(crate) fn environ(_pid: Pid, buffer: &mut Vec<u8>) -> io::Result<Environ> {
     buffer.clear();
-    Ok(Environ::Hidden)
+    Ok(Environ::Denied)
+}
+
+/// Not asked: nothing can be told of another host's processes here.
+pub(crate) fn user(_pid: Pid) -> io::Result<Option<u32>> {
+    Ok(None)
+}
+
+/// Nothing is adopted here.
+pub(crate) fn adopted() -> Option<Vec<Pid>> {
+    Some(Vec::new())
+}
+
+/// The session of this process.
+pub(crate) fn own_session() -> u32 {
+    // SAFETY: it takes a number and returns one.
+    u32::try_from(unsafe { libc::getsid(0) }).unwrap_or(0)
 }
 
 /// The name of a process, for a person to read.
@@ -119,8 +140,32 @@ pub(crate) fn name(pid: Pid) -> String {
 }
 
 /// There are no namespaces.
-pub(crate) fn namespace() -> u64 {
+pub(crate) fn realm() -> Realm {
+    Realm::default()
+}
+
+/// There are no namespaces.
+pub(crate) fn net_namespace() -> u64 {
     0
+}
+
+/// What cannot be had here: whether a host lives is told by its process id and start time.
+#[derive(Debug)]
+pub(crate) enum HostLock {}
+
+impl HostLock {
+    pub(crate) fn take() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        match *self {}
+    }
+}
+
+/// Cannot be asked here.
+pub(crate) fn is_held(_number: u64) -> Option<bool> {
+    None
 }
 
 /// What cannot be made here.
@@ -132,8 +177,12 @@ impl Cgroup {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(crate) fn remains(&self) -> io::Result<Remains> {
+    pub(crate) fn remains(&self) -> io::Result<Option<Vec<Process>>> {
         match *self {}
+    }
+
+    pub(crate) fn leave(self) {
+        match self {}
     }
 
     pub(crate) fn kill(&self) -> bool {
@@ -142,6 +191,11 @@ impl Cgroup {
 }
 
 /// None can have been left.
-pub(crate) fn leftover_cgroups(_cookie: Option<&Cookie>) -> Vec<Cgroup> {
+pub(crate) fn cgroups(_cookie: Option<&Cookie>) -> Vec<(Host, u32, Cgroup)> {
     Vec::new()
+}
+
+/// There are none.
+pub(crate) fn is_in_another_tree(_pid: Pid, _own: Option<&Cgroup>) -> bool {
+    false
 }

@@ -1,14 +1,14 @@
 //! What differs between the systems, behind one set of functions.
 //!
-//! Each system gives: `launch`, which starts a program; `pids`, `stat` and `environ`, which look at processes;
-//! `namespace`, which tells whose process ids are meant; and `Cgroup`, which on macOS cannot be made.
+//! Each system gives: `launch`, which starts a program; `pids`, `stat`, `environ`, `user` and `adopted`, which look at
+//! processes; `realm`, which tells whose numbers are meant; `HostLock`, by which others see that a host lives; and
+//! `Cgroup`. The last two cannot be made on macOS.
 //! It decides nothing: what is a member of a tree, and when a tree is gone, is said elsewhere.
 
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
-mod place;
 
 use std::os::fd::OwnedFd;
 
@@ -17,11 +17,15 @@ use rustix::io::Errno;
 use crate::pid::Pid;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Cgroup, environ, launch, leftover_cgroups, name, namespace, pids, stat};
+pub(crate) use linux::{
+    Cgroup, HostLock, adopted, cgroups, environ, is_held, is_in_another_tree, launch, name, net_namespace,
+    own_session, pids, realm, stat, user,
+};
 #[cfg(target_os = "macos")]
-pub(crate) use macos::{Cgroup, environ, launch, leftover_cgroups, name, namespace, pids, stat};
-
-pub(crate) use place::{Place, place};
+pub(crate) use macos::{
+    Cgroup, HostLock, adopted, cgroups, environ, is_held, is_in_another_tree, launch, name, net_namespace,
+    own_session, pids, realm, stat, user,
+};
 
 /// What the system says of a process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,10 @@ pub(crate) struct Stat {
     pub(crate) start_time: u64,
     /// A zombie is not, unless threads of it run on.
     pub(crate) is_alive: bool,
+    /// Its parent, its process group and its session; 0 if that cannot be seen from here, as the kernel's own.
+    pub(crate) parent: u32,
+    pub(crate) group: u32,
+    pub(crate) session: u32,
 }
 
 /// What could be seen of the environment of a process.
@@ -40,8 +48,10 @@ pub(crate) enum Environ {
     Read,
     /// It is empty, which it also is for a moment while the process executes another program.
     Empty,
-    /// The process is gone, or another user's.
-    Hidden,
+    /// The process is gone.
+    Gone,
+    /// It may not be read: another user's, or of a process that lets nobody look into it, as agents that hold keys do.
+    Denied,
 }
 
 /// A program that was started, and our ends of its pipes.

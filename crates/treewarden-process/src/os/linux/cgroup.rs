@@ -1,10 +1,12 @@
-//! One cgroup for each tree, where one can be made: what is born in it cannot leave it.
+//! One cgroup for each tree, where one can be made: what is born in it lies in it, unless it is moved by somebody who may
+//! write the cgroups of both ends, as a tool of the same user may.
 //!
 //! Its name carries the host and the session, so that a later host can tell whose leftovers it finds.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +14,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::host::Host;
 use crate::pid::{Pid, Process};
 use crate::program::Cookie;
-use crate::scan::Remains;
 
 const PREFIX: &str = "treewarden";
 
@@ -50,14 +51,21 @@ impl Cgroup {
         fs::OpenOptions::new().write(true).open(self.path.join("cgroup.procs"))
     }
 
-    /// What lives in it, the cgroups that its members made below it included.
-    pub(crate) fn remains(&self) -> io::Result<Remains> {
+    /// What lives in it, the cgroups that its members made below it included; `None` if nothing does.
+    ///
+    /// There may be more than is listed: what went by meanwhile, or what is seen in another namespace only.
+    pub(crate) fn remains(&self) -> io::Result<Option<Vec<Process>>> {
         if !self.is_populated()? {
-            return Ok(Remains::Nothing);
+            return Ok(None);
         }
         let mut found = Vec::new();
         list(&self.path, &mut found)?;
-        Ok(Remains::Something(found))
+        Ok(Some(found))
+    }
+
+    /// Leaves it where it is: it is another host's.
+    pub(crate) fn leave(mut self) {
+        self.path = PathBuf::new();
     }
 
     /// Kills everything in it at once, where the kernel can; `false` if it cannot.
@@ -78,7 +86,9 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // It stays if something lives in it; the sweep of a later start removes it.
-        let _busy = remove(&self.path);
+        if !self.path.as_os_str().is_empty() {
+            let _busy = remove(&self.path);
+        }
     }
 }
 
@@ -110,19 +120,26 @@ fn below(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(below)
 }
 
-/// The cgroups that are left of this session, or, without one, of any session whose host is dead.
-pub(crate) fn leftover_cgroups(cookie: Option<&Cookie>) -> Vec<Cgroup> {
+/// The cgroups of trees that lie beside ours, of one session or of all: each with its host, and with the user who owns it.
+pub(crate) fn cgroups(cookie: Option<&Cookie>) -> Vec<(Host, u32, Cgroup)> {
     let Ok(Some(own)) = own() else { return Vec::new() };
     let wanted = cookie.map(encoded);
-    let is_leftover = |path: &PathBuf| {
-        let named = path.file_name().and_then(|name| name.to_str()).and_then(parsed);
-        named.is_some_and(|(host, cookie)| match &wanted {
-            Some(wanted) => cookie == wanted,
-            None => host.is_dead(),
-        })
+    let named = |path: PathBuf| {
+        let (host, cookie) = parsed(path.file_name()?.to_str()?)?;
+        let user = fs::symlink_metadata(&path).ok()?.uid();
+        let is_wanted = wanted.as_ref().is_none_or(|wanted| cookie == wanted);
+        is_wanted.then_some((host, user, Cgroup { path }))
     };
-    let all = below(&own).unwrap_or_default();
-    all.into_iter().filter(is_leftover).map(|path| Cgroup { path }).collect()
+    below(&own).unwrap_or_default().into_iter().filter_map(named).collect()
+}
+
+/// Tells whether a process lies in the cgroup of a tree other than the one whose cgroup is `own`.
+pub(crate) fn is_in_another_tree(pid: Pid, own: Option<&Cgroup>) -> bool {
+    let Ok(lines) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return false };
+    let place = lines.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+    let own = own.and_then(|own| own.path.file_name()?.to_str());
+    let mut trees = place.split('/').filter(|part| parsed(part).is_some());
+    trees.next_back().is_some_and(|tree| Some(tree) != own)
 }
 
 /// The host and the encoded cookie that the name of a cgroup carries.

@@ -273,7 +273,6 @@ mod tests {
 
     use super::*;
     use crate::program::Cookie;
-    use crate::scan::Remains;
 
     #[test]
     fn a_child_enters_its_cgroup_by_the_door_where_it_cannot_be_born_there() {
@@ -295,9 +294,7 @@ mod tests {
         rustix::process::kill_process(pid.as_rustix(), Signal::KILL).expect("it lives");
         rustix::process::waitpid(Some(pid.as_rustix()), WaitOptions::empty()).expect("it is ours");
         assert!(own.contains(cookie.as_str()), "{own}");
-        assert!(
-            matches!(inside, Remains::Something(found) if found.iter().any(|process| process.pid == pid))
-        );
-        assert!(matches!(cgroup.remains(), Ok(Remains::Nothing)));
+        assert!(inside.is_some_and(|found| found.iter().any(|process| process.pid == pid)));
+        assert!(matches!(cgroup.remains(), Ok(None)));
     }
 }

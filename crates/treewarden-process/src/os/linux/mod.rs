@@ -2,10 +2,12 @@
 
 mod cgroup;
 mod clone;
+mod host;
 mod launch;
 mod placing;
 mod procfs;
 
-pub(crate) use cgroup::{Cgroup, leftover_cgroups};
+pub(crate) use cgroup::{Cgroup, cgroups, is_in_another_tree};
+pub(crate) use host::{HostLock, is_held, net_namespace, realm};
 pub(crate) use launch::launch;
-pub(crate) use procfs::{environ, name, namespace, pids, stat};
+pub(crate) use procfs::{adopted, environ, name, own_session, pids, stat, user};

@@ -13,12 +13,22 @@ use crate::pid::Pid;
 
 /// The ids of all processes.
 pub(crate) fn pids() -> io::Result<Vec<Pid>> {
+    is_ours()?;
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         pids.extend(name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::new));
     }
     Ok(pids)
+}
+
+/// Says so where `/proc` shows the processes of another namespace: their ids would name others to the kernel.
+fn is_ours() -> io::Result<()> {
+    let own = fs::read_link("/proc/self")?;
+    if own.to_str().and_then(|own| own.parse().ok()) == Some(std::process::id()) {
+        return Ok(());
+    }
+    Err(io::Error::other("/proc shows another namespace of process ids than this process lives in"))
 }
 
 /// What the kernel says of a process; `None` if there is none.
@@ -35,6 +45,12 @@ pub(crate) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     }
 }
 
+/// The session of this process, which may be the first one and so have no [`Pid`].
+pub(crate) fn own_session() -> u32 {
+    let stat = fs::read("/proc/self/stat").ok().and_then(|line| parse(&line));
+    stat.map_or(0, |stat| stat.session)
+}
+
 fn is_absence(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::NOENT | Errno::SRCH))
@@ -45,11 +61,14 @@ fn parse(line: &[u8]) -> Option<Stat> {
     let after_name = line.iter().rposition(|byte| *byte == b')')? + 1;
     let mut fields = std::str::from_utf8(&line[after_name..]).ok()?.split_ascii_whitespace();
     let state = fields.next()?;
-    let threads: u64 = fields.nth(16)?.parse().ok()?;
+    // What is not in our namespace is told as 0, or as a negative number.
+    let mut number = || Some(fields.next()?.parse::<i64>().ok()?.try_into().unwrap_or(0));
+    let (parent, group, session) = (number()?, number()?, number()?);
+    let threads: u64 = fields.nth(13)?.parse().ok()?;
     let start_time = fields.nth(1)?.parse().ok()?;
     // The first thread of a process may end before the others do.
     let is_alive = !matches!(state, "Z" | "X" | "x") || threads > 1;
-    Some(Stat { start_time, is_alive })
+    Some(Stat { start_time, is_alive, parent, group, session })
 }
 
 /// Reads the environment of a process into `buffer`.
@@ -59,9 +78,8 @@ pub(crate) fn environ(pid: Pid, buffer: &mut Vec<u8>) -> io::Result<Environ> {
     match read {
         Ok(0) => Ok(Environ::Empty),
         Ok(_) => Ok(Environ::Read),
-        Err(error) if is_absence(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
-            Ok(Environ::Hidden)
-        }
+        Err(error) if is_absence(&error) => Ok(Environ::Gone),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Environ::Denied),
         Err(error) => Err(error),
     }
 }
@@ -72,10 +90,27 @@ pub(crate) fn name(pid: Pid) -> String {
     name.map_or_else(|_| "?".to_owned(), |name| name.trim_end().to_owned())
 }
 
-/// Tells in which namespace process ids are meant: the same id names another process in a container.
-pub(crate) fn namespace() -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino())
+/// The user as whom a process runs; `None` if it is gone.
+///
+/// Asked of the status, as the files of a process that nobody may look into belong to root whoever runs it.
+pub(crate) fn user(pid: Pid) -> io::Result<Option<u32>> {
+    match fs::read_to_string(format!("/proc/{pid}/status")) {
+        Ok(status) => {
+            let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+            let user = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
+            user.map(Some)
+                .ok_or_else(|| io::Error::other(format!("the user of process {pid} cannot be read")))
+        }
+        Err(error) if is_absence(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The children that a process was given, and those of its first thread; `None` if the kernel does not list them.
+pub(crate) fn adopted() -> Option<Vec<Pid>> {
+    let own = std::process::id();
+    let listed = fs::read_to_string(format!("/proc/self/task/{own}/children")).ok()?;
+    Some(listed.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(Pid::new).collect())
 }
 
 #[cfg(test)]
@@ -93,6 +128,7 @@ mod tests {
     fn fields_are_counted_from_the_end_of_a_name_that_looks_like_fields() {
         let stat = line("S", "3").expect("it parses");
         assert_eq!((stat.start_time, stat.is_alive), (99_887_766, true));
+        assert_eq!((stat.parent, stat.group, stat.session), (1, 4700, 4699));
     }
 
     #[test]

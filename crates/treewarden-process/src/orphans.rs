@@ -1,0 +1,104 @@
+//! Orphans of trees: who adopts them, and who reaps them.
+//!
+//! A process whose parent ends is given to the nearest ancestor that asked for such children, or else to the first process.
+//! A host that asks for them keeps what slipped out of a tree below itself, where it is found without any mark. It is the
+//! program that decides it, not this library: it would be given the orphans of whatever else the program starts.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{self, WaitId, WaitIdOptions};
+
+use crate::kin::Orphans;
+use crate::os;
+use crate::pid::{Pid, Process};
+
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+
+/// The leaders that are not reaped yet, by their ids, with their start times.
+static LEADERS: Mutex<BTreeMap<Pid, u64>> = Mutex::new(BTreeMap::new());
+
+/// Held while a leader is made, and while orphans are reaped: a child is no orphan before it is known for a leader.
+static BIRTH: Mutex<()> = Mutex::new(());
+
+/// Makes this process adopt the orphans of its trees; only for a program that starts processes by [`spawn`](crate::spawn)
+/// alone.
+///
+/// What slipped out of a tree, without its mark and in a session of its own, is then found when the tree is stopped. The
+/// orphans that have ended are to be reaped by [`reap_orphans`], whenever SIGCHLD comes. On macOS this does nothing.
+///
+/// # Errors
+///
+/// If the system refuses it; then orphans go to another process, as without it.
+pub fn adopt_orphans() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        process::set_child_subreaper(Some(process::getpid()))?;
+        ADOPTS.store(true, Ordering::Release);
+    }
+    Ok(())
+}
+
+/// Reaps the orphans that have ended, and tells how many.
+///
+/// A leader is never reaped by it, so that nobody loses an exit status that is waited for. Blocks while a process is
+/// being spawned.
+pub fn reap_orphans() -> usize {
+    if !ADOPTS.load(Ordering::Acquire) {
+        return 0;
+    }
+    let _no_birth = birth();
+    let children = os::adopted().map_or_else(found, Ok);
+    let children = children.unwrap_or_else(|error| {
+        tracing::warn!(%error, "orphans that have ended cannot be found; they stay");
+        Vec::new()
+    });
+    let is_orphan = |pid: &Pid| !leaders().contains_key(pid);
+    children.into_iter().filter(is_orphan).filter(|pid| reap(*pid)).count()
+}
+
+fn reap(pid: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    matches!(process::waitid(WaitId::Pid(pid.as_rustix()), options), Ok(Some(_)))
+}
+
+/// The children of this process, where the kernel does not list them.
+fn found() -> io::Result<Vec<Pid>> {
+    let own = std::process::id();
+    let is_child = |pid: &Pid| os::stat(*pid).is_ok_and(|stat| stat.is_some_and(|stat| stat.parent == own));
+    Ok(os::pids()?.into_iter().filter(is_child).collect())
+}
+
+/// Keeps orphans from being reaped until the child that is made now is known for a leader.
+pub(crate) fn birth() -> MutexGuard<'static, ()> {
+    BIRTH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn leaders() -> MutexGuard<'static, BTreeMap<Pid, u64>> {
+    LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes note of a leader.
+pub(crate) fn began(leader: Process) {
+    leaders().insert(leader.pid, leader.start_time);
+}
+
+/// A leader is reaped: its id may be another's.
+pub(crate) fn ended(leader: Process) {
+    leaders().remove(&leader.pid);
+}
+
+/// Which of the orphans may have been of the tree that has this leader; `None` if this process adopts none.
+pub(crate) fn of(leader: Process) -> Option<Orphans> {
+    if !ADOPTS.load(Ordering::Acquire) || leader.start_time == 0 {
+        return None;
+    }
+    let others = leaders()
+        .iter()
+        .map(|(pid, start_time)| Process { pid: *pid, start_time: *start_time })
+        .filter(|other| *other != leader)
+        .collect();
+    Some(Orphans { since: leader.start_time, others })
+}
