@@ -3,6 +3,7 @@
 mod asking;
 mod connection;
 mod journal;
+mod orphans;
 mod reload;
 mod requests;
 mod signals;
@@ -21,6 +22,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use journal::Journal;
 pub(crate) use journal::said;
+use orphans::Reaper;
 use signals::{Signals, Wish};
 use socket::ControlSocket;
 
@@ -41,6 +43,7 @@ struct Shared {
 /// Runs the tree of a file until it ends or is told to.
 pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    let _reaper = Reaper::start()?;
     let builder = Tree::from_file(file).map_err(|error| Failure::new(Exit::Config, error))?;
     let chosen = builder.spec().state_dir.clone();
     let state_dir = place.state_dir(chosen.as_ref())?;

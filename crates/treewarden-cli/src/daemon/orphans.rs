@@ -1,0 +1,38 @@
+//! What slips out of a session's tree stays below the daemon, and is reaped when it ends.
+//!
+//! As the first process of a container the daemon is given every orphan anyway: unreaped, each would stay a zombie until
+//! the container ends.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::AbortHandle;
+
+/// Reaps orphans until it is dropped.
+#[derive(Debug)]
+pub(super) struct Reaper(AbortHandle);
+
+impl Reaper {
+    /// Begins to adopt and reap; within a runtime, before the first session starts.
+    pub(super) fn start() -> io::Result<Self> {
+        // First, so that none ends unnoticed.
+        let ended = signal(SignalKind::child())?;
+        if let Err(error) = treewarden_process::adopt_orphans() {
+            tracing::warn!(%error, "what slips out of a session's processes goes to another process");
+        }
+        Ok(Self(tokio::spawn(reap(ended)).abort_handle()))
+    }
+}
+
+async fn reap(mut ended: Signal) {
+    while ended.recv().await.is_some() {
+        // It waits while a process is being spawned.
+        let _stopped = tokio::task::spawn_blocking(treewarden_process::reap_orphans).await;
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
