@@ -110,7 +110,7 @@ impl fmt::Display for Why {
             Self::Survivors(names) => write!(f, "{names} survives SIGKILL"),
             Self::Refused(names) => write!(f, "{names} may not be ended by this user"),
             Self::Held(names) => {
-                write!(f, "{names}, which lives or cannot be seen from here: stop that host first")
+                write!(f, "{names}; stop that one first")
             }
             Self::Unreadable(error) => write!(f, "its processes cannot be looked at: {error}"),
             Self::Stopped => f.write_str("whoever was to end it was stopped"),
@@ -132,10 +132,13 @@ impl NotGone {
         Self::new(Why::Refused(names(&survivors)), survivors)
     }
 
-    fn held(held: &[(Process, Host)]) -> Self {
-        let name = |(process, host): &(Process, Host)| format!("{process} belongs to the host {host}");
+    fn held(held: &[(Option<Process>, Host)]) -> Self {
+        let name = |(process, host): &(Option<Process>, Host)| match process {
+            Some(process) => format!("{process} belongs to {}", host.named()),
+            None => format!("a process that cannot be seen from here belongs to {}", host.named()),
+        };
         let named: Vec<String> = held.iter().map(name).collect();
-        Self::new(Why::Held(named.join(", ")), held.iter().map(|(process, _)| *process).collect())
+        Self::new(Why::Held(named.join(", ")), held.iter().filter_map(|(process, _)| *process).collect())
     }
 
     pub(crate) fn unreadable(error: &io::Error) -> Self {
@@ -198,8 +201,11 @@ pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
         let look = || {
             let mut found = scan::of_session(&cookie, &ours)?;
             for (host, cgroup) in &theirs {
-                let members = cgroup.remains()?.unwrap_or_default();
-                found.held.extend(members.into_iter().map(|process| (process, *host)));
+                // Of another namespace of process ids it lists nothing, although it is populated.
+                if let Some(members) = cgroup.remains()? {
+                    let first = members.is_empty().then_some((None, *host));
+                    found.held.extend(members.into_iter().map(|process| (Some(process), *host)).chain(first));
+                }
             }
             Ok(found)
         };

@@ -106,6 +106,13 @@ impl Host {
         }
     }
 
+    /// What a person is told of a host that lives, or of which nothing can be told.
+    pub(crate) fn named(self) -> String {
+        let own = Self::own();
+        let elsewhere = if self.pids == own.pids { "" } else { " in another namespace of process ids" };
+        format!("a host that lives, or that cannot be seen from here (pid {}{elsewhere})", self.pid)
+    }
+
     fn life(self, here: &Realm) -> Life {
         let Some(more) = self.more else { return self.life_by_id(here, true) };
         if more.boot != here.boot {

@@ -22,8 +22,8 @@ pub(crate) struct Found {
     pub(crate) is_populated: bool,
     /// What was this tree's or another's, and is left alone.
     pub(crate) unclear: Vec<Process>,
-    /// What a live host owns, or one of which nobody can tell whether it lives.
-    pub(crate) held: Vec<(Process, Host)>,
+    /// What a live host owns, or one of which nobody can tell whether it lives; `None` is a process that cannot be seen.
+    pub(crate) held: Vec<(Option<Process>, Host)>,
 }
 
 impl Found {
@@ -71,7 +71,9 @@ impl Seen {
                 self.proofs.count(member.proof);
             }
         }
-        (!self.live.is_empty() || found.is_populated).then(|| self.live.keys().copied().collect())
+        let mut live: Vec<Process> = self.live.keys().copied().collect();
+        live.sort_unstable_by_key(|process| process.pid);
+        (!live.is_empty() || found.is_populated).then_some(live)
     }
 
     /// How many were seen, by which proof.
@@ -116,7 +118,7 @@ pub(crate) fn of_session(cookie: &Cookie, cgroups: &[Cgroup]) -> io::Result<Foun
         }
         match host(environ) {
             Some(host) if !host.is_own() && !host.is_dead() => {
-                held.push((process, host));
+                held.push((Some(process), host));
                 Claim::Held
             }
             _ => Claim::Ours,
