@@ -12,7 +12,7 @@ use std::time::Duration;
 use treewarden_core::session::{
     CrashKind, ExitClass, Opening as Choice, Permanent, PermanentKind, Start, StartFailure,
 };
-use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone};
+use treewarden_process::{Cookie, NotGone, Program, SpawnError, SpawnErrorKind, Tree, TreeGone};
 use treewarden_proto::spec::{Environment, Opening};
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::{Holder, Lease, SessionRecord};
@@ -74,7 +74,15 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     };
     let cookie = Cookie::new(record.session_id.to_string());
     let spawning = Box::pin(treewarden_process::spawn(program, cookie, desk.host.inner.containment));
-    let (tree, place) = Underway { spawning: Some((spawning, place)) }.spawned().await?;
+    let spawning = Underway { spawning: Some((spawning, place)) };
+    // What slipped out of a crashed CLI's cgroup is looked for while the next one comes up, and is gone before that one is
+    // told anything.
+    let (spawned, ended) = tokio::join!(spawning.spawned(), gone.leftovers());
+    let (tree, place) = spawned?;
+    if let Err(error) = ended {
+        cli::kill(tree, place).await;
+        return Err(not_gone(&error));
+    }
     // What is copied or carried on from elsewhere must be there: a refusal of it is never answered by a blank start.
     let carried = matches!(opening, Opening::Fork { .. }) || desk.must_exist();
     let cli = Cli::new(tree, record.session_id, lease, place, desk.owns_id() && !carried);
@@ -237,13 +245,13 @@ async fn lease_and_proof(desk: &Desk, id: SessionId) -> Result<(Lease, TreeGone)
     }
     let lease = lease(desk, id)?;
     desk.forget_completed();
-    let gone = treewarden_process::prove_gone(Cookie::new(id.to_string())).await.map_err(|error| {
-        permanent(
-            PermanentKind::NotGone,
-            format!("processes of the session's last CLI cannot be ended: {error}"),
-        )
-    })?;
-    Ok((lease, gone))
+    let gone = treewarden_process::prove_gone(Cookie::new(id.to_string())).await;
+    Ok((lease, gone.map_err(|error| not_gone(&error))?))
+}
+
+fn not_gone(error: &NotGone) -> StartFailure {
+    let message = format!("processes of the session's last CLI cannot be ended: {error}");
+    permanent(PermanentKind::NotGone, message)
 }
 
 fn lease(desk: &Desk, id: SessionId) -> Result<Lease, StartFailure> {
