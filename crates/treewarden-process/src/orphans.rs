@@ -20,7 +20,7 @@ static ADOPTS: AtomicBool = AtomicBool::new(false);
 /// The leaders that are not reaped yet, by their ids, with their start times.
 static LEADERS: Mutex<BTreeMap<Pid, u64>> = Mutex::new(BTreeMap::new());
 
-/// Held while a leader is made, and while orphans are reaped: a child is no orphan before it is known for a leader.
+/// Held while a leader is made, and while orphans are reaped or told: a child is no orphan before it is known for a leader.
 static BIRTH: Mutex<()> = Mutex::new(());
 
 /// Makes this process adopt the orphans of its trees; only for a program that starts processes by [`spawn`](crate::spawn)
@@ -91,10 +91,14 @@ pub(crate) fn ended(leader: Process) {
 }
 
 /// Which of the orphans may have been of the tree that has this leader; `None` if this process adopts none.
+///
+/// To be asked after the look at all processes: a child that was just being made then, without any mark yet, is known for
+/// a leader by now.
 pub(crate) fn of(leader: Process) -> Option<Orphans> {
     if !ADOPTS.load(Ordering::Acquire) || leader.start_time == 0 {
         return None;
     }
+    let _no_birth = birth();
     let others = leaders()
         .iter()
         .map(|(pid, start_time)| Process { pid: *pid, start_time: *start_time })

@@ -293,6 +293,33 @@ fn an_orphan_of_one_of_two_trees_is_left_and_named_until_the_last_that_may_have_
 }
 
 #[test]
+fn what_is_just_being_spawned_is_not_taken_for_an_orphan_of_a_tree_that_is_stopped() {
+    let copied = Copied::new();
+    assert_eq!(said(&mut copied.command(&[], "as_busy_spawner", "spawn"), "spawned"), "200");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a role of the tests here"]
+async fn as_busy_spawner() {
+    if role().is_none() {
+        return;
+    }
+    adopt_orphans().expect("it may");
+    let policy = ContainmentPolicy::GroupAndCookie;
+    let (mut stopped, _) = start("exec sleep 600", policy).await;
+    let mut right = 0;
+    for _ in 0..200 {
+        let stopping = tokio::spawn(stopped.stop(Ladder::kill(), None));
+        let (next, _) = start("exec sleep 600", policy).await;
+        stopping.await.expect("it does not panic").expect("it can be ended");
+        right += i32::from(!next.has_exited());
+        stopped = next;
+    }
+    stopped.stop(Ladder::kill(), None).await.expect("it can be ended");
+    println!("\nspawned {right}");
+}
+
+#[test]
 fn a_reaper_of_orphans_takes_no_exit_status_that_is_waited_for() {
     let copied = Copied::new();
     assert_eq!(said(&mut copied.command(&[], "as_busy_reaper", "reap"), "busy"), "100");
