@@ -3,6 +3,7 @@
 mod command;
 mod daemon;
 mod given_up;
+mod orphans;
 mod reload;
 mod support;
 mod unsaved;

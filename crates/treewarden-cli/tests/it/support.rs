@@ -119,7 +119,19 @@ impl World {
     }
 
     pub(crate) fn start(&self, args: &[&str]) -> Daemon {
-        let mut command = self.command(args);
+        self.started(self.command(args))
+    }
+
+    /// Starts the daemon by another program.
+    pub(crate) fn start_below(&self, program: &str, before: &[&str], args: &[&str]) -> Daemon {
+        let own = self.command(args);
+        let mut command = Command::new(program);
+        command.args(before).arg(own.get_program()).args(own.get_args()).current_dir(self.dir.path());
+        command.env_remove("RUST_LOG").env_remove("TREEWARDEN_FAKE");
+        self.started(command)
+    }
+
+    fn started(&self, mut command: Command) -> Daemon {
         command.env_remove("TREEWARDEN_SOCKET").stdin(Stdio::null()).stdout(Stdio::null());
         let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log"));
         command.stderr(log.expect("the log can be opened"));
