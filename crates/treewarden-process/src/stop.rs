@@ -79,15 +79,20 @@ impl Tree {
         let members = ending.get();
         let crashed = ladder.rungs.is_empty() && members.cgroup.is_some();
         let scope = if crashed { Scope::Contained } else { Scope::Everything };
+        let mut is_told = false;
         if !crashed && !members.leader.has_exited() {
-            let looking = tokio::task::spawn_blocking(move || ending.looked_at());
+            // A signal needs nobody on this side: it is sent there, so that it comes although this is not polled for long.
+            is_told = matches!(ladder.rungs.first(), Some((Rung::Terminate, _)));
+            let looking = tokio::task::spawn_blocking(move || ending.looked_at(is_told));
             ending = looking.await.map_err(|_| NotGone::stopped())?;
         }
         for (rung, deadline) in ladder.rungs {
             if ending.get().leader.status().is_some() {
                 break;
             }
-            climb(rung, ending.get(), &mut stdin);
+            if !std::mem::take(&mut is_told) {
+                climb(rung, ending.get(), &mut stdin);
+            }
             let mut status = ending.get().leader.watch();
             let exited = async {
                 if let Some(stdin) = &mut stdin {
@@ -189,12 +194,15 @@ impl Ending {
         self.members.as_ref().expect("the members are taken by `disarm` alone, which consumes the value")
     }
 
-    /// Takes note of what descends from the leader; blocks.
-    fn looked_at(mut self) -> Self {
+    /// Takes note of what descends from the leader, and then terminates that, if it is to; blocks.
+    fn looked_at(mut self, terminates: bool) -> Self {
         match self.get().look_everywhere() {
             Ok(found) => drop(self.seen.note(&found)),
             // The proof looks again, until it can.
             Err(error) => tracing::debug!(%error, "processes cannot be looked at"),
+        }
+        if terminates {
+            self.get().leader.signal(Signal::TERM);
         }
         self
     }
