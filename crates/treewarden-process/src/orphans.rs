@@ -7,13 +7,17 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{self, WaitId, WaitIdOptions};
 
 use crate::kin::Orphans;
 use crate::os;
 use crate::pid::{Pid, Process};
+
+/// How long a start is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 static ADOPTS: AtomicBool = AtomicBool::new(false);
 
@@ -44,12 +48,12 @@ pub fn adopt_orphans() -> io::Result<()> {
 /// Reaps the orphans that have ended, and tells how many.
 ///
 /// A leader is never reaped by it, so that nobody loses an exit status that is waited for. Blocks while a process is
-/// being spawned.
+/// being spawned, but not for long: then they are reaped the next time.
 pub fn reap_orphans() -> usize {
     if !ADOPTS.load(Ordering::Acquire) {
         return 0;
     }
-    let _no_birth = birth();
+    let Some(_no_birth) = no_birth() else { return 0 };
     let children = os::adopted().map_or_else(found, Ok);
     let children = children.unwrap_or_else(|error| {
         tracing::warn!(%error, "orphans that have ended cannot be found; they stay");
@@ -76,6 +80,20 @@ pub(crate) fn birth() -> MutexGuard<'static, ()> {
     BIRTH.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// As [`birth`], unless that takes too long: a file system that hangs while it executes a program must not keep whatever
+/// is stopped meanwhile.
+fn no_birth() -> Option<MutexGuard<'static, ()>> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match BIRTH.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => return None,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+}
+
 fn leaders() -> MutexGuard<'static, BTreeMap<Pid, u64>> {
     LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -90,7 +108,8 @@ pub(crate) fn ended(leader: Process) {
     leaders().remove(&leader.pid);
 }
 
-/// Which of the orphans may have been of the tree that has this leader; `None` if this process adopts none.
+/// Which of the orphans may have been of the tree that has this leader; `None` if this process adopts none, or if nobody can
+/// tell as a start hangs.
 ///
 /// To be asked after the look at all processes: a child that was just being made then, without any mark yet, is known for
 /// a leader by now.
@@ -98,7 +117,7 @@ pub(crate) fn of(leader: Process) -> Option<Orphans> {
     if !ADOPTS.load(Ordering::Acquire) || leader.start_time == 0 {
         return None;
     }
-    let _no_birth = birth();
+    let _no_birth = no_birth()?;
     let others = leaders()
         .iter()
         .map(|(pid, start_time)| Process { pid: *pid, start_time: *start_time })

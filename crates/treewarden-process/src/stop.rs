@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::process::Signal;
 
-use crate::gone::{self, Asked, NotGone, TreeGone};
+use crate::gone::{self, NotGone, TreeGone};
 use crate::leftovers::Leftovers;
 use crate::pid::Process;
+use crate::prove::Asked;
 use crate::scan::Seen;
 use crate::tree::{Members, Scope, Tree};
 use crate::writer::LineWriter;
@@ -156,6 +157,10 @@ pub(crate) fn kill_all(members: &Members, scope: Scope, seen: &mut Seen) -> Resu
     loop {
         let left = members.prove(scope, seen);
         if let Ok(Ok(gone)) = left {
+            if !gone.left().is_empty() {
+                let left = gone::names(gone.left());
+                tracing::warn!(%left, "these are of a tree that is gone or of one that lives, and are left alone");
+            }
             return Ok(gone);
         }
         members.kill();
@@ -234,12 +239,7 @@ impl Ending {
         let members = self.disarm();
         match scope {
             Scope::Contained => gone.searched(Leftovers::begin(members)),
-            Scope::Everything => {
-                if !gone.left().is_empty() {
-                    tracing::warn!(left = %gone::names(gone.left()), "these were of a tree that is stopped, or of another");
-                }
-                gone
-            }
+            Scope::Everything => gone,
         }
     }
 

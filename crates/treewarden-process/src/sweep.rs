@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 
-use crate::gone::{NotGone, Warrant, end};
+use crate::gone::NotGone;
 use crate::os;
 use crate::pid::Process;
+use crate::prove::{Warrant, end};
 use crate::scan;
 
 /// What a sweep found.

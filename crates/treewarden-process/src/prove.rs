@@ -1,0 +1,169 @@
+//! Ends what is left of trees that this host has no hold on, and proves it gone.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::gone::{NotGone, TreeGone};
+use crate::kin::Proofs;
+use crate::os;
+use crate::pid::Process;
+use crate::program::Cookie;
+use crate::scan::{self, Found, Seen};
+use crate::spawn;
+
+/// How long leftovers may take to clean up after SIGTERM, and to be gone after SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+const BOUND: Duration = Duration::from_secs(10);
+
+/// Ends whatever is left of a session's earlier trees, and proves it gone.
+///
+/// Call it only while holding the session's lease: it ends the processes of this host and of any that is dead.
+///
+/// # Errors
+///
+/// [`NotGone`] if a process is left although it was killed, if one belongs to a host that lives or of which nobody can
+/// tell, or if the processes cannot be looked at.
+///
+/// # Cancel safety
+///
+/// Once the future is dropped no process is signalled any more: the next tree of the session may begin at once, and is not
+/// to be taken for an earlier one. What was found by then is left to the next proof.
+pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
+    let warrant = Warrant::new();
+    let held = warrant.clone();
+    let _until_dropped = Revoke(warrant);
+    spawn::settled().await;
+    let ended = tokio::task::spawn_blocking(move || {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let sort = || {
+            for (host, _, cgroup) in os::cgroups(Some(&cookie)) {
+                match host.is_own() || host.is_dead() {
+                    true => ours.push(cgroup),
+                    false => theirs.push((host, cgroup)),
+                }
+            }
+        };
+        held.during(sort).ok_or_else(NotGone::stopped)?;
+        let look = || {
+            let mut found = scan::of_session(&cookie, &ours)?;
+            for (host, cgroup) in &theirs {
+                // Of another namespace of process ids it lists nothing, although it is populated.
+                if let Some(members) = cgroup.remains()? {
+                    let first = members.is_empty().then_some((None, *host));
+                    found.held.extend(members.into_iter().map(|process| (Some(process), *host)).chain(first));
+                }
+            }
+            Ok(found)
+        };
+        let ended = end(look, &held);
+        theirs.into_iter().for_each(|(_, cgroup)| cgroup.leave());
+        ended
+    });
+    let found = ended.await.unwrap_or_else(|_| Err(NotGone::stopped()))?;
+    Ok(TreeGone::proven(None, found, Vec::new()))
+}
+
+/// The right to end what is found, while somebody waits for the proof: what is found later may be another tree's.
+#[derive(Debug, Clone)]
+pub(crate) struct Warrant(Arc<Mutex<bool>>);
+
+impl Warrant {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(true)))
+    }
+
+    /// Does this unless the right has ended; it does not end meanwhile.
+    fn during<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.then(act)
+    }
+}
+
+/// Ends a right when it is dropped.
+struct Revoke(Warrant);
+
+impl Drop for Revoke {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+}
+
+/// Ends what `look` finds until it finds nothing: SIGTERM first, so that a CLI cleans up its tools.
+pub(crate) fn end(look: impl Fn() -> io::Result<Found>, warrant: &Warrant) -> Result<Proofs, NotGone> {
+    let began = Instant::now();
+    let mut seen = Seen::default();
+    let mut asked = Asked::default();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let found = look();
+        let elapsed = began.elapsed();
+        match found {
+            Ok(found) if !found.held.is_empty() => {
+                // A host that is dying gives up its leases a moment before its name.
+                if elapsed >= GRACE {
+                    return Err(NotGone::held(&found.held));
+                }
+            }
+            Ok(found) => match seen.note(&found) {
+                None => return Ok(seen.proofs()),
+                Some(left) if elapsed >= GRACE + BOUND => {
+                    return Err(NotGone::survived(left).having(seen.proofs()));
+                }
+                Some(left) => {
+                    let act = || if elapsed >= GRACE { asked.kill(&left) } else { asked.ask(&left) };
+                    warrant.during(act).ok_or_else(NotGone::stopped)?;
+                    if asked.all_refused(&left) {
+                        return Err(NotGone::refused(left).having(seen.proofs()));
+                    }
+                }
+            },
+            Err(error) if elapsed >= GRACE + BOUND => {
+                return Err(NotGone::unreadable(&error).having(seen.proofs()));
+            }
+            Err(error) => tracing::debug!(%error, "processes cannot be looked at; trying again"),
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// Who was told to end, and which of them may not be told.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    once: HashSet<Process>,
+    refused: HashSet<Process>,
+}
+
+impl Asked {
+    pub(crate) fn kill(&mut self, found: &[Process]) {
+        for process in found {
+            self.note(*process, Signal::KILL);
+        }
+    }
+
+    /// Asks each process once to end.
+    fn ask(&mut self, found: &[Process]) {
+        for process in found {
+            if self.once.insert(*process) {
+                self.note(*process, Signal::TERM);
+                // A frozen process cannot take the signal before it is thawed.
+                process.signal(Signal::CONT);
+            }
+        }
+    }
+
+    fn note(&mut self, process: Process, signal: Signal) {
+        if !process.signal(signal) {
+            self.refused.insert(process);
+        }
+    }
+
+    /// Tells whether all that is left belongs to others, for whom there is no use in waiting.
+    pub(crate) fn all_refused(&self, left: &[Process]) -> bool {
+        !left.is_empty() && left.iter().all(|process| self.refused.contains(process))
+    }
+}
