@@ -12,7 +12,7 @@ use crate::scan;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Swept {
-    /// How many processes were found at first.
+    /// How many processes were found at first, and ended.
     pub processes: usize,
     /// How many cgroups were found.
     pub cgroups: usize,
@@ -55,5 +55,9 @@ fn swept() -> Swept {
             error.processes().to_vec()
         }
     };
-    Swept { processes: first.get().unwrap_or_default(), cgroups: cgroups.len(), left }
+    Swept {
+        processes: first.get().unwrap_or_default().saturating_sub(left.len()),
+        cgroups: cgroups.len(),
+        left,
+    }
 }
