@@ -62,7 +62,6 @@ fn orphans_of_a_tool_are_no_zombies_of_the_daemon() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "what was skipped is said")]
 fn orphans_of_a_tool_are_no_zombies_of_a_daemon_that_is_process_1() {
     let can = Command::new("unshare").args(ALONE).arg("true").stderr(Stdio::null()).status();
     if !can.is_ok_and(|status| status.success()) {
