@@ -44,6 +44,15 @@ pub fn keep(config_dir: &Path, id: SessionId) -> Kept {
     }
 }
 
+/// Does so for a file that [`holds`](crate::holds) all that it must: a second name that stands for another file, as after
+/// the work of an editor, is given up for it.
+pub fn keep_anew(config_dir: &Path, id: SessionId) -> Kept {
+    match find(config_dir, id) {
+        Some(path) => keep_file(config_dir, &path, id, Standing::GivesWay),
+        None => Kept::NoTranscript,
+    }
+}
+
 /// What happens to a second name that stands for another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -100,7 +109,11 @@ pub fn restore(config_dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> 
     let path = dir.join(format!("{id}.jsonl"));
     match fs::hard_link(&ours, &path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(Some(path)),
+        _ => {
+            // With its old date the next clean-up would take the name away again.
+            fs::File::options().append(true).open(&path).and_then(|file| crate::prepare::freshen(&file))?;
+            Ok(Some(path))
+        }
     }
 }
 
@@ -110,9 +123,14 @@ pub fn restore(config_dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> 
 ///
 /// An [`io::Error`] if it cannot be removed.
 pub fn release(config_dir: &Path, id: SessionId) -> io::Result<()> {
-    let Some(ours) = kept(config_dir, id) else { return Ok(()) };
     let Some(path) = find(config_dir, id) else { return Ok(()) };
-    if is_same(&regular(&ours)?, &regular(&path)?) { remove(&ours) } else { Ok(()) }
+    // A conversation that moved to another project's folder has one there, too.
+    for ours in crate::place::files_below(&root(config_dir), id) {
+        if regular(&ours).is_ok_and(|own| regular(&path).is_ok_and(|file| is_same(&own, &file))) {
+            remove(&ours)?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells whether two names stand for one file.

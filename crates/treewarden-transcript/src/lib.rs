@@ -30,7 +30,7 @@ mod tree;
 
 pub use answer::{DiskAnswer, answer_to};
 pub use error::TranscriptError;
-pub use keep::{Kept, keep, kept, release, restore};
+pub use keep::{Kept, keep, keep_anew, kept, release, restore};
 pub use place::{NoConfigDir, config_dir, find};
 pub use prepare::{Resumable, Saved, holds, prepare};
 pub use resume::OpenPrompt;

@@ -19,6 +19,9 @@ use crate::tree::{Entry, Id, Role, Tree};
 /// The entry that names the leaf at which the CLI would resume.
 pub(crate) const HINT: &str = "last-prompt";
 
+/// How notes of the CLI's begin that it takes for no prompts.
+const LIKE_A_NOTE: [&str; 2] = ["[Request interrupted by user", "<local-command-"];
+
 /// A line; each field is raw, so that one of an unexpected shape costs that field alone.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Line<'a> {
@@ -152,8 +155,18 @@ impl Line<'_> {
             side_chain,
             result,
             prompt: asked || woven.is_some(),
+            like_a_note: asked && self.is_like_a_note(),
             woven,
         }
+    }
+
+    /// Its words begin like a note of the CLI's own: a CLI that resumes does not run it again (2.1.332).
+    fn is_like_a_note(&self) -> bool {
+        let begins = || {
+            let text = self.message().text();
+            LIKE_A_NOTE.iter().any(|start| text.trim_start().starts_with(start))
+        };
+        LIKE_A_NOTE.iter().any(|start| self.mentions(start)) && begins()
     }
 
     /// It is in the user's name, but the CLI's own words.

@@ -74,15 +74,26 @@ fn password_home() -> Result<PathBuf, NoConfigDir> {
 /// The CLI keeps it below a folder that it names after the working directory. The folder is not derived but looked for,
 /// since only the file's name is certain.
 pub fn find(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
-    newest_below(&config_dir.join("projects"), id)
+    let all = files_below(&config_dir.join("projects"), id);
+    // Of several, the one that has our second name is the conversation; others are copies, as of a folder that was moved.
+    let ours = if all.len() > 1 { crate::kept(config_dir, id) } else { None };
+    let own = ours.and_then(|ours| all.iter().find(|path| crate::keep::are_one(path, &ours)).cloned());
+    own.or_else(|| newest(all))
 }
 
 /// The newest file of a conversation in the folders below `dir`.
 pub(crate) fn newest_below(dir: &Path, id: SessionId) -> Option<PathBuf> {
+    newest(files_below(dir, id))
+}
+
+pub(crate) fn files_below(dir: &Path, id: SessionId) -> Vec<PathBuf> {
     let file = format!("{id}.jsonl");
-    let projects = std::fs::read_dir(dir).ok()?;
-    let found = projects.flatten().map(|project| project.path().join(&file)).filter(|path| path.is_file());
-    found.max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
+    let projects = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    projects.map(|project| project.path().join(&file)).filter(|path| path.is_file()).collect()
+}
+
+fn newest(files: Vec<PathBuf>) -> Option<PathBuf> {
+    files.into_iter().max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
 use treewarden_proto::{SessionId, TurnId};
 
 use crate::keep::{Kept, Standing, are_one, keep_file, kept, restore};
 use crate::line::HINT;
 use crate::resume::{self, Missing, OpenPrompt};
+use crate::tree::{Entry, Id, Role, Tree};
 use crate::{Settled, TranscriptError, find, tail};
 
 /// A file that was not changed for so long is dated anew, since the CLI that resumes it may clean up by date.
@@ -28,6 +30,10 @@ pub enum Resumable {
         hint_written: bool,
         /// Where the prompt of the open turn stands in it.
         open: OpenPrompt,
+        /// So many lines were missing in it, and have a note in their place: what is before them would not be known.
+        mended: usize,
+        /// The CLI's file.
+        path: PathBuf,
         /// What became of its second name.
         kept: Kept,
     },
@@ -39,7 +45,7 @@ pub enum Resumable {
 }
 
 /// Whether a transcript holds what was settled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Saved {
     /// All of it is there.
     Yes,
@@ -47,6 +53,11 @@ pub enum Saved {
     No {
         /// The turn that is missing, or whose answer is.
         missing: TurnId,
+    },
+    /// A line is missing, so that a CLI that resumes would not know what is before it.
+    Incomplete {
+        /// The name of that line.
+        missing: String,
     },
 }
 
@@ -68,7 +79,7 @@ pub fn prepare(
     let restored = restore(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
     let Some(path) = restored else { return Ok(without_file(config_dir, id, settled)) };
     let error = || TranscriptError::of(&path);
-    let tree = tail::read(&path, settled, open).map_err(error())?;
+    let mut tree = tail::whole(&path).map_err(error())?;
     let point = match resume::point(&tree, settled, open) {
         Ok(Some(point)) => point,
         Ok(None) => return Ok(Resumable::NothingPersisted),
@@ -78,12 +89,70 @@ pub fn prepare(
         }
     };
     let leaf = tree.name(point.leaf);
-    let hint = point
-        .hint
-        .then(|| serde_json::json!({ "type": HINT, "lastPrompt": "", "leafUuid": leaf, "sessionId": id }));
-    append(&path, hint.map(|hint| hint.to_string())).map_err(error())?;
+    let mut lines = match holes(&mut tree, point.leaf, id) {
+        Ok(notes) => notes,
+        Err(missing) => {
+            if let Some(ours) = another(config_dir, &path, id) {
+                let reason = begins_amid(&path, &ours, &tree.name(missing));
+                return Ok(Resumable::Lost { reason });
+            }
+            // Where it came from is not known, and neither is that anything is lost.
+            Vec::new()
+        }
+    };
+    let mended = lines.len();
+    if point.hint {
+        lines.push(json!({ "type": HINT, "lastPrompt": "", "leafUuid": leaf, "sessionId": id }));
+    }
+    append(&path, &lines).map_err(error())?;
     let kept = keep_file(config_dir, &path, id, Standing::GivesWay);
-    Ok(Resumable::At { leaf, hint_written: point.hint, open: point.open, kept })
+    Ok(Resumable::At { leaf, hint_written: point.hint, open: point.open, mended, path, kept })
+}
+
+/// So many holes are mended in one file.
+const MOST_HOLES: usize = 64;
+
+/// The notes that close the holes on the way from the leaf to the beginning; the line that is missing, if the file
+/// begins with a hole.
+///
+/// A CLI that could not write for a while goes on from lines that are nowhere. One that resumes drops all that is before
+/// such a line. A note of the system that has the line's name, and follows the message before the hole, joins the two,
+/// and is not shown to the model (measured with CLI 2.1.332).
+fn holes(tree: &mut Tree, leaf: Id, id: SessionId) -> Result<Vec<Value>, Id> {
+    let mut notes = Vec::new();
+    while let Some(hole) = resume::hole(tree, leaf).filter(|_| notes.len() < MOST_HOLES) {
+        let Some(before) = hole.before else {
+            return if notes.is_empty() { Err(hole.missing) } else { Ok(notes) };
+        };
+        let (name, parent) = (tree.name(hole.missing), tree.name(before));
+        let link = Entry {
+            parent: Some(before),
+            role: Role::Link,
+            side_chain: false,
+            result: false,
+            prompt: false,
+            like_a_note: false,
+            woven: None,
+        };
+        tree.entry(&name, link);
+        notes.push(json!({
+            "type": "system", "subtype": "informational", "uuid": name, "parentUuid": parent, "isSidechain": false,
+            "isMeta": false, "level": "info", "userType": "external", "sessionId": id,
+            "timestamp": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            "content": "A part of this conversation was never written to disk.",
+        }));
+    }
+    Ok(notes)
+}
+
+/// What it means that a file has only the end of a conversation, while our second name has another file.
+fn begins_amid(path: &Path, ours: &Path, missing: &str) -> String {
+    format!(
+        "{} begins in the middle: it goes on from {missing}, which is not in it; what came before may be in {}: stop the \
+         session and put the lines of the former behind those of the latter, in the place of the former",
+        path.display(),
+        ours.display()
+    )
 }
 
 /// Tells whether the transcript holds what was settled, as [`prepare`] would judge; nothing is written.
@@ -92,11 +161,30 @@ pub fn prepare(
 ///
 /// [`TranscriptError`] if the file cannot be read.
 pub fn holds(config_dir: &Path, id: SessionId, settled: &[Settled]) -> Result<Saved, TranscriptError> {
-    let missing = match find(config_dir, id).or_else(|| kept(config_dir, id)) {
-        Some(path) => missing_in(&path, settled).map_err(TranscriptError::of(&path))?.map(Missing::turn),
-        None => settled.iter().find(|turn| turn.written).map(|turn| turn.turn),
+    let Some(path) = find(config_dir, id).or_else(|| kept(config_dir, id)) else {
+        let missing = settled.iter().find(|turn| turn.written).map(|turn| turn.turn);
+        return Ok(missing.map_or(Saved::Yes, |missing| Saved::No { missing }));
     };
-    Ok(missing.map_or(Saved::Yes, |missing| Saved::No { missing }))
+    judge(config_dir, &path, id, settled).map_err(TranscriptError::of(&path))
+}
+
+fn judge(config_dir: &Path, path: &Path, id: SessionId, settled: &[Settled]) -> io::Result<Saved> {
+    let tree = tail::read(path, settled, None)?;
+    let leaf = match resume::point(&tree, settled, None) {
+        Ok(point) => point.map(|point| point.leaf),
+        Err(missing) => return Ok(Saved::No { missing: missing.turn() }),
+    };
+    let gap =
+        |tree: &Tree| leaf.and_then(|leaf| resume::hole(tree, leaf)).map(|hole| tree.name(hole.missing));
+    // Where an end of the file was read alone, the line before it is looked for by its name.
+    let Some(missing) = gap(&tree) else { return Ok(Saved::Yes) };
+    if tail::names(path, &missing)? {
+        return Ok(Saved::Yes);
+    }
+    let whole = tail::whole(path)?;
+    let is_loss = |hole: &resume::Hole| hole.before.is_some() || another(config_dir, path, id).is_some();
+    let hole = leaf.and_then(|leaf| resume::hole(&whole, leaf)).filter(is_loss);
+    Ok(hole.map_or(Saved::Yes, |hole| Saved::Incomplete { missing: whole.name(hole.missing) }))
 }
 
 fn missing_in(path: &Path, settled: &[Settled]) -> io::Result<Option<Missing>> {
@@ -140,8 +228,8 @@ fn another(config_dir: &Path, path: &Path, id: SessionId) -> Option<PathBuf> {
     kept(config_dir, id).filter(|ours| !are_one(ours, path))
 }
 
-/// Ends a torn last line and appends `entry`, in one write each; a file that gets neither is dated anew if it is old.
-fn append(path: &Path, entry: Option<String>) -> io::Result<()> {
+/// Ends a torn last line and appends the entries, in one write; a file that gets neither is dated anew if it is old.
+fn append(path: &Path, entries: &[Value]) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).append(true).open(path)?;
     let torn = file.seek(SeekFrom::End(-1)).is_ok() && {
         let mut last = [0];
@@ -152,14 +240,15 @@ fn append(path: &Path, entry: Option<String>) -> io::Result<()> {
     if torn {
         text.push('\n');
     }
-    if let Some(entry) = entry {
-        text.push_str(&entry);
+    for entry in entries {
+        text.push_str(&entry.to_string());
         text.push('\n');
     }
     if text.is_empty() { freshen(&file) } else { file.write_all(text.as_bytes()) }
 }
 
-fn freshen(file: &File) -> io::Result<()> {
+/// Dates an old file anew, so that no clean-up by date takes it away.
+pub(crate) fn freshen(file: &File) -> io::Result<()> {
     let now = SystemTime::now();
     let age = now.duration_since(file.metadata()?.modified()?).unwrap_or_default();
     if age > STALE { file.set_modified(now) } else { Ok(()) }

@@ -34,8 +34,8 @@ pub enum OpenPrompt {
     Absent,
     /// Under its own id, as a prompt: the CLI can run it again by itself.
     Own,
-    /// Woven into a turn of the CLI's own, under another id. The CLI does not know it again: sent once more it would stand
-    /// twice (measured with CLI 2.1.332).
+    /// Woven into a turn of the CLI's own, under another id; or in words that the CLI takes for a note of its own. It does
+    /// not know the prompt again: sent once more it would stand twice (measured with CLI 2.1.332).
     Woven,
 }
 
@@ -80,10 +80,31 @@ pub(crate) fn point(
     let place = tree.chain(leaf).map(|(id, _)| id).find(|id| opened.contains(id));
     let open = match (place, open.map(Id::from)) {
         (None, _) => OpenPrompt::Absent,
-        (own, open) if own == open => OpenPrompt::Own,
+        (Some(own), Some(open)) if own == open && !tree.node(own).is_some_and(|node| node.like_a_note) => {
+            OpenPrompt::Own
+        }
         _ => OpenPrompt::Woven,
     };
     Ok(Some(Point { leaf, hint, open }))
+}
+
+/// A line that the conversation names and the file does not hold: a CLI that resumes drops all that is before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hole {
+    /// The name of the line that is missing.
+    pub(crate) missing: Id,
+    /// The newest message before the hole, in the order of the file; `None` if the file begins with it.
+    pub(crate) before: Option<Id>,
+}
+
+/// Looks for a hole on the way from the leaf to the beginning.
+pub(crate) fn hole(tree: &Tree, leaf: Id) -> Option<Hole> {
+    let (first, node) = tree.chain(leaf).last()?;
+    // A way that ends in a circle names only what is there.
+    let missing = node.parent.filter(|parent| tree.node(*parent).is_none())?;
+    let is_before = |id: &Id| tree.node(*id).is_some_and(|other| other.at < node.at);
+    let before = tree.newest().filter(is_before).find(|id| !tree.descends(*id, &[first]));
+    Some(Hole { missing, before })
 }
 
 /// Says what of the settled turns is not there.

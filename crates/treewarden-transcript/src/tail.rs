@@ -50,8 +50,15 @@ fn read_from(path: &Path, settled: &[Settled], open: Option<TurnId>, first: u64)
     whole(path)
 }
 
+/// Tells whether a line of the file has this name, as the CLI writes it.
+pub(crate) fn names(path: &Path, name: &str) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    holds_none(&mut file, len, &[format!("\"uuid\":\"{name}\"")]).map(|none| !none)
+}
+
 /// Streams the whole of it.
-fn whole(path: &Path) -> io::Result<Tree> {
+pub(crate) fn whole(path: &Path) -> io::Result<Tree> {
     let mut tree = Tree::default();
     scan(path, |_, line| line.feed(&mut tree))?;
     Ok(tree)

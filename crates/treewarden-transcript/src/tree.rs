@@ -63,6 +63,8 @@ pub(crate) struct Entry {
     pub(crate) result: bool,
     /// It begins a turn: what follows belongs to that.
     pub(crate) prompt: bool,
+    /// It is a prompt whose words look like a note of the CLI's, which runs it never again.
+    pub(crate) like_a_note: bool,
     /// The turn whose prompt it is, if the CLI gave the prompt another name.
     pub(crate) woven: Option<Id>,
 }
@@ -76,6 +78,7 @@ pub(crate) struct Node {
     pub(crate) role: Role,
     pub(crate) result: bool,
     pub(crate) prompt: bool,
+    pub(crate) like_a_note: bool,
 }
 
 /// The tree.
@@ -108,8 +111,8 @@ impl Tree {
         if let Some(turn) = entry.woven {
             self.woven.entry(turn).or_default().push(id);
         }
-        let Entry { parent, role, result, prompt, .. } = entry;
-        self.nodes.insert(id, Node { parent, at, role, result, prompt });
+        let Entry { parent, role, result, prompt, like_a_note, .. } = entry;
+        self.nodes.insert(id, Node { parent, at, role, result, prompt, like_a_note });
     }
 
     /// Adds a hint, which names the leaf that the CLI would resume at.

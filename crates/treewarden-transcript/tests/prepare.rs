@@ -59,7 +59,8 @@ fn the_hint_is_written_once_and_names_the_true_leaf() {
         let first = disk.prepare(&[answered(turn)], Some(turn));
         let leaf = "a1".to_owned();
         let kept = Kept::Linked;
-        assert_eq!(first, Resumable::At { leaf, hint_written: true, open: OpenPrompt::Own, kept });
+        let (open, path) = (OpenPrompt::Own, disk.path());
+        assert_eq!(first, Resumable::At { leaf, hint_written: true, open, mended: 0, path, kept });
         let last: Value = serde_json::from_str(disk.text().lines().last().expect("a line")).expect("JSON");
         assert_eq!((&last["leafUuid"], &last["sessionId"]), (&json!("a1"), &json!(disk.id)));
         let again = disk.text();

@@ -96,6 +96,11 @@ pub enum Happening {
     },
     /// What was not on disk is there now.
     Saved,
+    /// A part of its conversation was never written to disk: the CLI that resumes it knows all but that.
+    Incomplete {
+        /// In so many places.
+        gaps: usize,
+    },
     /// Its CLI could not write its transcript: a resume may miss what follows.
     WritesLost,
 }

@@ -197,3 +197,48 @@ async fn the_files_are_looked_for_where_the_cli_keeps_them() {
         end(&session).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transcript_that_is_taken_from_a_live_session_is_back_before_its_next_turn() {
+    let Some(real) = Real::new().await else { return };
+    let session = real.at_home("assistant").await;
+    answers(&session, "PROMPT-1").await;
+    let config_dir = real.dir.path().join(".claude");
+    let path = real.transcript(&config_dir, &session);
+    let id: SessionId = id_of(&session).parse().expect("an id");
+    eventually("it has its second name", || treewarden_transcript::kept(&config_dir, id)).await;
+    answers(&session, "PROMPT-2").await;
+    std::fs::remove_file(&path).expect("as a clean-up does");
+    answers(&session, "PROMPT-3").await;
+    kill(&session).await;
+    answers(&session, "PROMPT-4").await;
+    assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2", "PROMPT-3", "PROMPT-4"]);
+    end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_was_never_written_costs_the_context_nothing_but_itself() {
+    let Some(real) = Real::new().await else { return };
+    let session = real.at_home("assistant").await;
+    for n in 1..4 {
+        answers(&session, &format!("PROMPT-{n}")).await;
+    }
+    session.stop().await.expect("stopped");
+    let path = real.transcript(&real.dir.path().join(".claude"), &session);
+    let text = std::fs::read_to_string(&path).expect("it is there");
+    // Everything from the second prompt to the third, as if the disk had been full; long ago, so that the CLI itself does not
+    // take the two ends for neighbours.
+    let of = |tag: &str| {
+        text.lines().position(|line| line.contains("\"user\"") && line.contains(tag)).expect("a line")
+    };
+    let (second, third) = (of("PROMPT-2"), of("PROMPT-3"));
+    let kept = text.lines().enumerate().filter(|(at, _)| !(second..third).contains(at)).map(|(at, line)| {
+        if at < second { line.replace("\"timestamp\":\"20", "\"timestamp\":\"19") } else { line.to_owned() }
+    });
+    let kept: String = kept.map(|line| line + "\n").collect();
+    std::fs::write(&path, kept).expect("written");
+    let session = real.at_home("assistant").await;
+    answers(&session, "PROMPT-4").await;
+    assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-3", "PROMPT-4"]);
+    end(&session).await;
+}

@@ -103,8 +103,12 @@ fn is_unsafe(name: &OsStr) -> bool {
                 | "CLAUDE_AGENT_SDK_VERSION"
                 | "CLAUDE_AGENT_SDK_CLIENT_APP"
                 | "CLAUDE_CODE_PROJECT_DIR_NAME"
+                | NO_TRANSCRIPT
         )
 }
+
+/// Has the CLI write no transcript, so that no crash could be survived (2.1.332).
+const NO_TRANSCRIPT: &str = "CLAUDE_CODE_SKIP_PROMPT_HISTORY";
 
 pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
     for (name, value) in &spec.env {
@@ -114,6 +118,14 @@ pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
         }
         if let EnvValue::Set(value) = value {
             faults.nul(&option, value);
+            if name == NO_TRANSCRIPT {
+                faults.add(
+                    &[&option],
+                    format_args!(
+                        "`env` has {name}: the CLI would write no transcript to resume from; leave it out"
+                    ),
+                );
+            }
         }
     }
 }

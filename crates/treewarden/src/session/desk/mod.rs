@@ -148,6 +148,8 @@ pub(crate) struct Inner {
     completed: Option<(SessionId, Vec<treewarden_transcript::Settled>)>,
     /// The conversation whose transcript has its second name, as far as that can be.
     kept: Option<SessionId>,
+    /// Where the CLI's file of the conversation lies.
+    first_name: Option<std::path::PathBuf>,
     /// What a dead CLI leaves to the next one.
     pub(crate) legacy: Option<Legacy>,
     /// The CLIs that are kept for its next conversation.
@@ -200,6 +202,7 @@ impl Desk {
                 record: record.map(Box::new),
                 completed: None,
                 kept: None,
+                first_name: None,
                 legacy: None,
                 want: None,
                 condition: Condition::default(),

@@ -26,10 +26,16 @@ impl Desk {
         let (settled, id) = (self.last_settled(), record.session_id);
         let Some(config_dir) = record.config_dir.filter(|_| !settled.is_empty()) else { return Saved::Yes };
         match transcript::holds(&config_dir, id, &settled) {
-            Ok(OnDisk::Yes) => Saved::Yes,
+            Ok(OnDisk::Yes) => {
+                self.note_kept(id, &transcript::keep_anew(&config_dir, id));
+                Saved::Yes
+            }
             Ok(OnDisk::No { missing }) => Saved::No(format!(
                 "the answer to turn {missing} is in no transcript of conversation {id} below {}",
                 config_dir.join("projects").display()
+            )),
+            Ok(OnDisk::Incomplete { missing }) => Saved::No(format!(
+                "a part of conversation {id} was never written: its transcript goes on from {missing}, which is not in it"
             )),
             Err(error) => Saved::No(format!("the last answer was not found on disk: {error}")),
         }

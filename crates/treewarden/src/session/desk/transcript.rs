@@ -79,7 +79,33 @@ impl Desk {
     pub(crate) fn keep_transcript(&self) {
         if let (Some(config_dir), id) = self.place() {
             self.note_kept(id, &transcript::keep(&config_dir, id));
+            self.note_first_name(transcript::find(&config_dir, id));
         }
+    }
+
+    /// Gives the transcript its first name back, if somebody's clean-up took it away while its CLI was quiet: the CLI would
+    /// begin another file, which goes on from nowhere.
+    pub(crate) fn see_to_first_name(&self) {
+        let first = self.lock().first_name.clone();
+        // One look at a name costs microseconds; the rest is done when it is gone.
+        if let Some(first) = first
+            && !first.exists()
+            && let (Some(config_dir), id) = self.place()
+        {
+            match transcript::restore(&config_dir, id) {
+                Ok(_) => {
+                    tracing::warn!(session = %self.name, path = %first.display(), "a transcript that was taken away is put back")
+                }
+                Err(error) => {
+                    tracing::error!(session = %self.name, %error, "a transcript that was taken away cannot be put back")
+                }
+            }
+        }
+    }
+
+    /// Notes where the CLI's file lies.
+    pub(crate) fn note_first_name(&self, path: Option<PathBuf>) {
+        self.lock().first_name = path;
     }
 
     /// Notes what became of the second name.
@@ -101,6 +127,7 @@ impl Desk {
     /// Goes on to another conversation. The one that is left is kept no longer than the CLI keeps it.
     pub(super) fn leave_conversation(&self, to: SessionId) {
         let (config_dir, left) = self.place();
+        self.note_first_name(None);
         self.change_record(|record| record.follow(to));
         let Some(config_dir) = config_dir else { return };
         let name = self.name.clone();

@@ -60,6 +60,7 @@ impl Engine {
     /// Writes the user frame of a turn.
     fn send(&mut self, turn: TurnId) {
         let deadline = self.machine.in_flight().and_then(|open| open.deadline);
+        self.desk.see_to_first_name();
         let Some(prompt) = self.desk.sent(turn, deadline) else { return };
         if self.is_woven(turn) {
             // It stands in the conversation. An answer to it may, too.

@@ -21,6 +21,7 @@ use treewarden_transcript::{self as transcript, OpenPrompt, Resumable};
 use super::Task;
 use super::cli::{self, Cli};
 use crate::binaries::AWAIT_INITIALIZE;
+use crate::host::Happening;
 use crate::places::{AllPinned, Place};
 use crate::session::CutOffTools;
 use crate::session::desk::{Desk, Legacy};
@@ -298,8 +299,13 @@ async fn opening(
             let fresh = Opening::Fresh(id);
             Ok((desk.fork_from().map_or(fresh, |from| Opening::Fork { from, to: id }), OpenPrompt::Absent))
         }
-        Ok(Ok(Resumable::At { open, kept, .. })) => {
+        Ok(Ok(Resumable::At { open, kept, mended, path, .. })) => {
             desk.note_kept(id, &kept);
+            desk.note_first_name(Some(path));
+            if mended > 0 {
+                tracing::warn!(session = %desk.name, mended, "a part of the conversation was never written; it goes on without that");
+                desk.host.publish(&desk.name, || Happening::Incomplete { gaps: mended });
+            }
             Ok((Opening::Resume(id), open))
         }
         Ok(Ok(Resumable::Lost { reason })) => Err(permanent(

@@ -1,0 +1,135 @@
+//! What a CLI that could not write leaves behind: lines that go on from one that is nowhere.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::*;
+use treewarden_proto::TurnId;
+use treewarden_transcript::{OpenPrompt, Resumable, Saved, holds};
+
+const GONE: &str = "5b7d3a52-0000-4000-8000-00000000dead";
+
+/// Two turns, of which the second follows a line that was never written.
+fn with_a_hole(padding: usize) -> (TurnId, TurnId, Vec<Value>) {
+    let (first, second) = (TurnId::new(), TurnId::new());
+    let id = first.to_string();
+    let answer = "5b7d3a52-0000-4000-8000-00000000000a";
+    let mut lines = vec![prompt(first, None), text(answer, &id, "one")];
+    let mut after = prompt(second, Some(GONE));
+    after["filler"] = json!("x".repeat(padding));
+    lines.push(after);
+    lines.push(text("5b7d3a52-0000-4000-8000-00000000000b", &second.to_string(), "two"));
+    (first, second, lines)
+}
+
+#[test]
+fn what_is_before_a_hole_is_joined_to_what_is_behind_it() {
+    let (_, second, lines) = with_a_hole(0);
+    let disk = Disk::new(&lines);
+    let settled = [answered(second)];
+    assert_eq!(
+        holds(disk.config_dir(), disk.id, &settled).expect("read"),
+        Saved::Incomplete { missing: GONE.to_owned() }
+    );
+    let Resumable::At { mended, .. } = disk.prepare(&settled, None) else { panic!("it is there") };
+    assert_eq!(mended, 1);
+    let note = disk
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .find(|line| line["uuid"] == GONE);
+    let note = note.expect("a note has the name of the line that is missing");
+    assert_eq!(note["parentUuid"], "5b7d3a52-0000-4000-8000-00000000000a");
+    // It is whole from now on, and nothing is added again.
+    assert_eq!(holds(disk.config_dir(), disk.id, &settled).expect("read"), Saved::Yes);
+    let before = disk.bytes();
+    assert!(matches!(disk.prepare(&settled, None), Resumable::At { mended: 0, hint_written: false, .. }));
+    assert_eq!(disk.bytes(), before);
+}
+
+#[test]
+fn a_line_that_stands_before_the_end_that_was_read_is_no_hole() {
+    let (first, second) = (TurnId::new(), TurnId::new());
+    let answer = "5b7d3a52-0000-4000-8000-00000000000a";
+    let mut long = text(answer, &first.to_string(), "one");
+    long["filler"] = json!("x".repeat(100_000));
+    let lines = [
+        prompt(first, None),
+        long,
+        prompt(second, Some(answer)),
+        text("5b7d3a52-0000-4000-8000-00000000000b", &second.to_string(), "two"),
+    ];
+    let disk = Disk::new(&lines);
+    assert_eq!(holds(disk.config_dir(), disk.id, &[answered(second)]).expect("read"), Saved::Yes);
+    // The same with the line gone, which a look at the end alone does not show.
+    let mut lines = lines.to_vec();
+    lines.insert(1, meta("5b7d3a52-0000-4000-8000-00000000000c", &first.to_string(), &"y".repeat(100_000)));
+    lines.remove(2);
+    let disk = Disk::new(&lines);
+    let found = holds(disk.config_dir(), disk.id, &[answered(second)]).expect("read");
+    assert_eq!(found, Saved::Incomplete { missing: answer.to_owned() });
+}
+
+#[test]
+fn a_file_that_begins_amid_never_takes_the_second_name_from_the_whole_one() {
+    let (_, second, lines) = with_a_hole(0);
+    let disk = Disk::new(&lines[..2]);
+    assert!(matches!(disk.prepare(&[], None), Resumable::At { .. }), "it has a second name from now on");
+    // The first name was taken away, and a CLI that lived on began another file.
+    std::fs::remove_file(disk.path()).expect("removed");
+    disk.write(lines[2..].iter().map(|line| format!("{line}\n")).collect::<String>());
+    let reason = disk.lost(&[answered(second)]);
+    assert!(reason.contains(GONE) && reason.contains("treewarden/transcripts"), "{reason}");
+    let kept = std::fs::read_to_string(disk.second_name()).expect("it is there");
+    assert!(kept.contains("one"), "what it stood for is kept");
+}
+
+#[test]
+fn a_beginning_that_nobody_knows_of_is_no_loss() {
+    let (_, second, lines) = with_a_hole(0);
+    let disk = Disk::new(&lines[2..]);
+    assert_eq!(holds(disk.config_dir(), disk.id, &[answered(second)]).expect("read"), Saved::Yes);
+    assert!(matches!(disk.prepare(&[answered(second)], None), Resumable::At { mended: 0, .. }));
+}
+
+#[test]
+fn a_copy_that_is_newer_is_not_taken_for_the_conversation() {
+    let (first, second) = (TurnId::new(), TurnId::new());
+    let answer = "5b7d3a52-0000-4000-8000-00000000000a";
+    let mut lines = vec![prompt(first, None), text(answer, &first.to_string(), "one")];
+    let disk = Disk::new(&lines);
+    assert!(matches!(disk.prepare(&[answered(first)], None), Resumable::At { .. }));
+    let copy = disk.config_dir().join("projects/-moved").join(disk.path().file_name().expect("a name"));
+    std::fs::create_dir_all(copy.parent().expect("a folder")).expect("made");
+    std::fs::copy(disk.path(), &copy).expect("copied");
+    lines.push(prompt(second, Some(answer)));
+    lines.push(text("5b7d3a52-0000-4000-8000-00000000000b", &second.to_string(), "two"));
+    let more: String = lines[2..].iter().map(|line| format!("{line}\n")).collect();
+    let whole = disk.text() + &more;
+    std::fs::File::options()
+        .append(true)
+        .open(disk.path())
+        .and_then(|mut file| std::io::Write::write_all(&mut file, more.as_bytes()))
+        .expect("a CLI appends");
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    std::fs::File::options()
+        .append(true)
+        .open(&copy)
+        .and_then(|file| file.set_modified(later))
+        .expect("dated");
+    let Resumable::At { path, .. } = disk.prepare(&[answered(second)], None) else { panic!("it is there") };
+    assert_eq!((path, disk.text().starts_with(&whole)), (disk.path(), true));
+}
+
+#[test]
+fn a_prompt_in_words_of_the_clis_is_not_sent_again() {
+    for words in ["[Request interrupted by user] is what it said", "<local-command-stdout> what is that?"] {
+        let turn = TurnId::new();
+        let mut line = prompt(turn, None);
+        line["message"]["content"] = json!(words);
+        let Resumable::At { open, .. } = Disk::new(&[line]).prepare(&[], Some(turn)) else {
+            panic!("it is there")
+        };
+        assert_eq!(open, OpenPrompt::Woven, "{words}");
+    }
+}
