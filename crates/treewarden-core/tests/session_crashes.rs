@@ -168,6 +168,10 @@ fn an_id_that_is_in_use_is_resumed_once() {
     let mut bench = Bench::new(Config::default(), vec![item(1)]);
     let again = bench.on(start_failed(StartFailure::IdInUse));
     assert_eq!(again, [start_as(Opening::Resume, false)]);
+    // A file with hardly anything in it, as a CLI leaves that is killed when it has just begun a conversation.
+    let renamed = bench.on(start_failed(StartFailure::NoConversation));
+    assert_eq!(renamed, [Action::Rename, start(false)], "nothing is lost with the id");
+    bench.feed(start_failed(StartFailure::IdInUse));
     let actions = bench.on(start_failed(StartFailure::NoConversation));
     assert!(
         matches!(&actions[..], [

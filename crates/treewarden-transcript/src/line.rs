@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use memchr::memmem;
@@ -76,12 +76,35 @@ pub(crate) fn scan(path: &Path, mut each: impl FnMut(u64, &Line<'_>)) -> io::Res
     let (mut line, mut at) = (Vec::new(), 0);
     loop {
         line.clear();
-        let len = reader.read_until(b'\n', &mut line)?;
+        let mut len = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)? as u64;
         if len == 0 {
             return Ok(());
         }
-        read(&line, |line| each(at, line));
-        at += len as u64;
+        if len == LONGEST && line.last() != Some(&b'\n') {
+            // Garbage, such as a hole of NUL bytes that a power loss left: it costs no memory, whatever its length.
+            len += skip_line(&mut reader)?;
+        } else {
+            read(&line, |line| each(at, line));
+        }
+        at += len;
+    }
+}
+
+/// No CLI writes a longer line, and its reader refuses one.
+const LONGEST: u64 = 64 << 20;
+
+/// Passes over the rest of a line; returns its length.
+fn skip_line(reader: &mut impl BufRead) -> io::Result<u64> {
+    let mut skipped = 0;
+    loop {
+        let piece = reader.fill_buf()?;
+        let end = memchr::memchr(b'\n', piece);
+        let len = end.map_or(piece.len(), |end| end + 1);
+        reader.consume(len);
+        skipped += len as u64;
+        if len == 0 || end.is_some() {
+            return Ok(skipped);
+        }
     }
 }
 

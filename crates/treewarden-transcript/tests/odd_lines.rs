@@ -76,3 +76,16 @@ fn half_a_surrogate_pair_costs_one_character_of_the_answer() {
     let answer = disk.answer(turn).expect("on disk");
     assert_eq!((answer.text.as_str(), answer.complete), ("cut \u{fffd}", true));
 }
+
+#[test]
+fn a_line_that_no_cli_writes_is_passed_over_in_bounded_memory() {
+    let turn = TurnId::new();
+    let disk = Disk::new(&[prompt(turn, None)]);
+    // A sparse hole of NUL bytes, as a power loss leaves it, and an answer behind it.
+    let file = std::fs::File::options().append(true).open(disk.path()).expect("it is there");
+    let len = disk.bytes().len() as u64;
+    file.set_len(len + (200 << 20)).expect("a hole");
+    let answer = format!("\n{}\n", text("5b7d3a52-0000-4000-8000-00000000000a", &turn.to_string(), "one"));
+    std::io::Write::write_all(&mut &file, answer.as_bytes()).expect("written");
+    assert_eq!(disk.answer(turn).expect("it is there").text, "one");
+}

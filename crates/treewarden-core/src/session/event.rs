@@ -234,6 +234,9 @@ pub enum Action {
     Kill,
     /// Give the conversation a new id; the next start is a fresh one.
     NewConversation,
+    /// Give the conversation, of which nothing must be on disk, another id: the CLI takes the one that it has for in use,
+    /// and finds nothing under it.
+    Rename,
     /// This incarnation is over.
     End(End),
 }

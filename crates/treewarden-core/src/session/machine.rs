@@ -79,6 +79,8 @@ pub struct Machine {
     opening: Option<Opening>,
     /// A CLI was started again already because it does not know a flag.
     without_flag: bool,
+    /// The conversation has another id already, since the CLI took neither opening of the one before.
+    renamed: bool,
     /// The CLI of the moment has options that no longer hold.
     pub(super) renew: bool,
     pub(super) own: Own,
@@ -103,6 +105,7 @@ impl Machine {
             reopened: false,
             opening: None,
             without_flag: false,
+            renamed: false,
             renew: false,
             own: Own::default(),
             leave: Leave::default(),
@@ -298,6 +301,13 @@ impl Machine {
                 self.start(self.opening, actions);
             }
             StartFailure::UnknownFlag(permanent) => self.fail(permanent, actions),
+            // The CLI has something under the id, and no conversation in it: nothing is lost with the id.
+            StartFailure::NoConversation if !self.renamed => {
+                self.renamed = true;
+                self.reopened = false;
+                actions.push(Action::Rename);
+                self.start(None, actions);
+            }
             StartFailure::IdInUse => self.fail(
                 Permanent::new(PermanentKind::IdInUse, "the CLI says that the session id is already in use"),
                 actions,

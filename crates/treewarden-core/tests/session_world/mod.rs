@@ -366,6 +366,9 @@ impl World {
                     }
                     self.ending = true;
                 }
+                Action::Rename => {
+                    assert!(self.answered.is_none(), "a conversation lost its id, and what it held")
+                }
                 Action::NewConversation => {
                     assert_eq!(self.open.first(), Some(&Item::Clear), "a clear out of its place");
                     self.open.remove(0);

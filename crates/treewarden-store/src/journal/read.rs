@@ -99,7 +99,7 @@ impl Store {
     }
 
     /// The turns of this conversation whose outcome says `"outcome": "completed"`, newest first: down to the newest that
-    /// the CLI must have written, and no more than 64.
+    /// the CLI must have written, with no more than 64 before it.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Store {
         let db = self.journal()?;
         let mut query = db.prepare_cached(&format!(
             "SELECT seq, CAST(turn AS TEXT), {written}, coalesce(outcome ->> '$.text', '') <> '' FROM turns
-             WHERE session_id = ? AND {IS_COMPLETED} ORDER BY seq DESC LIMIT {MOST}",
+             WHERE session_id = ? AND {IS_COMPLETED} ORDER BY seq DESC",
             written = is_written("outcome")
         ))?;
         let mut rows = query.query([id.to_string()])?;
@@ -131,7 +131,10 @@ impl Store {
                 }
             };
             let completed = Completed { turn, written: row.get(2)?, answered: row.get(3)? };
-            found.push(completed);
+            // Of many that were written nowhere the newest are enough; the one that was written is looked for behind them.
+            if completed.written || found.len() < MOST {
+                found.push(completed);
+            }
             if completed.written {
                 break;
             }

@@ -242,8 +242,11 @@ impl Desk {
 
     /// Notes that the CLI carries the turn on by itself: if it dies now, it dies under that turn.
     pub(crate) fn carried_on(&self, turn: TurnId) {
-        if let Some(entry) = self.lock().turn_mut(turn) {
-            entry.in_flight = true;
+        if let Some(entry) = self.lock().turn_mut(turn)
+            && !std::mem::replace(&mut entry.in_flight, true)
+        {
+            // Otherwise a turn that kills every CLI before it is sent to one would have attempts without end.
+            entry.open.attempts += 1;
         }
     }
 
@@ -251,9 +254,10 @@ impl Desk {
     pub(crate) fn sent(&self, turn: TurnId, deadline: Option<Instant>) -> Option<Arc<Content>> {
         let mut inner = self.lock();
         let entry = inner.turn_mut(turn)?;
-        entry.open.attempts += 1;
+        if !std::mem::replace(&mut entry.in_flight, true) {
+            entry.open.attempts += 1;
+        }
         entry.open.deadline = deadline;
-        entry.in_flight = true;
         let prompt = Arc::clone(&entry.prompt);
         let at_most_once = entry.open.delivery == Delivery::AtMostOnce;
         let first = inner.record.as_ref().is_some_and(|record| !record.persisted);

@@ -31,6 +31,7 @@ impl Engine {
             Action::Terminate => self.begin_closing(How::Terminate),
             Action::Kill => self.begin_closing(How::Kill),
             Action::NewConversation => self.new_conversation(),
+            Action::Rename => self.rename(),
             Action::End(end) => self.finish(end),
         }
     }
@@ -148,10 +149,14 @@ impl Engine {
     }
 
     fn new_conversation(&mut self) {
+        self.rename();
+        self.desk.cleared();
+    }
+
+    fn rename(&mut self) {
         let id = self.desk.new_conversation();
         self.settled = 0;
         self.desk.host.publish(&self.desk.name, || Happening::Conversation { session_id: id });
-        self.desk.cleared();
     }
 
     fn finish(&mut self, end: End) {
