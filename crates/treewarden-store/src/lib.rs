@@ -4,6 +4,8 @@
 
 mod dir;
 mod error;
+mod holder;
+mod host_id;
 mod journal;
 mod lease;
 mod lock;
@@ -18,8 +20,9 @@ mod writer;
 
 pub use dir::default_state_dir;
 pub use error::{StoreError, StoreErrorKind};
+pub use holder::{Held, Holder};
 pub use journal::{Completed, Settled, TurnRow, TurnState};
-pub use lease::{Held, Holder, Lease, TreeLock};
+pub use lease::{Lease, LeaseError, TreeLock};
 pub use problem::{Problem, ProblemKind};
 pub use record::SessionRecord;
 pub use store::{Durability, Store, StoreOptions};

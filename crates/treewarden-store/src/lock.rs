@@ -3,7 +3,8 @@
 //! The lock is the operating system's (`flock`), so the holder's death frees it, however it dies. The file is
 //! removed only with a lease that nobody else can ask for: with removal, two holders could lock two files of one name
 //! if they did not look where the file is. It is closed on exec, so that no child keeps it.
-//! It is not for network file systems that keep `flock` on one machine only.
+//! A file system that keeps `flock` on one machine only, or not at all, is the caller's matter: [`LockFile::acquire`]
+//! looks whether a second descriptor is refused, and cannot look whether another machine is.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -11,78 +12,213 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Held, Holder};
+use rustix::fs::OFlags;
+
+use crate::Holder;
 
 /// How often a holder that is just writing itself in is read again, a millisecond apart.
 const READS: u32 = 20;
+
+/// How a lock is tried: the system's way, or a test's.
+pub(crate) type Try = fn(&File) -> Result<(), TryLockError>;
+
+/// Why a file could not be locked.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    /// Another has it.
+    Held(Option<Box<Holder>>),
+    /// Two descriptors could lock it at one time: a lock keeps nobody away here.
+    Meaningless,
+    /// The system refuses.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for LockError {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
 
 /// A locked file; dropping it frees the lock.
 #[derive(Debug)]
 pub(crate) struct LockFile {
     file: File,
     path: PathBuf,
+    holder: Holder,
 }
 
 impl LockFile {
     /// Locks `path` without waiting for its holder, and writes `holder` into it.
-    pub(crate) fn acquire(path: &Path, holder: &Holder) -> Result<Self, Held> {
-        let failed = |error: io::Error| Held { by: None, error: Some(error.to_string()) };
+    pub(crate) fn acquire(path: &Path, holder: &Holder) -> Result<Self, LockError> {
+        Self::acquire_by(path, holder, File::try_lock)
+    }
+
+    pub(crate) fn acquire_by(path: &Path, holder: &Holder, try_lock: Try) -> Result<Self, LockError> {
         loop {
-            let file = open(path).map_err(failed)?;
-            match file.try_lock() {
+            let file = open(path)?;
+            match try_lock(&file) {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(Held { by: read_holder(&file), error: None }),
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
+                Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&file))),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
             }
             // Somebody may have removed the file between the opening and the lock: a lock on it guards nothing.
             if !is_at(&file, path) {
                 continue;
             }
-            let lock = Self { file, path: path.to_owned() };
-            lock.write(holder).map_err(failed)?;
+            let second = open(path)?;
+            // Some file systems say yes to everybody; and a file that was removed just now is looked for once more.
+            match (try_lock(&second), is_same(&file, &second)) {
+                (_, false) => continue,
+                (Ok(()), true) => return Err(LockError::Meaningless),
+                (Err(_), true) => {}
+            }
+            let mut lock = Self { file, path: path.to_owned(), holder: holder.clone() };
+            lock.hand_over(holder)?;
             return Ok(lock);
         }
     }
 
-    /// Frees the lock and removes its file, which whoever opened it meanwhile notices.
-    pub(crate) fn remove(self) {
-        let _left = fs::remove_file(&self.path);
+    /// The file is still where others look for it: a lock on another keeps nobody away.
+    pub(crate) fn is_in_place(&self) -> bool {
+        is_at(&self.file, &self.path)
     }
 
-    pub(crate) fn write(&self, holder: &Holder) -> io::Result<()> {
-        let mut text = serde_json::to_vec(holder)?;
+    /// Frees the lock and removes its file, which whoever opened it meanwhile notices.
+    pub(crate) fn remove(self) {
+        if self.is_in_place() {
+            let _left = fs::remove_file(&self.path);
+        }
+    }
+
+    pub(crate) fn hand_over(&mut self, holder: &Holder) -> io::Result<()> {
+        self.holder = holder.clone();
+        match self.write() {
+            // The lock holds all the same; only its holder cannot be read.
+            Err(error) if is_full(&error) => Ok(()),
+            written => written,
+        }
+    }
+
+    /// Written before the rest is cut off, so that a full disk does not take the old text away.
+    fn write(&self) -> io::Result<()> {
+        let mut text = serde_json::to_vec(&self.holder)?;
         text.push(b'\n');
-        self.file.set_len(0)?;
-        self.file.write_all_at(&text, 0)
+        self.file.write_all_at(&text, 0)?;
+        self.file.set_len(text.len() as u64)
     }
 }
 
 impl Drop for LockFile {
     fn drop(&mut self) {
+        self.holder.released = true;
+        let _still_readable = self.write();
         // Unlocked by name and not only closed: a child that is being forked just now still has a copy of it.
-        let _emptied = self.file.set_len(0);
         let _unlocked = self.file.unlock();
     }
 }
 
-/// Opens a lock file, which is made if it is missing; the standard library opens it close-on-exec.
+/// Who holds a lock that this process may look at and not take; `None` if nobody does.
+pub(crate) fn holder_of(path: &Path) -> io::Result<Option<Option<Box<Holder>>>> {
+    let file = File::options().read(true).custom_flags(no_follow()).open(path)?;
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(read_holder(&file))),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Opens a lock file, which is made if it is missing; the standard library opens it close-on-exec. A link is refused:
+/// through one that another user made, a file of ours would be overwritten.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow());
+    options.open(path)
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
-    let place = |meta: &fs::Metadata| (meta.dev(), meta.ino());
-    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if place(&a) == place(&b))
+fn no_follow() -> i32 {
+    OFlags::NOFOLLOW.bits().cast_signed()
 }
 
-fn read_holder(file: &File) -> Option<Holder> {
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Tells whether the open file is the one that the path names.
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(a), Ok(b)) if place(&a) == place(&b))
+}
+
+fn is_same(one: &File, other: &File) -> bool {
+    matches!((one.metadata(), other.metadata()), (Ok(a), Ok(b)) if place(&a) == place(&b))
+}
+
+fn place(meta: &fs::Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
+}
+
+fn read_holder(file: &File) -> Option<Box<Holder>> {
     for _ in 0..READS {
-        let mut text = vec![0; 4096];
+        let mut text = vec![0; 16 * 1024];
         let len = file.read_at(&mut text, 0).ok()?;
-        if let Ok(holder) = serde_json::from_slice(&text[..len]) {
-            return Some(holder);
+        // One that gave it up stands there until the next one has written itself in.
+        if let Ok(holder) = serde_json::from_slice::<Holder>(&text[..len])
+            && !holder.released
+        {
+            return Some(Box::new(holder));
         }
         std::thread::sleep(Duration::from_millis(1));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use treewarden_proto::SessionName;
+
+    use super::*;
+
+    fn holder() -> Holder {
+        Holder::this_process(&SessionName::new("one").expect("a valid name"))
+    }
+
+    #[test]
+    fn a_file_system_where_everybody_gets_the_lock_is_found_out() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.lock");
+        let everybody: Try = |_| Ok(());
+        let refused = LockFile::acquire_by(&path, &holder(), everybody).expect_err("refused");
+        assert!(matches!(refused, LockError::Meaningless), "{refused:?}");
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_an_error_and_no_holder() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let none: Try = |_| Err(TryLockError::Error(io::ErrorKind::Unsupported.into()));
+        let refused = LockFile::acquire_by(&dir.path().join("a.lock"), &holder(), none).expect_err("refused");
+        assert!(matches!(refused, LockError::Failed(_)), "{refused:?}");
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (target, path) = (dir.path().join("precious"), dir.path().join("a.lock"));
+        fs::write(&target, "precious").expect("written");
+        std::os::unix::fs::symlink(&target, &path).expect("linked");
+        LockFile::acquire(&path, &holder()).expect_err("refused");
+        assert_eq!(fs::read_to_string(&target).expect("still there"), "precious");
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_or_replaced_is_not_in_place() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.lock");
+        let lock = LockFile::acquire(&path, &holder()).expect("locked");
+        assert!(lock.is_in_place());
+        fs::remove_file(&path).expect("removed");
+        assert!(!lock.is_in_place());
+        fs::write(&path, "").expect("replaced");
+        assert!(!lock.is_in_place());
+        drop(lock);
+        assert_eq!(fs::read_to_string(&path).expect("read"), "", "what is not ours is not written to");
+    }
 }

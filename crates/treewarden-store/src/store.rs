@@ -21,7 +21,7 @@ use treewarden_proto::TurnId;
 use crate::patience::Patience;
 use crate::tail::{self, Newest, Tail};
 use crate::writer::{self, Writer};
-use crate::{StoreError, StoreErrorKind, dir, schema};
+use crate::{StoreError, StoreErrorKind, dir, host_id, schema};
 
 /// What a stored value survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +57,8 @@ impl StoreOptions {
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
+    /// `None` where the directory cannot keep one.
+    host_id: Option<String>,
     keeps_turns: bool,
     /// Ends before what it writes to does.
     writer: Option<Writer>,
@@ -98,13 +100,22 @@ impl Store {
             None
         };
         let keeps_turns = options.durability != Durability::Nothing;
+        // A full disk is no reason to refuse what can be read: the id is for people.
+        let host_id = host_id::read_or_make(dir).ok();
         let (dir, db) = (dir.to_owned(), Mutex::new(db));
-        Ok(Self { inner: Arc::new(Inner { dir, keeps_turns, writer, tail, newest, db, _lock: lock }) })
+        Ok(Self {
+            inner: Arc::new(Inner { dir, host_id, keeps_turns, writer, tail, newest, db, _lock: lock }),
+        })
     }
 
     /// The state directory.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// The random id of the state directory; `None` if it could keep none.
+    pub fn host_id(&self) -> Option<&str> {
+        self.inner.host_id.as_deref()
     }
 
     /// The connection for reads, and for writes that need no sync.

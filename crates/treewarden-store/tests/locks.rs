@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use support::{Role, my_role, name, say, wait_for_the_end};
 use treewarden_proto::SessionId;
-use treewarden_store::{Held, Holder, Lease, TreeLock};
+use treewarden_store::{Held, Holder, Lease, LeaseError, TreeLock};
 
 const ID: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -18,10 +18,23 @@ fn id() -> SessionId {
     ID.parse().unwrap()
 }
 
+/// Takes the lease in the config directory `dir`, with a state directory of its own below it.
+fn lease(dir: &Path, id: SessionId, who: &str) -> Result<Lease, LeaseError> {
+    Lease::acquire(dir, &dir.join("state"), id, &Holder::this_process(&name(who)))
+}
+
+/// Who holds it.
+fn held(error: LeaseError) -> Held {
+    match error {
+        LeaseError::Held(held) => held,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Takes both locks, or says who holds the first that was refused.
 fn both(dir: &Path, who: &str) -> Result<(Lease, TreeLock), Held> {
     let holder = Holder::this_process(&name(who));
-    Ok((Lease::acquire(dir, id(), &holder)?, TreeLock::acquire(dir, &holder)?))
+    Ok((lease(dir, id(), who).map_err(held)?, TreeLock::acquire(dir, &holder)?))
 }
 
 #[test]
@@ -41,12 +54,13 @@ fn role_holder() {
 fn a_lease_and_a_tree_lock_are_refused_in_the_same_process() {
     let dir = tempfile::tempdir().unwrap();
     let holder = Holder::this_process(&name("first"));
-    let lease = Lease::acquire(dir.path(), id(), &holder).unwrap();
+    let first = lease(dir.path(), id(), "first").unwrap();
     let tree = TreeLock::acquire(dir.path(), &holder).unwrap();
     let second = Holder::this_process(&name("second"));
-    assert_eq!(Lease::acquire(dir.path(), id(), &second).unwrap_err().by.as_ref(), Some(&holder));
-    assert_eq!(TreeLock::acquire(dir.path(), &second).unwrap_err().by.as_ref(), Some(&holder));
-    drop(lease);
+    let refused = held(lease(dir.path(), id(), "second").unwrap_err());
+    assert_eq!(refused.by.as_deref(), Some(&holder));
+    assert_eq!(TreeLock::acquire(dir.path(), &second).unwrap_err().by.as_deref(), Some(&holder));
+    drop(first);
     drop(tree);
     drop(both(dir.path(), "second").unwrap());
 }
@@ -54,9 +68,8 @@ fn a_lease_and_a_tree_lock_are_refused_in_the_same_process() {
 #[test]
 fn leases_of_two_conversations_do_not_meet() {
     let dir = tempfile::tempdir().unwrap();
-    let holder = Holder::this_process(&name("one"));
-    let _first = Lease::acquire(dir.path(), id(), &holder).unwrap();
-    drop(Lease::acquire(dir.path(), SessionId::random(), &holder).unwrap());
+    let _first = lease(dir.path(), id(), "one").unwrap();
+    drop(lease(dir.path(), SessionId::random(), "one").unwrap());
 }
 
 #[test]
@@ -66,7 +79,7 @@ fn another_process_is_refused_and_told_who_holds() {
     let other = Role::start("role_holder", dir.path(), "there");
     let said = other.said();
     let pid = std::process::id();
-    assert!(said.starts_with(&format!("refused: here of process {pid} on ")), "{said}");
+    assert!(said.starts_with(&format!("refused: here of process {pid} of user ")), "{said}");
 }
 
 #[test]
@@ -138,13 +151,13 @@ fn a_lock_file_that_was_removed_is_made_again() {
 fn a_lease_is_handed_over_and_one_of_no_conversation_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let id = SessionId::random();
-    let file = dir.path().join("leases").join(format!("{id}.lock"));
-    let lease = Lease::acquire(dir.path(), id, &Holder::this_process(&name("pool"))).unwrap();
-    lease.hand_over(&Holder::this_process(&name("assistant"))).unwrap();
-    let held = Lease::acquire(dir.path(), id, &Holder::this_process(&name("other"))).unwrap_err();
-    assert_eq!(held.by.expect("the holder is told").name, name("assistant"));
-    lease.forget();
+    let file = dir.path().join(format!("treewarden/leases/{id}.lock"));
+    let mut first = lease(dir.path(), id, "pool").unwrap();
+    first.hand_over(&Holder::this_process(&name("assistant"))).unwrap();
+    let refused = held(lease(dir.path(), id, "other").unwrap_err());
+    assert_eq!(refused.by.expect("the holder is told").name, name("assistant"));
+    first.forget();
     assert!(!file.exists());
-    drop(Lease::acquire(dir.path(), id, &Holder::this_process(&name("other"))).expect("it is free"));
+    drop(lease(dir.path(), id, "other").expect("it is free"));
     assert!(file.exists());
 }

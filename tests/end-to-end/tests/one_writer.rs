@@ -61,6 +61,48 @@ async fn a_second_host_on_the_same_state_directory_is_refused_and_the_first_goes
 }
 
 #[tokio::test]
+async fn a_second_state_directory_is_refused_before_it_ends_anything_and_the_first_goes_on() {
+    let lab = Lab::new();
+    let other = Host::options().state_dir(lab.path().join("other")).open().expect("a second host");
+    let first = Session::start(lab.options("assistant")).await.expect("started");
+    first.query("My name is Alice").await.expect("answered");
+    let id = first.id().await.expect("a session").expect("a CLI was started");
+    let pid = first.status().expect("status").pid;
+    let options = SessionOptions::from(lab.spec("second").resume(id)).host(&other);
+    let second = Session::start(options).await.expect("started");
+    let error = second.query("PROMPT-2").await.expect_err("refused");
+    is_held(&error);
+    let state = lab.host.state_dir().display().to_string();
+    assert!(error.to_string().contains(&state), "the holder's state directory is told: {error}");
+    assert_eq!(first.status().expect("status").pid, pid, "its CLI was left alone");
+    let answer = first.query("What is my name?").await.expect("the first goes on");
+    assert!(answer.text.contains("Alice"), "{answer}");
+    assert_eq!(first.status().expect("status").restarts, 0);
+    assert_eq!(lab.times_in_transcript(&id.to_string(), "PROMPT-2"), 0);
+    end(&first).await;
+    let answer = second.query("What is my name?").await.expect("it is free now");
+    assert!(answer.text.contains("Alice"), "{answer}");
+    end(&second).await;
+}
+
+#[tokio::test]
+async fn a_config_directory_without_leases_is_refused_with_a_reason_and_no_cli_is_started() {
+    let lab = Lab::new();
+    let config = lab.path().join("claude");
+    std::fs::create_dir(&config).expect("made");
+    std::fs::write(config.join("treewarden"), "").expect("written");
+    let session = Session::start(lab.options("assistant")).await.expect("started");
+    let error = session.query("PROMPT-1").await.expect_err("refused");
+    assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::NotStarted), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("no lease can be made") && said.contains("CLAUDE_CONFIG_DIR"), "{said}");
+    assert!(lab.clis().is_empty());
+    std::fs::remove_file(config.join("treewarden")).expect("removed");
+    session.query("PROMPT-2").await.expect("the next turn tries once more");
+    end(&session).await;
+}
+
+#[tokio::test]
 async fn a_name_that_a_live_session_holds_is_taken_and_free_again_when_it_is_stopped() {
     let lab = Lab::new();
     let first = Session::start(lab.options("assistant")).await.expect("started");

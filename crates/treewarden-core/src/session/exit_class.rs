@@ -101,6 +101,8 @@ pub enum PermanentKind {
     Credentials,
     /// Another session holds the conversation.
     Held,
+    /// The config directory is no place where a conversation could be kept to one writer.
+    NoLease,
     /// Processes of the predecessor could not be ended.
     NotGone,
     /// The store refused to record the start.

@@ -5,6 +5,7 @@
 #![allow(clippy::allow_attributes, reason = "whether the part is used differs between the binaries")]
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -22,7 +23,21 @@ pub(crate) struct Role {
 
 impl Role {
     pub(crate) fn start(role: &str, dir: &Path, argument: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::spawn(Command::new(std::env::current_exe().unwrap()), role, dir, argument)
+    }
+
+    /// The same as another user, which the super-user may do; `dir` must let that user in.
+    pub(crate) fn start_as(uid: u32, role: &str, dir: &Path, argument: &str) -> Self {
+        // Where the test binary lies, the other user may not come.
+        let program = dir.join("role");
+        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let mut command = Command::new(program);
+        command.uid(uid).gid(uid).current_dir("/");
+        Self::spawn(command, role, dir, argument)
+    }
+
+    fn spawn(mut command: Command, role: &str, dir: &Path, argument: &str) -> Self {
+        let mut child = command
             .args([role, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env("ROLE_DIR", dir)
             .env("ROLE_ARGUMENT", argument)
@@ -43,6 +58,11 @@ impl Role {
             }
         });
         Self { child, lines }
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// The next thing it says.

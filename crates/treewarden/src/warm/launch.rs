@@ -1,7 +1,7 @@
 //! What is fixed about a CLI once it is initialized.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use treewarden_process::Program;
@@ -17,16 +17,23 @@ pub(crate) struct Launch {
     args: Vec<String>,
     environment: Environment,
     cwd: PathBuf,
+    config_dir: PathBuf,
     initialize: Map<String, Value>,
 }
 
 impl Launch {
-    pub(crate) fn new(spec: &SessionSpec, path: PathBuf, environment: Environment, cwd: PathBuf) -> Self {
+    pub(crate) fn new(
+        spec: &SessionSpec,
+        path: PathBuf,
+        environment: Environment,
+        cwd: PathBuf,
+        config_dir: PathBuf,
+    ) -> Self {
         let any = SessionId::random();
         let mut args = spec.argv(&Opening::Fresh(any));
         let own = id_flag(any);
         args.retain(|arg| *arg != own);
-        Self { path, args, environment, cwd, initialize: spec.initialize() }
+        Self { path, args, environment, cwd, config_dir, initialize: spec.initialize() }
     }
 
     /// The program, for a new conversation of this id.
@@ -39,6 +46,11 @@ impl Launch {
             env: env.collect(),
             cwd: self.cwd.clone(),
         }
+    }
+
+    /// Where it keeps its conversations.
+    pub(super) fn config_dir(&self) -> &Path {
+        &self.config_dir
     }
 
     pub(super) fn initialize(&self) -> Map<String, Value> {
@@ -55,7 +67,7 @@ mod tests {
     use super::*;
 
     fn launch(spec: &SessionSpec) -> Launch {
-        Launch::new(spec, "claude".into(), spec.environment([]), "/".into())
+        Launch::new(spec, "claude".into(), spec.environment([]), "/".into(), "/.claude".into())
     }
 
     #[test]

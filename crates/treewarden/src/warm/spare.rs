@@ -8,7 +8,7 @@ use treewarden_process::{ContainmentPolicy, Cookie, Ladder, Line, LineReader, Li
 use treewarden_proto::SessionName;
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::frame::{Body, Frame, FrameKind};
-use treewarden_store::{Holder, Lease};
+use treewarden_store::Lease;
 
 use super::pool::{Listed, Reply, Stage};
 use crate::host::{Host, Inner};
@@ -142,8 +142,9 @@ fn reserve(listed: &Listed, host: &Weak<Inner>) -> Result<(SparePlace, Lease, Co
     let place = host.inner.places.spare().ok_or(End::Crowded)?;
     listed.set_stage(Stage::Starting);
     let name = SessionName::new("warm").expect("a plain word is a valid name");
-    let lease = Lease::acquire(host.state_dir(), listed.id, &Holder::this_process(&name));
-    Ok((place, lease.map_err(|held| failed(&held))?, host.inner.containment))
+    let (store, config_dir) = (host.store(), listed.pool.launch.config_dir());
+    let lease = Lease::acquire(config_dir, store.dir(), listed.id, &store.holder(&name));
+    Ok((place, lease.map_err(|error| failed(&error))?, host.inner.containment))
 }
 
 fn failed(error: &dyn std::fmt::Display) -> End {

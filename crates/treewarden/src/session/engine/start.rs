@@ -15,7 +15,7 @@ use treewarden_core::session::{
 use treewarden_process::{Cookie, NotGone, Program, SpawnError, SpawnErrorKind, Tree, TreeGone};
 use treewarden_proto::spec::{Environment, Opening};
 use treewarden_proto::{SessionId, TurnId};
-use treewarden_store::{Holder, Lease, SessionRecord};
+use treewarden_store::{Lease, LeaseError, SessionRecord};
 use treewarden_transcript::{self as transcript, OpenPrompt, Resumable};
 
 use super::Task;
@@ -47,7 +47,7 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
         return Ok(cli);
     }
     let place = place(&desk).await?;
-    let (lease, gone) = lease_and_proof(&desk, record.session_id).await?;
+    let (lease, gone) = lease_and_proof(&desk, record.session_id, &config_dir).await?;
     let first = desk.first_open();
     let (opening, open) = opening(&desk, &record, &config_dir, start, first, &gone).await?;
     // A CLI that is told so while the turn never reached its transcript would run an older one again.
@@ -131,7 +131,8 @@ pub(in crate::session) fn keep_warm(desk: &Desk) {
     let environment = environment(desk);
     // What cannot be started now may be there when the first turn comes.
     let (Ok(path), Ok(cwd)) = (find_cli(desk, &environment), cwd(desk)) else { return };
-    want(desk, Launch::new(&desk.options().spec, path, environment, cwd));
+    let Ok(config_dir) = config_dir(&environment, &cwd) else { return };
+    want(desk, Launch::new(&desk.options().spec, path, environment, cwd, config_dir));
 }
 
 fn want(desk: &Desk, launch: Launch) {
@@ -157,7 +158,8 @@ async fn started_ahead(
     if desk.options().warm == 0 && warm.is_empty() {
         return Ok(None);
     }
-    let launch = Launch::new(&desk.options().spec, path.to_owned(), environment.clone(), cwd.to_owned());
+    let (path, cwd_of_it, config) = (path.to_owned(), cwd.to_owned(), config_dir.to_owned());
+    let launch = Launch::new(&desk.options().spec, path, environment.clone(), cwd_of_it, config);
     let taken = warm.take(record.session_id, &launch).await;
     if desk.options().warm > 0 {
         want(desk, launch);
@@ -165,11 +167,11 @@ async fn started_ahead(
         let earlier = desk.lock().want.take();
         drop(earlier);
     }
-    let Some(spare) = taken else { return Ok(None) };
+    let Some(mut spare) = taken else { return Ok(None) };
     desk.put_record(record, cwd, config_dir).map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
-    if let Err(error) = spare.lease.hand_over(&Holder::this_process(&desk.name)) {
+    if let Err(error) = spare.lease.hand_over(&desk.host.store().holder(&desk.name)) {
         tracing::debug!(session = %desk.name, %error, "a lease still names the pool");
     }
     Ok(Some(Box::new(Cli::of_spare(desk, record.session_id, *spare))))
@@ -239,12 +241,21 @@ async fn place(desk: &Arc<Desk>) -> Result<Place, StartFailure> {
 /// The right to write the conversation, and the proof that nobody else does.
 ///
 /// The lease comes before the proof: to prove a tree gone is to end what is left of it, and only the holder may do that.
-async fn lease_and_proof(desk: &Desk, id: SessionId) -> Result<(Lease, TreeGone), StartFailure> {
+async fn lease_and_proof(
+    desk: &Desk,
+    id: SessionId,
+    config_dir: &Path,
+) -> Result<(Lease, TreeGone), StartFailure> {
     let legacy = desk.lock().legacy.take();
     if let Some(Legacy { gone, lease, .. }) = legacy.filter(|legacy| legacy.id == id) {
-        return Ok((lease, gone));
+        if lease.is_in(config_dir) {
+            return Ok((lease, gone));
+        }
+        // The session's options name another config directory now, and with it another conversation of this id.
+        drop(lease);
+        return Ok((self::lease(desk, id, config_dir)?, gone));
     }
-    let lease = lease(desk, id)?;
+    let lease = lease(desk, id, config_dir)?;
     desk.forget_completed();
     let gone = treewarden_process::prove_gone(Cookie::new(id.to_string())).await;
     Ok((lease, gone.map_err(|error| not_gone(&error))?))
@@ -255,12 +266,18 @@ fn not_gone(error: &NotGone) -> StartFailure {
     permanent(PermanentKind::NotGone, message)
 }
 
-fn lease(desk: &Desk, id: SessionId) -> Result<Lease, StartFailure> {
-    Lease::acquire(desk.host.state_dir(), id, &Holder::this_process(&desk.name)).map_err(|held| {
-        permanent(
+fn lease(desk: &Desk, id: SessionId, config_dir: &Path) -> Result<Lease, StartFailure> {
+    let store = desk.host.store();
+    Lease::acquire(config_dir, store.dir(), id, &store.holder(&desk.name)).map_err(|error| match error {
+        LeaseError::Held(held) => permanent(
             PermanentKind::Held,
             format!("the conversation {id} is held by {held}; only one may write it"),
-        )
+        ),
+        LeaseError::Shortage { message } => {
+            tracing::warn!(session = %desk.name, message, "failed to take a lease");
+            StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources))
+        }
+        other => permanent(PermanentKind::NoLease, other.to_string()),
     })
 }
 

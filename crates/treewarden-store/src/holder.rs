@@ -1,0 +1,179 @@
+//! Who holds a lease or a tree lock: what stands in the file that is locked.
+//!
+//! It is for people to read. Whether the holder lives is told by its lock alone: process ids and start times of another
+//! namespace are counted otherwise.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+use treewarden_proto::SessionName;
+
+/// Who holds a lease or a tree lock, or held it last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Its process.
+    pub pid: u32,
+    /// When the process started, in clock ticks since boot; 0 where the system does not say.
+    pub started: u64,
+    /// Its machine.
+    pub host: String,
+    /// The name of the session, or of the tree.
+    pub name: SessionName,
+    /// Its user; `None` where an older version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The boot of its machine; `None` where the system does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// The namespace that its process id is of; `None` where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<u64>,
+    /// The random id that its state directory has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_id: Option<String>,
+    /// Its state directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<PathBuf>,
+    /// It gave the lock up in good order; one that died still stands there without this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
+}
+
+/// What does not change while the process lives.
+struct Process {
+    started: u64,
+    host: String,
+    boot_id: Option<String>,
+    pid_namespace: Option<u64>,
+}
+
+fn process() -> &'static Process {
+    static PROCESS: OnceLock<Process> = OnceLock::new();
+    PROCESS.get_or_init(|| {
+        let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let stat = read("/proc/self/stat").unwrap_or_default();
+        // The command's name may hold spaces and parentheses; the fields begin after the last one.
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        Process {
+            started: fields.split(' ').nth(19).and_then(|field| field.parse().ok()).unwrap_or(0),
+            host: read("/proc/sys/kernel/hostname").unwrap_or_default(),
+            boot_id: read("/proc/sys/kernel/random/boot_id"),
+            pid_namespace: pid_namespace(),
+        }
+    })
+}
+
+/// The number in `pid:[4026531836]`.
+fn pid_namespace() -> Option<u64> {
+    let link = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
+}
+
+impl Holder {
+    /// This process, for the session or tree `name`.
+    pub fn this_process(name: &SessionName) -> Self {
+        let Process { started, host, boot_id, pid_namespace } = process();
+        Self {
+            pid: std::process::id(),
+            started: *started,
+            host: host.clone(),
+            name: name.clone(),
+            uid: Some(rustix::process::geteuid().as_raw()),
+            boot_id: boot_id.clone(),
+            pid_namespace: *pid_namespace,
+            host_id: None,
+            state_dir: None,
+            released: false,
+        }
+    }
+
+    /// Its process id means another process here, or none.
+    fn is_of_another_namespace(&self) -> bool {
+        self.pid_namespace.is_some() && self.pid_namespace != process().pid_namespace
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of process {}", self.name, self.pid)?;
+        if self.is_of_another_namespace() {
+            f.write_str(" (as another container counts)")?;
+        }
+        if let Some(uid) = self.uid {
+            write!(f, " of user {uid}")?;
+        }
+        write!(f, " on {}", self.host)?;
+        match &self.state_dir {
+            Some(dir) => write!(f, ", state directory {}", dir.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A lease or tree lock that was refused; its text says who holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Held {
+    /// The holder, if it could be read.
+    pub by: Option<Box<Holder>>,
+    /// The user whom the lock's file belongs to, if it is another's and only the file's owner can read it.
+    pub owner: Option<u32>,
+    /// Why the lock could not be tried, if it could not.
+    pub error: Option<String>,
+}
+
+impl Held {
+    pub(crate) fn by(holder: Option<Box<Holder>>) -> Self {
+        Self { by: holder, ..Self::default() }
+    }
+
+    pub(crate) fn unknown(error: impl fmt::Display) -> Self {
+        Self { error: Some(error.to_string()), ..Self::default() }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { error: Some(error), .. } => {
+                write!(f, "nobody known (its lock cannot be tried: {error})")
+            }
+            Self { by: Some(by), .. } => by.fmt(f),
+            Self { owner: Some(uid), .. } => {
+                write!(f, "another user, {uid}, whom its lock belongs to and who alone can read it")
+            }
+            Self { .. } => f.write_str("another process"),
+        }
+    }
+}
+
+impl std::error::Error for Held {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_that_an_older_version_wrote_is_read() {
+        let text = r#"{"pid":7,"started":12,"host":"vm","name":"assistant"}"#;
+        let holder: Holder = serde_json::from_str(text).expect("it is read");
+        assert_eq!(holder.to_string(), "assistant of process 7 on vm");
+    }
+
+    #[test]
+    fn a_process_id_of_another_namespace_is_not_shown_as_one_of_ours() {
+        let mut holder = Holder::this_process(&SessionName::new("one").expect("a valid name"));
+        assert!(!holder.to_string().contains("container"), "{holder}");
+        holder.pid_namespace = Some(1);
+        assert!(holder.to_string().contains("(as another container counts)"), "{holder}");
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_told_by_the_user() {
+        let held = Held { owner: Some(1000), ..Held::default() };
+        assert!(held.to_string().contains("1000"), "{held}");
+    }
+}

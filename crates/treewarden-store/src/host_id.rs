@@ -1,0 +1,62 @@
+//! The id of a state directory: random, made once, and written into whatever its holder locks.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use treewarden_proto::{SessionId, SessionName};
+
+use crate::{Holder, Store};
+
+/// Reads the id of a state directory, which gets one if it has none.
+pub(crate) fn read_or_make(dir: &Path) -> io::Result<String> {
+    let path = dir.join("host-id");
+    if let Some(id) = read(&path)? {
+        return Ok(id);
+    }
+    // Whole before it has its name: another process that opens the directory now reads all of it or none.
+    let id = SessionId::random().to_string();
+    let own = dir.join(format!("host-id.{id}"));
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&own)?;
+    file.write_all(id.as_bytes())?;
+    let made = fs::hard_link(&own, &path);
+    fs::remove_file(&own)?;
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(read(&path)?.unwrap_or(id)),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|id| !id.is_empty())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Store {
+    /// This process as a holder, with the state directory that it works from.
+    pub fn holder(&self, name: &SessionName) -> Holder {
+        Holder {
+            host_id: self.host_id().map(str::to_owned),
+            state_dir: Some(self.dir().to_owned()),
+            ..Holder::this_process(name)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_keeps_its_id_and_another_has_another() {
+        let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let id = read_or_make(one.path()).expect("made");
+        assert_eq!(read_or_make(one.path()).expect("read"), id);
+        assert_ne!(read_or_make(two.path()).expect("made"), id);
+        assert_eq!(fs::read_dir(one.path()).expect("listed").count(), 1, "nothing else is left");
+    }
+}

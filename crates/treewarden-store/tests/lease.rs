@@ -1,0 +1,207 @@
+//! The lease lies where the conversation lies: whoever comes by the config directory comes by it.
+
+#![allow(clippy::allow_attributes, clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
+mod support;
+
+use std::fs::{self, File, Permissions};
+use std::io::BufRead;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use support::{Role, my_role, name, say, wait_for_the_end};
+use treewarden_proto::SessionId;
+use treewarden_store::{Held, Holder, Lease, LeaseError, Store, StoreOptions};
+
+const ID: &str = "11111111-2222-4333-8444-555555555555";
+
+fn id() -> SessionId {
+    ID.parse().unwrap()
+}
+
+/// Takes the lease in `dir/config` for the state directory `dir/<state>`.
+fn take(dir: &Path, state: &str) -> Result<Lease, LeaseError> {
+    let holder = Holder::this_process(&name(state));
+    Lease::acquire(&dir.join("config"), &dir.join(state), id(), &holder)
+}
+
+fn held(refused: Result<Lease, LeaseError>) -> Held {
+    match refused {
+        Err(LeaseError::Held(held)) => held,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn impossible(refused: Result<Lease, LeaseError>) -> String {
+    match refused {
+        Err(LeaseError::Impossible { message }) => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+#[ignore = "a role of other tests"]
+fn role_racer() {
+    let Some((dir, state)) = my_role() else { return };
+    say("ready");
+    let mut lease = None;
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        if line == "race" {
+            lease = take(&dir, &state).ok();
+            say(if lease.is_some() { "won" } else { "lost" });
+        } else {
+            drop(lease.take());
+            say("free");
+        }
+    }
+}
+
+#[test]
+#[ignore = "a role of other tests"]
+fn role_taker() {
+    let Some((dir, state)) = my_role() else { return };
+    match take(&dir, &state) {
+        Ok(_lease) => {
+            say("held");
+            wait_for_the_end();
+        }
+        Err(error) => say(&format!("refused: {error}")),
+    }
+}
+
+#[test]
+fn of_three_processes_with_a_state_directory_each_one_gets_the_lease() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut racers = ["one", "two", "three"].map(|state| Role::start("role_racer", dir.path(), state));
+    racers.iter().for_each(|racer| assert_eq!(racer.said(), "ready"));
+    for race in 0..100 {
+        racers.iter_mut().for_each(|racer| racer.tell("race"));
+        let winners = racers.iter().filter(|racer| racer.said() == "won").count();
+        assert_eq!(winners, 1, "race {race}");
+        racers.iter_mut().for_each(|racer| racer.tell("free"));
+        racers.iter().for_each(|racer| assert_eq!(racer.said(), "free"));
+    }
+}
+
+#[test]
+fn a_second_state_directory_is_refused_with_the_holder_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("one"), StoreOptions::default()).unwrap();
+    let holder = store.holder(&name("assistant"));
+    let _first = Lease::acquire(&dir.path().join("config"), store.dir(), id(), &holder).unwrap();
+    let refused = held(take(dir.path(), "two"));
+    let said = refused.to_string();
+    assert!(said.contains("assistant") && said.contains(&std::process::id().to_string()), "{said}");
+    assert!(said.contains(&store.dir().display().to_string()), "{said}");
+    let by = refused.by.unwrap();
+    assert_eq!(by.host_id.as_deref(), store.host_id());
+    assert!(by.host_id.is_some() && by.uid.is_some());
+    if cfg!(target_os = "linux") {
+        assert!(by.boot_id.is_some() && by.pid_namespace.is_some());
+    }
+}
+
+#[test]
+fn a_holder_that_released_or_died_can_still_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = || {
+        let text = fs::read(dir.path().join(format!("config/treewarden/leases/{ID}.lock"))).unwrap();
+        serde_json::from_slice::<Holder>(&text).unwrap()
+    };
+    drop(take(dir.path(), "one").unwrap());
+    assert!(read().released && read().pid == std::process::id());
+    let other = Role::start("role_taker", dir.path(), "two");
+    assert_eq!(other.said(), "held");
+    other.kill();
+    assert!(!read().released && read().name == name("two"));
+    drop(take(dir.path(), "three").unwrap());
+}
+
+#[test]
+fn the_lease_of_an_older_version_is_respected_and_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let leases = dir.path().join("state/leases");
+    fs::create_dir_all(&leases).unwrap();
+    let path = leases.join(format!("{ID}.lock"));
+    // As an older version left it there, which holds it.
+    fs::write(&path, "{\"pid\":7,\"started\":12,\"host\":\"vm\",\"name\":\"assistant\"}\n").unwrap();
+    let older = File::open(&path).unwrap();
+    older.try_lock().unwrap();
+    let refused = held(take(dir.path(), "state"));
+    assert_eq!(refused.to_string(), "assistant of process 7 on vm");
+    drop(older);
+    let lease = take(dir.path(), "state").unwrap();
+    assert!(File::open(&path).unwrap().try_lock().is_err(), "an older version is kept away");
+    drop(lease);
+    File::open(&path).unwrap().try_lock().unwrap();
+}
+
+#[test]
+fn folders_and_files_are_for_their_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = dir.path().join("config/treewarden");
+    fs::create_dir_all(&ours).unwrap();
+    fs::set_permissions(&ours, Permissions::from_mode(0o777)).unwrap();
+    let _lease = take(dir.path(), "state").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&ours), 0o700);
+    assert_eq!(mode(&ours.join("leases")), 0o700);
+    assert_eq!(mode(&ours.join(format!("leases/{ID}.lock"))), 0o600);
+}
+
+#[test]
+fn a_link_in_place_of_a_folder_or_the_file_is_refused_and_not_followed() {
+    let (dir, trap) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ours = dir.path().join("config/treewarden");
+    fs::create_dir_all(ours.parent().unwrap()).unwrap();
+    symlink(trap.path(), &ours).unwrap();
+    assert!(impossible(take(dir.path(), "state")).contains("symbolic link"));
+    fs::remove_file(&ours).unwrap();
+    fs::create_dir(&ours).unwrap();
+    symlink(trap.path(), ours.join("leases")).unwrap();
+    assert!(impossible(take(dir.path(), "state")).contains("symbolic link"));
+    fs::remove_file(ours.join("leases")).unwrap();
+    fs::create_dir(ours.join("leases")).unwrap();
+    let target = trap.path().join("precious");
+    fs::write(&target, "precious").unwrap();
+    symlink(&target, ours.join(format!("leases/{ID}.lock"))).unwrap();
+    assert!(impossible(take(dir.path(), "state")).contains("symbolic link"));
+    assert_eq!(fs::read_to_string(target).unwrap(), "precious");
+}
+
+#[test]
+fn a_config_directory_that_is_none_is_told_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("config"), "").unwrap();
+    let said = impossible(take(dir.path(), "state"));
+    assert!(said.contains("config") && said.contains("CLAUDE_CONFIG_DIR"), "{said}");
+}
+
+/// Needs the super-user, who can be two users; elsewhere it says that it was skipped.
+#[test]
+fn two_users_over_one_config_directory_are_kept_apart() {
+    if fs::metadata("/proc/self").map(|meta| meta.uid()).ok() != Some(0) {
+        say("skipped: two_users_over_one_config_directory_are_kept_apart needs the super-user");
+        return;
+    }
+    const OTHER: u32 = 54_321;
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+    fs::create_dir(dir.path().join("config")).unwrap();
+    fs::set_permissions(dir.path().join("config"), Permissions::from_mode(0o777)).unwrap();
+    // Ours first: the other one cannot look, and is told whose it is.
+    let lease = take(dir.path(), "ours").unwrap();
+    let other = Role::start_as(OTHER, "role_taker", dir.path(), "theirs");
+    assert!(other.said().starts_with("refused: held by another user, 0,"));
+    drop(lease);
+    fs::remove_dir_all(dir.path().join("config/treewarden")).unwrap();
+    // Theirs first: we may look, and are told the holder.
+    let other = Role::start_as(OTHER, "role_taker", dir.path(), "theirs");
+    assert_eq!(other.said(), "held");
+    let refused = held(take(dir.path(), "ours"));
+    assert_eq!(refused.owner, Some(OTHER));
+    let by = refused.by.expect("it can be read");
+    assert_eq!((by.uid, by.name), (Some(OTHER), name("theirs")));
+    other.kill();
+    assert!(impossible(take(dir.path(), "ours")).contains(&format!("belongs to user {OTHER}")));
+}
