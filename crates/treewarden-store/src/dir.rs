@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where the state is kept unless the user says otherwise.
@@ -12,10 +12,23 @@ pub fn default_state_dir() -> Option<PathBuf> {
     base.map(|base| base.join("treewarden"))
 }
 
-/// Makes the directory if it is missing, and takes everybody else's rights away.
+/// Makes the directory if it is missing, refuses another user's, and takes everybody else's rights away.
 pub(crate) fn prepare_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    refuse_another(dir, rustix::process::geteuid().as_raw())?;
     tighten(dir, 0o700)
+}
+
+/// Whom a folder belongs to, that one may rename and remove what is in it: a lock there keeps nobody away.
+fn refuse_another(dir: &Path, me: u32) -> io::Result<()> {
+    match fs::metadata(dir)?.uid() {
+        uid if uid == me => Ok(()),
+        uid => {
+            let text =
+                format!("{} belongs to user {uid}, and we are user {me}; choose another", dir.display());
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+        }
+    }
 }
 
 /// Makes the database file if it is missing; SQLite gives its companion files the mode of this one.
@@ -43,4 +56,18 @@ pub(crate) fn companions(file: &Path) -> [PathBuf; 2] {
 fn tighten(path: &Path, mode: u32) -> io::Result<()> {
     let now = fs::metadata(path)?.permissions().mode() & 0o777;
     if now & !mode == 0 { Ok(()) } else { fs::set_permissions(path, fs::Permissions::from_mode(mode)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_of_another_user_is_refused_and_named() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let me = rustix::process::geteuid().as_raw();
+        let said = refuse_another(dir.path(), me + 1).expect_err("refused").to_string();
+        assert!(said.contains(&format!("user {me}, ")) && said.contains("choose another"), "{said}");
+        refuse_another(dir.path(), me).expect("ours");
+    }
 }

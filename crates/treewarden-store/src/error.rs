@@ -14,6 +14,8 @@ pub enum StoreErrorKind {
     NewerSchema,
     /// What is stored cannot be read.
     Corrupt,
+    /// The state directory, or a file of it, was removed or replaced under the running program; nothing was stored.
+    Removed,
     /// Anything else.
     Other,
 }
@@ -29,6 +31,14 @@ pub struct StoreError {
 impl StoreError {
     pub(crate) fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
+    }
+
+    pub(crate) fn removed(path: &std::path::Path) -> Self {
+        let text = format!(
+            "{} was removed, or replaced, under the running program, which can store nothing any more; start it again",
+            path.display()
+        );
+        Self::new(StoreErrorKind::Removed, text)
     }
 
     /// What kind of failure it is.

@@ -119,6 +119,8 @@ impl fmt::Display for Holder {
 pub struct Held {
     /// The holder, if it could be read.
     pub by: Option<Box<Holder>>,
+    /// The holder's process, if no more than that is known.
+    pub pid: Option<u32>,
     /// The user whom the lock's file belongs to, if it is another's and only the file's owner can read it.
     pub owner: Option<u32>,
     /// Why the lock could not be tried, if it could not.
@@ -145,6 +147,7 @@ impl fmt::Display for Held {
             Self { owner: Some(uid), .. } => {
                 write!(f, "another user, {uid}, whom its lock belongs to and who alone can read it")
             }
+            Self { pid: Some(pid), .. } => write!(f, "process {pid}"),
             Self { .. } => f.write_str("another process"),
         }
     }

@@ -1,7 +1,7 @@
-//! One writer for each conversation, one tree for each state directory.
+//! One writer for each conversation.
 //!
-//! Both are locks of the operating system, free when their holder dies, however it dies. They keep two holders apart;
-//! they do not tell whether the holder's CLI is gone.
+//! A lease is a lock of the operating system, free when its holder dies, however it dies. It keeps two holders apart; it
+//! does not tell whether the holder's CLI is gone.
 //!
 //! A lease lies in the CLI's config directory, where the conversation lies: whoever writes the conversation comes by it,
 //! whatever state directory, user or container it works from. [Why](../../../docs/design/one-writer.md).
@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use treewarden_proto::SessionId;
 
@@ -41,7 +42,25 @@ pub enum LeaseError {
 #[derive(Debug)]
 #[must_use = "dropping a lease gives it up"]
 pub struct Lease {
+    inner: Arc<Inner>,
+}
+
+/// A lease as others look at it, who do not hold it: see [`Lease::watch`].
+#[derive(Debug, Clone)]
+pub struct LeaseWatch {
+    inner: Weak<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    id: SessionId,
     config_dir: PathBuf,
+    state_dir: PathBuf,
+    locks: Mutex<Locks>,
+}
+
+#[derive(Debug)]
+struct Locks {
     lock: LockFile,
     /// Where versions before the lease moved to the config directory look.
     earlier: LockFile,
@@ -50,8 +69,8 @@ pub struct Lease {
 impl Lease {
     /// Takes the lease of a conversation, without waiting for its holder.
     ///
-    /// `config_dir` is the CLI's, where the conversation is; `state_dir` is where earlier versions kept
-    /// leases: theirs is taken as well.
+    /// `config_dir` is the CLI's, where the conversation is; `state_dir` is where earlier versions kept leases: theirs is
+    /// taken as well.
     ///
     /// # Errors
     ///
@@ -66,12 +85,29 @@ impl Lease {
         // other one met an older version, which knows that one only and so waits for nothing that we hold.
         let lock = in_config_dir(config_dir, id, holder, fs::File::try_lock)?;
         let earlier = in_state_dir(state_dir, id, holder)?;
-        Ok(Self { config_dir: config_dir.to_owned(), lock, earlier })
+        let locks = Mutex::new(Locks { lock, earlier });
+        let (config_dir, state_dir) = (config_dir.to_owned(), state_dir.to_owned());
+        Ok(Self { inner: Arc::new(Inner { id, config_dir, state_dir, locks }) })
     }
 
     /// Tells whether the conversation that it is for lies in this config directory.
     pub fn is_in(&self, config_dir: &Path) -> bool {
-        self.config_dir == config_dir
+        self.inner.config_dir == config_dir
+    }
+
+    /// Looks whether the lease still keeps others away: if a file of it was removed it is made anew, and its path
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`] if another has it meanwhile, or it cannot be made.
+    pub fn look_again(&self) -> Result<Option<PathBuf>, LeaseError> {
+        self.inner.look_again()
+    }
+
+    /// A way to look at the lease that does not hold it.
+    pub fn watch(&self) -> LeaseWatch {
+        LeaseWatch { inner: Arc::downgrade(&self.inner) }
     }
 
     /// Writes another name into the lease: from now on `holder` has it.
@@ -79,21 +115,61 @@ impl Lease {
     /// # Errors
     ///
     /// Whatever the system says to a write; the lease is held all the same.
-    pub fn hand_over(&mut self, holder: &Holder) -> io::Result<()> {
-        self.lock.hand_over(holder)?;
-        self.earlier.hand_over(holder)
+    pub fn hand_over(&self, holder: &Holder) -> io::Result<()> {
+        let mut locks = self.inner.locks();
+        locks.lock.hand_over(holder)?;
+        locks.earlier.hand_over(holder)
     }
 
     /// Gives up the lease of a conversation that never was, and removes its files.
     pub fn forget(self) {
-        self.earlier.remove();
-        self.lock.remove();
+        let locks = self.inner.locks();
+        locks.earlier.remove();
+        locks.lock.remove();
+    }
+}
+
+impl LeaseWatch {
+    /// What [`Lease::look_again`] does; of a lease that was given up there is nothing to be said.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`] if another has it meanwhile, or it cannot be made.
+    pub fn look_again(&self) -> Result<Option<PathBuf>, LeaseError> {
+        self.inner.upgrade().map_or(Ok(None), |inner| inner.look_again())
+    }
+}
+
+impl Inner {
+    fn locks(&self) -> MutexGuard<'_, Locks> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_again(&self) -> Result<Option<PathBuf>, LeaseError> {
+        let mut locks = self.locks();
+        let mut made = None;
+        if !locks.lock.is_in_place() {
+            let holder = locks.lock.holder().clone();
+            locks.lock = in_config_dir(&self.config_dir, self.id, &holder, fs::File::try_lock)?;
+            made = Some(lease_file(&self.config_dir, self.id));
+        }
+        // A state directory that is gone is not made anew for this: that it is gone is said elsewhere.
+        if !locks.earlier.is_in_place() && self.state_dir.exists() {
+            let holder = locks.earlier.holder().clone();
+            locks.earlier = in_state_dir(&self.state_dir, self.id, &holder)?;
+            made = made.or_else(|| Some(earlier_file(&self.state_dir, self.id)));
+        }
+        Ok(made)
     }
 }
 
 /// The lease's file in a config directory.
 fn lease_file(config_dir: &Path, id: SessionId) -> PathBuf {
     config_dir.join("treewarden").join("leases").join(format!("{id}.lock"))
+}
+
+fn earlier_file(state_dir: &Path, id: SessionId) -> PathBuf {
+    state_dir.join("leases").join(format!("{id}.lock"))
 }
 
 fn in_config_dir(
@@ -133,36 +209,12 @@ fn in_config_dir(
 fn in_state_dir(state_dir: &Path, id: SessionId, holder: &Holder) -> Result<LockFile, LeaseError> {
     let leases = state_dir.join("leases");
     make_dir(&leases).map_err(|error| refused(&leases, &error))?;
-    let path = leases.join(format!("{id}.lock"));
+    let path = earlier_file(state_dir, id);
     LockFile::acquire(&path, holder).map_err(|error| match error {
         LockError::Held(by) => LeaseError::Held(Held::by(by)),
         LockError::Meaningless => impossible(&path, "its file system gives one lock to everybody"),
         LockError::Failed(error) => refused(&path, &error),
     })
-}
-
-/// The right to run the tree of a state directory; dropping it gives it up.
-#[derive(Debug)]
-#[must_use = "dropping a tree lock gives it up"]
-pub struct TreeLock {
-    _lock: LockFile,
-}
-
-impl TreeLock {
-    /// Takes the lock of the state directory `dir`, without waiting for its holder.
-    ///
-    /// # Errors
-    ///
-    /// [`Held`] if another tree holds it, in this process or another, or the lock cannot be tried.
-    pub fn acquire(dir: &Path, holder: &Holder) -> Result<Self, Held> {
-        make_dir(dir).map_err(Held::unknown)?;
-        let lock = LockFile::acquire(&dir.join("tree.lock"), holder).map_err(|error| match error {
-            LockError::Held(by) => Held::by(by),
-            LockError::Meaningless => Held::unknown("its file system gives one lock to everybody"),
-            LockError::Failed(error) => Held::unknown(error),
-        })?;
-        Ok(Self { _lock: lock })
-    }
 }
 
 /// Why a folder is not ours alone.

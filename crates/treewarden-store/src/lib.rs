@@ -3,7 +3,9 @@
 //! It keeps and finds; it decides nothing. It never starts a process and never speaks to the CLI.
 
 mod dir;
+mod door;
 mod error;
+mod files;
 mod holder;
 mod host_id;
 mod journal;
@@ -16,13 +18,15 @@ mod schema;
 mod sessions;
 mod store;
 mod tail;
+mod tree_lock;
 mod writer;
 
 pub use dir::default_state_dir;
 pub use error::{StoreError, StoreErrorKind};
 pub use holder::{Held, Holder};
 pub use journal::{Completed, Settled, TurnRow, TurnState};
-pub use lease::{Lease, LeaseError, TreeLock};
+pub use lease::{Lease, LeaseError, LeaseWatch};
 pub use problem::{Problem, ProblemKind};
 pub use record::SessionRecord;
 pub use store::{Durability, Store, StoreOptions};
+pub use tree_lock::TreeLock;

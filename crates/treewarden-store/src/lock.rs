@@ -43,6 +43,7 @@ impl From<io::Error> for LockError {
 #[derive(Debug)]
 pub(crate) struct LockFile {
     file: File,
+    place: Place,
     path: PathBuf,
     holder: Holder,
 }
@@ -62,7 +63,7 @@ impl LockFile {
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }
             // Somebody may have removed the file between the opening and the lock: a lock on it guards nothing.
-            if !is_at(&file, path) {
+            if !Place::of(&file.metadata()?).is_at(path) {
                 continue;
             }
             let second = open(path)?;
@@ -72,7 +73,8 @@ impl LockFile {
                 (Ok(()), true) => return Err(LockError::Meaningless),
                 (Err(_), true) => {}
             }
-            let mut lock = Self { file, path: path.to_owned(), holder: holder.clone() };
+            let place = Place::of(&file.metadata()?);
+            let mut lock = Self { file, place, path: path.to_owned(), holder: holder.clone() };
             lock.hand_over(holder)?;
             return Ok(lock);
         }
@@ -80,11 +82,21 @@ impl LockFile {
 
     /// The file is still where others look for it: a lock on another keeps nobody away.
     pub(crate) fn is_in_place(&self) -> bool {
-        is_at(&self.file, &self.path)
+        self.place.is_at(&self.path)
     }
 
-    /// Frees the lock and removes its file, which whoever opened it meanwhile notices.
-    pub(crate) fn remove(self) {
+    /// Makes the file anew, which was removed, and locks it; the lock on the old one keeps nobody away and is let go.
+    pub(crate) fn again(&mut self) -> Result<(), LockError> {
+        *self = Self::acquire(&self.path, &self.holder)?;
+        Ok(())
+    }
+
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// Removes the file of a lock that is about to be freed, which whoever opened it meanwhile notices.
+    pub(crate) fn remove(&self) {
         if self.is_in_place() {
             let _left = fs::remove_file(&self.path);
         }
@@ -143,17 +155,23 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Tells whether the open file is the one that the path names.
-pub(crate) fn is_at(file: &File, path: &Path) -> bool {
-    matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(a), Ok(b)) if place(&a) == place(&b))
+/// Which file it is, whatever its name: no other has the same while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place(u64, u64);
+
+impl Place {
+    pub(crate) fn of(meta: &fs::Metadata) -> Self {
+        Self(meta.dev(), meta.ino())
+    }
+
+    /// Tells whether the path names this file.
+    pub(crate) fn is_at(self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|meta| Self::of(&meta) == self)
+    }
 }
 
 fn is_same(one: &File, other: &File) -> bool {
-    matches!((one.metadata(), other.metadata()), (Ok(a), Ok(b)) if place(&a) == place(&b))
-}
-
-fn place(meta: &fs::Metadata) -> (u64, u64) {
-    (meta.dev(), meta.ino())
+    matches!((one.metadata(), other.metadata()), (Ok(a), Ok(b)) if Place::of(&a) == Place::of(&b))
 }
 
 fn read_holder(file: &File) -> Option<Box<Holder>> {

@@ -3,18 +3,18 @@
 //! SQLite's own timeout does not cover it. It is not asked where waiting could be a deadlock (two processes that switch
 //! a new database to its log at once), nor where the log of a killed process is being recovered for longer, nor where
 //! the last user of the database removes its log. Each of these ends by itself, as a lock ends with its holder.
-//! It is not for what is asked of a store that is open: that waits for a short time, since async code waits with it.
+//! What is asked of a store that is open waits for a short time only, since async code waits with it.
 
 use std::time::{Duration, Instant};
 
-use crate::{StoreError, StoreErrorKind};
+use crate::{StoreError, StoreErrorKind, schema};
 
 /// How long an opening waits for other processes, counted from when it was asked for.
 const OPENING: Duration = Duration::from_secs(30);
 /// The longest pause between two attempts.
 const LONGEST: Duration = Duration::from_millis(50);
 
-/// One deadline for all that an opening asks.
+/// One deadline for all that is asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     until: Instant,
@@ -24,6 +24,11 @@ impl Patience {
     /// Begins to wait now.
     pub(crate) fn of_an_opening() -> Self {
         Self { until: Instant::now() + OPENING }
+    }
+
+    /// Begins to wait now, for what is asked of a store that is open.
+    pub(crate) fn of_an_open_store() -> Self {
+        Self { until: Instant::now() + schema::BUSY }
     }
 
     /// Runs `attempt` until it ends in something else than [`StoreErrorKind::Busy`], or the deadline is over.

@@ -57,7 +57,7 @@ pub(crate) struct Opened {
 /// Opens the database of `dir`.
 pub(crate) fn open(dir: &Path, durability: Durability, patience: Patience) -> Result<Opened, StoreError> {
     let path = dir.join("treewarden.db");
-    let lock = lock::open(&dir.join("treewarden.db.lock"))?;
+    let lock = lock::open(&lock_path(dir))?;
     share(&lock, patience)?;
     let open = || patience.run(|| open_file(&path, durability));
     let damage = match open() {
@@ -89,6 +89,11 @@ pub(crate) fn open(dir: &Path, durability: Durability, patience: Patience) -> Re
     Ok(Opened { db, path, lock })
 }
 
+/// The lock that keeps others from setting the database aside.
+pub(crate) fn lock_path(dir: &Path) -> PathBuf {
+    dir.join("treewarden.db.lock")
+}
+
 /// A further connection to a database that is open already.
 pub(crate) fn connect(path: &Path, durability: Durability) -> Result<Connection, StoreError> {
     let db = Connection::open(path)?;
@@ -96,7 +101,7 @@ pub(crate) fn connect(path: &Path, durability: Durability) -> Result<Connection,
     Ok(db)
 }
 
-fn share(lock: &File, patience: Patience) -> Result<(), StoreError> {
+pub(crate) fn share(lock: &File, patience: Patience) -> Result<(), StoreError> {
     patience.run(|| match lock.try_lock_shared() {
         Ok(()) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error.into()),

@@ -9,7 +9,6 @@
 //! code uses the variants that end in `_durable`, which wait without blocking the thread. Reads do not wait for that
 //! sync: they have a connection of their own there.
 
-use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 use treewarden_proto::TurnId;
 
+use crate::files::Files;
 use crate::patience::Patience;
 use crate::tail::{self, Newest, Tail};
 use crate::writer::{self, Writer};
@@ -65,7 +65,7 @@ struct Inner {
     tail: Arc<Mutex<Tail>>,
     newest: Arc<Newest>,
     db: Mutex<Connection>,
-    _lock: File,
+    files: Files,
 }
 
 /// What outlives the process; a cheap clone.
@@ -93,6 +93,7 @@ impl Store {
         let tail = patience.run(|| Tail::open(dir.to_owned(), &opened, power))?;
         let (newest, tail) = (tail.newest(), Arc::new(Mutex::new(tail)));
         let schema::Opened { db, path, lock } = opened;
+        let files = Files::new(dir, &path, lock)?;
         let writer = if power {
             let writes = patience.run(|| schema::connect(&path, options.durability))?;
             Some(Writer::start(writes, Arc::clone(&tail))?)
@@ -103,14 +104,24 @@ impl Store {
         // A full disk is no reason to refuse what can be read: the id is for people.
         let host_id = host_id::read_or_make(dir).ok();
         let (dir, db) = (dir.to_owned(), Mutex::new(db));
-        Ok(Self {
-            inner: Arc::new(Inner { dir, host_id, keeps_turns, writer, tail, newest, db, _lock: lock }),
-        })
+        Ok(Self { inner: Arc::new(Inner { dir, host_id, keeps_turns, writer, tail, newest, db, files }) })
     }
 
     /// The state directory.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// Looks whether what is stored still goes to where the next process will look for it: if only a lock file was
+    /// removed it is made anew, and its path returned.
+    ///
+    /// The segment that is appended to is looked at with each append, and not here.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the state directory or its database was removed or replaced.
+    pub fn look_again(&self) -> Result<Option<PathBuf>, StoreError> {
+        self.inner.files.look_again()
     }
 
     /// The random id of the state directory; `None` if it could keep none.

@@ -152,7 +152,7 @@ fn a_lease_is_handed_over_and_one_of_no_conversation_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let id = SessionId::random();
     let file = dir.path().join(format!("treewarden/leases/{id}.lock"));
-    let mut first = lease(dir.path(), id, "pool").unwrap();
+    let first = lease(dir.path(), id, "pool").unwrap();
     first.hand_over(&Holder::this_process(&name("assistant"))).unwrap();
     let refused = held(lease(dir.path(), id, "other").unwrap_err());
     assert_eq!(refused.by.expect("the holder is told").name, name("assistant"));

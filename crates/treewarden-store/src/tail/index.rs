@@ -212,6 +212,14 @@ impl Tail {
             }
         }
         self.seen = end;
+        let segment = self.segment.as_ref().expect("the segment was entered");
+        if !segment.is_in_place() {
+            // Another process may have sealed it just now, and the database has it all; else nobody will ever read it.
+            let (path, rest) = (segment.path().to_owned(), segment.read(end, segment.len()?)?);
+            if !self.learn(&rest).1 {
+                return Err(StoreError::removed(&path));
+            }
+        }
         Ok(true)
     }
 

@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::lock::Place;
+
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("turns-{number}.log"))
 }
@@ -26,14 +28,17 @@ pub(crate) fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
 #[derive(Debug)]
 pub(crate) struct Segment {
     file: File,
+    path: PathBuf,
+    place: Place,
 }
 
 impl Segment {
     /// Opens the segment, which is made if it is missing.
     pub(crate) fn open(dir: &Path, number: u64) -> io::Result<Self> {
-        let file =
-            File::options().read(true).append(true).create(true).mode(0o600).open(path(dir, number))?;
-        Ok(Self { file })
+        let path = path(dir, number);
+        let file = File::options().read(true).append(true).create(true).mode(0o600).open(&path)?;
+        let place = Place::of(&file.metadata()?);
+        Ok(Self { file, path, place })
     }
 
     /// Appends a line; returns where it ends.
@@ -48,6 +53,15 @@ impl Segment {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whoever opens the path next finds what is appended here.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.place.is_at(&self.path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {

@@ -1,0 +1,161 @@
+//! What is removed under a running program: said before the next turn is stored, and made anew where that is right.
+
+#![allow(clippy::allow_attributes, clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use support::{Role, my_role, name, say, wait_for_the_end};
+use treewarden_proto::{SessionId, TurnId};
+use treewarden_store::{Holder, Lease, LeaseError, Store, StoreErrorKind, StoreOptions, TreeLock, TurnRow};
+
+fn holder(who: &str) -> Holder {
+    Holder::this_process(&name(who))
+}
+
+fn row() -> TurnRow {
+    TurnRow::new(TurnId::new(), name("one"), SessionId::random(), "hello".into(), false)
+}
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, StoreOptions::default()).unwrap()
+}
+
+#[test]
+#[ignore = "a role of other tests"]
+fn role_tree() {
+    let Some((dir, _)) = my_role() else { return };
+    match TreeLock::acquire(&dir, &holder("tree")) {
+        Ok(_lock) => {
+            say("held");
+            wait_for_the_end();
+        }
+        Err(held) => say(&format!("refused: {held}")),
+    }
+}
+
+#[test]
+fn a_lease_whose_files_were_removed_is_made_anew() {
+    let (dir, id) = (tempfile::tempdir().unwrap(), SessionId::random());
+    let (config, state) = (dir.path().join("config"), dir.path().join("state"));
+    let lease = Lease::acquire(&config, &state, id, &holder("one")).unwrap();
+    assert_eq!(lease.look_again().unwrap(), None);
+    let file = config.join(format!("treewarden/leases/{id}.lock"));
+    for gone in [file.clone(), config.join("treewarden"), state.join("leases")] {
+        if gone.is_dir() {
+            fs::remove_dir_all(&gone).unwrap()
+        } else {
+            fs::remove_file(&gone).unwrap()
+        }
+        assert!(lease.look_again().unwrap().is_some(), "{}", gone.display());
+        assert_eq!(lease.look_again().unwrap(), None);
+        let refused = Lease::acquire(&config, &state, id, &holder("two")).unwrap_err();
+        assert!(matches!(refused, LeaseError::Held(held) if held.by.as_ref().unwrap().name == name("one")));
+    }
+}
+
+#[test]
+fn a_lease_that_another_took_meanwhile_is_said_to_be_theirs() {
+    let (dir, id) = (tempfile::tempdir().unwrap(), SessionId::random());
+    let (config, state) = (dir.path().join("config"), dir.path().join("state"));
+    let lease = Lease::acquire(&config, &state, id, &holder("one")).unwrap();
+    fs::remove_dir_all(config.join("treewarden")).unwrap();
+    let other = Lease::acquire(&config, &dir.path().join("other"), id, &holder("two")).unwrap();
+    let watch = lease.watch();
+    let refused = watch.look_again().unwrap_err();
+    assert!(matches!(refused, LeaseError::Held(held) if held.by.as_ref().unwrap().name == name("two")));
+    drop(other);
+    assert!(watch.look_again().unwrap().is_some(), "it is free again, and ours");
+    drop(lease);
+    assert_eq!(watch.look_again().unwrap(), None, "of a lease that was given up there is nothing to be said");
+}
+
+#[test]
+fn a_tree_lock_that_was_removed_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let lock = TreeLock::acquire(dir.path(), &holder("tree")).unwrap();
+    assert_eq!(lock.look_again().unwrap(), None);
+    let file = dir.path().join("tree.lock");
+    fs::remove_file(&file).unwrap();
+    assert_eq!(lock.look_again().unwrap(), Some(file));
+    assert_eq!(lock.look_again().unwrap(), None);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_second_tree_starts_beside_a_live_one_whatever_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let lock = TreeLock::acquire(&state, &holder("tree")).unwrap();
+    let refused = || {
+        let said = Role::start("role_tree", &state, "").said();
+        assert_eq!(said, format!("refused: process {}", std::process::id()));
+    };
+    fs::remove_file(state.join("tree.lock")).unwrap();
+    refused();
+    fs::remove_dir_all(&state).unwrap();
+    refused();
+    // Another name of the same folder is the same folder.
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&state, &link).unwrap();
+    fs::remove_file(state.join("tree.lock")).unwrap();
+    assert!(Role::start("role_tree", &link, "").said().starts_with("refused"));
+    lock.release();
+    assert_eq!(Role::start("role_tree", &state, "").said(), "held");
+}
+
+#[test]
+fn no_turn_is_stored_where_nobody_will_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let store = open(&state);
+    store.open_turn(&row()).unwrap();
+    fs::remove_file(state.join("turns-1.log")).unwrap();
+    let refused = store.open_turn(&row()).unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Removed, "{refused}");
+    assert!(refused.to_string().contains("turns-1.log"), "{refused}");
+}
+
+#[test]
+fn a_state_directory_that_was_removed_or_replaced_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let store = open(&state);
+    assert_eq!(store.look_again().unwrap(), None);
+    fs::remove_dir_all(&state).unwrap();
+    let gone = store.look_again().unwrap_err();
+    assert_eq!(gone.kind(), StoreErrorKind::Removed, "{gone}");
+    let another = open(&state);
+    assert_eq!(store.look_again().unwrap_err().kind(), StoreErrorKind::Removed);
+    assert_eq!(another.look_again().unwrap(), None);
+}
+
+#[test]
+fn a_database_that_was_removed_is_noticed_and_its_lock_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let lock = dir.path().join("treewarden.db.lock");
+    fs::remove_file(&lock).unwrap();
+    assert_eq!(store.look_again().unwrap(), Some(lock.clone()));
+    assert_eq!(store.look_again().unwrap(), None);
+    assert!(fs::File::open(&lock).unwrap().try_lock().is_err(), "others are kept from setting it aside");
+    fs::remove_file(dir.path().join("treewarden.db")).unwrap();
+    assert_eq!(store.look_again().unwrap_err().kind(), StoreErrorKind::Removed);
+}
+
+#[test]
+fn a_segment_that_another_process_put_into_the_database_is_not_taken_for_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for _ in 0..20 {
+        let row = row();
+        store.open_turn(&row).unwrap();
+        // Another one comes, writes and goes, and takes the segment with it.
+        let another = open(dir.path());
+        another.open_turn(&self::row()).unwrap();
+        drop(another);
+        store.settle(row.turn, &serde_json::json!({ "outcome": "completed" })).unwrap();
+    }
+}
