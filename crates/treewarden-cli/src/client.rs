@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::args::Place;
+use crate::daemon::may_speak;
 use crate::exit::{Exit, Failure};
 use crate::wire::{MAX_ANSWER, Reply, Request, read_line};
 
@@ -25,6 +26,7 @@ impl Client {
     pub(crate) async fn connect(place: &Place) -> anyhow::Result<Self> {
         let path = place.socket(None)?;
         let stream = UnixStream::connect(&path).await.map_err(|error| no_daemon(&path, &error))?;
+        trust(&path, &stream)?;
         let (reader, writer) = stream.into_split();
         Ok(Self { reader: BufReader::new(reader), writer, line: Vec::new() })
     }
@@ -65,6 +67,20 @@ impl Client {
             }
         }
     }
+}
+
+/// Whoever may write to the folder of a socket may put another in its place: a prompt goes to our own daemon only.
+fn trust(path: &Path, stream: &UnixStream) -> anyhow::Result<()> {
+    let uid =
+        stream.peer_cred().with_context(|| format!("cannot ask who listens on {}", path.display()))?.uid();
+    if may_speak(uid) {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is served by user {uid}, who is neither us nor the super-user; nothing was sent",
+        path.display()
+    );
+    Err(Failure::new(Exit::NoDaemon, text).into())
 }
 
 fn no_daemon(path: &Path, error: &io::Error) -> Failure {

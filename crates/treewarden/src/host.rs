@@ -15,6 +15,8 @@ use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{Durability, Store, StoreOptions};
 
 use crate::binaries::Binaries;
+use crate::guards::Guards;
+pub use crate::guards::Missing;
 use crate::places::Places;
 use crate::session::{Desk, Outcome, Session, SessionState, Status};
 pub use crate::warm::WarmStatus;
@@ -101,6 +103,13 @@ pub enum Happening {
         /// In so many places.
         gaps: usize,
     },
+    /// The file of its lease was removed under it.
+    Removed {
+        /// What, and what follows.
+        what: String,
+        /// It was made anew; otherwise the session's turns are refused.
+        mended: bool,
+    },
     /// Its CLI could not write its transcript: a resume may miss what follows.
     WritesLost,
 }
@@ -113,6 +122,7 @@ pub(crate) struct Inner {
     pub(crate) places: Places,
     pub(crate) warm: Warm,
     pub(crate) binaries: Binaries,
+    pub(crate) guards: Guards,
 }
 
 /// What the sessions of one program share; a cheap clone.
@@ -217,6 +227,7 @@ impl HostOptions {
                 places: Places::new(self.max_live),
                 warm: Warm::new(self.warm_age),
                 binaries: Binaries::default(),
+                guards: Guards::default(),
             }),
         })
     }
@@ -286,6 +297,24 @@ impl Host {
     /// How many CLIs are kept for the next conversations, of all sessions together.
     pub fn warm(&self) -> WarmStatus {
         self.inner.warm.status()
+    }
+
+    /// Looks whether what keeps others away is still there: leases, the tree's lock, the state directory. Returns what was
+    /// found of the host as a whole since the last look; what concerns a session is an event of its own.
+    ///
+    /// Each turn is preceded by such a look. Whoever wants to know, and to mend, without a turn calls it from time to time,
+    /// as the `treewarden` command does. It asks the file system some questions for each live session.
+    pub fn look_again(&self) -> Vec<Missing> {
+        for desk in self.desks() {
+            let _shown_in_its_status = desk.look_at_lease();
+        }
+        let _kept = self.inner.guards.look(&self.inner.store);
+        self.inner.guards.take_news()
+    }
+
+    /// Why the turns of all sessions are refused: the state directory, or its lock, was removed and cannot be had again.
+    pub fn removed(&self) -> Option<String> {
+        self.inner.guards.lost()
     }
 
     /// Subscribes to what happens to all sessions from now on.

@@ -103,6 +103,32 @@ async fn a_config_directory_without_leases_is_refused_with_a_reason_and_no_cli_i
 }
 
 #[tokio::test]
+async fn a_removed_lease_is_made_anew_before_a_turn_or_the_turn_is_refused_if_another_has_it() {
+    let lab = Lab::new();
+    let session = Session::start(lab.options("assistant")).await.expect("started");
+    session.query("My name is Alice").await.expect("answered");
+    let (leases, pid) = (lab.path().join("claude/treewarden"), session.status().expect("status").pid);
+    let file = leases.join(format!("leases/{}.lock", id_of(&session)));
+    std::fs::remove_dir_all(&leases).expect("removed");
+    session.query("PROMPT-2").await.expect("it is mended");
+    assert!(file.exists());
+    std::fs::remove_file(&file).expect("removed");
+    let theirs = std::fs::File::create(&file).expect("made");
+    theirs.try_lock().expect("it is free");
+    let error = session.query("PROMPT-3").await.expect_err("refused");
+    assert_eq!(error.kind(), QueryErrorKind::LeaseLost, "{error}");
+    assert!(error.is_retryable());
+    let status = session.status().expect("status");
+    assert!(status.removed.is_some_and(|why| why.contains("held by")));
+    drop(theirs);
+    session.query("PROMPT-4").await.expect("it is free, and had again");
+    let status = session.status().expect("status");
+    assert_eq!((status.removed, status.pid, status.restarts), (None, pid, 0));
+    assert_eq!(lab.times_in_transcript(&id_of(&session), "PROMPT-3"), 0);
+    end(&session).await;
+}
+
+#[tokio::test]
 async fn a_name_that_a_live_session_holds_is_taken_and_free_again_when_it_is_stopped() {
     let lab = Lab::new();
     let first = Session::start(lab.options("assistant")).await.expect("started");

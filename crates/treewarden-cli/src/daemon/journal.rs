@@ -49,6 +49,11 @@ impl Journal {
         let _nobody = self.0.live.send(event);
     }
 
+    /// Notes that something was removed under the daemon.
+    pub(super) fn removed(&self, what: &str, mended: bool) {
+        self.note(json!({ "at": now(), "event": "removed", "what": what, "mended": mended }));
+    }
+
     async fn sessions(self, mut feed: broadcast::Receiver<treewarden::host::SessionEvent>) {
         loop {
             match feed.recv().await {

@@ -3,6 +3,7 @@
 mod asking;
 mod connection;
 mod journal;
+mod look;
 mod orphans;
 mod reload;
 mod requests;
@@ -25,6 +26,7 @@ pub(crate) use journal::said;
 use orphans::Reaper;
 use signals::{Signals, Wish};
 use socket::ControlSocket;
+pub(crate) use socket::may_speak;
 
 /// So many clients are served at once; the next ones wait.
 const CLIENTS: usize = 256;
@@ -47,7 +49,7 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     let builder = Tree::from_file(file).map_err(|error| Failure::new(Exit::Config, error))?;
     let chosen = builder.spec().state_dir.clone();
     let state_dir = place.state_dir(chosen.as_ref())?;
-    let socket = ControlSocket::bind(&place.socket(chosen.as_ref())?)?;
+    let mut socket = ControlSocket::bind(&place.socket(chosen.as_ref())?)?;
     let tree = tokio::select! {
         started = builder.state_dir(&state_dir).start() => started.map_err(not_started)?,
         // What was started is stopped when the future is dropped.
@@ -62,7 +64,7 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
         socket.path().display(),
         std::process::id()
     ));
-    let ended_by_itself = serve(&socket, &shared, &mut signals).await;
+    let ended_by_itself = serve(&mut socket, &shared, &mut signals).await;
     if ended_by_itself {
         let reason = shared.tree.wait().await;
         let text = format!(
@@ -84,21 +86,24 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
 }
 
 /// Serves clients until a signal asks for the end (`false`) or the tree ends by itself (`true`).
-async fn serve(socket: &ControlSocket, shared: &Arc<Shared>, signals: &mut Signals) -> bool {
-    let hangup = Notify::new();
+async fn serve(socket: &mut ControlSocket, shared: &Arc<Shared>, signals: &mut Signals) -> bool {
+    let (hangup, look) = (Notify::new(), Notify::new());
     tokio::select! {
-        ended_by_itself = accept(socket, shared, signals, &hangup) => ended_by_itself,
+        ended_by_itself = accept(socket, shared, signals, [&hangup, &look]) => ended_by_itself,
         never = reload::on_hangup(shared, &hangup) => match never {},
+        never = look::keep(shared, &look) => match never {},
     }
 }
 
 async fn accept(
-    socket: &ControlSocket,
+    socket: &mut ControlSocket,
     shared: &Arc<Shared>,
     signals: &mut Signals,
-    hangup: &Notify,
+    hangups: [&Notify; 2],
 ) -> bool {
     let places = Arc::new(Semaphore::new(CLIENTS));
+    let mut ticks = look::ticks();
+    let mut trouble = None;
     let ended = shared.tree.wait();
     tokio::pin!(ended);
     loop {
@@ -111,10 +116,15 @@ async fn accept(
             wish = signals.next() => match wish {
                 Wish::End => return false,
                 Wish::Reload => {
-                    hangup.notify_one();
+                    hangups.iter().for_each(|hangup| hangup.notify_one());
+                    put_back(socket, shared, &mut trouble);
                     continue;
                 }
             },
+            _ = ticks.tick() => {
+                put_back(socket, shared, &mut trouble);
+                continue;
+            }
             _reason = &mut ended => return true,
         };
         match stream {
@@ -125,11 +135,34 @@ async fn accept(
                     drop(place);
                 });
             }
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                tracing::warn!(%error, "a client is turned away");
+            }
             Err(error) => {
                 // Too many open files, as a rule: a pause lets some close.
                 tracing::warn!(%error, "cannot accept a client");
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
+        }
+    }
+}
+
+/// Puts a socket back that was removed, and says so; what cannot be mended is said once.
+fn put_back(socket: &mut ControlSocket, shared: &Shared, trouble: &mut Option<String>) {
+    let earlier = trouble.take();
+    match socket.look_again() {
+        Ok(None) => {}
+        Ok(Some(what)) => {
+            tracing::error!("{what}");
+            shared.journal.removed(&what, true);
+        }
+        Err(error) => {
+            let why = format!("the control socket cannot be put back: {error:#}");
+            if earlier.as_ref() != Some(&why) {
+                tracing::error!("{why}");
+                shared.journal.removed(&why, false);
+            }
+            *trouble = Some(why);
         }
     }
 }

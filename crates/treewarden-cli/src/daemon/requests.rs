@@ -29,7 +29,7 @@ pub(super) async fn answer(
         Request::Reload { file, dry_run } => reload::reload(shared, file, dry_run).await,
         Request::Ps {} => {
             let host = shared.tree.host();
-            json_of(&json!({ "sessions": host.sessions(), "warm": host.warm() }))
+            json_of(&json!({ "sessions": host.sessions(), "warm": host.warm(), "removed": host.removed() }))
         }
         Request::Tree {} => json_of(&shared.tree.outline().await),
         Request::Turn { turn, wait: false } => asking::report(shared, turn),

@@ -1,14 +1,18 @@
 //! The control socket: one owner, for the user's eyes only, and never left behind.
 //!
-//! It is bound in a private folder and then renamed to its place, so that at no moment anybody else can connect. A
-//! lock beside it says who owns it; a socket without an owner is stale, and is replaced.
+//! It is bound at its own path, since the kernel lists a socket under the path at which it was bound, and cleaners of
+//! temporary folders remove one that is not in that list. It gets its mode before it listens, so that at no moment anybody
+//! else can connect. A lock beside it says who owns it; a socket without an owner is stale, and is replaced. One that is
+//! removed under the daemon is bound again.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::exit::{Exit, Failure};
@@ -16,93 +20,141 @@ use crate::exit::{Exit, Failure};
 /// The longest path of a socket that every system takes.
 const MAX_PATH: usize = 103;
 
+/// So many clients may knock before they are let in.
+const BACKLOG: i32 = 1024;
+
+/// Device and inode of a file.
+type Identity = (u64, u64);
+
 /// A listening socket; dropping it removes it.
 #[derive(Debug)]
 pub(super) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode: only the socket that we made is removed.
-    identity: (u64, u64),
-    _lock: File,
+    /// Only the socket that we made is removed.
+    identity: Identity,
+    lock: File,
 }
 
 impl ControlSocket {
     /// Binds the socket, in place of a stale one.
     pub(super) fn bind(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path)?;
-        let parent = path.parent().context("the socket has no folder")?;
-        let name = path.file_name().context("the socket has no name")?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)
-            .with_context(|| format!("cannot make {}", parent.display()))?;
-        let private = parent.join(format!(".tw{}", std::process::id()));
-        if path.as_os_str().len() > MAX_PATH || private.as_os_str().len() + 2 > MAX_PATH {
+        if path.as_os_str().len() > MAX_PATH {
             let text = format!(
                 "the socket's path is longer than {MAX_PATH} bytes: {}; choose a shorter one with --socket",
                 path.display()
             );
             return Err(Failure::new(Exit::Usage, text).into());
         }
-        let mut lock_name = name.to_owned();
-        lock_name.push(".lock");
-        let lock = lock(&parent.join(lock_name), &path)?;
+        let parent = path.parent().context("the socket has no folder")?;
+        make_dir(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        let lock = lock(&lock_path(&path), &path)?;
         refuse_others(&path)?;
-        let listener =
-            Private::new(private)?.bind(&path).with_context(|| format!("cannot bind {}", path.display()))?;
-        let meta = fs::symlink_metadata(&path)?;
-        Ok(Self { listener, identity: (meta.dev(), meta.ino()), path, _lock: lock })
+        let listener = listen(&path).with_context(|| format!("cannot bind {}", path.display()))?;
+        Ok(Self { listener, identity: identity(&path)?, path, lock })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Waits for the next client; cancelling loses none.
+    /// Waits for the next client of our user, or of the super-user; cancelling loses none.
     pub(super) async fn accept(&self) -> io::Result<UnixStream> {
-        self.listener.accept().await.map(|(stream, _)| stream)
+        let (stream, _) = self.listener.accept().await?;
+        let uid = stream.peer_cred()?.uid();
+        if may_speak(uid) {
+            Ok(stream)
+        } else {
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("user {uid} is not served")))
+        }
+    }
+
+    /// Looks whether the socket and its lock are where clients and other daemons look for them, and puts back what was
+    /// removed. Clients that are connected stay so.
+    ///
+    /// Says what was put back; an error if something else is in its place.
+    pub(super) fn look_again(&mut self) -> anyhow::Result<Option<String>> {
+        let mut mended = None;
+        let lock_path = lock_path(&self.path);
+        if identity(&lock_path).ok() != self.lock.metadata().ok().map(|meta| (meta.dev(), meta.ino())) {
+            make_dir(self.path.parent().context("the socket has no folder")?)?;
+            self.lock = lock(&lock_path, &self.path)?;
+            mended = Some(lock_path.display().to_string());
+        }
+        if identity(&self.path).ok() != Some(self.identity) {
+            if fs::symlink_metadata(&self.path).is_ok() {
+                let text = format!("{} was replaced by something else; remove that", self.path.display());
+                return Err(Failure::new(Exit::Failed, text).into());
+            }
+            self.listener = listen(&self.path)?;
+            self.identity = identity(&self.path)?;
+            mended = Some(self.path.display().to_string());
+        }
+        Ok(mended.map(|what| format!("{what} was removed, and is there again")))
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         // The lock is held until after this, so nobody else puts a socket there in between.
-        if fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             drop(fs::remove_file(&self.path));
         }
     }
 }
 
-/// A folder that only we can look into; dropping it removes it.
-struct Private(PathBuf);
-
-impl Private {
-    fn new(path: PathBuf) -> io::Result<Self> {
-        // Left over from an earlier process with our pid, which is dead.
-        drop(fs::remove_dir_all(&path));
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-
-    fn bind(&self, target: &Path) -> io::Result<UnixListener> {
-        let inside = self.0.join("s");
-        let listener = UnixListener::bind(&inside)?;
-        fs::set_permissions(&inside, fs::Permissions::from_mode(0o600))?;
-        fs::rename(&inside, target)?;
-        Ok(listener)
-    }
+/// Whether a peer of this user is trusted: it could do all that we can anyhow.
+pub(crate) fn may_speak(uid: u32) -> bool {
+    uid == rustix::process::geteuid().as_raw() || uid == 0
 }
 
-impl Drop for Private {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
+fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// Binds and listens; what is at the path must be a stale socket of ours, or nothing.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    // No child may keep it: it would be listened on by nobody, and look alive.
+    #[cfg(target_os = "linux")]
+    let flags = SocketFlags::CLOEXEC;
+    #[cfg(not(target_os = "linux"))]
+    let flags = SocketFlags::empty();
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    #[cfg(not(target_os = "linux"))]
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    let ours = Mode::RUSR | Mode::WUSR;
+    // Linux gives the file the mode of the socket; elsewhere the file gets it before anybody can connect.
+    #[cfg(target_os = "linux")]
+    rustix::fs::fchmod(&socket, ours)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    #[cfg(not(target_os = "linux"))]
+    rustix::fs::chmod(path, ours)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+fn lock_path(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
 }
 
 fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    // In a shared folder another user may have put a link there, through which a file of ours would be overwritten.
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     let mut file = options.open(path).with_context(|| format!("cannot open {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}

@@ -15,7 +15,11 @@ pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCod
     if output.json {
         output::line(serde_json::to_string_pretty(&sessions)?)?;
     } else {
-        output::text(table(&sessions, Paint(output::is_colourful())) + &warm(&answer["warm"]))?;
+        output::text(
+            table(&sessions, Paint(output::is_colourful()))
+                + &warm(&answer["warm"])
+                + &removed(&answer["removed"]),
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -64,7 +68,7 @@ pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
     text
 }
 
-/// What a session's CLI does by itself, and what would be lost with it.
+/// What a session's CLI does by itself, what would be lost with it, and why its turns are refused.
 fn notes(session: &Value) -> Vec<String> {
     let own_work = session["own_work"].as_str().map(|why| match why {
         "task_ended" => "its CLI works by itself: a background task ended".to_owned(),
@@ -77,7 +81,8 @@ fn notes(session: &Value) -> Vec<String> {
     });
     let unsaved =
         session["unsaved"].as_str().map(|why| format!("not on disk, and so its CLI is not parked: {why}"));
-    [own_work, tasks, unsaved].into_iter().flatten().collect()
+    let removed = session["removed"].as_str().map(|why| format!("its lease was removed: {why}"));
+    [own_work, tasks, unsaved, removed].into_iter().flatten().collect()
 }
 
 /// How many CLIs are kept for the next conversations, if any are to be.
@@ -86,6 +91,11 @@ fn warm(warm: &Value) -> String {
         (Some(ready), Some(wanted)) if wanted > 0 => format!("\nwarm: {ready} of {wanted}\n"),
         _ => String::new(),
     }
+}
+
+/// Why no turn is taken by any session, if that is so.
+fn removed(removed: &Value) -> String {
+    removed.as_str().map_or_else(String::new, |why| format!("\nno turn is taken: {why}\n"))
 }
 
 fn cell(value: &Value) -> String {

@@ -5,5 +5,6 @@ mod daemon;
 mod given_up;
 mod orphans;
 mod reload;
+mod removed;
 mod support;
 mod unsaved;

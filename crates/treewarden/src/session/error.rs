@@ -27,6 +27,9 @@ pub enum QueryErrorKind {
     TooManyConsumers,
     /// The turn could not be made durable; nothing was sent.
     Store,
+    /// The lease of the conversation was removed under the session, and another has it or none can be made; nothing was
+    /// stored or sent.
+    LeaseLost,
     /// The session ended before the turn did: the turn stays open, and is carried on when the session starts again.
     Stopped,
     /// The turn was interrupted.
@@ -56,6 +59,10 @@ impl QueryError {
             None,
             format!("failed to store the turn, and so it was not sent: {error}"),
         )
+    }
+
+    pub(crate) fn lease_lost(message: String) -> Self {
+        Self::new(QueryErrorKind::LeaseLost, None, message)
     }
 
     pub(crate) fn stopped(turn: Option<TurnId>, why: &str) -> Self {
@@ -99,7 +106,10 @@ impl QueryError {
     /// Tells whether the same call may well succeed later.
     pub fn is_retryable(&self) -> bool {
         match self.kind {
-            QueryErrorKind::QueueFull | QueryErrorKind::TooManyConsumers | QueryErrorKind::Store => true,
+            QueryErrorKind::QueueFull
+            | QueryErrorKind::TooManyConsumers
+            | QueryErrorKind::Store
+            | QueryErrorKind::LeaseLost => true,
             QueryErrorKind::Failed(kind) => kind.is_retryable(),
             _ => false,
         }

@@ -241,6 +241,7 @@ impl Session {
         let desk = self.desk()?;
         let turn = TurnId::new();
         let place = desk.reserve()?;
+        desk.may_accept()?;
         desk.open_turn(turn, &prompt).await.map_err(|error| QueryError::store(&error))?;
         let sink = Arc::new(Sink::new(outcome_only));
         desk.enqueue(place, turn, prompt, Arc::clone(&sink));

@@ -89,6 +89,7 @@ pub(crate) struct Condition {
     pub(crate) unsaved: Option<Box<str>>,
     pub(crate) skipped_lines: u64,
     pub(crate) unknown_frames: u64,
+    pub(crate) removed: Option<Box<str>>,
 }
 
 /// What is known of a session; the answer comes at once, whatever the session is doing.
@@ -136,6 +137,8 @@ pub struct Status {
     pub skipped_lines: u64,
     /// How many frames were of a type that treewarden does not know.
     pub unknown_frames: u64,
+    /// Its lease was removed under it and cannot be had again, for this reason: its turns are refused.
+    pub removed: Option<Box<str>>,
 }
 
 impl Status {
@@ -168,6 +171,7 @@ impl Status {
             unsaved: condition.unsaved,
             skipped_lines: condition.skipped_lines,
             unknown_frames: condition.unknown_frames,
+            removed: condition.removed,
         }
     }
 }

@@ -36,7 +36,7 @@ impl TreeError {
         if let Some(error) = &held.error {
             return Self::state(format!("lock {}: {error}", dir.display()));
         }
-        let holder = held.by.as_ref().map(|by| by.pid);
+        let holder = held.by.as_ref().map(|by| by.pid).or(held.pid);
         let by = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
         let message = format!(
             "start the tree: {by} runs one on {}; stop that one, or choose another state directory",

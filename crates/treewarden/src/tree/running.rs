@@ -67,6 +67,8 @@ impl Tree {
     pub(super) fn new(host: Host, root: Supervisor, lock: TreeLock, swept: usize, current: Current) -> Self {
         let current = Arc::new(current);
         let until_end = Arc::clone(&current);
+        let lock = Arc::new(lock);
+        host.inner.guards.set_tree(Some(Arc::clone(&lock)));
         let (free, is_free) = tokio::sync::watch::channel(false);
         let (supervisor, host_of_all) = (root.clone(), host.clone());
         // The directory is ours until the last child and the last CLI are gone, whoever keeps or drops a handle.
@@ -74,7 +76,8 @@ impl Tree {
             supervisor.wait().await;
             until_end.clear();
             host_of_all.inner.warm.close().await;
-            drop(lock);
+            host_of_all.inner.guards.set_tree(None);
+            lock.release();
             let _nobody = free.send(true);
         });
         Self { host, root, swept, lock: is_free, current }

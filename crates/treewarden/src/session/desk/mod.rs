@@ -4,6 +4,7 @@
 //! with the open turns in order and their callers still waiting. The desk decides nothing: that is the machine's job.
 
 mod condition;
+mod guard;
 mod identity;
 mod saved;
 mod service;
@@ -20,7 +21,7 @@ use treewarden_core::session::{DrainReason, Item, OpenTurn, StopReason};
 use treewarden_process::TreeGone;
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, SessionName, TurnId};
-use treewarden_store::{Lease, SessionRecord};
+use treewarden_store::{Lease, LeaseWatch, SessionRecord};
 
 use super::error::{QueryError, QueryErrorKind};
 use super::options::SessionOptions;
@@ -150,6 +151,8 @@ pub(crate) struct Inner {
     kept: Option<SessionId>,
     /// Where the CLI's file of the conversation lies.
     first_name: Option<std::path::PathBuf>,
+    /// A look at the lease of the CLI of the moment, or of the last one.
+    pub(crate) lease: Option<LeaseWatch>,
     /// What a dead CLI leaves to the next one.
     pub(crate) legacy: Option<Legacy>,
     /// The CLIs that are kept for its next conversation.
@@ -203,6 +206,7 @@ impl Desk {
                 completed: None,
                 kept: None,
                 first_name: None,
+                lease: None,
                 legacy: None,
                 want: None,
                 condition: Condition::default(),

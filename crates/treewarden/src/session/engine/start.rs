@@ -86,6 +86,7 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     }
     // What is copied or carried on from elsewhere must be there: a refusal of it is never answered by a blank start.
     let carried = matches!(opening, Opening::Fork { .. }) || desk.must_exist();
+    desk.lock().lease = Some(lease.watch());
     let cli = Cli::new(tree, record.session_id, lease, place, desk.owns_id() && !carried);
     let mut cli = cli.expect("a tree that was just spawned still has its stdout");
     cli.on_trial = on_trial;
@@ -167,12 +168,17 @@ async fn started_ahead(
         let earlier = desk.lock().want.take();
         drop(earlier);
     }
-    let Some(mut spare) = taken else { return Ok(None) };
+    let Some(spare) = taken else { return Ok(None) };
     desk.put_record(record, cwd, config_dir).map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
     if let Err(error) = spare.lease.hand_over(&desk.host.store().holder(&desk.name)) {
         tracing::debug!(session = %desk.name, %error, "a lease still names the pool");
+    }
+    desk.lock().lease = Some(spare.lease.watch());
+    // It may have waited for long.
+    if let Err(error) = desk.look_at_lease() {
+        tracing::warn!(session = %desk.name, %error, "the lease of a CLI that was started ahead is lost");
     }
     Ok(Some(Box::new(Cli::of_spare(desk, record.session_id, *spare))))
 }

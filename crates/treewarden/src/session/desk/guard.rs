@@ -1,0 +1,39 @@
+//! Whether a session may still write its conversation: looked at before a turn is accepted, and from time to time.
+
+use treewarden_store::LeaseError;
+
+use super::Desk;
+use crate::guards::Missing;
+use crate::host::Happening;
+use crate::session::error::QueryError;
+
+impl Desk {
+    /// Refuses a turn that could not be stored for good, or whose conversation another may write.
+    pub(crate) fn may_accept(&self) -> Result<(), QueryError> {
+        let inner = &self.host.inner;
+        inner.guards.look(&inner.store).map_err(|why| QueryError::store(&why))?;
+        self.look_at_lease().map_err(|error| {
+            QueryError::lease_lost(format!("the session's lease was removed: {error}; the turn was not sent"))
+        })
+    }
+
+    /// Looks whether the lease of the CLI of the moment still keeps others away, and says what was found.
+    pub(crate) fn look_at_lease(&self) -> Result<(), LeaseError> {
+        let Some(lease) = self.lock().lease.clone() else { return Ok(()) };
+        let found = lease.look_again();
+        let lost = found.as_ref().err().map(|error| error.to_string().into_boxed_str());
+        let earlier = std::mem::replace(&mut self.lock().condition.removed, lost.clone());
+        let news = match (&found, lost) {
+            (Ok(Some(path)), _) => Some(Missing::mended(path.clone())),
+            (Err(_), lost) if lost != earlier => {
+                lost.map(|why| Missing::lost(format!("the session's lease was removed: {why}")))
+            }
+            _ => None,
+        };
+        if let Some(Missing { what, mended }) = news {
+            tracing::error!(session = %self.name, mended, "{what}");
+            self.host.publish(&self.name, || Happening::Removed { what, mended });
+        }
+        found.map(|_| ())
+    }
+}
