@@ -110,6 +110,11 @@ pub enum Happening {
         /// It was made anew; otherwise the session's turns are refused.
         mended: bool,
     },
+    /// Another process sent its CLI a message, which the CLI keeps back.
+    PeerMessageHeld {
+        /// What the CLI says of it, as it came.
+        frame: Frame,
+    },
     /// Its CLI could not write its transcript: a resume may miss what follows.
     WritesLost,
 }

@@ -9,6 +9,7 @@ mod guards;
 pub mod host;
 mod places;
 pub mod registry;
+mod second_door;
 pub mod session;
 pub mod supervisor;
 pub mod tree;

@@ -72,6 +72,7 @@ fn every_key_of_a_session_has_its_effect() {
         ("cut_off_tools = \"run_again\"", "cut_off_tools", Effect::AtOnce),
         ("pinned = true", "pinned", Effect::NextCli),
         ("warm = 2", "warm", Effect::NextCli),
+        ("peer_messages = true", "peer_messages", Effect::NextCli),
         ("restart = \"transient\"", "restart", Effect::AtOnce),
         ("shutdown = \"1m\"", "shutdown", Effect::AtOnce),
         ("backoff = true", "backoff", Effect::AtOnce),

@@ -20,6 +20,9 @@ const ALWAYS: [(&str, &str); 4] = [
     ("CLAUDE_CODE_STARTUP_FAILURE_RESULTS", "1"),
 ];
 
+/// Set to `0`, it leaves the CLI without the socket on which other processes could begin turns (2.1.250 to 2.1.332).
+const PEER_MESSAGES: &str = "CLAUDE_CODE_HARBOR_KITE";
+
 /// The environment of one CLI process, in full: nothing else is inherited.
 ///
 /// Its `Debug` output names the variables and hides their values.
@@ -79,6 +82,9 @@ impl SessionSpec {
         }
         for (name, value) in ALWAYS {
             environment.insert(name, value);
+        }
+        if !self.peer_messages {
+            environment.insert(PEER_MESSAGES, "0");
         }
         for (name, value) in &self.env {
             match value {

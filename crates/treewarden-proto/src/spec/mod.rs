@@ -111,6 +111,9 @@ pub struct SessionSpec {
     /// Which of the machine's settings files are read; an empty list is none, unset is the CLI's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setting_sources: Option<Vec<SettingSource>>,
+    /// Whether other processes of the user may send the CLI messages, each of which begins a turn.
+    #[serde(skip_serializing_if = "is_false")]
+    pub peer_messages: bool,
 
     // Process: `process.rs` and `environment.rs`.
     /// How long one turn may take, all retries included.
@@ -190,6 +193,7 @@ impl Default for SessionSpec {
             mcp_config: None,
             settings: None,
             setting_sources: None,
+            peer_messages: false,
             timeout: Self::DEFAULT_TIMEOUT,
             include_partial_messages: false,
             cli_path: None,

@@ -14,6 +14,18 @@ impl SessionSpec {
         self
     }
 
+    /// Lets other processes of the user send the CLI messages, each of which begins a turn that this session did not send;
+    /// not by default.
+    ///
+    /// What such a turn prints is told as [`Unsolicited`] frames; it is in no journal.
+    ///
+    /// [`Unsolicited`]: https://docs.rs/treewarden/latest/treewarden/host/enum.Happening.html
+    #[must_use]
+    pub fn peer_messages(mut self, peer_messages: bool) -> Self {
+        self.peer_messages = peer_messages;
+        self
+    }
+
     /// Sets which of the machine's settings files are read; none if `sources` is empty.
     #[must_use]
     pub fn setting_sources(mut self, sources: impl IntoIterator<Item = SettingSource>) -> Self {

@@ -167,6 +167,7 @@ pub(super) const KEYS: &[Key] = &[
     key("mcp_config", SHARED, Kind::PathOrTable, "MCP servers: the path of a config file, or a table of servers by name."),
     key("settings", SHARED, Kind::PathOrTable, "Settings for the session: the path of a file, or a table."),
     key("setting_sources", SHARED, Kind::Choices(SOURCES), "Which of the machine's settings files are read; an empty list is none."),
+    key("peer_messages", SHARED, Kind::Bool, "Whether other processes of the user may send the CLI messages, each of which begins a turn; not by default."),
     // A session: its process.
     key("timeout", SHARED, Kind::Duration, "How long one turn may take, all retries included; 5 minutes by default."),
     key("include_partial_messages", SHARED, Kind::Bool, "Whether the answer is streamed as it is made."),

@@ -82,6 +82,8 @@ impl TreeBuilder {
         if swept.processes > 0 {
             tracing::warn!(processes = swept.processes, "ended what dead hosts had left running");
         }
+        // No CLI of an earlier tree is left that could read them.
+        crate::second_door::forget_settings(&dir);
         let mut handles = Handles::new();
         let plan = Grower { host: &host, handles: &mut handles }.plan(&spec.root, &Vec::new())?;
         let root = plan.builder().start().await?;

@@ -1,12 +1,15 @@
 //! What is fixed about a CLI once it is initialized.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use treewarden_process::Program;
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::{Environment, Opening, SessionSpec};
+
+use crate::second_door::{self, SecondDoor};
 
 /// Everything that a new conversation's CLI is given before its first prompt, but for its id.
 ///
@@ -19,26 +22,40 @@ pub(crate) struct Launch {
     cwd: PathBuf,
     config_dir: PathBuf,
     initialize: Map<String, Value>,
+    /// They go in a file, which is another for each CLI.
+    settings: Option<Map<String, Value>>,
 }
 
 impl Launch {
+    /// # Errors
+    ///
+    /// What is wrong with the settings file that the options name.
     pub(crate) fn new(
         spec: &SessionSpec,
         path: PathBuf,
         environment: Environment,
         cwd: PathBuf,
         config_dir: PathBuf,
-    ) -> Self {
+    ) -> Result<Self, String> {
+        let settings = second_door::settings(spec, &cwd)?;
         let any = SessionId::random();
         let mut args = spec.argv(&Opening::Fresh(any));
         let own = id_flag(any);
         args.retain(|arg| *arg != own);
-        Self { path, args, environment, cwd, config_dir, initialize: spec.initialize() }
+        if settings.is_some() {
+            second_door::without_settings(&mut args);
+        }
+        Ok(Self { path, args, environment, cwd, config_dir, initialize: spec.initialize(), settings })
+    }
+
+    /// Writes what the CLI of a new conversation is given in a file.
+    pub(super) fn shut(&self, state_dir: &Path, id: SessionId) -> io::Result<SecondDoor> {
+        SecondDoor::shut(state_dir, id, self.settings.as_ref(), &self.environment, &self.config_dir)
     }
 
     /// The program, for a new conversation of this id.
-    pub(super) fn program(&self, id: SessionId) -> Program {
-        let args = self.args.iter().cloned().chain([id_flag(id)]);
+    pub(super) fn program(&self, id: SessionId, door: &SecondDoor) -> Program {
+        let args = self.args.iter().cloned().chain([id_flag(id)]).chain(door.argument());
         let env = self.environment.iter().map(|(name, value)| (name.into(), value.into()));
         Program {
             path: self.path.clone(),
@@ -68,6 +85,7 @@ mod tests {
 
     fn launch(spec: &SessionSpec) -> Launch {
         Launch::new(spec, "claude".into(), spec.environment([]), "/".into(), "/.claude".into())
+            .expect("no settings file")
     }
 
     #[test]
@@ -89,9 +107,12 @@ mod tests {
     #[test]
     fn the_program_gets_the_id_of_its_conversation_once() {
         let (spec, id) = (SessionSpec::new(), SessionId::random());
-        let args = launch(&spec).program(id).args;
-        let mut wanted: Vec<OsString> =
-            spec.argv(&Opening::Fresh(id)).into_iter().map(OsString::from).collect();
+        let dir = tempfile::tempdir().expect("a folder");
+        let launch = launch(&spec);
+        let door = launch.shut(dir.path(), id).expect("written");
+        let args = launch.program(id, &door).args;
+        let own = spec.argv(&Opening::Fresh(id)).into_iter().chain(door.argument());
+        let mut wanted: Vec<OsString> = own.map(OsString::from).collect();
         wanted.sort();
         let mut sorted = args.clone();
         sorted.sort();

@@ -13,6 +13,7 @@ use treewarden_store::Lease;
 use super::pool::{Listed, Reply, Stage};
 use crate::host::{Host, Inner};
 use crate::places::SparePlace;
+use crate::second_door::SecondDoor;
 
 /// The id of the first request to a CLI, under which it is asked to initialize.
 pub(crate) const INITIALIZE: &str = "tw-1";
@@ -33,6 +34,7 @@ pub(crate) struct Spare {
     pub(crate) writer: LineWriter,
     pub(crate) lease: Lease,
     pub(crate) place: SparePlace,
+    pub(crate) door: SecondDoor,
     /// What it has printed so far; the answer to `initialize` is in it, or still to come.
     pub(crate) lines: Vec<Line>,
 }
@@ -114,7 +116,18 @@ async fn live(
 async fn spawn(listed: &Listed, host: &Weak<Inner>) -> Result<Spare, End> {
     let (place, lease, containment) = reserve(listed, host)?;
     let launch = &listed.pool.launch;
-    let (program, cookie) = (launch.program(listed.id), Cookie::new(listed.id.to_string()));
+    let Some(state_dir) = host.upgrade().map(|inner| inner.store.dir().to_owned()) else {
+        lease.forget();
+        return Err(End::Served);
+    };
+    let mut door = match launch.shut(&state_dir, listed.id) {
+        Ok(door) => door,
+        Err(error) => {
+            lease.forget();
+            return Err(failed(&format_args!("its settings cannot be written: {error}")));
+        }
+    };
+    let (program, cookie) = (launch.program(listed.id, &door), Cookie::new(listed.id.to_string()));
     let spawning = treewarden_process::spawn(program, cookie, containment);
     let spawned = match tokio::time::timeout(COME_UP, spawning).await {
         Ok(spawned) => spawned.map_err(|error| failed(&error)),
@@ -127,13 +140,14 @@ async fn spawn(listed: &Listed, host: &Weak<Inner>) -> Result<Spare, End> {
             return Err(end);
         }
     };
+    door.set_pid(tree.pid().get());
     let (reader, writer) = (tree.take_stdout(), tree.take_stdin());
     let (reader, mut writer) = reader.zip(writer).expect("a tree that was just spawned still has its pipes");
     if let Err(error) = writer.push(HostRequest::Initialize(launch.initialize()).encode(INITIALIZE)) {
         // Its exit says so as well.
         tracing::debug!(%error, "a CLI that was started ahead takes no line");
     }
-    Ok(Spare { tree, reader, writer, lease, place, lines: Vec::new() })
+    Ok(Spare { tree, reader, writer, lease, place, door, lines: Vec::new() })
 }
 
 /// Takes a free place and the lease; the host may be dropped while the CLI lives, so that it is not held on to.
@@ -180,7 +194,7 @@ impl Spare {
 
     /// Ends it: nothing was ever asked of it, so that there is nothing to lose.
     async fn end(self) {
-        let Self { tree, reader, writer, lease, place, .. } = self;
+        let Self { tree, reader, writer, lease, place, door, .. } = self;
         let ladder = Ladder::kill().rung(Rung::Terminate, CLEAN_UP);
         // Nobody reads what it still prints: it has SIGTERM's time to end all the same.
         drop(reader);
@@ -190,7 +204,7 @@ impl Spare {
                 tracing::error!(%error, "processes of a CLI that was started ahead cannot be ended")
             }
         }
-        drop(place);
+        drop((door, place));
     }
 }
 

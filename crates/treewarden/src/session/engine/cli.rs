@@ -18,6 +18,7 @@ use super::{Engine, Task, Wake};
 use crate::binaries::{AWAIT_INITIALIZE, Binary};
 use crate::host::Happening;
 use crate::places::Place;
+use crate::second_door::SecondDoor;
 use crate::session::desk::{Desk, Legacy};
 use crate::warm::Spare;
 
@@ -45,6 +46,8 @@ pub(super) struct Cli {
     pub(super) version_known: bool,
     /// The program, if it was given a flag that it may not know.
     pub(super) on_trial: Option<Binary>,
+    /// Let go when the CLI is gone, as it removes what the CLI was given and left behind.
+    pub(super) door: Option<SecondDoor>,
     pub(super) at_eof: bool,
     startup_failure: Option<String>,
     errors: String,
@@ -96,9 +99,9 @@ impl Cli {
 
     /// A CLI that was brought up before this session needed one.
     pub(super) fn of_spare(desk: &Arc<Desk>, id: SessionId, spare: Spare) -> Self {
-        let Spare { tree, reader, writer, lease, place, lines } = spare;
+        let Spare { tree, reader, writer, lease, place, door, lines } = spare;
         let cli = Self::of(tree, (Some(writer), reader), id, lease, place.adopt(desk), true);
-        Self { asked_already: Some(lines), ..cli }
+        Self { asked_already: Some(lines), door: Some(door), ..cli }
     }
 
     fn of(
@@ -125,6 +128,7 @@ impl Cli {
             started: false,
             version_known: false,
             on_trial: None,
+            door: None,
             at_eof: false,
             startup_failure: None,
             errors: String::new(),
@@ -203,9 +207,12 @@ pub(super) async fn closed(closing: &mut Option<Closing>) {
 ///
 /// Its lease is given up at once: the next engine proves the tree gone before it starts another.
 pub(super) fn leave(cli: Option<Box<Cli>>) {
-    let Some(Cli { tree: Some(tree), place, .. }) = cli.map(|cli| *cli) else { return };
+    let Some(Cli { tree: Some(tree), place, door, .. }) = cli.map(|cli| *cli) else { return };
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(kill(tree, place));
+        runtime.spawn(async move {
+            kill(tree, place).await;
+            drop(door);
+        });
     }
 }
 
@@ -245,7 +252,7 @@ impl Engine {
 
     /// Tells the machine that the CLI is gone, and how it ended.
     pub(super) fn exited(&mut self) {
-        let (Some(cli), Some(closing)) = (self.cli.take(), self.closing.take()) else { return };
+        let (Some(mut cli), Some(closing)) = (self.cli.take(), self.closing.take()) else { return };
         let stderr = cli.stderr.text();
         let gone = match closing.done {
             Some(Ok(gone)) => gone,
@@ -255,6 +262,7 @@ impl Engine {
             }
             None => return,
         };
+        drop(cli.door.take());
         let status = gone.status();
         let facts = ExitFacts {
             code: status.and_then(|status| status.code()),

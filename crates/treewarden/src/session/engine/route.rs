@@ -264,6 +264,11 @@ impl Engine {
                 tracing::error!(session = %self.desk.name, "the CLI could not write its transcript");
                 self.desk.host.publish(&self.desk.name, || Happening::WritesLost);
             }
+            SystemKind::PeerMessageHold => {
+                // It is of no turn: somebody else sent it.
+                let frame = frame.unshared();
+                return self.desk.host.publish(&self.desk.name, || Happening::PeerMessageHeld { frame });
+            }
             SystemKind::Unknown => self.desk.lock().condition.unknown_frames += 1,
             _ => {}
         }

@@ -23,6 +23,7 @@ use super::cli::{self, Cli};
 use crate::binaries::AWAIT_INITIALIZE;
 use crate::host::Happening;
 use crate::places::{AllPinned, Place};
+use crate::second_door::{self, SecondDoor};
 use crate::session::CutOffTools;
 use crate::session::desk::{Desk, Legacy};
 use crate::warm::{Launch, Warm};
@@ -58,7 +59,7 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     if resumed && desk.options().cut_off_tools == CutOffTools::Tell {
         environment.insert(SHOW_CUT_OFF, "1");
     }
-    let mut args = desk.options().spec.argv(&opening);
+    let (mut args, mut door) = shut(&desk, record.session_id, &opening, &environment, &cwd, &config_dir)?;
     // A resumed CLI carries a turn on as soon as it is up: nothing of it may run before the session's own settings.
     let on_trial = desk.host.inner.binaries.on_trial(&path).filter(|_| resumed);
     if on_trial.is_some() {
@@ -80,6 +81,7 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     // told anything.
     let (spawned, ended) = tokio::join!(spawning.spawned(), gone.leftovers());
     let (tree, place) = spawned?;
+    door.set_pid(tree.pid().get());
     if let Err(error) = ended {
         cli::kill(tree, place).await;
         return Err(not_gone(&error));
@@ -91,6 +93,7 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     let mut cli = cli.expect("a tree that was just spawned still has its stdout");
     cli.on_trial = on_trial;
     cli.woven = first.filter(|_| open == OpenPrompt::Woven);
+    cli.door = Some(door);
     Ok(Box::new(cli))
 }
 
@@ -133,7 +136,9 @@ pub(in crate::session) fn keep_warm(desk: &Desk) {
     // What cannot be started now may be there when the first turn comes.
     let (Ok(path), Ok(cwd)) = (find_cli(desk, &environment), cwd(desk)) else { return };
     let Ok(config_dir) = config_dir(&environment, &cwd) else { return };
-    want(desk, Launch::new(&desk.options().spec, path, environment, cwd, config_dir));
+    if let Ok(launch) = Launch::new(&desk.options().spec, path, environment, cwd, config_dir) {
+        want(desk, launch);
+    }
 }
 
 fn want(desk: &Desk, launch: Launch) {
@@ -160,7 +165,8 @@ async fn started_ahead(
         return Ok(None);
     }
     let (path, cwd_of_it, config) = (path.to_owned(), cwd.to_owned(), config_dir.to_owned());
-    let launch = Launch::new(&desk.options().spec, path, environment.clone(), cwd_of_it, config);
+    let launch = Launch::new(&desk.options().spec, path, environment.clone(), cwd_of_it, config)
+        .map_err(|error| permanent(PermanentKind::BadOption, error))?;
     let taken = warm.take(record.session_id, &launch).await;
     if desk.options().warm > 0 {
         want(desk, launch);
@@ -185,6 +191,35 @@ async fn started_ahead(
 
 fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {
     StartFailure::Permanent(Permanent::new(kind, message))
+}
+
+/// The CLI's arguments, with its settings in a file, in which its second door is shut.
+fn shut(
+    desk: &Desk,
+    id: SessionId,
+    opening: &Opening,
+    environment: &Environment,
+    cwd: &Path,
+    config_dir: &Path,
+) -> Result<(Vec<String>, SecondDoor), StartFailure> {
+    let options = desk.options();
+    let settings = second_door::settings(&options.spec, cwd)
+        .map_err(|error| permanent(PermanentKind::BadOption, error))?;
+    let mut args = options.spec.argv(opening);
+    if settings.is_some() {
+        second_door::without_settings(&mut args);
+    }
+    let shut = |settings| SecondDoor::shut(desk.host.state_dir(), id, settings, environment, config_dir);
+    let door = shut(settings.as_ref()).or_else(|error| {
+        if options.spec.settings.is_some() {
+            return Err(permanent(PermanentKind::Store, format!("the settings cannot be written: {error}")));
+        }
+        // A full disk is no reason not to go on: the variable shuts the door as well.
+        tracing::warn!(session = %desk.name, %error, "the settings of a CLI cannot be written");
+        shut(None).map_err(|error| permanent(PermanentKind::Store, error.to_string()))
+    })?;
+    args.extend(door.argument());
+    Ok((args, door))
 }
 
 /// The CLI's whole environment.

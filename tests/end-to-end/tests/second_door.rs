@@ -1,0 +1,244 @@
+//! The real CLI's second door: a line that another process writes to its socket begins no turn, unless the session opens it.
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use treewarden::host::Happening;
+use treewarden::session::SessionState;
+use treewarden::{Session, SessionOptions, SessionSpec};
+use treewarden_end_to_end::{Lab, end, eventually, id_of, reaches, real_cli};
+use treewarden_proto::spec::{EnvValue, InheritEnv, PermissionMode};
+use treewarden_testkit::faults;
+use treewarden_testkit::mock_api::MockApi;
+
+/// What is said at the door.
+const WORD: &str = "PROMPT-from-elsewhere";
+
+/// A lab whose CLIs have their sockets in it.
+struct World {
+    lab: Lab,
+    api: MockApi,
+    spec: SessionSpec,
+}
+
+async fn world() -> Option<World> {
+    let cli = tokio::task::spawn_blocking(real_cli).await.expect("no panic")?;
+    let (lab, api) = (Lab::new(), MockApi::start().await.expect("the mock API starts"));
+    let run = lab.path().join("run");
+    std::fs::create_dir(&run).expect("made");
+    let mut spec = lab
+        .spec("a")
+        .cli_path(cli)
+        .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
+        .env("XDG_RUNTIME_DIR", run.display().to_string())
+        .timeout(Duration::from_secs(60));
+    for (name, value) in api.env() {
+        spec = spec.env(name, value);
+    }
+    Some(World { lab, api, spec })
+}
+
+impl World {
+    /// The variable that shuts the door is not there: the setting alone does.
+    fn by_setting(&self) -> SessionSpec {
+        let mut spec = self.spec.clone();
+        spec.env.insert("CLAUDE_CODE_HARBOR_KITE".into(), EnvValue::Unset);
+        spec
+    }
+
+    fn options(&self, spec: SessionSpec) -> SessionOptions {
+        SessionOptions::from(spec).host(&self.lab.host)
+    }
+
+    fn sockets(&self) -> Vec<PathBuf> {
+        files(&self.lab.path().join("run/cc-socks"))
+    }
+
+    /// How many prompts of this kind the model was asked.
+    fn heard(&self, word: &str) -> usize {
+        self.api
+            .contexts()
+            .iter()
+            .filter(|prompts| prompts.iter().any(|prompt| prompt.contains(word)))
+            .count()
+    }
+
+    /// Writes a line to each door.
+    fn knock(&self) {
+        for socket in self.sockets() {
+            let Ok(mut stream) = UnixStream::connect(&socket) else { continue };
+            let line = serde_json::json!({ "type": "user", "message": { "role": "user", "content": WORD } });
+            // One that is shut may hang up at once.
+            let _heard = writeln!(stream, "{line}");
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// Knocks at a session in each of its states, and checks that nobody heard it.
+async fn stays_shut(world: &World, spec: SessionSpec, has_socket: bool) {
+    let options = world.options(spec).warm(1).idle_timeout(Duration::from_secs(600));
+    let session = Session::start(options).await.expect("started");
+    // A warm one.
+    eventually("a CLI is warm", || (world.lab.host.warm().ready == 1).then_some(())).await;
+    if has_socket {
+        eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
+    }
+    world.knock();
+    // An idle one.
+    session.query("PROMPT-1").await.expect("answered");
+    if has_socket {
+        eventually("they have sockets", || (!world.sockets().is_empty()).then_some(())).await;
+    } else {
+        assert_eq!(world.sockets(), [PathBuf::new(); 0], "there is no door");
+    }
+    world.knock();
+    // A busy one.
+    let turn = session.stream("PROMPT-2 STREAM=20:50").await.expect("opened");
+    reaches(&session, SessionState::Busy).await;
+    world.knock();
+    turn.answer().await.expect("answered");
+    // Whoever was let in would have been asked about before this, or with it.
+    session.query("PROMPT-3").await.expect("answered");
+    assert_eq!(world.heard(WORD), 0);
+    assert_eq!(world.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2", "PROMPT-3"]);
+    // A stopped one has no CLI, and its socket is gone with it.
+    end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_at_the_socket_of_an_idle_busy_or_warm_cli_begins_no_turn() {
+    let Some(world) = world().await else { return };
+    stays_shut(&world, world.spec.clone(), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_setting_alone_shuts_the_door_as_well() {
+    let Some(world) = world().await else { return };
+    stays_shut(&world, world.by_setting(), true).await;
+    stays_shut(
+        &world,
+        world.by_setting().name("b".parse().expect("a name")).settings("{\"verbose\":false}"),
+        true,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_session_has_no_door_and_a_turn_of_it_is_its_own() {
+    let Some(world) = world().await else { return };
+    let options = world.options(world.by_setting()).idle_timeout(Duration::from_millis(200));
+    let session = Session::start(options).await.expect("started");
+    session.query("PROMPT-1").await.expect("answered");
+    reaches(&session, SessionState::Parked).await;
+    eventually("no socket is left", || world.sockets().is_empty().then_some(())).await;
+    world.knock();
+    session.query("PROMPT-2").await.expect("answered");
+    assert_eq!(world.heard(WORD), 0);
+    end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_opens_its_door_gets_the_message() {
+    let Some(world) = world().await else { return };
+    let session =
+        Session::start(world.options(world.spec.clone().peer_messages(true))).await.expect("started");
+    session.query("PROMPT-1").await.expect("answered");
+    eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
+    let mut events = world.lab.host.subscribe();
+    world.knock();
+    eventually("the model is asked", || (world.heard(WORD) > 0).then_some(())).await;
+    let told = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            if matches!(events.recv().await.expect("the feed goes on").what, Happening::Unsolicited { .. }) {
+                return;
+            }
+        }
+    });
+    told.await.expect("what it prints is told");
+    end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_cli_holds_back_is_an_event() {
+    let Some(world) = world().await else { return };
+    let spec = world.spec.clone().peer_messages(true).settings("{\"crossSessionInbound\":\"hold\"}");
+    let spec = spec.permission_mode(PermissionMode::BypassPermissions);
+    let session = Session::start(world.options(spec)).await.expect("started");
+    session.query("PROMPT-1").await.expect("answered");
+    eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
+    let mut events = world.lab.host.subscribe();
+    world.knock();
+    let told = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            if let Happening::PeerMessageHeld { frame } = events.recv().await.expect("the feed goes on").what
+            {
+                return frame;
+            }
+        }
+    });
+    let frame = told.await.expect("it is told");
+    assert!(String::from_utf8_lossy(frame.raw()).contains("peer_message_hold"));
+    assert_eq!(world.heard(WORD), 0);
+    end(&session).await;
+}
+
+/// The settings go in a file that the user alone can read, and the file goes with the CLI.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_stand_in_no_argument_and_reach_the_cli() {
+    let Some(world) = world().await else { return };
+    let spec =
+        world.spec.clone().settings("{\"env\":{\"TOKEN\":\"secret-value\"},\"model\":\"claude-haiku-4-5\"}");
+    let session = Session::start(world.options(spec)).await.expect("started");
+    session.query("PROMPT-1").await.expect("answered");
+    let pid = session.status().expect("status").pid.expect("a CLI");
+    let argv = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it can be read");
+    assert!(!String::from_utf8_lossy(&argv).contains("secret-value"));
+    let folder = world.lab.host.state_dir().join("settings");
+    let written = files(&folder);
+    let [file] = &written[..] else { panic!("one file: {written:?}") };
+    assert_eq!(std::fs::metadata(file).expect("there").mode() & 0o777, 0o600);
+    let models: Vec<String> = world.api.requests().iter().map(|request| format!("{request:?}")).collect();
+    assert!(
+        models.iter().any(|request| request.contains("claude-haiku-4-5")),
+        "the settings are read: {models:?}"
+    );
+    end(&session).await;
+    assert!(files(&folder).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_the_doors_of_killed_clis() {
+    let Some(world) = world().await else { return };
+    let kills = std::env::var("TREEWARDEN_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    let options = world.options(world.spec.clone().peer_messages(true)).max_restarts(100_000);
+    let session = Session::start(options).await.expect("started");
+    for _ in 0..kills {
+        session.query("PROMPT-1").await.expect("answered");
+        eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
+        let pid = session.status().expect("status").pid.expect("a CLI");
+        faults::kill(pid).expect("it can be killed");
+        eventually("another one, or none", || {
+            (session.status().expect("status").pid != Some(pid)).then_some(())
+        })
+        .await;
+        let socket = world.lab.path().join(format!("run/cc-socks/{pid}.sock"));
+        eventually("its socket is gone", || (!socket.exists()).then_some(())).await;
+    }
+    let _id = id_of(&session);
+    end(&session).await;
+    let until = Instant::now() + Duration::from_secs(10);
+    while !world.sockets().is_empty() {
+        assert!(Instant::now() < until, "{:?}", world.sockets());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(files(&world.lab.path().join("claude/sessions")).is_empty());
+    assert!(files(&world.lab.host.state_dir().join("settings")).is_empty());
+}
