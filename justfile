@@ -23,6 +23,10 @@ soak-sessions sessions="10000":
     TREEWARDEN_SOAK={{sessions}} cargo test --release -p treewarden-end-to-end --test many_kills --test restart_storm -- --ignored --nocapture --test-threads 1
     cargo test --release -p treewarden-store --test journal -- --ignored --nocapture
 
+# Looks at a version of the CLI for sockets on which it listens, as it is started here and with its door open.
+probe version:
+    TREEWARDEN_PROBE={{version}} cargo test -p treewarden-end-to-end --test second_door -- --ignored --nocapture --exact probe
+
 # Cost of a frame, a turn, a restart, a parked session, beside the floor; one table, or some rows of it by name.
 bench *names:
     cargo run --release -p treewarden-bench -- {{names}}
