@@ -17,15 +17,20 @@ pub(crate) use linux::Door;
 mod linux {
     use std::os::fd::OwnedFd;
     use std::os::unix::ffi::OsStrExt;
+    use std::time::Duration;
 
     use rustix::io::Errno;
     use rustix::net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
-        socket_with, sockopt,
+        AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
+        shutdown, socket_with, sockopt,
     };
     use uuid::Uuid;
 
     use super::{Held, Path};
+
+    /// How often, and how far apart, a name is asked for again that nobody has any more.
+    const TRIES: u32 = 200;
+    const PAUSE: Duration = Duration::from_millis(5);
 
     /// A name that is ours while the value lives.
     #[derive(Debug)]
@@ -42,21 +47,29 @@ mod linux {
 
         fn named(name: &str, uid: u32) -> Result<Self, Held> {
             let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(Held::unknown)?;
-            let socket = socket().map_err(Held::unknown)?;
-            match bind(&socket, &address).and_then(|()| listen(&socket, 16)) {
-                Ok(()) => Ok(Self(Some(socket))),
-                Err(Errno::ADDRINUSE) => match owner(&address) {
+            let mut tries = 0;
+            loop {
+                let socket = socket().map_err(Held::unknown)?;
+                match bind(&socket, &address).and_then(|()| listen(&socket, 16)) {
+                    Ok(()) => return Ok(Self(Some(socket))),
+                    Err(Errno::ADDRINUSE) => {}
+                    Err(error) => return Err(Held::unknown(error)),
+                }
+                match owner(&address) {
                     // Anybody may take any name: one that another user has is no tree of ours.
-                    Some((_, other)) if other != uid && other != 0 => {
+                    Owner::Is(_, other) if other != uid && other != 0 => {
                         tracing::warn!(
                             user = other,
                             "another user has the name of this tree's lock; its file alone is locked"
                         );
-                        Ok(Self(None))
+                        return Ok(Self(None));
                     }
-                    found => Err(Held { pid: found.map(|(pid, _)| pid), ..Held::default() }),
-                },
-                Err(error) => Err(Held::unknown(error)),
+                    // Its process is dead or has let go, and a child that was just being forked has a copy for a moment.
+                    Owner::Leaving if tries < TRIES => tries += 1,
+                    Owner::Is(pid, _) => return Err(Held { pid: Some(pid), ..Held::default() }),
+                    Owner::Leaving | Owner::Unknown => return Err(Held::default()),
+                }
+                std::thread::sleep(PAUSE);
             }
         }
 
@@ -72,12 +85,39 @@ mod linux {
         socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
     }
 
-    /// The process and the user that have a name.
-    fn owner(address: &SocketAddrUnix) -> Option<(u32, u32)> {
-        let socket = socket().ok()?;
-        connect(&socket, address).ok()?;
-        let peer = sockopt::socket_peercred(&socket).ok()?;
-        Some((u32::try_from(peer.pid.as_raw_nonzero().get()).ok()?, peer.uid.as_raw()))
+    impl Drop for Door {
+        fn drop(&mut self) {
+            // Let go by word and not only closed: see `Owner::Leaving`.
+            if let Some(socket) = &self.0 {
+                let _closed_anyhow = shutdown(socket, Shutdown::Both);
+            }
+        }
+    }
+
+    /// Who has a name.
+    enum Owner {
+        /// This process of this user.
+        Is(u32, u32),
+        /// Nobody who is still there.
+        Leaving,
+        /// So many knock that nothing is known.
+        Unknown,
+    }
+
+    fn owner(address: &SocketAddrUnix) -> Owner {
+        let Ok(socket) = socket() else { return Owner::Unknown };
+        match connect(&socket, address) {
+            Ok(()) => {}
+            Err(Errno::CONNREFUSED) => return Owner::Leaving,
+            Err(_) => return Owner::Unknown,
+        }
+        let Ok(peer) = sockopt::socket_peercred(&socket) else { return Owner::Unknown };
+        let (pid, uid) = (peer.pid.as_raw_nonzero().get(), peer.uid.as_raw());
+        if Path::new("/proc").join(pid.to_string()).exists() {
+            Owner::Is(pid.cast_unsigned(), uid)
+        } else {
+            Owner::Leaving
+        }
     }
 
     #[cfg(test)]

@@ -56,7 +56,8 @@ struct Inner {
     id: SessionId,
     config_dir: PathBuf,
     state_dir: PathBuf,
-    locks: Mutex<Locks>,
+    /// `None` once the lease is given up: who looks at it at that moment must not keep it.
+    locks: Mutex<Option<Locks>>,
 }
 
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Lease {
         // other one met an older version, which knows that one only and so waits for nothing that we hold.
         let lock = in_config_dir(config_dir, id, holder, fs::File::try_lock)?;
         let earlier = in_state_dir(state_dir, id, holder)?;
-        let locks = Mutex::new(Locks { lock, earlier });
+        let locks = Mutex::new(Some(Locks { lock, earlier }));
         let (config_dir, state_dir) = (config_dir.to_owned(), state_dir.to_owned());
         Ok(Self { inner: Arc::new(Inner { id, config_dir, state_dir, locks }) })
     }
@@ -117,15 +118,23 @@ impl Lease {
     /// Whatever the system says to a write; the lease is held all the same.
     pub fn hand_over(&self, holder: &Holder) -> io::Result<()> {
         let mut locks = self.inner.locks();
+        let Some(locks) = locks.as_mut() else { return Ok(()) };
         locks.lock.hand_over(holder)?;
         locks.earlier.hand_over(holder)
     }
 
     /// Gives up the lease of a conversation that never was, and removes its files.
     pub fn forget(self) {
-        let locks = self.inner.locks();
-        locks.earlier.remove();
-        locks.lock.remove();
+        if let Some(locks) = self.inner.locks().as_ref() {
+            locks.earlier.remove();
+            locks.lock.remove();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        drop(self.inner.locks().take());
     }
 }
 
@@ -141,12 +150,13 @@ impl LeaseWatch {
 }
 
 impl Inner {
-    fn locks(&self) -> MutexGuard<'_, Locks> {
+    fn locks(&self) -> MutexGuard<'_, Option<Locks>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look_again(&self) -> Result<Option<PathBuf>, LeaseError> {
         let mut locks = self.locks();
+        let Some(locks) = locks.as_mut() else { return Ok(None) };
         let mut made = None;
         if !locks.lock.is_in_place() {
             let holder = locks.lock.holder().clone();

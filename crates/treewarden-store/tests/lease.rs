@@ -177,6 +177,31 @@ fn a_config_directory_that_is_none_is_told_with_what_to_do() {
     assert!(said.contains("config") && said.contains("CLAUDE_CONFIG_DIR"), "{said}");
 }
 
+/// Needs the super-user; elsewhere it says that it was skipped.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_holder_in_another_pid_and_time_namespace_keeps_us_away() {
+    if fs::metadata("/proc/self").map(|meta| meta.uid()).ok() != Some(0) {
+        say("skipped: a_holder_in_another_pid_and_time_namespace_keeps_us_away needs the super-user");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let unshare =
+        ["unshare", "--pid", "--time", "--boottime", "100000", "--fork", "--kill-child", "--mount-proc"];
+    let mut other = Role::start_by(&unshare, "role_racer", dir.path(), "theirs");
+    assert_eq!(other.said(), "ready");
+    other.tell("race");
+    assert_eq!(other.said(), "won");
+    let refused = held(take(dir.path(), "ours"));
+    assert!(refused.to_string().contains("(as another container counts)"), "{refused}");
+    other.tell("free");
+    assert_eq!(other.said(), "free");
+    let lease = take(dir.path(), "ours").unwrap();
+    other.tell("race");
+    assert_eq!(other.said(), "lost");
+    drop(lease);
+}
+
 /// Needs the super-user, who can be two users; elsewhere it says that it was skipped.
 #[test]
 fn two_users_over_one_config_directory_are_kept_apart() {

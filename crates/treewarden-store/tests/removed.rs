@@ -73,6 +73,32 @@ fn a_lease_that_another_took_meanwhile_is_said_to_be_theirs() {
 }
 
 #[test]
+fn a_lease_that_is_given_up_is_free_at_once_whoever_looks_at_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, state) = (dir.path().join("config"), dir.path().join("state"));
+    let id = SessionId::random();
+    let until = std::time::Instant::now() + std::time::Duration::from_millis(300);
+    let (tell, watches) = std::sync::mpsc::channel::<treewarden_store::LeaseWatch>();
+    let looking = std::thread::spawn(move || {
+        let mut watch = watches.recv().unwrap();
+        loop {
+            watch.look_again().unwrap();
+            match watches.try_recv() {
+                Ok(next) => watch = next,
+                Err(std::sync::mpsc::TryRecvError::Empty) => {}
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
+            }
+        }
+    });
+    while std::time::Instant::now() < until {
+        let lease = Lease::acquire(&config, &state, id, &holder("one")).expect("it is free");
+        tell.send(lease.watch()).unwrap();
+    }
+    drop(tell);
+    looking.join().unwrap();
+}
+
+#[test]
 fn a_tree_lock_that_was_removed_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let lock = TreeLock::acquire(dir.path(), &holder("tree")).unwrap();

@@ -36,6 +36,13 @@ impl Role {
         Self::spawn(command, role, dir, argument)
     }
 
+    /// The same by another program, which gets the test binary as its last argument but those of the role.
+    pub(crate) fn start_by(by: &[&str], role: &str, dir: &Path, argument: &str) -> Self {
+        let mut command = Command::new(by[0]);
+        command.args(&by[1..]).arg(std::env::current_exe().unwrap());
+        Self::spawn(command, role, dir, argument)
+    }
+
     fn spawn(mut command: Command, role: &str, dir: &Path, argument: &str) -> Self {
         let mut child = command
             .args([role, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
