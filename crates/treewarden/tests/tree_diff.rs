@@ -71,7 +71,6 @@ fn every_key_of_a_session_has_its_effect() {
         ("drain_timeout = \"1m\"", "drain_timeout", Effect::AtOnce),
         ("cut_off_tools = \"run_again\"", "cut_off_tools", Effect::AtOnce),
         ("pinned = true", "pinned", Effect::NextCli),
-        ("cut_off_tools = \"run_again\"", "cut_off_tools", Effect::AtOnce),
         ("warm = 2", "warm", Effect::NextCli),
         ("peer_messages = true", "peer_messages", Effect::NextCli),
         ("restart = \"transient\"", "restart", Effect::AtOnce),
