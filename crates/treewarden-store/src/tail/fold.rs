@@ -39,10 +39,7 @@ pub(crate) fn fold_for_good(db: &Connection, dir: &Path) -> Result<(), StoreErro
     atomically(db, |db| apply(db, dir))?;
     let (number, _) = folded(db)?;
     for done in segment::numbers(dir)?.into_iter().filter(|segment| *segment < number) {
-        match std::fs::remove_file(segment::path(dir, done)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        segment::remove(dir, done)?;
     }
     Ok(())
 }

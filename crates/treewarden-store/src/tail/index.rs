@@ -236,7 +236,7 @@ impl Tail {
             let (number, seen) = folded(db)?;
             if number > self.number {
                 if segment.len()? == 0 {
-                    std::fs::remove_file(segment::path(&self.dir, self.number))?;
+                    segment::remove(&self.dir, self.number)?;
                 }
                 // What happened in between is known to the database alone.
                 self.turns.clear();

@@ -79,6 +79,14 @@ impl Segment {
     }
 }
 
+/// Removes a segment that is over; another process may have done so just before.
+pub(crate) fn remove(dir: &Path, number: u64) -> io::Result<()> {
+    match std::fs::remove_file(path(dir, number)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// What a segment holds from `offset` on; nothing if it is missing.
 pub(crate) fn rest(dir: &Path, number: u64, offset: u64) -> io::Result<Vec<u8>> {
     let file = match File::open(path(dir, number)) {
@@ -90,4 +98,19 @@ pub(crate) fn rest(dir: &Path, number: u64, offset: u64) -> io::Result<Vec<u8>> 
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_another_process_removed_first_is_gone_all_the_same() {
+        let dir = tempfile::tempdir().expect("a folder");
+        drop(Segment::open(dir.path(), 7).expect("made"));
+        for _ in 0..2 {
+            remove(dir.path(), 7).expect("gone");
+        }
+        assert!(numbers(dir.path()).expect("read").is_empty());
+    }
 }
