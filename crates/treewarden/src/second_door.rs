@@ -157,8 +157,12 @@ fn folders(environment: &Environment) -> Vec<PathBuf> {
         .collect()
 }
 
+/// A CLI that has ended keeps its id, as a zombie, until nothing of its tree is looked for any more.
 fn is_alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    // The name of the program, in parentheses, may hold parentheses of its own; the state follows it.
+    let stat = fs::read(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
+    let state = stat.rsplit(|byte| *byte == b')').next().and_then(|rest| rest.trim_ascii_start().first());
+    state.is_some_and(|state| !matches!(state, b'Z' | b'X'))
 }
 
 /// Removes socket, key and entry of a CLI that is gone, which removes them itself unless it was killed.
@@ -249,6 +253,21 @@ mod tests {
         forget_settings(dir.path());
         assert!(!two.exists());
         drop(second);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_cli_that_is_no_more_than_a_zombie_is_dead() {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().expect("cat");
+        assert!(is_alive(std::process::id()) && is_alive(child.id()));
+        child.kill().expect("killed");
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(&child)), ended).expect("it ends");
+        assert!(!is_alive(child.id()), "it is not reaped yet");
+        child.wait().expect("reaped");
+        assert!(!is_alive(child.id()));
     }
 
     #[test]
