@@ -121,12 +121,11 @@ async fn a_cli_with_background_tasks_gives_its_place_to_nobody() {
     let other = SessionOptions::from(lab.spec("other")).host(&host);
     let other = Session::start(other).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
-    puppet.has_tasks(r#"{"task_id":"t","task_type":"local_bash","description":"a server"}"#);
-    let tasks = |count| {
-        let session = session.clone();
-        move || (session.status().ok()?.background_tasks == count).then_some(())
-    };
-    eventually("the task is known", tasks(1)).await;
+    eventually("the task is known", || {
+        puppet.has_tasks(r#"{"task_id":"t","task_type":"local_bash","description":"a server"}"#);
+        (session.status().ok()?.background_tasks == 1).then_some(())
+    })
+    .await;
     let waiting = ask(&other, "PROMPT-2");
     reaches(&other, SessionState::Starting).await;
     // The turn goes through the same engine as a request for the place would have.

@@ -100,7 +100,8 @@ async fn storm(count: usize, max_live: usize, hit: Hit, hits: usize, patience: D
          lived at once, {spawns} were spawned, {restarts} restarts; {} KiB of memory",
         memory()
     );
-    assert!(restarts > 0, "{kills} kills were felt");
+    // A CLI that is killed while it is being parked costs no restart, and of a few kills all may hit such.
+    assert!(restarts > 0 || kills < max_live, "{kills} kills were felt");
     assert!(restarts <= kills as u64, "{restarts} restarts after {kills} kills");
     assert!(most <= max_live, "at most {most} CLIs lived");
     // While a tree stops one child after another, a place that is freed goes to one that waits, and that one is stopped
