@@ -276,12 +276,17 @@ async fn as_host_of_two() {
     let named = |gone: &treewarden_process::TreeGone| -> Vec<u32> {
         gone.left().iter().map(|process| process.pid.get()).collect()
     };
+    // The first tool was there before the leaders of the later trees. Where all of it happens within one tick of the clock
+    // that start times are told by, that does not show, and the first tool may be named as well.
+    let are_named = |gone: &treewarden_process::TreeGone| {
+        let named = named(gone);
+        named.contains(&other) && named.iter().all(|pid| [other, tool].contains(pid))
+    };
     // It is the second one's tool or that of one of the others: left, and named.
     let gone = second.stop(Ladder::kill(), None).await.expect("it can be ended");
-    let left = named(&gone) == [other] && lives(other) && lives(tool);
-    // The first tool was there before this one's leader.
+    let left = are_named(&gone) && lives(other) && lives(tool);
     let gone = later.stop(Ladder::kill(), None).await.expect("it can be ended");
-    let left_again = named(&gone) == [other] && lives(other) && lives(tool);
+    let left_again = are_named(&gone) && lives(other) && lives(tool);
     let gone = first.stop(Ladder::kill(), None).await.expect("it can be ended");
     println!("\ntwo {left} {left_again} {} {}", named(&gone).is_empty(), !lives(other) && !lives(tool));
 }
