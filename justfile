@@ -44,7 +44,7 @@ bench-peers-install:
 
 # The parts alone: parse of a frame, decisions of the supervisor machine, process trees, the store.
 bench-criterion:
-    cargo bench -p treewarden-proto -p treewarden-core -p treewarden-process -p treewarden-store
+    cargo bench -p treewarden-proto -p treewarden-otp-core -p treewarden-process -p treewarden-store
 
 # The supervisor against raw ractor, and OTP where it is installed; `just bench-otp --features mimalloc` with that allocator.
 bench-otp *options:

@@ -1,4 +1,4 @@
-//! Supervises plain ractor workers, with no session in sight.
+//! Supervises plain ractor workers, with no session in sight: it needs the crate `treewarden-otp` alone.
 //!
 //! Run with `cargo run -p treewarden-examples --example supervised_workers`. A pool of counters stands under a
 //! supervisor; one of them fails now and then, and comes back; the reports show what the supervisor did.
@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use treewarden::supervisor::{ChildSpec, ExitReason, Report, RunningChild, Strategy, Supervisor};
+use treewarden_otp::supervisor::{ChildSpec, ExitReason, Report, RunningChild, Strategy, Supervisor};
 
 /// Counts what it is given, and cannot bear the number 13.
 struct Counter;

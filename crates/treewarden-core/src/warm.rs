@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Backoff;
+use treewarden_otp_core::Backoff;
 
 /// How long a gap stays open: the turn that made it has the machine to itself meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);

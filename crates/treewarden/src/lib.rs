@@ -8,17 +8,14 @@ pub mod config;
 mod guards;
 pub mod host;
 mod places;
-pub mod registry;
 mod second_door;
 pub mod session;
-pub mod supervisor;
 pub mod tree;
 mod warm;
 
 pub use host::Host;
 pub use session::{Session, SessionOptions};
-pub use supervisor::Supervisor;
 pub use tree::Tree;
-pub use treewarden_core::ExitReason;
+pub use treewarden_otp::{ExitReason, Supervisor, registry, supervisor};
 pub use treewarden_proto::{SessionId, SessionName, SessionSpec, TurnId};
 pub use treewarden_store::Durability;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use serde_json::{Value, json};
-use treewarden::supervisor::{Child, ExitReason, Info, Lifeline, StartContext, StartFailure, Started};
+use treewarden_otp::supervisor::{Child, ExitReason, Info, Lifeline, StartContext, StartFailure, Started};
 
 use crate::term::{failure, normalized, raised, reason, term};
 use crate::world::{Gone, Proc, World};

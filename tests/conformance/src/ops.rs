@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
-use treewarden::supervisor::{CallError, ExitReason, call};
+use treewarden_otp::supervisor::{CallError, ExitReason, call};
 
 use crate::kid::KidMsg;
 use crate::registry_ops;

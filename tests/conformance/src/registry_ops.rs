@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use serde_json::{Value, json};
-use treewarden::registry::{Registry, RegistryEvent, UpdateError};
+use treewarden_otp::registry::{Registry, RegistryEvent, UpdateError};
 
 use crate::term::{exit, verbatim};
 use crate::world::{Proc, World};
@@ -90,7 +90,7 @@ pub(crate) fn step(world: &Arc<World>, op: &str, step: &Value) -> Result<Value, 
     };
     let key = key(step);
     let value = step.get("value").cloned().unwrap_or(Value::Null);
-    let entries = |entries: Vec<treewarden::registry::Entry<Value>>| {
+    let entries = |entries: Vec<treewarden_otp::registry::Entry<Value>>| {
         sorted(
             entries.into_iter().map(|entry| json!([pid(world, &entry.owner), shown(&entry.value)])).collect(),
         )

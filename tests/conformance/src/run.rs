@@ -34,7 +34,7 @@ pub async fn run(schedule: &Schedule) -> Value {
         }
     }
     stage.world.emit(json!({"ev": "step", "i": "end", "op": "final"}));
-    let alive = root_supervisor(&stage).is_some_and(treewarden::supervisor::Supervisor::is_alive);
+    let alive = root_supervisor(&stage).is_some_and(treewarden_otp::supervisor::Supervisor::is_alive);
     stage.world.emit(json!({"ev": "reply", "value": if alive { "sup_alive" } else { "sup_dead" }}));
     let trace = stage.world.take_events();
     if let Some(supervisor) = root_supervisor(&stage) {
@@ -43,7 +43,7 @@ pub async fn run(schedule: &Schedule) -> Value {
     json!({"name": schedule.name, "trace": trace})
 }
 
-fn root_supervisor(stage: &Stage) -> Option<&treewarden::supervisor::Supervisor> {
+fn root_supervisor(stage: &Stage) -> Option<&treewarden_otp::supervisor::Supervisor> {
     stage.root.as_ref()?.supervisor.as_ref()
 }
 

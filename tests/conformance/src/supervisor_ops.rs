@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use treewarden::supervisor::{
+use treewarden_otp::supervisor::{
     AutoShutdown, ChildInfo, ChildSpec, ChildStarted, ChildState, DeleteChildError, FindChildError, Kind,
     Pid, RestartChildError, RunningChild, Shutdown, StartChildError, StartFailure, Supervisor, UpdateError,
 };
@@ -115,7 +115,7 @@ impl Target<'_> {
             Err(bad) => json!(["error", bad]),
             Ok(checked) => {
                 let undef = |_| async {
-                    Err(StartFailure::new(treewarden::supervisor::ExitReason::Panic("undef".into())))
+                    Err(StartFailure::new(treewarden_otp::supervisor::ExitReason::Panic("undef".into())))
                 };
                 self.add(tree::finish(ChildSpec::new(checked.id.as_str(), undef), &checked), &Value::Null)
                     .await

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde_json::{Value, json};
-use treewarden::supervisor::{ExitReason, FailedToStartChild};
+use treewarden_otp::supervisor::{ExitReason, FailedToStartChild};
 
 /// An Erlang term that is an error here.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ractor::ActorId;
 use serde_json::{Value, json};
-use treewarden::supervisor::{
+use treewarden_otp::supervisor::{
     AutoShutdown, ChildSpec, ExitReason, Pid, Resource, StartContext, StartFailure, Started, Supervisor,
     SupervisorBuilder,
 };
@@ -240,9 +240,9 @@ pub(crate) async fn root(world: &Arc<World>, sup: &Value, children: &[Value]) ->
             let observer = world.clone();
             let started = builder.on_report(move |event| observer.report(event)).start().await;
             started.map_err(|error| match error {
-                treewarden::supervisor::StartError::Init(treewarden::supervisor::InitError::Child(
-                    failed,
-                )) => term(&ExitReason::shutdown_with(failed)),
+                treewarden_otp::supervisor::StartError::Init(
+                    treewarden_otp::supervisor::InitError::Child(failed),
+                ) => term(&ExitReason::shutdown_with(failed)),
                 other => json!(other.to_string()),
             })
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use treewarden::supervisor::{AutoShutdown, Flags, Kind, Restart, Shutdown, Strategy};
+use treewarden_otp::supervisor::{AutoShutdown, Flags, Kind, Restart, Shutdown, Strategy};
 
 use crate::term::{exit, normalized};
 use crate::world::Style;

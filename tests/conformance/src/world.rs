@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ractor::{ActorCell, ActorId, ActorRef};
 use serde_json::{Value, json};
-use treewarden::registry::Registry;
-use treewarden::supervisor::{
+use treewarden_otp::registry::Registry;
+use treewarden_otp::supervisor::{
     AutoShutdown, OffenderPid, Pid, Reason, Report, RunningChild, StartContext, SupervisionEvent, Supervisor,
 };
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use treewarden::registry::{Entry, Listener, Registry, RegistryEvent};
-use treewarden::supervisor::{
+use treewarden_otp::registry::{Entry, Listener, Registry, RegistryEvent};
+use treewarden_otp::supervisor::{
     ChildSpec, ChildState, Counts, ExitReason, FindChildError, PartitionSupervisor, RunningChild,
     StartChildError, Supervisor,
 };

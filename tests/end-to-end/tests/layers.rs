@@ -6,9 +6,11 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may need of the others, from the bottom up.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 10] = [
+    ("treewarden-otp-core", &[]),
+    ("treewarden-otp", &["treewarden-otp-core"]),
     ("treewarden-proto", &[]),
-    ("treewarden-core", &["treewarden-proto"]),
+    ("treewarden-core", &["treewarden-otp-core", "treewarden-proto"]),
     ("treewarden-process", &[]),
     ("treewarden-store", &["treewarden-proto"]),
     ("treewarden-transcript", &["treewarden-proto"]),
@@ -17,6 +19,8 @@ const LAYERS: [(&str, &[&str]); 8] = [
         &[
             "treewarden-proto",
             "treewarden-core",
+            "treewarden-otp",
+            "treewarden-otp-core",
             "treewarden-process",
             "treewarden-store",
             "treewarden-transcript",
@@ -79,13 +83,14 @@ fn every_published_crate_has_its_layer() {
 #[test]
 fn language_and_decisions_know_no_runtime() {
     let all = dependencies();
-    for name in ["treewarden-proto", "treewarden-core", "treewarden-transcript"] {
+    for name in ["treewarden-proto", "treewarden-otp-core", "treewarden-core", "treewarden-transcript"] {
         for runtime in ["tokio", "ractor", "tokio-util", "rusqlite", "rustix", "libc"] {
             assert!(!all[name].contains(runtime), "{name} needs {runtime}");
         }
     }
     for name in [
         "treewarden-proto",
+        "treewarden-otp-core",
         "treewarden-core",
         "treewarden-process",
         "treewarden-store",

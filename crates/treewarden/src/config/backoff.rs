@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
-use treewarden_core::Backoff;
+use treewarden_otp_core::Backoff;
 
 use super::check::{Checker, Value, number};
 use super::suggest::{list, nearest};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 use treewarden_core::session::Delivery;
-use treewarden_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Shutdown, Strategy};
+use treewarden_otp_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Shutdown, Strategy};
 use treewarden_proto::{SessionName, SessionSpec};
 use treewarden_store::Durability;
 

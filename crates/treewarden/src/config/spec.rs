@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use treewarden_core::Backoff;
 use treewarden_core::session::Delivery;
-use treewarden_core::supervisor::{Flags, Restart, Shutdown};
+use treewarden_otp_core::Backoff;
+use treewarden_otp_core::supervisor::{Flags, Restart, Shutdown};
 use treewarden_proto::{SessionName, SessionSpec};
 use treewarden_store::Durability;
 

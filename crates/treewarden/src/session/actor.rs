@@ -11,18 +11,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::{ActorId, ActorProcessingErr, ActorRef};
 use tokio::task::JoinHandle;
-use treewarden_core::ExitReason;
 use treewarden_core::session::{CrashKind, End, ExitClass, StopReason};
-use treewarden_core::supervisor::GiveUp;
+use treewarden_otp_core::ExitReason;
+use treewarden_otp_core::supervisor::GiveUp;
 use treewarden_proto::SessionName;
 
+use super::by_actor;
 use super::desk::{Command, Desk};
 use super::engine;
 use super::handle::{Session, StartError};
 use super::options::SessionOptions;
 use super::status::SessionState;
 use crate::host::{self, Host};
-use crate::registry::handles;
 use crate::supervisor::{Child, Resource, StartChild, StartContext, StartFuture, Started};
 
 /// How a CLI took its session with it: the error that a crashed session actor ends with.
@@ -99,7 +99,7 @@ impl Drop for SessionActorState {
         if let Some(engine) = &*self.engine.lock().unwrap_or_else(PoisonError::into_inner) {
             engine.abort();
         }
-        handles::forget(self.actor);
+        by_actor::forget(self.actor);
         self.desk.abandoned(self.actor, self.stopped);
     }
 }
@@ -119,7 +119,7 @@ impl SessionActor {
         let actor = myself.get_id();
         if let Some(name) = &desk.options().via {
             name.register(&myself.get_cell())?;
-            handles::note(actor, Arc::downgrade(&desk));
+            by_actor::note(actor, &desk);
         }
         engine::keep_warm(&desk);
         desk.serve(myself);

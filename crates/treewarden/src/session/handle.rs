@@ -1,11 +1,12 @@
 //! The handle of a session: a cheap clone that keeps nothing alive.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
+use super::by_actor;
 use super::desk::{Command, Desk};
 use super::error::QueryError;
 use super::options::SessionOptions;
@@ -14,11 +15,11 @@ use super::sink::Sink;
 use super::status::{SessionState, Status};
 use super::turn::Turn;
 use crate::host::{Host, HostError};
-use crate::registry::{Name, handles};
+use crate::registry::Name;
 use crate::supervisor::Supervisor;
-use treewarden_core::ExitReason;
 use treewarden_core::session::StopReason;
-use treewarden_core::supervisor::Restart;
+use treewarden_otp_core::ExitReason;
+use treewarden_otp_core::supervisor::Restart;
 
 /// A session that did not start.
 #[derive(Debug, Clone)]
@@ -194,8 +195,8 @@ impl Session {
                 host.and_then(|host| host.find(name)).ok_or_else(|| QueryError::no_such_session(name))
             }
             Target::Via(name, shown) => {
-                let desk = name.whereis().and_then(|actor| handles::of::<Weak<Desk>>(actor.get_id()));
-                desk.and_then(|desk| desk.upgrade()).ok_or_else(|| QueryError::no_such_session(shown))
+                let desk = name.whereis().and_then(|actor| by_actor::of(actor.get_id()));
+                desk.ok_or_else(|| QueryError::no_such_session(shown))
             }
         }
     }

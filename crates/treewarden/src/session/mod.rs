@@ -15,6 +15,7 @@
 //! Nothing here decides what to do with a turn or a CLI: that is [`treewarden_core::session`].
 
 mod actor;
+mod by_actor;
 mod desk;
 mod engine;
 mod error;

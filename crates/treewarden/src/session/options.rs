@@ -3,9 +3,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use treewarden_core::Backoff;
 use treewarden_core::session::{Config, Delivery};
-use treewarden_core::supervisor::{Restart, Shutdown};
+use treewarden_otp_core::Backoff;
+use treewarden_otp_core::supervisor::{Restart, Shutdown};
 use treewarden_proto::spec::SessionSpec;
 
 use super::actor::{Owner, SessionChild};

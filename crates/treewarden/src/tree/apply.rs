@@ -9,8 +9,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use treewarden_core::ExitReason;
-use treewarden_core::supervisor::{ChildId, Place};
+use treewarden_otp_core::ExitReason;
+use treewarden_otp_core::supervisor::ChildId;
 
 use super::current::{Current, MadeOf};
 use super::diff::{self, Change, Effect, KeyDiff, TreeDiff};
@@ -268,7 +268,7 @@ impl Work {
         fates: &[Fate<'_>],
         new: &SupervisorDecl,
     ) -> Result<(), ExitReason> {
-        let mut specs = self.specs(node, fates)?;
+        let specs = self.specs(node, fates)?;
         let before = node.branch.as_ref().map(|branch| branch.plan().clone());
         if let Some(branch) = &node.branch {
             let mut plan = branch.plan();
@@ -281,12 +281,8 @@ impl Work {
             }));
         }
         let Some(running) = &node.running else { return Ok(()) };
-        let mut place = |id: ChildId| match specs.remove(&id) {
-            Some(spec) => Place::Put(spec.into_core()),
-            None => Place::Keep(id),
-        };
-        let places = fates.iter().map(|fate| place(fate.id())).collect();
-        match running.update(Some(new.flags.clone()), places).await {
+        let order = fates.iter().map(Fate::id).collect();
+        match running.update(Some(new.flags.clone()), order, specs).await {
             // It has ended since; the next one is started from the plan.
             Err(UpdateError::NoProc) if node.branch.is_some() => Ok(()),
             Err(error) => {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use treewarden_core::ExitReason;
+use treewarden_otp_core::ExitReason;
 use treewarden_proto::SessionName;
 
 use super::settings;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use treewarden_core::supervisor::{FindChildError, Restart, RestartChildError};
+use treewarden_otp_core::supervisor::{FindChildError, Restart, RestartChildError};
 
 use super::current::Current;
 use crate::supervisor::{ChildId, ChildState, Kind, Supervisor};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use treewarden_core::ExitReason;
+use treewarden_otp_core::ExitReason;
 use treewarden_store::TreeLock;
 
 use super::apply::{self, ApplyError};

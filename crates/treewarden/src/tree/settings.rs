@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use treewarden_core::session::Delivery;
-use treewarden_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Shutdown, Strategy};
+use treewarden_otp_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Shutdown, Strategy};
 use treewarden_store::Durability;
 
 use super::diff::{Effect, KeyDiff};

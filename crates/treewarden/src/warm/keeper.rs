@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use treewarden_core::Backoff;
 use treewarden_core::warm::{Refill, Step};
+use treewarden_otp_core::Backoff;
 
 use super::pool::Pool;
 use super::spare::{self, End};

@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorRef, ActorStatus};
-use treewarden_core::ExitReason;
+use treewarden_otp_core::ExitReason;
 
 use super::{Command, Desk, Inner, Standing};
 use crate::session::outcome::{Failure, FailureKind, Outcome};

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ractor::{Actor, ActorRef};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use treewarden::supervisor::{
+use treewarden_otp::supervisor::{
     Child, ChildSpec, ExitReason, StartContext, StartFailure, Strategy, Supervisor, SupervisorBuilder,
 };
 

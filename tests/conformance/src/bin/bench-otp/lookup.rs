@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use ractor::Actor;
-use treewarden::registry::Registry;
+use treewarden_otp::registry::Registry;
 
 use crate::bare::Trivial;
 use crate::figures::Figures;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ractor::Actor;
 use tokio::sync::mpsc::channel;
-use treewarden::supervisor::{ChildSpec, ExitReason, Supervisor};
+use treewarden_otp::supervisor::{ChildSpec, ExitReason, Supervisor};
 
 use crate::bare::{Parent, Trivial};
 use crate::crash::{CrashLoop, child};

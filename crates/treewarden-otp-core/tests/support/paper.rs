@@ -1,0 +1,36 @@
+//! What the tests of the supervisor machine share: children of paper, and random flags.
+
+use proptest::prelude::*;
+use treewarden_otp_core::supervisor::{AutoShutdown, Flags, Host, Pid, Restart, Strategy as Restarts};
+
+/// Children are their own pids, callers are numbers.
+#[derive(Debug)]
+pub(crate) enum Paper {}
+
+impl Host for Paper {
+    type Start = ();
+    type Child = Pid;
+    type Info = ();
+    type Caller = usize;
+
+    fn is_alive(_: &Pid) -> bool {
+        true
+    }
+}
+
+pub(crate) fn restart() -> impl Strategy<Value = Restart> {
+    prop_oneof![Just(Restart::Permanent), Just(Restart::Transient), Just(Restart::Temporary)]
+}
+
+pub(crate) fn flags() -> impl Strategy<Value = Flags> {
+    let strategy =
+        prop_oneof![Just(Restarts::OneForOne), Just(Restarts::OneForAll), Just(Restarts::RestForOne)];
+    let auto = prop_oneof![
+        Just(AutoShutdown::Never),
+        Just(AutoShutdown::AnySignificant),
+        Just(AutoShutdown::AllSignificant)
+    ];
+    (strategy, 0..8u32, 1..4u32, auto).prop_map(|(strategy, max_restarts, max_seconds, auto_shutdown)| {
+        Flags { strategy, max_restarts, max_seconds, auto_shutdown, ..Flags::default() }
+    })
+}

@@ -1,0 +1,368 @@
+//! Describes a supervisor, and starts it: as a root, under a user's own actor, or as a child of another supervisor.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorCell};
+use tokio::sync::{mpsc, oneshot, watch};
+use treewarden_otp_core::ExitReason;
+use treewarden_otp_core::supervisor::{
+    AutoShutdown, ChildId, Flags, GiveUp, InitError, Kind, Machine, Mode, Strategy,
+};
+
+use super::by_gate;
+use super::child::Child;
+use super::drive::{Bell, Drive};
+use super::driver::{Driver, State};
+use super::feed::{Feed, Observer, SupervisionEvent};
+use super::gate::{Control, Gate};
+use super::handle::{StartError, Supervisor};
+use super::live::{self, Factory};
+use super::spec::ChildSpec;
+use super::start::{Info, Parent, StartChild, StartContext, StartFailure, StartFuture, Started};
+use super::watch::{Notices, Ring, Watcher};
+use crate::registry::Name;
+
+/// How many calls wait before a caller has to.
+const CALLS: usize = 64;
+
+/// A supervisor's description, with Elixir's names and defaults: 3 restarts in 5 seconds.
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct SupervisorBuilder {
+    name: Option<Arc<str>>,
+    flags: Flags,
+    children: Vec<ChildSpec>,
+    mode: Shape,
+    observer: Watch,
+    via: Option<Name>,
+}
+
+/// The observer, which has nothing to show.
+#[derive(Clone, Default)]
+struct Watch(Option<Observer>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Watch(..)" } else { "None" })
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+enum Shape {
+    #[default]
+    List,
+    Dynamic(Option<usize>),
+    Template(ChildSpec),
+}
+
+impl SupervisorBuilder {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the children come and go: Elixir's `DynamicSupervisor`, with at most `max_children` of them.
+    pub fn dynamic(mut self, max_children: Option<usize>) -> Self {
+        self.mode = Shape::Dynamic(max_children);
+        self
+    }
+
+    /// Makes the children come and go, all after one spec: OTP's `simple_one_for_one`.
+    ///
+    /// `start_child` takes the start from the spec it is given, and everything else from the template.
+    pub fn template(mut self, spec: ChildSpec) -> Self {
+        self.mode = Shape::Template(spec);
+        self
+    }
+
+    /// Sets the name that a root has in paths and reports.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets the name that the supervisor's actor has in a registry, from before its children start until it has ended.
+    pub fn via(mut self, name: Name) -> Self {
+        self.via = Some(name);
+        self
+    }
+
+    /// Calls `observe` with each report of this supervisor and of those below it, as it is made.
+    ///
+    /// It runs in the supervisor, which waits for it. A [`Feed`] is for everything that may take time.
+    pub fn on_report(mut self, observe: impl Fn(&SupervisionEvent) + Send + Sync + 'static) -> Self {
+        self.observer = Watch(Some(Arc::new(observe)));
+        self
+    }
+
+    /// Sets which children are restarted when one fails.
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.flags.strategy = strategy;
+        self
+    }
+
+    /// Sets how many restarts are allowed within `max_seconds`.
+    pub fn max_restarts(mut self, restarts: u32) -> Self {
+        self.flags.max_restarts = restarts;
+        self
+    }
+
+    /// Sets the length of the window for `max_restarts`.
+    pub fn max_seconds(mut self, seconds: u32) -> Self {
+        self.flags.max_seconds = seconds;
+        self
+    }
+
+    /// Sets whether the supervisor ends with its significant children.
+    pub fn auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> Self {
+        self.flags.auto_shutdown = auto_shutdown;
+        self
+    }
+
+    /// Sets what happens when the restart budget is spent.
+    pub fn give_up(mut self, give_up: GiveUp) -> Self {
+        self.flags.give_up = give_up;
+        self
+    }
+
+    /// Sets all flags at once.
+    pub fn flags(mut self, flags: Flags) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// Adds a child; children start in the order in which they are added.
+    pub fn child(mut self, spec: ChildSpec) -> Self {
+        self.children.push(spec);
+        self
+    }
+
+    /// Adds children.
+    pub fn children(mut self, specs: impl IntoIterator<Item = ChildSpec>) -> Self {
+        self.children.extend(specs);
+        self
+    }
+
+    /// Starts the supervisor and its children, one after another.
+    ///
+    /// # Errors
+    ///
+    /// Flags or specs that are not valid, or a child that did not start; those before it are stopped again.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, what was started is stopped.
+    pub async fn start(self) -> Result<Supervisor, StartError> {
+        self.launch(None, None).await.map(|(supervisor, _)| supervisor)
+    }
+
+    /// Starts the supervisor under an actor of the user's: linked to it, and told to stop when that ends.
+    ///
+    /// ractor kills the children of an actor that ends; the supervisor notices that and takes its own children down.
+    /// An actor that stops the supervisor first, in its `post_stop`, has an orderly end.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, what was started is stopped.
+    pub async fn start_linked(self, parent: ActorCell) -> Result<Supervisor, StartError> {
+        self.launch(Some(parent), None).await.map(|(supervisor, _)| supervisor)
+    }
+
+    /// Makes the spec of a supervisor that is a child of another one.
+    ///
+    /// Its running child's [`extension`](super::RunningChild::extension), and the info of its start, is the
+    /// [`Supervisor`].
+    pub fn into_child(self, id: impl Into<ChildId>) -> ChildSpec {
+        ChildSpec::new(id, Subtree(self)).kind(Kind::Supervisor)
+    }
+
+    /// Starts the supervisor as a child, for a start function of one's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), as the reason that the parent reports: OTP's `{shutdown, {failed_to_start_child, …}}`
+    /// for a child that failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, what was started is stopped.
+    pub async fn start_child_of(self, context: &StartContext) -> Result<(Supervisor, Child), StartFailure> {
+        let parent = context.supervisor();
+        let (supervisor, driver) = self.launch(Some(parent), Some(context)).await.map_err(start_failure)?;
+        let child = Child::new(supervisor.cell(), driver).extension(supervisor.clone());
+        Ok((supervisor, child))
+    }
+
+    async fn launch(
+        self,
+        parent: Option<ActorCell>,
+        context: Option<&StartContext>,
+    ) -> Result<(Supervisor, ractor::concurrency::JoinHandle<()>), StartError> {
+        let path: Arc<str> = match context {
+            Some(context) => context.path().into(),
+            None => self.name.clone().unwrap_or_default(),
+        };
+        let feed = Feed::below(context.map(|context| &context.parent.feed), self.observer.0.clone());
+        let lifeline = context.map(StartContext::lifeline);
+        let via = self.via.clone();
+        let machine = self.machine()?;
+        let (done, is_done) = watch::channel(None);
+        let bell = Arc::<Bell>::default();
+        let drive = Arc::new(Drive::new(bell.clone()));
+        let ring = Arc::new(Ring::new(bell.clone()));
+        let control = Arc::new(Control::new(bell));
+        let notices = Arc::new(Notices::default());
+        let watcher = Watcher { notices: notices.clone(), ring: ring.clone(), drive: drive.clone() };
+        let (watcher, watcher_task) = spawn(watcher, None).await?;
+        ring.attach(&watcher);
+        let gate = Gate {
+            control: control.clone(),
+            done: is_done.clone(),
+            lifeline: lifeline.clone(),
+            path: path.clone(),
+            feed: feed.clone(),
+        };
+        let (gate, gate_task) = match spawn(gate, parent).await {
+            Ok(gate) => gate,
+            Err(error) => {
+                watcher.stop(None);
+                return Err(error);
+            }
+        };
+        if let Some(taken) = via.as_ref().and_then(|name| name.register(&gate).err()) {
+            gate.kill();
+            watcher.stop(None);
+            return Err(taken.into());
+        }
+        let (calls, receiver) = mpsc::channel(CALLS);
+        let (initialized, result) = oneshot::channel();
+        let supervisor = Supervisor {
+            calls,
+            drive: drive.clone(),
+            control: control.clone(),
+            gate: gate.clone(),
+            done: is_done,
+            path: path.clone(),
+            feed: feed.clone(),
+        };
+        let parent = Arc::new(Parent { watcher, path, feed });
+        if via.is_some() {
+            by_gate::note(gate.get_id(), supervisor.clone());
+        }
+        let driver = Driver {
+            machine,
+            is_named: via.is_some(),
+            calls: receiver,
+            control,
+            notices,
+            parent,
+            watcher_task,
+            gate,
+            gate_task,
+            lifeline,
+            initialized: Some(initialized),
+            done,
+            state: State::new(ring),
+        };
+        let guard = KillOnDrop(Some(driver.gate.clone()));
+        let task = ractor::concurrency::spawn(drive.run(driver));
+        match result.await {
+            Ok(Ok(())) => {
+                guard.disarm();
+                Ok((supervisor, task))
+            }
+            Ok(Err(error)) => {
+                // What was started is stopped by now; gate and watcher are on their way.
+                let _ = task.await;
+                Err(error.into())
+            }
+            Err(_) => Err(StartError::Killed),
+        }
+    }
+
+    fn machine(self) -> Result<live::Machine, InitError> {
+        let now = tokio::time::Instant::now().into_std();
+        let seed = seed();
+        match self.mode {
+            Shape::List => {
+                let specs = self.children.into_iter().map(ChildSpec::into_core).collect();
+                Machine::new(now, seed, self.flags, specs)
+            }
+            Shape::Dynamic(max_children) => {
+                Machine::dynamic(now, seed, self.flags, Mode::Dynamic { max_children })
+            }
+            Shape::Template(spec) => {
+                let template: treewarden_otp_core::supervisor::ChildSpec<Factory> = spec.into_core();
+                Machine::dynamic(now, seed, self.flags, Mode::Template(Box::new(template)))
+            }
+        }
+    }
+}
+
+/// Kills a supervisor whose start was abandoned.
+struct KillOnDrop(Option<ActorCell>);
+
+impl KillOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(gate) = &self.0 {
+            gate.kill();
+        }
+    }
+}
+
+/// A number that differs between supervisors; only jitter depends on it.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+async fn spawn<A>(
+    actor: A,
+    parent: Option<ActorCell>,
+) -> Result<(ActorCell, ractor::concurrency::JoinHandle<()>), StartError>
+where
+    A: Actor<Msg = (), Arguments = ()>,
+{
+    let spawned = match parent {
+        Some(parent) => A::spawn_linked(None, actor, (), parent).await,
+        None => A::spawn(None, actor, ()).await,
+    };
+    spawned.map(|(actor, task)| (actor.get_cell(), task)).map_err(|_| StartError::Killed)
+}
+
+/// The reason that a parent reports for a supervisor that did not start.
+fn start_failure(error: StartError) -> StartFailure {
+    StartFailure::new(match error {
+        StartError::Init(InitError::Child(failed)) => ExitReason::shutdown_with(failed),
+        StartError::Killed => ExitReason::Killed,
+        StartError::Name(taken) => ExitReason::error(taken),
+        other => ExitReason::error(other),
+    })
+}
+
+/// Starts a supervisor as a child, from a description that is kept for the next time.
+struct Subtree(SupervisorBuilder);
+
+impl StartChild for Subtree {
+    fn start(&self, context: StartContext) -> StartFuture {
+        let builder = self.0.clone();
+        Box::pin(async move {
+            let (supervisor, child) = builder.start_child_of(&context).await?;
+            Ok(Started::RunningWith(child, Info::new(supervisor)))
+        })
+    }
+
+    fn given_up(&self, how: GiveUp, last_exit: Option<&ExitReason>) {
+        self.0.children.iter().for_each(|spec| spec.parked_with(how, last_exit));
+    }
+}

@@ -1,0 +1,139 @@
+//! Many copies of one child, with work routed to them by key: Elixir's `PartitionSupervisor`.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroUsize;
+
+use treewarden_otp_core::ExitReason;
+use treewarden_otp_core::supervisor::FindChildError;
+
+use super::builder::SupervisorBuilder;
+use super::child::RunningChild;
+use super::handle::{StartError, Supervisor};
+use super::spec::ChildSpec;
+
+/// A supervisor of `n` children with the ids `0` to `n - 1`; a cheap clone.
+#[derive(Debug, Clone)]
+pub struct PartitionSupervisor {
+    supervisor: Supervisor,
+    partitions: NonZeroUsize,
+}
+
+impl PartitionSupervisor {
+    /// Starts one child for each partition; `make` is given the partition's id and number.
+    ///
+    /// # Errors
+    ///
+    /// As [`SupervisorBuilder::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, what was started is stopped.
+    pub async fn start(
+        builder: SupervisorBuilder,
+        partitions: NonZeroUsize,
+        make: impl Fn(String, usize) -> ChildSpec,
+    ) -> Result<Self, StartError> {
+        let children = (0..partitions.get()).map(|number| make(number.to_string(), number));
+        Ok(Self { supervisor: builder.children(children).start().await?, partitions })
+    }
+
+    /// How many partitions there are.
+    #[must_use]
+    pub fn partitions(&self) -> usize {
+        self.partitions.get()
+    }
+
+    /// The partition of a key: the same for equal keys, in every process and run.
+    #[must_use]
+    pub fn partition_of(&self, key: &(impl Hash + ?Sized)) -> usize {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        (hasher.finish() % self.partitions.get() as u64) as usize
+    }
+
+    /// The partition of a number, as Elixir has it: the remainder.
+    #[must_use]
+    pub fn partition_of_number(&self, number: i64) -> usize {
+        (number.unsigned_abs() % self.partitions.get() as u64) as usize
+    }
+
+    /// Finds the child that a key's work goes to.
+    ///
+    /// # Errors
+    ///
+    /// That child does not run now.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn child(&self, key: &(impl Hash + ?Sized)) -> Result<RunningChild, FindChildError> {
+        let partition = self.partition_of(key);
+        self.supervisor.child(partition.to_string()).await
+    }
+
+    /// Stops the children of the partitions from `running` on, and starts those before it.
+    ///
+    /// Keys are routed as before: those of a stopped partition find nobody.
+    ///
+    /// # Errors
+    ///
+    /// More partitions than there were at first, or a child that did not start.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, a part of the change is made.
+    pub async fn resize(&self, running: usize) -> Result<(), ResizeError> {
+        if running > self.partitions.get() {
+            return Err(ResizeError::TooMany { asked: running, most: self.partitions.get() });
+        }
+        for number in 0..self.partitions.get() {
+            let id = number.to_string();
+            if number >= running {
+                self.supervisor.terminate_child(id).await?;
+            } else {
+                match self.supervisor.restart_child(id).await {
+                    Ok(_) | Err(super::RestartChildError::Running | super::RestartChildError::Restarting) => {
+                    }
+                    Err(error) => {
+                        return Err(ResizeError::Start {
+                            partition: number,
+                            reason: ExitReason::error(error),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The supervisor of the partitions.
+    #[must_use]
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+}
+
+/// Says why the number of running partitions is not what was asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResizeError {
+    /// There never were so many.
+    #[error("run {asked} partitions: there are {most}")]
+    TooMany {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there are.
+        most: usize,
+    },
+    /// A child did not start.
+    #[error("start partition {partition}: {reason}")]
+    Start {
+        /// Which one.
+        partition: usize,
+        /// Why.
+        reason: ExitReason,
+    },
+    /// The supervisor has ended.
+    #[error("{0}")]
+    Find(#[from] FindChildError),
+}
