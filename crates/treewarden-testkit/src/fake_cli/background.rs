@@ -24,7 +24,15 @@ pub(super) struct Task {
     call: String,
     ends: Instant,
     /// How long the turn about its end waits before its tool call, and how long that takes.
-    own: (Duration, Option<Duration>),
+    own: (Duration, Option<OwnTool>),
+}
+
+/// How long the tool call takes in a turn about the end of a task.
+#[derive(Debug, Clone, Copy)]
+enum OwnTool {
+    For(Duration),
+    /// Until a prompt waits, so that this prompt is woven in however slow the machine is.
+    UntilAPrompt,
 }
 
 /// The end of a task, of which a turn is to tell.
@@ -40,7 +48,10 @@ impl Cli {
         let input = json!({ "command": "sleep", "description": "x", "run_in_background": true });
         self.say(&json!([{ "type": "tool_use", "id": call, "name": "Bash", "input": input }]), "tool_use");
         let id = format!("b{}", &uuid()[..8]);
-        let own_tool = words.text("OWN_TOOL").map(|_| words.millis("OWN_TOOL"));
+        let own_tool = words.text("OWN_TOOL").map(|text| match text {
+            "prompt" => OwnTool::UntilAPrompt,
+            _ => OwnTool::For(words.millis("OWN_TOOL")),
+        });
         self.tasks.push(Task {
             id: id.clone(),
             run: format!("0{}", &uuid()[..8]),
@@ -128,7 +139,14 @@ impl Cli {
                 &json!([{ "type": "tool_use", "id": call, "name": "Bash", "input": input }]),
                 "tool_use",
             );
-            self.wait(length);
+            match length {
+                OwnTool::For(length) => self.wait(length),
+                OwnTool::UntilAPrompt => {
+                    while self.queue.is_empty() && !self.interrupted && !self.eof {
+                        self.drain(Duration::from_millis(20));
+                    }
+                }
+            }
             self.tool_result(&call, "done", &json!({ "stdout": "" }));
             woven = self.weave_in();
         }

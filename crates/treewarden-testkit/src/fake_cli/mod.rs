@@ -34,7 +34,7 @@
 //! | `TOOL=<ms>` | a tool call that takes so long; `CHILD` adds a process in its own session |
 //! | `COUNT=<file>` | the tool adds a line to that file of the working directory, each time that it runs |
 //! | `BACKGROUND=<ms>` | a tool call that starts a background task, which ends so much later; the CLI then has a turn of its own about it |
-//! | `OWN=<ms>`, `OWN_TOOL=<ms>` | beside `BACKGROUND`: that turn waits so long, then calls a tool for so long; prompts that came till then are woven in |
+//! | `OWN=<ms>`, `OWN_TOOL=<ms>` | beside `BACKGROUND`: that turn waits so long, then calls a tool for so long (`OWN_TOOL=prompt`: until a prompt waits); prompts that came till then are woven in |
 //! | `REFUSED` | as if a hook refused the prompt: answered without the model |
 //! | `ASK` | asks the host by `can_use_tool` and waits for the answer |
 //! | `MISSING` | a result with hardly any fields |
