@@ -45,6 +45,24 @@ async fn a_cli_that_dies_while_it_initializes_costs_a_restart_and_no_turn() {
 }
 
 #[tokio::test]
+async fn a_cli_that_refuses_to_start_does_not_take_the_conversation_along() {
+    let lab = Lab::new();
+    let session = Session::start(lab.options("assistant")).await.expect("started");
+    session.query("PROMPT-1").await.expect("answered");
+    let id = id_of(&session);
+    session.stop().await.expect("stopped");
+    let script = r#"{ "start": "REFUSE=temp_dir_unusable ONCE=1" }"#;
+    let session = Session::start(lab.scripted("assistant", script)).await.expect("started");
+    let refused = session.query("PROMPT-2").await.expect_err("it is refused");
+    assert!(refused.to_string().contains("temp_dir_unusable"), "{refused}");
+    assert_eq!(id_of(&session), id);
+    let answer = session.query("PROMPT-3").await.expect("the cause is mended");
+    assert_eq!((answer.session_id.to_string(), id_of(&session)), (id.clone(), id.clone()));
+    assert_eq!(lab.context(&id), ["PROMPT-1", "PROMPT-3"]);
+    end(&session).await;
+}
+
+#[tokio::test]
 async fn a_turn_outlives_a_cli_that_dies_when_it_has_read_the_prompt() {
     dies_in_turn("read").await;
 }

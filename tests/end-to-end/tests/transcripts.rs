@@ -112,6 +112,34 @@ async fn prompts_that_the_cli_answers_by_itself_are_not_missed_in_the_transcript
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cli_that_refuses_to_start_does_not_take_the_conversation_along() {
+    use std::os::unix::fs::MetadataExt;
+    let Some(real) = Real::new().await else { return };
+    let (home, tmp) = (real.dir.path().display().to_string(), real.dir.path().join("tmp"));
+    std::fs::create_dir(&tmp).expect("a folder");
+    let user = std::fs::metadata(&tmp).expect("it is there").uid();
+    let session = real
+        .session("assistant", &[("HOME", &home), ("CLAUDE_CODE_TMPDIR", &tmp.display().to_string())])
+        .await;
+    answers(&session, "PROMPT-1").await;
+    let id = id_of(&session);
+    session.restart().await.expect("restarted");
+    eventually("its CLI is gone", || session.status().ok()?.pid.is_none().then_some(())).await;
+    // Where it wants to have a folder somebody else has put a file.
+    let own = tmp.join(format!("claude-{user}"));
+    drop(std::fs::remove_dir_all(&own));
+    std::fs::write(&own, "").expect("written");
+    let refused = session.query("PROMPT-2").await.expect_err("it is refused");
+    assert!(refused.to_string().contains("temp_dir_unusable"), "{refused}");
+    assert_eq!(id_of(&session), id);
+    std::fs::remove_file(&own).expect("removed");
+    answers(&session, "PROMPT-3").await;
+    assert_eq!(id_of(&session), id);
+    assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-3"]);
+    end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transcript_that_somebody_cleaned_up_comes_back() {
     let Some(real) = Real::new().await else { return };
     let session = real.at_home("assistant").await;

@@ -151,6 +151,16 @@ impl Cli {
         if start.text("CRASH") == Some("spawn") {
             crash(&start);
         }
+        if let Some(reason) = start.text("REFUSE") {
+            // Under an id that is nobody's.
+            frame(&json!({
+                "type": "result", "subtype": "error_during_execution", "is_error": true, "num_turns": 0,
+                "startup_failure_reason": reason, "errors": [format!("cannot start: {reason}")],
+                "duration_ms": 0, "duration_api_ms": 0, "total_cost_usd": 0, "usage": {}, "modelUsage": {},
+                "permission_denials": [], "session_id": uuid(), "uuid": uuid(),
+            }));
+            return Err(ExitCode::FAILURE);
+        }
         let mut transcript = Transcript::new(&session_id);
         let exists = transcript.path().exists();
         if options.resume.is_some() {

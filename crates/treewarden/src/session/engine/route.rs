@@ -184,7 +184,7 @@ impl Engine {
         }
         self.flush_batch();
         self.run.turns = TurnIds::default();
-        if let Some(id) = frame.session_id() {
+        if let Some(id) = frame.session_id().filter(|_| result.startup_failure_reason.is_none()) {
             self.follow(id);
         }
         if let Some(cli) = &mut self.cli {
@@ -240,8 +240,11 @@ impl Engine {
     }
 
     /// Notes that the conversation goes by another id now.
+    ///
+    /// A CLI that refuses to start says so in a result under an id of its own (2.1.332: `temp_dir_unusable`,
+    /// `bypass_root`). Whoever followed that would go on with a blank conversation once the cause is mended.
     fn follow(&mut self, id: SessionId) {
-        if self.desk.follow(id) {
+        if self.cli.as_ref().is_some_and(|cli| cli.started) && self.desk.follow(id) {
             self.settled = 0;
             self.desk.host.publish(&self.desk.name, || Happening::Conversation { session_id: id });
         }
