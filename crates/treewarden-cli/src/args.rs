@@ -39,6 +39,9 @@ pub(crate) enum Verb {
         /// Show what would change, and change nothing
         #[arg(long, visible_alias = "diff")]
         dry_run: bool,
+        /// Stop every session if the file declares none
+        #[arg(long)]
+        allow_empty: bool,
         #[command(flatten)]
         output: Output,
         #[command(flatten)]

@@ -2,17 +2,26 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::args::Place;
 use crate::daemon::may_speak;
 use crate::exit::{Exit, Failure};
+use crate::output;
 use crate::wire::{MAX_ANSWER, Reply, Request, read_line};
+
+/// A tree that says nothing for so long does not answer: it is stopped, or has no processor.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a client waits before it knocks again at a socket whose queue is full.
+const KNOCK: Duration = Duration::from_millis(50);
 
 /// A connection to a running tree.
 pub(crate) struct Client {
@@ -25,7 +34,7 @@ impl Client {
     /// Connects to the tree at this place.
     pub(crate) async fn connect(place: &Place) -> anyhow::Result<Self> {
         let path = place.socket(None)?;
-        let stream = UnixStream::connect(&path).await.map_err(|error| no_daemon(&path, &error))?;
+        let stream = connect(&path).await.map_err(|error| no_daemon(&path, &error))?;
         trust(&path, &stream)?;
         let (reader, writer) = stream.into_split();
         Ok(Self { reader: BufReader::new(reader), writer, line: Vec::new() })
@@ -58,15 +67,48 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for the end of its answer.
+    /// Sends a request and waits for the end of its answer, of which the first line is to come soon.
     pub(crate) async fn call(&mut self, request: &Request) -> anyhow::Result<Value> {
-        self.send(request).await?;
+        let until = Instant::now() + PATIENCE;
+        timeout_at(until, self.send(request)).await.map_err(|_| silent())??;
+        if let Err(value) = timeout_at(until, self.item()).await.map_err(|_| silent())?? {
+            return Ok(value);
+        }
+        // It has begun, and ends when it ends.
+        let mut said = false;
         loop {
-            if let Err(value) = self.item().await? {
-                return Ok(value);
+            match timeout(PATIENCE, self.item()).await {
+                Ok(Ok(Ok(_))) => {}
+                Ok(ended) => return Ok(ended?.unwrap_or_else(|value| value)),
+                Err(_) if !std::mem::replace(&mut said, true) => {
+                    output::note("(it has begun; waiting for its end)");
+                }
+                Err(_) => {}
             }
         }
     }
+}
+
+/// A socket's queue is full for a moment when many connect at once; one that stays so belongs to a tree that does not run.
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
+                sleep(KNOCK).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+fn silent() -> Failure {
+    let text = format!(
+        "the tree took the connection and says nothing for {} s: it is suspended, or has no processor. What was asked \
+         for is not done later, unless it has begun",
+        PATIENCE.as_secs()
+    );
+    Failure::new(Exit::Busy, text)
 }
 
 /// Whoever may write to the folder of a socket may put another in its place: a prompt goes to our own daemon only.
@@ -89,6 +131,14 @@ fn no_daemon(path: &Path, error: &io::Error) -> Failure {
             "no tree listens on {}; start one with `treewarden run`, or name its socket with --socket",
             path.display()
         ),
+        io::ErrorKind::WouldBlock => {
+            let text = format!(
+                "the queue of {} is full, and the tree took no client for {} s: it is suspended, or has no processor",
+                path.display(),
+                PATIENCE.as_secs()
+            );
+            return Failure::new(Exit::Busy, text);
+        }
         _ => format!("cannot connect to {}: {error}", path.display()),
     };
     Failure::new(Exit::NoDaemon, message)

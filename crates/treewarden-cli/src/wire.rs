@@ -33,6 +33,9 @@ pub(crate) enum Request {
         file: Option<PathBuf>,
         #[serde(default)]
         dry_run: bool,
+        /// Also if the file declares no child, which stops every session.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        allow_empty: bool,
     },
     Ps {},
     Tree {},
@@ -74,6 +77,21 @@ pub(crate) enum Request {
         #[serde(default)]
         follow: bool,
     },
+}
+
+impl Request {
+    /// Whether it waits for the end of a CLI or of a start.
+    pub(crate) fn takes_its_time(&self) -> bool {
+        matches!(
+            self,
+            Self::Reload { .. }
+                | Self::Restart { .. }
+                | Self::Stop { .. }
+                | Self::Start { .. }
+                | Self::Clear { .. }
+                | Self::Turn { wait: true, .. }
+        )
+    }
 }
 
 /// What comes before the outcome of a turn.

@@ -17,10 +17,17 @@ pub(super) async fn ask(
     stream: Streaming,
     detach: bool,
 ) -> Result<(), Hangup> {
+    // Whoever does not wait for the answer needs no place among those that do.
+    let place = if detach { Ok(None) } else { connection.lasting(&shared.clients).await?.map(Some) };
+    let _place = match place {
+        Ok(place) => place,
+        Err(refusal) => return connection.end(Err(refusal)).await,
+    };
     let turn = match shared.tree.session(name).stream(prompt).await {
         Ok(turn) => turn,
         Err(error) => return connection.end(Err(refusal(&error))).await,
     };
+    connection.is_carried_out();
     let id = turn.id();
     if detach {
         let answer = json!({ "turn": turn.detach(), "name": name });
@@ -35,6 +42,10 @@ pub(super) async fn wait(shared: &Shared, connection: &mut Connection, turn: Tur
     let name = match shared.tree.host().turn(turn) {
         Ok(Some(report)) if report.outcome.is_none() => report.name,
         _ => return connection.end(report(shared, turn)).await,
+    };
+    let _place = match connection.lasting(&shared.clients).await? {
+        Ok(place) => place,
+        Err(refusal) => return connection.end(Err(refusal)).await,
     };
     match shared.tree.session(name.as_str()).attach(turn) {
         Ok(Some(joined)) => follow(shared, connection, joined, Streaming::None).await,

@@ -1,6 +1,7 @@
 //! `treewarden run`: a tree, and the socket on which it is talked to.
 
 mod asking;
+mod clients;
 mod connection;
 mod journal;
 mod look;
@@ -14,13 +15,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, Notify};
 use treewarden::Tree;
 use treewarden::tree::{TreeError, TreeErrorKind};
 
 use crate::args::Place;
 use crate::exit::{Exit, Failure};
 use crate::output;
+use clients::{Admission, Clients};
 use journal::Journal;
 pub(crate) use journal::said;
 use orphans::Reaper;
@@ -28,14 +31,12 @@ use signals::{Signals, Wish};
 use socket::ControlSocket;
 pub(crate) use socket::may_speak;
 
-/// So many clients are served at once; the next ones wait.
-const CLIENTS: usize = 256;
-
 /// What the connections share.
 #[derive(Debug)]
 struct Shared {
     tree: Tree,
     journal: Journal,
+    clients: Clients,
     /// The config file, by its absolute path.
     file: PathBuf,
     /// Held by whoever reads the file again and changes the tree.
@@ -56,7 +57,13 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
         () = signals.end() => return Ok(ExitCode::SUCCESS),
     };
     let file = std::path::absolute(file)?;
-    let shared = Arc::new(Shared { journal: Journal::start(&tree), tree, file, reloading: Mutex::default() });
+    let shared = Arc::new(Shared {
+        journal: Journal::start(&tree),
+        tree,
+        clients: Clients::new(),
+        file,
+        reloading: Mutex::default(),
+    });
     let sessions = shared.tree.host().sessions().len();
     tracing::info!(sessions, socket = %socket.path().display(), "the tree is up");
     output::note(format!(
@@ -101,18 +108,13 @@ async fn accept(
     signals: &mut Signals,
     hangups: [&Notify; 2],
 ) -> bool {
-    let places = Arc::new(Semaphore::new(CLIENTS));
     let mut ticks = look::ticks();
     let mut trouble = None;
     let ended = shared.tree.wait();
     tokio::pin!(ended);
     loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-            (place, socket.accept().await)
-        };
-        let (place, stream) = tokio::select! {
-            accepted = accepted => accepted,
+        let stream = tokio::select! {
+            stream = socket.accept() => stream,
             wish = signals.next() => match wish {
                 Wish::End => return false,
                 Wish::Reload => {
@@ -128,13 +130,7 @@ async fn accept(
             _reason = &mut ended => return true,
         };
         match stream {
-            Ok(stream) => {
-                let shared = Arc::clone(shared);
-                tokio::spawn(async move {
-                    connection::serve(stream, &shared).await;
-                    drop(place);
-                });
-            }
+            Ok(stream) => admit(stream, shared),
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 tracing::warn!(%error, "a client is turned away");
             }
@@ -145,6 +141,23 @@ async fn accept(
             }
         }
     }
+}
+
+/// Serves a client if there is a place for it, or can be made.
+fn admit(stream: UnixStream, shared: &Arc<Shared>) {
+    let admission = shared.clients.admit();
+    if matches!(admission, Admission::Full) {
+        connection::turn_away(&stream);
+        return;
+    }
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let _place = match admission {
+            Admission::Place(place) => place,
+            _ => shared.clients.place().await,
+        };
+        connection::serve(stream, &shared).await;
+    });
 }
 
 /// Puts a socket back that was removed, and says so; what cannot be mended is said once.

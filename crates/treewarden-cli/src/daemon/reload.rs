@@ -17,30 +17,50 @@ pub(super) async fn on_hangup(shared: &Shared, hangup: &Notify) -> Infallible {
     loop {
         hangup.notified().await;
         let _reloading = shared.reloading.lock().await;
-        match change(shared, None, false).await {
+        match change(shared, None, Reload::default()).await {
             Ok(answer) => tracing::info!("reloaded:\n{}", answer["text"].as_str().unwrap_or_default()),
             Err(refusal) => tracing::error!("not reloaded: {}", refusal.message),
         }
     }
 }
 
+/// How the file is read again.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reload {
+    /// Show what would change, and change nothing.
+    pub(super) dry_run: bool,
+    /// Stop every session if the file declares none.
+    pub(super) allow_empty: bool,
+}
+
 /// Reads a file and makes the tree what it says, or only shows what that would mean.
-pub(super) async fn reload(shared: &Shared, file: Option<PathBuf>, dry_run: bool) -> Result<Value, Refusal> {
-    if dry_run {
-        return change(shared, file, true).await;
+pub(super) async fn reload(shared: &Shared, file: Option<PathBuf>, how: Reload) -> Result<Value, Refusal> {
+    if how.dry_run {
+        return change(shared, file, how).await;
     }
     match shared.reloading.try_lock() {
-        Ok(_reloading) => change(shared, file, false).await,
+        Ok(_reloading) => change(shared, file, how).await,
         Err(_) => Err(refusal(&ApplyError::Busy)),
     }
 }
 
-async fn change(shared: &Shared, file: Option<PathBuf>, dry_run: bool) -> Result<Value, Refusal> {
+async fn change(shared: &Shared, file: Option<PathBuf>, how: Reload) -> Result<Value, Refusal> {
+    let Reload { dry_run, allow_empty } = how;
     let file = file.unwrap_or_else(|| shared.file.clone());
     let reading = file.clone();
     let read = tokio::task::spawn_blocking(move || config::load(&reading)).await;
     let read = read.map_err(|error| Refusal::new(Code::Failed, error))?;
     let spec = read.map_err(|error| Refusal::new(Code::Config, verbs::invalid(&file, &error)))?;
+    // An editor that truncates before it writes and a full disk leave an empty file, which means that to nobody.
+    let running = shared.tree.spec().root.children.len();
+    if spec.root.children.is_empty() && running > 0 && !allow_empty && !dry_run {
+        let message = format!(
+            "{}: the file declares no child, and the tree has {running}: nothing is changed; if all of them are to be \
+             stopped, use `treewarden reload --allow-empty`",
+            file.display()
+        );
+        return Err(Refusal::new(Code::Config, message));
+    }
     let diff = shared.tree.diff(spec);
     let failed = if dry_run || diff.is_empty() {
         Vec::new()

@@ -7,7 +7,8 @@ use treewarden::session::QueryErrorKind;
 use treewarden::tree::RestartError;
 
 use super::connection::{Connection, Hangup};
-use super::{Shared, asking, journal, reload};
+use super::reload::{self, Reload};
+use super::{Shared, asking, journal};
 use crate::wire::{Code, Refusal, Request, VERSION};
 
 /// Answers one request.
@@ -16,6 +17,10 @@ pub(super) async fn answer(
     connection: &mut Connection,
     shared: &Shared,
 ) -> Result<(), Hangup> {
+    // What may take its time says so, since a client waits for a sign of life and not for the end.
+    if request.takes_its_time() {
+        connection.item(json!({ "type": "begun" })).await?;
+    }
     let answer = match request {
         Request::Ask { name, prompt, stream, detach } => {
             return asking::ask(shared, connection, &name, prompt, stream, detach).await;
@@ -26,7 +31,9 @@ pub(super) async fn answer(
             "protocol": VERSION, "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(),
             "state_dir": shared.tree.host().state_dir(),
         })),
-        Request::Reload { file, dry_run } => reload::reload(shared, file, dry_run).await,
+        Request::Reload { file, dry_run, allow_empty } => {
+            reload::reload(shared, file, Reload { dry_run, allow_empty }).await
+        }
         Request::Ps {} => {
             let host = shared.tree.host();
             json_of(&json!({ "sessions": host.sessions(), "warm": host.warm(), "removed": host.removed() }))
@@ -134,6 +141,11 @@ fn cancel(shared: &Shared, turn: TurnId) -> Result<Value, Refusal> {
 }
 
 async fn events(shared: &Shared, connection: &mut Connection, follow: bool) -> Result<(), Hangup> {
+    let place = if follow { connection.lasting(&shared.clients).await?.map(Some) } else { Ok(None) };
+    let _place = match place {
+        Ok(place) => place,
+        Err(refusal) => return connection.end(Err(refusal)).await,
+    };
     let (kept, mut live) = shared.journal.read();
     for event in kept {
         connection.item((*event).clone()).await?;

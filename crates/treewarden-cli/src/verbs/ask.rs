@@ -64,6 +64,9 @@ pub(super) async fn follow(client: &mut Client, stream: Streaming, output: Outpu
                 open_line = !text.ends_with('\n');
                 output::text(text)?;
             }
+            Some("waiting") => {
+                output::note(format!("(waiting for {})", item["for"].as_str().unwrap_or("a place")));
+            }
             Some("resumed") if stream == Streaming::Text => {
                 if std::mem::take(&mut open_line) {
                     output::line("")?;

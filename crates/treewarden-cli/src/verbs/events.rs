@@ -14,6 +14,10 @@ pub(super) async fn run(follow: bool, output: Output, place: &Place) -> anyhow::
     client.send(&Request::Events { follow }).await?;
     let paint = Paint(output::is_colourful());
     while let Ok(event) = client.item().await? {
+        if event["type"] == "waiting" {
+            output::note(format!("(waiting for {})", event["for"].as_str().unwrap_or("a place")));
+            continue;
+        }
         output::line(if output.json { event.to_string() } else { readable(&event, paint) })?;
     }
     Ok(ExitCode::SUCCESS)

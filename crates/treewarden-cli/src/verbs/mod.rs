@@ -26,7 +26,9 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Demo => demo::run().await,
         Verb::Run { file, place } => daemon::run(&file, &place).await,
-        Verb::Reload { file, dry_run, output, place } => reload::run(file, dry_run, output, &place).await,
+        Verb::Reload { file, dry_run, allow_empty, output, place } => {
+            reload::run(file, reload::How { dry_run, allow_empty }, output, &place).await
+        }
         Verb::Ps { output, place } => ps::run(output, &place).await,
         Verb::Ask(ask) => ask::run(ask).await,
         Verb::Chat { name, place } => chat::run(&name, &place).await,

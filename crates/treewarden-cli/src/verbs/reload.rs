@@ -7,30 +7,34 @@ use serde_json::Value;
 
 use crate::args::{Output, Place};
 use crate::client::Client;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, code};
 use crate::output;
-use crate::wire::{Code, Reply, Request};
+use crate::wire::Request;
+
+/// What the caller allows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub(super) dry_run: bool,
+    pub(super) allow_empty: bool,
+}
 
 pub(super) async fn run(
     file: Option<PathBuf>,
-    dry_run: bool,
+    how: How,
     output: Output,
     place: &Place,
 ) -> anyhow::Result<ExitCode> {
+    let How { dry_run, allow_empty } = how;
     let file = file.map(std::path::absolute).transpose()?;
     let mut client = Client::connect(place).await?;
-    client.send(&Request::Reload { file, dry_run }).await?;
-    let answer = loop {
-        match client.next().await? {
-            Reply::Item(_) => {}
-            Reply::Ok(answer) => break answer,
-            // As `check` says it.
-            Reply::Error(refusal) if refusal.code == Code::Config => {
-                output::note(refusal.message);
-                return Ok(Exit::Config.into());
-            }
-            Reply::Error(refusal) => return Err(Failure::new(refusal.code.exit(), refusal.message).into()),
+    let answer = match client.call(&Request::Reload { file, dry_run, allow_empty }).await {
+        Ok(answer) => answer,
+        // As `check` says it.
+        Err(error) if code(&error) == Exit::Config => {
+            output::note(error.to_string());
+            return Ok(Exit::Config.into());
         }
+        Err(error) => return Err(error),
     };
     if output.json {
         output::line(serde_json::to_string_pretty(&answer)?)?;

@@ -13,7 +13,7 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_treewarden");
 /// Waits until `look` finds something.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = look() {
             return found;
@@ -154,10 +154,10 @@ impl World {
         pids.filter(marked).collect()
     }
 
-    /// Asserts that no process is left within 5 s.
+    /// Asserts that no process is left soon.
     #[track_caller]
     pub(crate) fn nothing_is_left(&self) {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(30);
         while !self.processes().is_empty() {
             assert!(Instant::now() < until, "processes are left: {:?}", self.processes());
             std::thread::sleep(Duration::from_millis(10));

@@ -1,0 +1,216 @@
+//! Which clients are served: many may be connected, what lasts is bounded by itself, and nobody keeps `ps` or `stop` out.
+//!
+//! ```text
+//! accepted ─► connected (CLIENTS) ─► request read (UNFINISHED bytes, TO_FINISH) ─┬► control: answered at once
+//!     └ full: the client that has                                                └► ask, wait, follow: LASTING places,
+//!       asked nothing for longest is hung up on                                     WAITING may wait for one
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
+
+/// So many asks, waits and followers are served at once.
+pub(super) const LASTING: usize = 256;
+
+/// So many more of them wait for their turn; further ones are refused.
+const WAITING: usize = 128;
+
+/// So many clients are connected at once. It is more than the lasting ones and those that wait, so that there is always room
+/// for control.
+const CLIENTS: usize = LASTING + WAITING + 64;
+
+/// So many KiB all requests together may hold, beyond the first [`FREE`] of each, until they are carried out.
+const UNFINISHED: usize = 64 * 1024;
+
+/// So much of a request is read whatever the others hold.
+const FREE: usize = 64 * 1024;
+
+/// A request that has begun must have ended within this time.
+pub(super) const TO_FINISH: Duration = Duration::from_secs(10);
+
+/// The places of the clients.
+#[derive(Debug)]
+pub(super) struct Clients {
+    connected: Arc<Semaphore>,
+    idle: Mutex<Idlers>,
+    lasting: Semaphore,
+    waiting: Semaphore,
+    unfinished: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Idlers {
+    next: u64,
+    /// By the order in which they became idle. Whoever is removed from here gives its place to somebody else.
+    hang_up: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+/// Whether a client has a place.
+#[derive(Debug)]
+pub(super) enum Admission {
+    Place(OwnedSemaphorePermit),
+    /// Another client was hung up on: its place is free in a moment.
+    Soon,
+    /// All are at work.
+    Full,
+}
+
+/// Why an ask or a follower has no place.
+#[derive(Debug)]
+pub(super) enum Lasting<'c> {
+    Place(SemaphorePermit<'c>),
+    /// It may wait while it holds this.
+    Waits(SemaphorePermit<'c>),
+    Full,
+}
+
+/// A client between two requests; it may be hung up on while this lives.
+#[derive(Debug)]
+pub(super) struct Idle<'c> {
+    clients: &'c Clients,
+    number: u64,
+    hung_up: oneshot::Receiver<()>,
+}
+
+impl Clients {
+    pub(super) fn new() -> Self {
+        Self {
+            connected: Arc::new(Semaphore::new(CLIENTS)),
+            idle: Mutex::default(),
+            lasting: Semaphore::new(LASTING),
+            waiting: Semaphore::new(WAITING),
+            unfinished: Arc::new(Semaphore::new(UNFINISHED)),
+        }
+    }
+
+    /// Looks for a place for one more client, and makes one where somebody is idle.
+    pub(super) fn admit(&self) -> Admission {
+        if let Ok(place) = Arc::clone(&self.connected).try_acquire_owned() {
+            return Admission::Place(place);
+        }
+        let idlest = self.idle.lock().unwrap_or_else(PoisonError::into_inner).hang_up.pop_first();
+        match idlest {
+            Some((_, hang_up)) => {
+                // One that is gone by itself leaves its place as well.
+                let _gone = hang_up.send(());
+                Admission::Soon
+            }
+            None => Admission::Full,
+        }
+    }
+
+    /// Waits for the place of a client that was hung up on.
+    pub(super) async fn place(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.connected).acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Says that a client has asked nothing yet, or has its answer.
+    pub(super) fn idle(&self) -> Idle<'_> {
+        let (hang_up, hung_up) = oneshot::channel();
+        let mut idlers = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = idlers.next;
+        idlers.next += 1;
+        idlers.hang_up.insert(number, hang_up);
+        Idle { clients: self, number, hung_up }
+    }
+
+    /// Looks for a place for an ask, a wait or a follower.
+    pub(super) fn lasting(&self) -> Lasting<'_> {
+        match (self.lasting.try_acquire(), self.waiting.try_acquire()) {
+            (Ok(place), _) => Lasting::Place(place),
+            (Err(_), Ok(may_wait)) => Lasting::Waits(may_wait),
+            (Err(_), Err(_)) => Lasting::Full,
+        }
+    }
+
+    /// Waits for such a place.
+    pub(super) async fn lasting_place(&self) -> SemaphorePermit<'_> {
+        self.lasting.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// Lets a request grow from `held` to `size` bytes, at the expense of the others; false if they hold too much.
+    pub(super) fn grow(&self, held: &mut Option<OwnedSemaphorePermit>, size: usize) -> bool {
+        let want = size.saturating_sub(FREE).div_ceil(1024);
+        let have = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let Ok(more) = u32::try_from(want.saturating_sub(have)) else { return false };
+        if more == 0 {
+            return true;
+        }
+        match (Arc::clone(&self.unfinished).try_acquire_many_owned(more), held) {
+            (Ok(more), Some(held)) => held.merge(more),
+            (Ok(more), held @ None) => *held = Some(more),
+            (Err(_), _) => return false,
+        }
+        true
+    }
+}
+
+impl Idle<'_> {
+    /// Ready when the client is to be hung up on. Cancelling loses nothing.
+    pub(super) async fn hung_up(&mut self) {
+        // The sender goes away without a word only together with this.
+        let _told = (&mut self.hung_up).await;
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.clients.idle.lock().unwrap_or_else(PoisonError::into_inner).hang_up.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_places(clients: &Clients) -> Vec<OwnedSemaphorePermit> {
+        let place = |_| match clients.admit() {
+            Admission::Place(place) => place,
+            other => panic!("{other:?}"),
+        };
+        (0..CLIENTS).map(place).collect()
+    }
+
+    #[test]
+    fn one_client_too_many_takes_the_place_of_the_one_that_was_idle_longest() {
+        let clients = Clients::new();
+        let _places = all_places(&clients);
+        let (mut first, mut second) = (clients.idle(), clients.idle());
+        assert!(matches!(clients.admit(), Admission::Soon));
+        assert!(first.hung_up.try_recv().is_ok());
+        assert!(second.hung_up.try_recv().is_err());
+        drop(second);
+        assert!(matches!(clients.admit(), Admission::Full), "nobody is idle");
+    }
+
+    #[test]
+    fn asks_and_followers_leave_room_for_control() {
+        let clients = Clients::new();
+        let mut places = Vec::new();
+        let mut may_wait = Vec::new();
+        loop {
+            match clients.lasting() {
+                Lasting::Place(place) => places.push(place),
+                Lasting::Waits(waits) => may_wait.push(waits),
+                Lasting::Full => break,
+            }
+        }
+        assert_eq!((places.len(), may_wait.len()), (LASTING, WAITING));
+        assert!(CLIENTS > LASTING + WAITING);
+    }
+
+    #[test]
+    fn unfinished_requests_share_their_bytes() {
+        let clients = Clients::new();
+        let (mut small, mut great, mut late) = (None, None, None);
+        assert!(clients.grow(&mut small, FREE) && small.is_none(), "the first bytes cost nothing");
+        assert!(clients.grow(&mut great, FREE + 1024 * UNFINISHED / 2));
+        assert!(clients.grow(&mut great, FREE + 1024 * UNFINISHED));
+        assert!(!clients.grow(&mut late, FREE + 1));
+        drop(great);
+        assert!(clients.grow(&mut late, FREE + 1));
+    }
+}
