@@ -59,5 +59,6 @@ fn log(filter: Option<&str>, default: &str) {
         output::note(format!("warning: the log filter {filter:?} is not understood: {error}"));
         EnvFilter::new(default)
     });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(output::is_coloured(&std::io::stderr())).init();
 }

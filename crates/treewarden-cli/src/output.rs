@@ -24,10 +24,13 @@ pub(crate) fn note(text: impl AsRef<str>) {
 
 /// Whether stdout takes colours.
 pub(crate) fn is_colourful() -> bool {
+    is_coloured(&io::stdout())
+}
+
+/// Whether an output takes colours: a terminal does, a file or a journal does not.
+pub(crate) fn is_coloured(output: &impl IsTerminal) -> bool {
     let unset = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
-    io::stdout().is_terminal()
-        && unset("NO_COLOR")
-        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    output.is_terminal() && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// A few styles, which do nothing where there is no colour.

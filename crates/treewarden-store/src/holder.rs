@@ -90,6 +90,12 @@ impl Holder {
         }
     }
 
+    /// Its process in words, and whether its number is one of ours.
+    pub fn process(&self) -> String {
+        let of_another = if self.is_of_another_namespace() { " (as another container counts)" } else { "" };
+        format!("process {}{of_another}", self.pid)
+    }
+
     /// Its process id means another process here, or none.
     fn is_of_another_namespace(&self) -> bool {
         self.pid_namespace.is_some() && self.pid_namespace != process().pid_namespace
@@ -98,10 +104,7 @@ impl Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of process {}", self.name, self.pid)?;
-        if self.is_of_another_namespace() {
-            f.write_str(" (as another container counts)")?;
-        }
+        write!(f, "{} of {}", self.name, self.process())?;
         if let Some(uid) = self.uid {
             write!(f, " of user {uid}")?;
         }

@@ -160,8 +160,8 @@ fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
-            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse::<u32>().ok());
-            return Err(held(socket, pid).into());
+            let _unread = file.read_to_string(&mut text);
+            return Err(held(socket, holder(&text)).into());
         }
         Err(TryLockError::Error(error)) => {
             return Err(error).with_context(|| format!("cannot lock {}", path.display()));
@@ -169,8 +169,27 @@ fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
     }
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "{}", std::process::id())?;
+    writeln!(file, "{} {}", std::process::id(), pid_namespace().unwrap_or_default())?;
     Ok(file)
+}
+
+/// Whoever holds the lock, in words: its process, and whether that is a number of ours.
+fn holder(written: &str) -> Option<String> {
+    let mut words = written.split_whitespace();
+    let pid: u32 = words.next()?.parse().ok()?;
+    let of_another =
+        words.next().is_some_and(|namespace| pid_namespace().is_some_and(|own| own != namespace));
+    Some(if of_another {
+        format!("process {pid} (as another container counts)")
+    } else {
+        format!("process {pid}")
+    })
+}
+
+/// Which processes ids are told from each other by, where there is more than one kind of them.
+fn pid_namespace() -> Option<String> {
+    let link = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(link.to_str()?.to_owned())
 }
 
 /// Refuses to replace what is no stale socket.
@@ -184,7 +203,7 @@ fn refuse_others(path: &Path) -> anyhow::Result<()> {
         return Err(Failure::new(Exit::Usage, text).into());
     }
     match std::os::unix::net::UnixStream::connect(path) {
-        Ok(stream) => Err(held(path, peer(&stream)).into()),
+        Ok(stream) => Err(held(path, peer(&stream).map(|pid| format!("process {pid}"))).into()),
         Err(_) => Ok(()),
     }
 }
@@ -200,11 +219,28 @@ fn peer(_stream: &std::os::unix::net::UnixStream) -> Option<u32> {
     None
 }
 
-fn held(path: &Path, pid: Option<u32>) -> Failure {
-    let by = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+fn held(path: &Path, by: Option<String>) -> Failure {
+    let by = by.unwrap_or_else(|| "another process".to_owned());
     let text = format!(
-        "{by} listens on {}; stop that one, or choose another place with --state-dir or --socket",
+        "{by} listens on {}; stop that one, or choose another state directory (--state-dir, or state_dir in the file)",
         path.display()
     );
     Failure::new(Exit::Held, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_of_another_container_is_named_as_such() {
+        let own = pid_namespace().unwrap_or_default();
+        assert_eq!(holder(&format!("12 {own}\n")).as_deref(), Some("process 12"));
+        assert_eq!(holder("12\n").as_deref(), Some("process 12"), "as an earlier version wrote it");
+        assert_eq!(holder(""), None);
+        if !own.is_empty() {
+            let named = holder("12 pid:[1]\n");
+            assert_eq!(named.as_deref(), Some("process 12 (as another container counts)"));
+        }
+    }
 }

@@ -137,7 +137,8 @@ pub struct Status {
     pub skipped_lines: u64,
     /// How many frames were of a type that treewarden does not know.
     pub unknown_frames: u64,
-    /// Its lease was removed under it and cannot be had again, for this reason: its turns are refused.
+    /// Its lease or the state directory was removed under it and cannot be had again, for this reason: its turns are
+    /// refused.
     pub removed: Option<Box<str>>,
 }
 

@@ -37,7 +37,11 @@ impl TreeError {
             return Self::state(format!("lock {}: {error}", dir.display()));
         }
         let holder = held.by.as_ref().map(|by| by.pid).or(held.pid);
-        let by = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+        let by = match (&held.by, holder) {
+            (Some(by), _) => by.process(),
+            (None, Some(pid)) => format!("process {pid}"),
+            (None, None) => "another process".to_owned(),
+        };
         let message = format!(
             "start the tree: {by} runs one on {}; stop that one, or choose another state directory",
             dir.display()

@@ -91,7 +91,11 @@ impl Desk {
         let inner = self.lock();
         let record = inner.record.as_deref();
         let queued = inner.entries.len();
-        Status::new(self.name.clone(), record, queued, &inner.condition)
+        let mut status = Status::new(self.name.clone(), record, queued, &inner.condition);
+        drop(inner);
+        // Where the state directory itself is gone, no session's turns are taken.
+        status.removed = status.removed.or_else(|| self.host.removed().map(Into::into));
+        status
     }
 }
 
