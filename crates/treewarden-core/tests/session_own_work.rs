@@ -140,6 +140,33 @@ fn a_task_that_ends_in_a_turn_has_its_own_turn_before_the_next_of_ours() {
 }
 
 #[test]
+fn a_prompt_that_a_hook_refused_amid_own_work_is_settled_and_the_next_waits_for_the_end_of_that() {
+    for reports in [true, false] {
+        let mut config = Config::default();
+        config.own_work_wait = secs(0);
+        let mut bench = Bench::up(config, vec![], true);
+        bench.feed(frame(if reports { Fact::Running } else { Fact::TurnBegan }));
+        assert_eq!(bench.on(Event::Enqueue(item(1))), [send(1)]);
+        bench.feed(Event::Configure { config: Config::default(), renew: false });
+        bench.feed(lifecycle(1, Lifecycle::Completed));
+        assert_eq!(bench.on(frame(Fact::Refused(turn(7)))), [], "of another turn");
+        assert_eq!(bench.on(frame(Fact::Refused(turn(1)))), [settle(1, Verdict::Refused)]);
+        assert_eq!(bench.state(), State::Working, "its own turn goes on");
+        assert_eq!(bench.on(Event::Enqueue(item(2))), []);
+        let ends = if reports { frame(Fact::Idle) } else { own_result() };
+        assert_eq!(bench.on(ends), [send(2)]);
+    }
+}
+
+#[test]
+fn an_interrupted_turn_whose_prompt_a_hook_refused_is_an_interrupted_one() {
+    let mut bench = Bench::busy();
+    bench.feed(cancel(1));
+    bench.feed(lifecycle(1, Lifecycle::Completed));
+    assert_eq!(bench.on(frame(Fact::Refused(turn(1)))), [settle(1, Verdict::Interrupted)]);
+}
+
+#[test]
 fn an_interrupt_without_a_turn_of_ours_ends_the_own_one() {
     let mut bench = working();
     bench.feed(Event::Enqueue(item(1)));

@@ -2,6 +2,7 @@
 
 pub mod fleet;
 pub mod kills;
+pub mod real;
 pub mod shapes;
 
 use std::collections::HashMap;

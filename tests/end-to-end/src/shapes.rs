@@ -76,11 +76,6 @@ impl Shape {
         }
     }
 
-    /// Tells whether the answer is a hook's refusal.
-    pub fn is_refused_by(self, text: &str) -> bool {
-        self == Self::Refused && text.contains("blocked by hook")
-    }
-
     /// Tells whether this is the shape's own answer to that prompt.
     pub fn is_answered_by(self, tag: &str, text: &str) -> bool {
         match self {
@@ -88,10 +83,8 @@ impl Shape {
             Self::Help => text.contains("/help"),
             Self::Cost => text.contains("cost"),
             Self::Blank => text.contains("Blank prompt"),
-            // One that was woven into a turn of the CLI's own comes by no hook of the fake CLI's.
-            Self::Refused => {
-                (self.is_refused_by(text) && text.contains(tag)) || text.contains(&format!("answer to {tag}"))
-            }
+            // Woven into a turn of the CLI's own it comes by the hook as well (2.1.332).
+            Self::Refused => text.contains("blocked by hook") && text.contains(tag),
             Self::Compact => true,
         }
     }

@@ -1,14 +1,12 @@
 //! What becomes of a tool that was running when the real CLI died: it is told, or it runs again, as the session says.
 
 use std::path::Path;
-use std::time::Duration;
 
+use treewarden::Session;
 use treewarden::session::CutOffTools;
-use treewarden::{Host, Session, SessionOptions, SessionSpec};
-use treewarden_end_to_end::{end, eventually, real_cli};
-use treewarden_proto::spec::{InheritEnv, PermissionMode};
+use treewarden_end_to_end::real::RealLab;
+use treewarden_end_to_end::{end, eventually};
 use treewarden_testkit::faults;
-use treewarden_testkit::mock_api::MockApi;
 
 /// How often the tool began.
 fn runs(file: &Path) -> usize {
@@ -18,53 +16,29 @@ fn runs(file: &Path) -> usize {
 /// Kills the CLI while a tool runs that notes each of its runs; returns how often it ran by the end of the turn, and
 /// whether the model was told that its outcome is unknown.
 async fn killed_in_a_tool(cut_off_tools: CutOffTools) -> Option<(usize, bool)> {
-    let cli = real_cli()?;
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let (work, api) = (dir.path().join("work"), MockApi::start().await.expect("the mock API starts"));
-    std::fs::create_dir(&work).expect("a folder");
-    let mut spec = SessionSpec::new()
-        .name("worker".parse().expect("a valid name"))
-        .cli_path(cli)
-        .cwd(&work)
-        .permission_mode(PermissionMode::BypassPermissions)
-        .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-        .timeout(Duration::from_secs(60))
-        .env("HOME", dir.path().display().to_string());
-    for (name, value) in api.env() {
-        spec = spec.env(name, value);
-    }
-    let host = Host::options().state_dir(dir.path().join("state")).open().expect("a host");
-    let options = SessionOptions::from(spec).host(&host).cut_off_tools(cut_off_tools);
+    let real = RealLab::new().await?;
+    let options = real.options("worker").cut_off_tools(cut_off_tools);
     let session = Session::start(options).await.expect("started");
     let before = session.query("PROMPT-before").await.expect("answered");
     assert!(before.text.contains("answer to PROMPT-before"), "{}", before.text);
 
     let turn = session.stream("PROMPT-cut BASH=echo ran >> ran.txt; sleep 2;;").await.expect("opened");
-    let file = work.join("ran.txt");
+    let file = real.work().join("ran.txt");
     eventually("the tool runs", || (runs(&file) == 1).then_some(())).await;
     // The call itself is on disk a moment after the tool began; without it there is nothing to tell of.
     let id = session.status().expect("status").session_id.expect("a conversation").to_string();
-    eventually("the call is written down", || {
-        transcript(dir.path(), &id).contains("ran.txt; sleep").then_some(())
-    })
-    .await;
+    eventually("the call is written down", || real.transcript(&id).contains("ran.txt; sleep").then_some(()))
+        .await;
     faults::kill(session.status().expect("status").pid.expect("a CLI")).expect("killed");
     let answer = turn.answer().await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-cut"), "{}", answer.text);
     assert_eq!(answer.interruptions, 1);
-    assert_eq!(api.prompts_in_last_context(), ["PROMPT-before", "PROMPT-cut"]);
+    assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-before", "PROMPT-cut"]);
     let features = session.status().expect("status").cli;
     assert_eq!((features.awaits_initialize, features.tells_cut_off_tools), (Some(true), Some(true)));
-    let told = transcript(dir.path(), &id).contains("outcome is unknown");
+    let told = real.transcript(&id).contains("outcome is unknown");
     end(&session).await;
     Some((runs(&file), told))
-}
-
-/// The conversation's transcript, and with it all that the model was sent.
-fn transcript(home: &Path, id: &str) -> String {
-    let projects = std::fs::read_dir(home.join(".claude/projects")).into_iter().flatten().flatten();
-    let files = projects.map(|project| project.path().join(format!("{id}.jsonl")));
-    files.filter_map(|file| std::fs::read_to_string(file).ok()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

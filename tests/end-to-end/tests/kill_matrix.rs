@@ -9,18 +9,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use treewarden::Session;
 use treewarden::session::{Event, SessionState};
-use treewarden::{Host, Session, SessionOptions, SessionSpec};
 use treewarden_end_to_end::kills::{Phase, Random, Row, table};
-use treewarden_end_to_end::{assert_nothing_left, eventually, real_cli};
+use treewarden_end_to_end::real::RealLab;
+use treewarden_end_to_end::{assert_nothing_left, eventually};
 use treewarden_proto::frame::FrameKind;
-use treewarden_proto::spec::{InheritEnv, PermissionMode};
 use treewarden_testkit::faults;
-use treewarden_testkit::mock_api::MockApi;
 
 struct Matrix {
-    _dir: tempfile::TempDir,
-    api: MockApi,
+    real: RealLab,
     session: Session,
     random: Random,
     rows: BTreeMap<Phase, Row>,
@@ -30,28 +28,12 @@ struct Matrix {
 }
 
 impl Matrix {
-    async fn new(seed: u64, cli: std::path::PathBuf) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let work = dir.path().join("work");
-        std::fs::create_dir(&work).expect("a folder");
-        let api = MockApi::start().await.expect("the mock API starts");
-        let mut spec = SessionSpec::new()
-            .name("matrix".parse().expect("a valid name"))
-            .cli_path(cli)
-            .cwd(work)
-            .include_partial_messages(true)
-            .permission_mode(PermissionMode::BypassPermissions)
-            .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-            .timeout(Duration::from_secs(60))
-            .env("HOME", dir.path().display().to_string());
-        for (name, value) in api.env() {
-            spec = spec.env(name, value);
-        }
-        let host = Host::options().state_dir(dir.path().join("state")).open().expect("a host");
-        let options = SessionOptions::from(spec).host(&host).max_restarts(20).max_seconds(5);
+    async fn new(seed: u64, real: RealLab) -> Self {
+        let options = real.of(real.spec("matrix").include_partial_messages(true));
+        let options = options.max_restarts(20).max_seconds(5);
         let session = Session::start(options).await.expect("started");
         let random = Random::new(seed);
-        Self { _dir: dir, api, session, random, rows: BTreeMap::new(), asked: Vec::new(), kills: 0 }
+        Self { real, session, random, rows: BTreeMap::new(), asked: Vec::new(), kills: 0 }
     }
 
     fn pid(&self) -> Option<u32> {
@@ -140,7 +122,7 @@ impl Matrix {
 
     /// Every prompt so far stands once in the context that the model saw last, in order.
     fn check_context(&self) {
-        assert_eq!(self.api.prompts_in_last_context(), self.asked, "the context of the last request");
+        assert_eq!(self.real.api.prompts_in_last_context(), self.asked, "the context of the last request");
     }
 
     async fn end(self) -> u64 {
@@ -155,8 +137,8 @@ impl Matrix {
 }
 
 async fn run(seed: u64, kills: u64) {
-    let Some(cli) = real_cli() else { return };
-    let mut matrix = Matrix::new(seed, cli).await;
+    let Some(real) = RealLab::new().await else { return };
+    let mut matrix = Matrix::new(seed, real).await;
     matrix.turn(&[]).await;
     while matrix.kills < kills {
         for phase in Phase::ALL {

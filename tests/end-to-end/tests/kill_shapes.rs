@@ -5,22 +5,18 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what the run is for")]
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use treewarden::Session;
 use treewarden::session::Event;
-use treewarden::{Host, Session, SessionOptions, SessionSpec};
 use treewarden_end_to_end::kills::{Phase, Random};
-use treewarden_end_to_end::shapes::{ANSWER, Shape, Tally, refusing_settings, reply};
-use treewarden_end_to_end::{assert_nothing_left, eventually, real_cli};
-use treewarden_proto::spec::{InheritEnv, PermissionMode};
+use treewarden_end_to_end::real::RealLab;
+use treewarden_end_to_end::shapes::{ANSWER, Shape, Tally, reply};
+use treewarden_end_to_end::{assert_nothing_left, eventually};
 use treewarden_testkit::faults;
-use treewarden_testkit::mock_api::MockApi;
 
 struct Run {
-    dir: tempfile::TempDir,
-    work: PathBuf,
-    api: MockApi,
+    real: RealLab,
     session: Session,
     random: Random,
     tally: Tally,
@@ -34,33 +30,13 @@ struct Run {
 }
 
 impl Run {
-    async fn new(seed: u64, cli: PathBuf) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let work = dir.path().join("work");
-        std::fs::create_dir(&work).expect("a folder");
-        std::fs::create_dir(dir.path().join(".claude")).expect("a folder");
-        std::fs::write(dir.path().join(".claude/settings.json"), refusing_settings().to_string())
-            .expect("a file");
-        let api = MockApi::builder().reply(reply).start().await.expect("the mock API starts");
-        let mut spec = SessionSpec::new()
-            .name("shapes".parse().expect("a valid name"))
-            .cli_path(cli)
-            .cwd(&work)
-            .include_partial_messages(true)
-            .permission_mode(PermissionMode::BypassPermissions)
-            .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-            .timeout(ANSWER)
-            .env("HOME", dir.path().display().to_string());
-        for (name, value) in api.env() {
-            spec = spec.env(name, value);
-        }
-        let host = Host::options().state_dir(dir.path().join("state")).open().expect("a host");
-        let options = SessionOptions::from(spec).host(&host).max_restarts(20).max_seconds(5);
+    async fn new(seed: u64, real: RealLab) -> Self {
+        real.refuse_some();
+        let spec = real.spec("shapes").include_partial_messages(true).timeout(ANSWER);
+        let options = real.of(spec).max_restarts(20).max_seconds(5);
         let session = Session::start(options).await.expect("started");
         Self {
-            dir,
-            work,
-            api,
+            real,
             session,
             random: Random::new(seed),
             tally: Tally::default(),
@@ -161,7 +137,7 @@ impl Run {
     /// Each prompt since the last compaction stands once in the newest context, in order; an older one at most once, and
     /// a refused one never.
     fn check_context(&self) {
-        let context = self.api.prompts_in_last_context();
+        let context = self.real.api.prompts_in_last_context();
         let since: Vec<&String> = context.iter().filter(|tag| self.asked.contains(tag)).collect();
         assert_eq!(since, self.asked.iter().collect::<Vec<_>>(), "the context of the last request");
         let mut all = context.clone();
@@ -173,11 +149,7 @@ impl Run {
 
     /// How many prompts the CLI wove into turns of its own.
     fn woven(&self, id: &str) -> usize {
-        let projects =
-            std::fs::read_dir(self.dir.path().join(".claude/projects")).expect("a folder").flatten();
-        let files = projects.map(|project| project.path().join(format!("{id}.jsonl")));
-        let text: String = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
-        text.lines().filter(|line| line.contains(r#""type":"queued_command""#)).count()
+        self.real.transcript(id).lines().filter(|line| line.contains(r#""type":"queued_command""#)).count()
     }
 
     async fn end(mut self) {
@@ -185,7 +157,7 @@ impl Run {
         self.session.stop().await.expect("stopped");
         assert_nothing_left(&id);
         for (shape, tag) in &self.counted {
-            self.tally.runs(*shape, &self.work, tag);
+            self.tally.runs(*shape, &self.real.work(), tag);
         }
         let woven = self.woven(&id);
         println!(
@@ -198,8 +170,8 @@ impl Run {
 }
 
 async fn run(seed: u64, kills: u64, shapes: &[Shape]) {
-    let Some(cli) = real_cli() else { return };
-    let mut run = Run::new(seed, cli).await;
+    let Some(real) = RealLab::replying(reply).await else { return };
+    let mut run = Run::new(seed, real).await;
     run.turn(Shape::Plain).await;
     while run.tally.all_kills() < kills {
         let shape = shapes[usize::try_from(run.random.below(shapes.len() as u64)).unwrap_or(0)];

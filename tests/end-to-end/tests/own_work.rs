@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use treewarden::session::SessionState;
-use treewarden::{Host, Session, SessionOptions, SessionSpec};
-use treewarden_end_to_end::{Lab, end, eventually, fake_cli_path, id_of, reaches, real_cli};
-use treewarden_proto::spec::{InheritEnv, PermissionMode};
-use treewarden_testkit::mock_api::{MockApi, Reply, Request};
+use treewarden::{Host, Session, SessionOptions};
+use treewarden_end_to_end::real::RealLab;
+use treewarden_end_to_end::{Lab, PATIENCE, end, eventually, fake_cli_path, id_of, reaches};
+use treewarden_testkit::mock_api::{Reply, Request};
 
 /// A fake CLI that prints, besides its own frames, what the test hands it.
 struct Puppet {
@@ -73,6 +73,18 @@ fn ask(session: &Session, prompt: &'static str) -> tokio::task::JoinHandle<Strin
     tokio::spawn(async move { session.query(prompt).await.expect("answered").text })
 }
 
+/// Waits until the task is known; if it never is, the status tells whether the frame was skipped, or its CLI is gone.
+async fn has_one_task(session: &Session) {
+    let status = || session.status().expect("status");
+    let known = async {
+        while status().background_tasks != 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let seen = tokio::time::timeout(PATIENCE, known).await;
+    assert!(seen.is_ok(), "a frame that was printed once is not seen: {:?}", status());
+}
+
 async fn has_queued(session: &Session) {
     eventually("the turn is opened", || (session.status().ok()?.queued == 1).then_some(())).await;
 }
@@ -121,11 +133,8 @@ async fn a_cli_with_background_tasks_gives_its_place_to_nobody() {
     let other = SessionOptions::from(lab.spec("other")).host(&host);
     let other = Session::start(other).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
-    eventually("the task is known", || {
-        puppet.has_tasks(r#"{"task_id":"t","task_type":"local_bash","description":"a server"}"#);
-        (session.status().ok()?.background_tasks == 1).then_some(())
-    })
-    .await;
+    puppet.has_tasks(r#"{"task_id":"t","task_type":"local_bash","description":"a server"}"#);
+    has_one_task(&session).await;
     let waiting = ask(&other, "PROMPT-2");
     reaches(&other, SessionState::Starting).await;
     // The turn goes through the same engine as a request for the place would have.
@@ -155,20 +164,8 @@ fn reply(request: &Request) -> Reply {
 
 #[tokio::test]
 async fn the_real_cli_ends_its_own_turn_before_the_next_of_ours_and_is_not_parked_at_it() {
-    let Some(cli) = real_cli() else { return };
-    let lab = Lab::new();
-    let api = MockApi::builder().reply(reply).start().await.expect("the mock API starts");
-    let mut spec = SessionSpec::new()
-        .name("real".parse().expect("a valid name"))
-        .cli_path(cli)
-        .cwd(lab.path().join("work"))
-        .permission_mode(PermissionMode::BypassPermissions)
-        .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-        .env("HOME", lab.path().display().to_string());
-    for (name, value) in api.env() {
-        spec = spec.env(name, value);
-    }
-    let options = SessionOptions::from(spec).host(&lab.host).idle_timeout(Duration::from_millis(500));
+    let Some(real) = RealLab::replying(reply).await else { return };
+    let options = real.options("real").idle_timeout(Duration::from_millis(500));
     let session = Session::start(options).await.expect("started");
     session.query("PROMPT-0").await.expect("answered");
     reaches(&session, SessionState::Working).await;

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use treewarden::host::Happening;
 use treewarden::session::SessionState;
 use treewarden::{Session, SessionOptions, SessionSpec};
-use treewarden_end_to_end::{Lab, end, eventually, id_of, reaches, real_cli};
-use treewarden_proto::spec::{EnvValue, InheritEnv, PermissionMode};
+use treewarden_end_to_end::real::RealLab;
+use treewarden_end_to_end::{end, eventually, id_of, reaches};
+use treewarden_proto::spec::{EnvValue, PermissionMode};
 use treewarden_testkit::faults;
 use treewarden_testkit::mock_api::MockApi;
 
@@ -19,33 +20,24 @@ const WORD: &str = "PROMPT-from-elsewhere";
 
 /// A lab whose CLIs have their sockets in it.
 struct World {
-    lab: Lab,
-    api: MockApi,
+    real: RealLab,
+    /// The options of its session, which asks for each tool.
     spec: SessionSpec,
 }
 
 async fn world() -> Option<World> {
-    let cli = tokio::task::spawn_blocking(real_cli).await.expect("no panic")?;
-    Some(world_of(cli).await)
-}
-
-async fn world_of(cli: PathBuf) -> World {
-    let (lab, api) = (Lab::new(), MockApi::start().await.expect("the mock API starts"));
-    let run = lab.path().join("run");
-    std::fs::create_dir(&run).expect("made");
-    let mut spec = lab
-        .spec("a")
-        .cli_path(cli)
-        .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-        .env("XDG_RUNTIME_DIR", run.display().to_string())
-        .timeout(Duration::from_secs(60));
-    for (name, value) in api.env() {
-        spec = spec.env(name, value);
-    }
-    World { lab, api, spec }
+    Some(World::of(RealLab::new().await?))
 }
 
 impl World {
+    fn of(real: RealLab) -> Self {
+        let run = real.lab.path().join("run");
+        std::fs::create_dir(&run).expect("made");
+        let mut spec = real.spec("a").env("XDG_RUNTIME_DIR", run.display().to_string());
+        spec.permission_mode = None;
+        Self { real, spec }
+    }
+
     /// The variable that shuts the door is not there: the setting alone does.
     fn by_setting(&self) -> SessionSpec {
         let mut spec = self.spec.clone();
@@ -54,16 +46,17 @@ impl World {
     }
 
     fn options(&self, spec: SessionSpec) -> SessionOptions {
-        SessionOptions::from(spec).host(&self.lab.host)
+        self.real.of(spec)
     }
 
     fn sockets(&self) -> Vec<PathBuf> {
-        files(&self.lab.path().join("run/cc-socks"))
+        files(&self.real.lab.path().join("run/cc-socks"))
     }
 
     /// How many prompts of this kind the model was asked.
     fn heard(&self, word: &str) -> usize {
-        self.api
+        self.real
+            .api
             .contexts()
             .iter()
             .filter(|prompts| prompts.iter().any(|prompt| prompt.contains(word)))
@@ -128,9 +121,9 @@ async fn heard_on(world: &World, spec: SessionSpec) -> Vec<String> {
     session.query("PROMPT-1").await.expect("answered");
     let turn = session.stream("PROMPT-2 BASH=sleep 1;;").await.expect("opened");
     reaches(&session, SessionState::Busy).await;
-    let mut found: Vec<String> = world.lab.clis().iter().flat_map(|(pid, _)| listening(*pid)).collect();
+    let mut found: Vec<String> = world.real.lab.clis().iter().flat_map(|(pid, _)| listening(*pid)).collect();
     let _outcome = turn.outcome().await;
-    found.extend(world.lab.clis().iter().flat_map(|(pid, _)| listening(*pid)));
+    found.extend(world.real.lab.clis().iter().flat_map(|(pid, _)| listening(*pid)));
     end(&session).await;
     found
 }
@@ -156,7 +149,7 @@ async fn probe() {
         move || treewarden_testkit::real_cli::RealCli::install_version(&version)
     };
     let cli = tokio::task::spawn_blocking(install).await.expect("no panic").expect("it can be installed");
-    let world = world_of(cli.path().to_owned()).await;
+    let world = World::of(RealLab::with(cli.path().to_owned(), MockApi::builder()).await);
     let bypass = |spec: SessionSpec| spec.permission_mode(PermissionMode::BypassPermissions);
     let cases = [
         ("as we start it", world.spec.clone()),
@@ -178,7 +171,7 @@ async fn stays_shut(world: &World, spec: SessionSpec, has_socket: bool) {
     let options = world.options(spec).warm(1).idle_timeout(Duration::from_secs(600));
     let session = Session::start(options).await.expect("started");
     // A warm one.
-    eventually("a CLI is warm", || (world.lab.host.warm().ready == 1).then_some(())).await;
+    eventually("a CLI is warm", || (world.real.lab.host.warm().ready == 1).then_some(())).await;
     if has_socket {
         eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
     }
@@ -199,7 +192,7 @@ async fn stays_shut(world: &World, spec: SessionSpec, has_socket: bool) {
     // Whoever was let in would have been asked about before this, or with it.
     session.query("PROMPT-3").await.expect("answered");
     assert_eq!(world.heard(WORD), 0);
-    assert_eq!(world.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2", "PROMPT-3"]);
+    assert_eq!(world.real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2", "PROMPT-3"]);
     // A stopped one has no CLI, and its socket is gone with it.
     end(&session).await;
 }
@@ -243,7 +236,7 @@ async fn a_session_that_opens_its_door_gets_the_message() {
         Session::start(world.options(world.spec.clone().peer_messages(true))).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
     eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
-    let mut events = world.lab.host.subscribe();
+    let mut events = world.real.lab.host.subscribe();
     world.knock();
     eventually("the model is asked", || (world.heard(WORD) > 0).then_some(())).await;
     let told = tokio::time::timeout(Duration::from_secs(30), async {
@@ -265,7 +258,7 @@ async fn a_message_that_the_cli_holds_back_is_an_event() {
     let session = Session::start(world.options(spec)).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
     eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
-    let mut events = world.lab.host.subscribe();
+    let mut events = world.real.lab.host.subscribe();
     world.knock();
     let told = tokio::time::timeout(Duration::from_secs(30), async {
         loop {
@@ -292,11 +285,12 @@ async fn settings_stand_in_no_argument_and_reach_the_cli() {
     let pid = session.status().expect("status").pid.expect("a CLI");
     let argv = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it can be read");
     assert!(!String::from_utf8_lossy(&argv).contains("secret-value"));
-    let folder = world.lab.host.state_dir().join("settings");
+    let folder = world.real.lab.host.state_dir().join("settings");
     let written = files(&folder);
     let [file] = &written[..] else { panic!("one file: {written:?}") };
     assert_eq!(std::fs::metadata(file).expect("there").mode() & 0o777, 0o600);
-    let models: Vec<String> = world.api.requests().iter().map(|request| format!("{request:?}")).collect();
+    let models: Vec<String> =
+        world.real.api.requests().iter().map(|request| format!("{request:?}")).collect();
     assert!(
         models.iter().any(|request| request.contains("claude-haiku-4-5")),
         "the settings are read: {models:?}"
@@ -320,7 +314,7 @@ async fn nothing_is_left_of_the_doors_of_killed_clis() {
             (session.status().expect("status").pid != Some(pid)).then_some(())
         })
         .await;
-        let socket = world.lab.path().join(format!("run/cc-socks/{pid}.sock"));
+        let socket = world.real.lab.path().join(format!("run/cc-socks/{pid}.sock"));
         eventually("its socket is gone", || (!socket.exists()).then_some(())).await;
     }
     let _id = id_of(&session);
@@ -330,6 +324,6 @@ async fn nothing_is_left_of_the_doors_of_killed_clis() {
         assert!(Instant::now() < until, "{:?}", world.sockets());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(files(&world.lab.path().join("claude/sessions")).is_empty());
-    assert!(files(&world.lab.host.state_dir().join("settings")).is_empty());
+    assert!(files(&world.real.config_dir().join("sessions")).is_empty());
+    assert!(files(&world.real.lab.host.state_dir().join("settings")).is_empty());
 }

@@ -1,68 +1,29 @@
 //! The transcript on the real CLI: what is not demanded of it, where it is, who else keeps it, and which branch is taken.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::Value;
+use treewarden::Session;
 use treewarden::session::SessionState;
-use treewarden::{Host, Session, SessionOptions, SessionSpec};
-use treewarden_end_to_end::{assert_nothing_left, eventually, id_of, reaches, real_cli};
+use treewarden_end_to_end::real::RealLab;
+use treewarden_end_to_end::{end, eventually, id_of, reaches};
 use treewarden_proto::SessionId;
-use treewarden_proto::spec::{InheritEnv, PermissionMode};
 use treewarden_testkit::faults;
-use treewarden_testkit::mock_api::MockApi;
 
-/// A host, a working directory, a mock API, and the real CLI.
-struct Real {
-    dir: tempfile::TempDir,
-    api: MockApi,
-    host: Host,
-    cli: PathBuf,
+/// A session whose CLI gets these variables besides.
+async fn session(real: &RealLab, name: &str, variables: &[(&str, &str)]) -> Session {
+    let spec = variables.iter().fold(real.spec(name), |spec, (name, value)| spec.env(*name, *value));
+    Session::start(real.of(spec).max_restarts(20)).await.expect("started")
 }
 
-impl Real {
-    async fn new() -> Option<Self> {
-        let cli = tokio::task::spawn_blocking(real_cli).await.expect("installed")?;
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        std::fs::create_dir(dir.path().join("work")).expect("a folder");
-        let api = MockApi::start().await.expect("the mock API starts");
-        let host = Host::options().state_dir(dir.path().join("state")).open().expect("a host");
-        Some(Self { dir, api, host, cli })
-    }
+async fn at_home(real: &RealLab, name: &str) -> Session {
+    session(real, name, &[]).await
+}
 
-    fn work(&self) -> PathBuf {
-        self.dir.path().join("work")
-    }
-
-    /// A session whose CLI gets these variables, and the API's.
-    async fn session(&self, name: &str, variables: &[(&str, &str)]) -> Session {
-        let mut spec = SessionSpec::new()
-            .name(name.parse().expect("a valid name"))
-            .cli_path(self.cli.clone())
-            .cwd(self.work())
-            .permission_mode(PermissionMode::BypassPermissions)
-            .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-            .timeout(Duration::from_secs(60));
-        for (name, value) in self.api.env() {
-            spec = spec.env(name, value);
-        }
-        for (name, value) in variables {
-            spec = spec.env(*name, *value);
-        }
-        let options = SessionOptions::from(spec).host(&self.host).max_restarts(20);
-        Session::start(options).await.expect("started")
-    }
-
-    async fn at_home(&self, name: &str) -> Session {
-        let home = self.dir.path().display().to_string();
-        self.session(name, &[("HOME", &home)]).await
-    }
-
-    /// The transcript of a session below a configuration directory.
-    fn transcript(&self, config_dir: &Path, session: &Session) -> PathBuf {
-        let id: SessionId = id_of(session).parse().expect("an id");
-        treewarden_transcript::find(config_dir, id).expect("it has been written")
-    }
+/// The file of a session's conversation below a configuration directory.
+fn transcript(config_dir: &Path, session: &Session) -> PathBuf {
+    let id: SessionId = id_of(session).parse().expect("an id");
+    treewarden_transcript::find(config_dir, id).expect("it has been written")
 }
 
 async fn answers(session: &Session, prompt: &str) {
@@ -78,20 +39,14 @@ async fn kill(session: &Session) {
     eventually("the kill is seen", || (session.status().ok()?.pid != Some(pid)).then_some(())).await;
 }
 
-async fn end(session: &Session) {
-    let id = id_of(session);
-    session.stop().await.expect("stopped");
-    assert_nothing_left(&id);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prompts_that_the_cli_answers_by_itself_are_not_missed_in_the_transcript() {
-    let Some(real) = Real::new().await else { return };
+    let Some(real) = RealLab::new().await else { return };
     let hooks = r#"{ "hooks": { "UserPromptSubmit": [{ "hooks": [{ "type": "command",
         "command": "if grep -q SECRET; then echo refused >&2; exit 2; fi" }] }] } }"#;
     std::fs::create_dir(real.work().join(".claude")).expect("a folder");
     std::fs::write(real.work().join(".claude/settings.json"), hooks).expect("written");
-    let session = real.at_home("assistant").await;
+    let session = at_home(&real, "assistant").await;
     let mut asked = Vec::new();
     for (at, prompt) in ["/help", "   ", "a SECRET"].into_iter().enumerate() {
         let tag = format!("PROMPT-{at}");
@@ -104,7 +59,7 @@ async fn prompts_that_the_cli_answers_by_itself_are_not_missed_in_the_transcript
             session.stop().await.expect("stopped");
         }
     }
-    let session = real.at_home("assistant").await;
+    let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-last").await;
     asked.push("PROMPT-last".to_owned());
     assert_eq!(real.api.prompts_in_last_context(), asked);
@@ -141,18 +96,18 @@ async fn a_cli_that_refuses_to_start_does_not_take_the_conversation_along() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transcript_that_somebody_cleaned_up_comes_back() {
-    let Some(real) = Real::new().await else { return };
-    let session = real.at_home("assistant").await;
+    let Some(real) = RealLab::new().await else { return };
+    let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-1").await;
     reaches(&session, SessionState::Ready).await;
-    let config_dir = real.dir.path().join(".claude");
-    let path = real.transcript(&config_dir, &session);
+    let config_dir = real.config_dir();
+    let path = transcript(&config_dir, &session);
     let id: SessionId = id_of(&session).parse().expect("an id");
     let second = eventually("it has its second name", || treewarden_transcript::kept(&config_dir, id)).await;
     for n in 2..4 {
         session.stop().await.expect("stopped");
         std::fs::remove_dir_all(path.parent().expect("a folder")).expect("removed");
-        let session = real.at_home("assistant").await;
+        let session = at_home(&real, "assistant").await;
         answers(&session, &format!("PROMPT-{n}")).await;
         session.stop().await.expect("stopped");
     }
@@ -163,10 +118,10 @@ async fn a_transcript_that_somebody_cleaned_up_comes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conversation_that_is_left_is_kept_no_longer() {
-    let Some(real) = Real::new().await else { return };
-    let session = real.at_home("assistant").await;
+    let Some(real) = RealLab::new().await else { return };
+    let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-1").await;
-    let config_dir = real.dir.path().join(".claude");
+    let config_dir = real.config_dir();
     let left: SessionId = id_of(&session).parse().expect("an id");
     eventually("it has its second name", || treewarden_transcript::kept(&config_dir, left)).await;
     session.clear().await.expect("cleared");
@@ -181,13 +136,13 @@ async fn a_conversation_that_is_left_is_kept_no_longer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_result_on_an_old_call_leaves_the_conversation_where_it_was() {
-    let Some(real) = Real::new().await else { return };
-    let session = real.at_home("assistant").await;
+    let Some(real) = RealLab::new().await else { return };
+    let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-1 BASH=echo x;;").await;
     answers(&session, "PROMPT-2").await;
     answers(&session, "PROMPT-3 BASH=echo y;;").await;
     session.stop().await.expect("stopped");
-    let path = real.transcript(&real.dir.path().join(".claude"), &session);
+    let path = transcript(&real.config_dir(), &session);
     let mut text = std::fs::read_to_string(&path).expect("it can be read");
     let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let results = lines.iter().filter(|line| line["message"]["content"][0]["type"] == "tool_result");
@@ -197,7 +152,7 @@ async fn a_late_result_on_an_old_call_leaves_the_conversation_where_it_was() {
         text.push_str(&format!("{late}\n"));
     }
     std::fs::write(&path, text).expect("it can be written");
-    let session = real.at_home("assistant").await;
+    let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-4").await;
     assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2", "PROMPT-3", "PROMPT-4"]);
     end(&session).await;
@@ -205,10 +160,10 @@ async fn a_late_result_on_an_old_call_leaves_the_conversation_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_files_are_looked_for_where_the_cli_keeps_them() {
-    let Some(real) = Real::new().await else { return };
-    let (home, work) = (real.dir.path().display().to_string(), real.work());
+    let Some(real) = RealLab::new().await else { return };
+    let (home, work) = (real.lab.path().display().to_string(), real.work());
     let cases = [
-        ("home", home.as_str(), None, real.dir.path().join(".claude")),
+        ("home", home.as_str(), None, real.config_dir()),
         ("relative-home", "own", None, work.join("own/.claude")),
         ("relative", &home, Some("config"), work.join("config")),
         ("empty", &home, Some(""), work.clone()),
@@ -217,9 +172,9 @@ async fn the_files_are_looked_for_where_the_cli_keeps_them() {
         let mut variables = vec![("HOME", home)];
         variables.extend(config.map(|dir| ("CLAUDE_CONFIG_DIR", dir)));
         let variables = &variables;
-        let session = real.session(name, variables).await;
+        let session = session(&real, name, variables).await;
         answers(&session, &format!("PROMPT-{name}")).await;
-        assert!(real.transcript(&config_dir, &session).starts_with(&config_dir), "{name}");
+        assert!(transcript(&config_dir, &session).starts_with(&config_dir), "{name}");
         kill(&session).await;
         answers(&session, &format!("PROMPT-{name}-again")).await;
         end(&session).await;
@@ -228,11 +183,11 @@ async fn the_files_are_looked_for_where_the_cli_keeps_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transcript_that_is_taken_from_a_live_session_is_back_before_its_next_turn() {
-    let Some(real) = Real::new().await else { return };
-    let session = real.at_home("assistant").await;
+    let Some(real) = RealLab::new().await else { return };
+    let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-1").await;
-    let config_dir = real.dir.path().join(".claude");
-    let path = real.transcript(&config_dir, &session);
+    let config_dir = real.config_dir();
+    let path = transcript(&config_dir, &session);
     let id: SessionId = id_of(&session).parse().expect("an id");
     eventually("it has its second name", || treewarden_transcript::kept(&config_dir, id)).await;
     answers(&session, "PROMPT-2").await;
@@ -246,13 +201,13 @@ async fn a_transcript_that_is_taken_from_a_live_session_is_back_before_its_next_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_that_was_never_written_costs_the_context_nothing_but_itself() {
-    let Some(real) = Real::new().await else { return };
-    let session = real.at_home("assistant").await;
+    let Some(real) = RealLab::new().await else { return };
+    let session = at_home(&real, "assistant").await;
     for n in 1..4 {
         answers(&session, &format!("PROMPT-{n}")).await;
     }
     session.stop().await.expect("stopped");
-    let path = real.transcript(&real.dir.path().join(".claude"), &session);
+    let path = transcript(&real.config_dir(), &session);
     let text = std::fs::read_to_string(&path).expect("it is there");
     // Everything from the second prompt to the third, as if the disk had been full; long ago, so that the CLI itself does not
     // take the two ends for neighbours.
@@ -265,7 +220,7 @@ async fn a_turn_that_was_never_written_costs_the_context_nothing_but_itself() {
     });
     let kept: String = kept.map(|line| line + "\n").collect();
     std::fs::write(&path, kept).expect("written");
-    let session = real.at_home("assistant").await;
+    let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-4").await;
     assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-3", "PROMPT-4"]);
     end(&session).await;

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use treewarden::host::Happening;
 use treewarden::session::SessionState;
-use treewarden::{Host, Session, SessionOptions, SessionSpec};
-use treewarden_end_to_end::{Lab, end, eventually, reaches, real_cli};
-use treewarden_proto::spec::InheritEnv;
-use treewarden_testkit::mock_api::MockApi;
+use treewarden::{Host, Session, SessionOptions};
+use treewarden_end_to_end::real::RealLab;
+use treewarden_end_to_end::{Lab, end, eventually, reaches};
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -98,21 +97,9 @@ async fn a_session_without_a_journal_is_parked_whatever_is_on_disk() {
 
 #[tokio::test]
 async fn the_real_cli_is_not_parked_while_it_cannot_write() {
-    let Some(cli) = real_cli() else { return };
-    let lab = Lab::new();
-    blocked(&lab.path().join(".claude"));
-    let api = MockApi::start().await.expect("the mock API starts");
-    let mut spec = SessionSpec::new()
-        .name("real".parse().expect("a valid name"))
-        .cli_path(cli)
-        .cwd(lab.path().join("work"))
-        .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-        .env("HOME", lab.path().display().to_string());
-    for (name, value) in api.env() {
-        spec = spec.env(name, value);
-    }
-    let options = SessionOptions::from(spec).host(&lab.host).idle_timeout(SHORT);
-    let session = Session::start(options).await.expect("started");
+    let Some(real) = RealLab::new().await else { return };
+    blocked(&real.config_dir());
+    let session = Session::start(real.options("real").idle_timeout(SHORT)).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
     is_unsaved(&session).await;
     session.query("PROMPT-2").await.expect("answered");

@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use treewarden::session::{Event, SessionState};
-use treewarden::{Host, Session, SessionOptions, SessionSpec, Tree};
-use treewarden_end_to_end::{Lab, end, eventually, id_of, reaches, real_cli};
-use treewarden_proto::spec::InheritEnv;
+use treewarden::{Host, Session, SessionOptions, Tree};
+use treewarden_end_to_end::real::RealLab;
+use treewarden_end_to_end::{Lab, end, eventually, id_of, reaches};
 use treewarden_testkit::faults;
-use treewarden_testkit::mock_api::MockApi;
 
 async fn start(options: SessionOptions) -> Session {
     Session::start(options).await.expect("started")
@@ -319,25 +318,13 @@ async fn a_pool_whose_clis_cannot_start_keeps_nobody_from_starting() {
     leave(lab, [session]).await;
 }
 
-fn real_spec(lab: &Lab, api: &MockApi, cli: std::path::PathBuf) -> SessionSpec {
-    let spec = SessionSpec::new()
-        .cli_path(cli)
-        .cwd(lab.path().join("work"))
-        .include_partial_messages(true)
-        .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-        .timeout(Duration::from_secs(60))
-        .env("HOME", lab.path().display().to_string());
-    api.env().into_iter().fold(spec, |spec, (name, value)| spec.env(name, value))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_real_cli_answers_a_first_turn_that_found_it_warm_and_survives_a_kill_in_it() {
-    let Some(cli) = tokio::task::spawn_blocking(real_cli).await.expect("no panic") else { return };
-    let (lab, api) = (Lab::new(), MockApi::start().await.expect("the mock API starts"));
-    let spec = real_spec(&lab, &api, cli).system_prompt("You are warm").name("a".parse().expect("a name"));
-    let session = start(SessionOptions::from(spec).host(&lab.host).warm(1)).await;
-    ready(&lab.host, 1).await;
-    let (warm, id) = only(&lab);
+    let Some(real) = RealLab::new().await else { return };
+    let spec = real.spec("a").include_partial_messages(true).system_prompt("You are warm");
+    let session = start(real.of(spec).warm(1)).await;
+    ready(&real.lab.host, 1).await;
+    let (warm, id) = only(&real.lab);
     let mut turn = session.stream("PROMPT-1 STREAM=40:50").await.expect("opened");
     while let Some(event) = turn.next().await {
         if matches!(&event, Event::Frame(frame) if frame.text_delta().is_some()) {
@@ -350,23 +337,24 @@ async fn the_real_cli_answers_a_first_turn_that_found_it_warm_and_survives_a_kil
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
     assert_eq!((answer.interruptions, restarts(&session)), (1, 1));
     session.query("PROMPT-2").await.expect("answered");
-    assert_eq!(api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2"]);
+    assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2"]);
     assert_eq!(id_of(&session), id);
-    leave(lab, [session]).await;
+    leave(real.lab, [session]).await;
 }
 
 /// A first turn of the real CLI, cold and warm: from the call to the first text and to the answer.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement; it prints a table"]
 async fn measure() {
-    let Some(cli) = tokio::task::spawn_blocking(real_cli).await.expect("no panic") else { return };
-    let (lab, api) = (Lab::new(), MockApi::start().await.expect("the mock API starts"));
-    let spec = real_spec(&lab, &api, cli);
+    let Some(real) = RealLab::new().await else { return };
     for (what, warm) in [("cold", 0), ("warm", 1)] {
         let (mut first, mut whole) = (Vec::new(), Vec::new());
         for _ in 0..12 {
-            let session = start(SessionOptions::from(spec.clone()).host(&lab.host).warm(warm)).await;
-            ready(&lab.host, warm).await;
+            // Each is a session of its own.
+            let mut spec = real.spec("a").include_partial_messages(true);
+            spec.name = None;
+            let session = start(real.of(spec).warm(warm)).await;
+            ready(&real.lab.host, warm).await;
             let began = Instant::now();
             let mut turn = session.stream("PROMPT-1").await.expect("opened");
             let mut seen = None;
@@ -390,5 +378,5 @@ async fn measure() {
             );
         }
     }
-    leave(lab, []).await;
+    leave(real.lab, []).await;
 }

@@ -54,8 +54,8 @@ async fn turn(asked: &mut Asked, shape: Shape, random: &mut Random) {
     assert!(shape.is_answered_by(&tag, &answer.text), "{shape:?} {tag}: {answer:?}");
     asked.tally.turn(shape, answer.interruptions);
     match shape {
-        _ if shape.is_refused_by(&answer.text) => asked.refused.push(tag),
-        _ if shape.asks_the_model() || shape == Shape::Refused => asked.tags.push(tag),
+        Shape::Refused => asked.refused.push(tag),
+        _ if shape.asks_the_model() => asked.tags.push(tag),
         _ => {}
     }
     // Some of what follows comes in a turn of the CLI's own, some behind it.

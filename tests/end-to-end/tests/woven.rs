@@ -1,12 +1,15 @@
-//! A prompt that the CLI wove into a turn of its own before it died: it stands once, and gets one answer.
+//! A prompt that the CLI wove into a turn of its own before it died: it stands once, and gets one answer. One that a hook
+//! refused there stands nowhere, and has the hook's answer.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use treewarden::session::SessionState;
 use treewarden::{Session, TurnId};
-use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of};
+use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of, reaches};
 use treewarden_proto::SessionId;
+use treewarden_testkit::faults;
 
 /// A host that died while a turn was open, and the file of its conversation.
 fn died(lab: Lab) -> (Lab, TurnId, String, PathBuf) {
@@ -83,4 +86,22 @@ fn a_woven_prompt_that_was_answered_has_that_answer() {
         !prompts.iter().any(|prompt| prompt.contains("Continue") || prompt.contains("my name?")),
         "{prompts:?}"
     );
+}
+
+#[tokio::test]
+async fn a_prompt_that_a_hook_refuses_in_the_clis_own_turn_has_that_answer_and_is_missed_nowhere() {
+    let lab = Lab::new();
+    let session = Session::start(lab.options("a").own_work_wait(Duration::ZERO)).await.expect("started");
+    session.query("PROMPT-0 BACKGROUND=1 OWN=200 OWN_TOOL=1000").await.expect("answered");
+    reaches(&session, SessionState::Working).await;
+    let answer = session.query("PROMPT-1 REFUSED").await.expect("answered");
+    assert!(answer.text.contains("blocked by hook") && answer.text.contains("PROMPT-1"), "{answer}");
+    let id = id_of(&session);
+    let said = |word: &str| lab.prompts(&id).iter().any(|prompt| prompt.contains(word));
+    assert!(!said("PROMPT-1") && !said("Continue from where you left off."), "{:?}", lab.prompts(&id));
+    faults::kill(session.status().expect("status").pid.expect("a CLI")).expect("killed");
+    // A start looks for what was settled.
+    let answer = session.query("PROMPT-2").await.expect("answered");
+    assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
+    end(&session).await;
 }

@@ -99,6 +99,9 @@ pub enum Fact {
     TaskEnded,
     /// The CLI has so many background tasks from now on (`background_tasks_changed`).
     BackgroundTasks(usize),
+    /// A hook refused the prompt of a turn that was woven into one of the CLI's own: no result will name it, and the
+    /// CLI goes on with its own.
+    Refused(TurnId),
     /// The CLI waits for the host, which owes it an answer or does not read: silence is not its fault.
     AwaitsHost,
     /// The model API keeps refusing the credentials.
@@ -190,6 +193,8 @@ pub enum Verdict {
     Result,
     /// Its answer stands in the transcript.
     Transcript,
+    /// A hook refused its prompt, as the frame that is being handled says.
+    Refused,
     /// It was interrupted.
     Interrupted,
     /// It never ran.

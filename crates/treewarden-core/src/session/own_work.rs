@@ -51,6 +51,8 @@ pub(super) struct Own {
     tasks: Option<Tasks>,
     /// A background task ended, and the turn about it may be yet to come.
     noticed: bool,
+    /// It is in the middle of a turn that is not ours.
+    amid: bool,
     /// The CLI says when it works and when it is idle.
     reports: bool,
     running: bool,
@@ -113,15 +115,23 @@ impl Own {
     /// A turn of ours goes into the CLI: what it does from now on is taken for that turn's.
     pub(super) fn give_way(&mut self) {
         self.end();
-        self.noticed = false;
+        (self.noticed, self.amid) = (false, false);
+    }
+
+    /// The turn of ours is out of the CLI, which goes on with one of its own.
+    pub(super) fn goes_on(&mut self) {
+        self.amid = true;
     }
 
     /// A turn of ours is settled: if a task ended meanwhile, the CLI's own turn about it may be the next.
     ///
     /// A CLI with tasks that run still may say that it is at work until they end, which no turn is to wait for.
     pub(super) fn resume(&mut self, now: Instant) {
-        if std::mem::take(&mut self.noticed) && self.running && self.tasks.is_none() {
+        let (noticed, amid) = (std::mem::take(&mut self.noticed), std::mem::take(&mut self.amid));
+        if noticed && self.running && self.tasks.is_none() {
             self.doing = Some((OwnWork::TaskEnded, now));
+        } else if amid && (self.running || !self.reports) {
+            self.doing = Some((OwnWork::Unknown, now));
         }
     }
 

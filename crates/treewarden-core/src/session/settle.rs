@@ -5,6 +5,7 @@
 //! result names nothing, CLI reports no lifecycle:
 //!     first attempt, nothing run again ............ that result
 //!     otherwise, and for all turns after it ....... the transcript, once the answer stands there
+//! refused by a hook within a turn of the CLI's own  the notice that says so
 //! reported complete, CLI idle for settle_grace .... the transcript
 //! … and no answer there ........................... the CLI is asked to go on, once; then it is killed
 //! deadline or interrupt, then an aborted result ... interrupted or timed out
@@ -46,6 +47,7 @@ impl Machine {
                 flight.idle = false;
                 flight.read_at = None;
             }),
+            Fact::Refused(turn) => self.refused(now, turn, actions),
             Fact::AwaitsHost => self.with_flight(|flight, _| flight.awaits_host = true),
             Fact::CredentialsRefused => self.credentials_refused(now, actions),
             Fact::Activity | Fact::TurnBegan | Fact::TaskEnded | Fact::BackgroundTasks(_) => {}
@@ -117,6 +119,14 @@ impl Machine {
             flight.read_at = None;
             actions.push(Action::ReadTranscript(flight.turn()));
         }
+    }
+
+    /// Nothing of the prompt is in the conversation, so that the transcript would be asked for its answer in vain.
+    fn refused(&mut self, now: Instant, turn: TurnId, actions: &mut Vec<Action>) {
+        let Some(flight) = self.flight.as_ref().filter(|flight| flight.is(turn)) else { return };
+        let verdict = flight.drain.map_or(Verdict::Refused, |(reason, _)| Self::drained(reason));
+        self.own.goes_on();
+        self.settle(now, verdict, actions);
     }
 
     pub(super) fn transcript_read(

@@ -32,7 +32,7 @@ pub use repair::{repair, value};
 pub use result::{PermissionDenial, ResultFrame, ResultSubtype, TerminalReason};
 pub use system::{
     ApiRetry, BackgroundTasksChanged, CompactBoundary, ControlRequestProgress, Hook, Informational, Init,
-    LocalCommandOutput, McpServer, ModelFallback, Notification, PermissionDenied, SessionState,
-    SessionStateChanged, SessionWritesLost, Status, SystemBody, Task, ThinkingTokens,
+    LocalCommandOutput, McpServer, ModelFallback, Notification, PermissionDenied, PromptSubmitOutcome,
+    SessionState, SessionStateChanged, SessionWritesLost, Status, SystemBody, Task, ThinkingTokens,
 };
 pub use turn_ids::TurnIds;

@@ -223,6 +223,27 @@ wire! {
         level: String,
         /// The tool call that it is about.
         tool_use_id: String,
+        /// What a hook made of a prompt.
+        prompt_submit_outcome: PromptSubmitOutcome,
+    }
+}
+
+impl Informational {
+    /// Tells whether it says that a hook refused a prompt, which is in the conversation nowhere.
+    pub fn is_refusal(&self) -> bool {
+        self.prompt_submit_outcome.as_ref().is_some_and(|outcome| outcome.prompt_kept == Some(false))
+    }
+}
+
+wire! {
+    /// What a `UserPromptSubmit` hook made of a prompt.
+    pub struct PromptSubmitOutcome {
+        /// `blocked_by_hook`, `stopped_by_hook` or `no_verdict`.
+        kind: String,
+        /// The prompt stands in the conversation all the same.
+        prompt_kept: bool,
+        /// What the hook said.
+        reason: String,
     }
 }
 

@@ -181,6 +181,10 @@ impl Cli {
     fn weave_in(&mut self) -> Vec<String> {
         let mut texts = Vec::new();
         while let Some(prompt) = self.next_for_the_model() {
+            if self.is_refused(&prompt) {
+                self.drop_refused(&prompt);
+                continue;
+            }
             self.transcript.queue_operation(
                 "remove",
                 json!({ "content": prompt.text,

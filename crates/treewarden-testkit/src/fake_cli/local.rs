@@ -37,7 +37,7 @@ impl Cli {
             "/help" => Some(Local::Help),
             "/cost" => Some(Local::Cost),
             "/compact" => Some(Local::Compact),
-            _ => self.script.steer(&prompt.text).0.has("REFUSED").then_some(Local::Refused),
+            _ => self.is_refused(prompt).then_some(Local::Refused),
         }
     }
 
@@ -63,14 +63,7 @@ impl Cli {
                 "Blank prompt — the message was only whitespace, so nothing was sent to the model.",
                 &json!({}),
             ),
-            Local::Refused => {
-                let text = format!(
-                    "UserPromptSubmit operation blocked by hook:\n[hook]: no\n\n\nOriginal prompt: {}",
-                    prompt.text
-                );
-                let outcome = json!({ "kind": "blocked_by_hook", "prompt_kept": false, "reason": "no" });
-                self.notice(&text, &json!({ "prevent_continuation": true, "prompt_submit_outcome": outcome }))
-            }
+            Local::Refused => self.refuse(prompt),
         };
         let mut result = json!({ "subtype": "success", "is_error": false, "num_turns": 0, "stop_reason": null,
             "duration_api_ms": 0, "total_cost_usd": 0, "result": said });
@@ -165,6 +158,29 @@ impl Cli {
             "content": "<local-command-stdout>Compacted </local-command-stdout>" });
         self.transcript.append_more("user", &uuid(), &json!({ "message": done, "localCommand": "compact" }));
         String::new()
+    }
+
+    /// A hook refuses the prompt.
+    pub(super) fn is_refused(&self, prompt: &Prompt) -> bool {
+        self.script.steer(&prompt.text).0.has("REFUSED")
+    }
+
+    fn refuse(&mut self, prompt: &Prompt) -> String {
+        let text = format!(
+            "UserPromptSubmit operation blocked by hook:\n[hook]: no\n\n\nOriginal prompt: {}",
+            prompt.text
+        );
+        let outcome = json!({ "kind": "blocked_by_hook", "prompt_kept": false, "reason": "no" });
+        self.notice(&text, &json!({ "prevent_continuation": true, "prompt_submit_outcome": outcome }))
+    }
+
+    /// Drops a prompt that a hook refuses when it is to be woven in: no result names it, and the turn goes on.
+    pub(super) fn drop_refused(&mut self, prompt: &Prompt) {
+        let dropped = json!({ "reason": "dropped_by_hook", "commandUuid": prompt.uuid });
+        self.transcript.queue_operation("remove", dropped);
+        self.lifecycle(&prompt.uuid, "started");
+        self.lifecycle(&prompt.uuid, "completed");
+        self.refuse(prompt);
     }
 
     fn notice(&mut self, text: &str, more: &Value) -> String {

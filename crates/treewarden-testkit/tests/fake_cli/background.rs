@@ -122,6 +122,35 @@ fn a_prompt_that_comes_in_the_clis_own_turn_is_woven_in_under_another_uuid() {
 }
 
 #[test]
+fn a_prompt_that_a_hook_refuses_is_not_woven_in_and_no_result_names_it() {
+    let (home, mut fake) = fresh();
+    start(&mut fake, "BACKGROUND=1 OWN=100 OWN_TOOL=100");
+    fake.until(|f| f["state"] == "running");
+    fake.prompt("a", "hello REFUSED");
+    let frames = fake.turn();
+    let expected = [
+        "init",
+        "queued a",
+        "assistant",
+        "user",
+        "started a",
+        "completed a",
+        "informational",
+        "assistant",
+        "result",
+        "idle",
+    ];
+    assert_eq!(names(&frames), expected);
+    assert_eq!(of(&frames, "informational")["prompt_submit_outcome"]["prompt_kept"], false);
+    let result = results(&frames)[0];
+    assert_eq!((result.get("user_message_uuids"), &result["result"]), (None, &json!("the task is done")));
+    let entries = entries(home.path());
+    let dropped = entries.iter().find(|e| e["reason"] == "dropped_by_hook").expect("it is noted");
+    assert_eq!(dropped["commandUuid"], "a");
+    assert!(entries.iter().all(|e| e["uuid"] != "a" && e["attachment"]["type"] != "queued_command"));
+}
+
+#[test]
 fn a_prompt_that_comes_too_late_to_be_woven_in_has_a_turn_of_its_own() {
     let (_home, mut fake) = fresh();
     start(&mut fake, "BACKGROUND=1 OWN=100");

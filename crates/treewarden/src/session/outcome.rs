@@ -34,7 +34,8 @@ pub struct Answer {
     /// How many CLIs died while they worked at the turn.
     pub interruptions: u32,
     /// The CLI's `result` frame as it came; `None` if the answer was read from the transcript because the CLI died
-    /// between storing and printing it.
+    /// between storing and printing it. Where a hook refused a prompt within a turn of the CLI's own, which has no
+    /// result, it is the notice that says so.
     pub result: Option<Frame>,
 }
 

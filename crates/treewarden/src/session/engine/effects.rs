@@ -130,6 +130,7 @@ impl Engine {
             session_id: self.desk.session_id(),
             interruptions: self.desk.interruptions(turn),
             result: self.result.as_ref(),
+            refusal: self.refusal.as_ref(),
             on_disk: self.on_disk.as_ref(),
         };
         let outcome = verdict::outcome(verdict, &matter);

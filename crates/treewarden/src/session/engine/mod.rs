@@ -67,6 +67,8 @@ struct Engine {
     on_disk: Option<DiskAnswer>,
     /// The result frame that is being handled, and what it says.
     result: Option<(Frame, Box<ResultFrame>)>,
+    /// The notice that is being handled, by which a hook refused a prompt.
+    refusal: Option<Frame>,
     pending: Pending,
     run: Run,
     /// Frames of the turn in flight that were read and not handed on yet.
@@ -139,6 +141,7 @@ impl Engine {
             look_once_more: false,
             on_disk: None,
             result: None,
+            refusal: None,
             pending: Pending::default(),
             run: Run::default(),
             batch: Vec::new(),

@@ -25,6 +25,8 @@ const LONGEST_SUSPENSION: Duration = Duration::from_secs(8 * 24 * 3600);
 #[derive(Debug, Default)]
 pub(super) struct Run {
     turns: TurnIds,
+    /// The prompt that it said last it has done with, and no result since.
+    done: Option<TurnId>,
     /// When a usage limit that was reported is lifted, in seconds of the Unix epoch.
     limited_until: Option<f64>,
 }
@@ -183,7 +185,7 @@ impl Engine {
             self.unsolicited(&frame);
         }
         self.flush_batch();
-        self.run.turns = TurnIds::default();
+        (self.run.turns, self.run.done) = (TurnIds::default(), None);
         if let Some(id) = frame.session_id().filter(|_| result.startup_failure_reason.is_none()) {
             self.follow(id);
         }
@@ -234,6 +236,7 @@ impl Engine {
             }
             _ => return,
         };
+        self.run.done = Some(turn).filter(|_| state == Lifecycle::Completed);
         self.flush_batch();
         self.fact(Fact::Lifecycle(turn, state));
         self.perform();
@@ -263,6 +266,7 @@ impl Engine {
             }
             SystemKind::TaskNotification => self.fact(Fact::TaskEnded),
             SystemKind::BackgroundTasksChanged => self.background_tasks(&frame),
+            SystemKind::Informational => return self.notice(frame),
             SystemKind::SessionWritesLost => {
                 tracing::error!(session = %self.desk.name, "the CLI could not write its transcript");
                 self.desk.host.publish(&self.desk.name, || Happening::WritesLost);
@@ -276,6 +280,19 @@ impl Engine {
             _ => {}
         }
         self.content(frame);
+    }
+
+    /// Where a hook refuses a prompt that was woven into a turn of the CLI's own, this follows the word that the CLI has
+    /// done with it, and there is no result of it (2.1.332). Otherwise the result comes behind this, and names it.
+    fn notice(&mut self, frame: Frame) {
+        let refused = self.run.done.filter(|turn| self.machine.is_at_hand(*turn) && is_refusal(&frame));
+        let Some(turn) = refused else { return self.content(frame) };
+        self.batch.push(TurnEvent::Frame(frame.clone()));
+        self.flush_batch();
+        self.refusal = Some(frame);
+        self.fact(Fact::Refused(turn));
+        self.perform();
+        self.refusal = None;
     }
 
     /// Each turn begins with such a frame; the first one of a CLI is read.
@@ -313,4 +330,8 @@ impl Engine {
             self.fact(Fact::CredentialsRefused);
         }
     }
+}
+
+fn is_refusal(frame: &Frame) -> bool {
+    matches!(frame.body(), Ok(Body::System(SystemBody::Informational(notice))) if notice.is_refusal())
 }

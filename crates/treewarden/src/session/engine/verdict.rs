@@ -1,7 +1,7 @@
 //! Makes the outcome of a turn out of the machine's verdict and the frame or entry that it was reached by.
 
 use treewarden_core::session::{Found, PermanentKind, Verdict};
-use treewarden_proto::frame::{Frame, ResultFrame, ResultSubtype};
+use treewarden_proto::frame::{Body, Frame, ResultFrame, ResultSubtype, SystemBody};
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_transcript::DiskAnswer;
 
@@ -14,6 +14,8 @@ pub(super) struct Matter<'a> {
     pub(super) interruptions: u32,
     /// The result frame that is being handled, and what it says.
     pub(super) result: Option<&'a (Frame, Box<ResultFrame>)>,
+    /// The notice that is being handled, by which a hook refused a prompt.
+    pub(super) refusal: Option<&'a Frame>,
     /// What the transcript held.
     pub(super) on_disk: Option<&'a DiskAnswer>,
 }
@@ -26,6 +28,7 @@ pub(super) fn outcome(verdict: Verdict, matter: &Matter<'_>) -> Outcome {
     match verdict {
         Verdict::Result => of_result(matter),
         Verdict::Transcript => of_transcript(matter),
+        Verdict::Refused => of_refusal(matter),
         Verdict::Interrupted => Outcome::Interrupted,
         Verdict::Cancelled => Outcome::Cancelled,
         Verdict::TimedOut => failed(FailureKind::TimedOut, "the turn ran out of its time (`timeout`)"),
@@ -53,6 +56,17 @@ pub(super) fn outcome(verdict: Verdict, matter: &Matter<'_>) -> Outcome {
 fn of_transcript(matter: &Matter<'_>) -> Outcome {
     let text = matter.on_disk.map(|answer| answer.text.clone()).unwrap_or_default();
     Outcome::Completed(answer(matter, text, None))
+}
+
+/// The notice has the words that a result would have. It is kept in the place of one: it says that the CLI did not ask the
+/// model, so that nobody looks for the turn in the transcript.
+fn of_refusal(matter: &Matter<'_>) -> Outcome {
+    let text = matter.refusal.and_then(|frame| match frame.body() {
+        Ok(Body::System(SystemBody::Informational(notice))) => notice.content,
+        _ => None,
+    });
+    let frame = matter.refusal.map(Frame::unshared);
+    Outcome::Completed(answer(matter, text.unwrap_or_default(), frame))
 }
 
 fn answer(matter: &Matter<'_>, text: String, result: Option<Frame>) -> Answer {
