@@ -42,6 +42,9 @@ pub(crate) enum Verb {
         /// Stop every session if the file declares none
         #[arg(long)]
         allow_empty: bool,
+        /// Also if a conversation that is not on disk is lost with a session that goes
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         output: Output,
         #[command(flatten)]
@@ -86,6 +89,9 @@ pub(crate) enum Verb {
     Restart {
         /// The session or the supervisor
         name: String,
+        /// Also if a conversation is not on disk, and so is lost
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         place: Place,
     },

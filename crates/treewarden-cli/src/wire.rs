@@ -36,6 +36,9 @@ pub(crate) enum Request {
         /// Also if the file declares no child, which stops every session.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         allow_empty: bool,
+        /// Also if that loses a conversation.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     },
     Ps {},
     Tree {},
@@ -57,6 +60,9 @@ pub(crate) enum Request {
     },
     Restart {
         name: String,
+        /// Also if that loses a conversation.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     },
     Stop {
         name: String,

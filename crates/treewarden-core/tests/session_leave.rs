@@ -126,6 +126,38 @@ fn other_options_wait_until_the_last_turn_is_on_disk_and_turns_go_on_meanwhile()
 }
 
 #[test]
+fn the_disk_is_looked_at_after_each_turn_and_for_the_newest_alone_of_many() {
+    let mut bench = Bench::busy();
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.pass(millis(200)), []);
+    bench.feed(Event::Enqueue(item(2)));
+    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result)]);
+    assert_eq!(bench.pass(millis(100)), [Action::LookOnDisk]);
+    // A turn is not kept waiting by it, and one look is under way at a time.
+    assert_eq!(bench.on(Event::Enqueue(item(3))), [send(3)]);
+    assert_eq!(bench.on(result(&[3])), [settle(3, Verdict::Result)]);
+    assert_eq!(bench.on(saved()), [Action::LookOnDisk], "it may not have seen the newest");
+    assert_eq!(not_there(&mut bench), []);
+    assert!(bench.machine.unsaved().is_some(), "nobody had to ask");
+}
+
+#[test]
+fn a_turn_is_looked_for_as_often_as_any_though_the_one_before_it_was_not_there() {
+    let mut bench = idle();
+    bench.pass(secs(60));
+    bench.feed(missing());
+    for _ in 2..Config::default().transcript_reads {
+        bench.pass(millis(300));
+        bench.feed(missing());
+    }
+    bench.feed(Event::Enqueue(item(1)));
+    bench.feed(result(&[1]));
+    assert_eq!(bench.pass(millis(300)), [Action::LookOnDisk]);
+    assert_eq!(not_there(&mut bench), []);
+    assert!(bench.machine.unsaved().is_some());
+}
+
+#[test]
 fn a_stop_and_a_crash_are_not_kept_from_a_cli_that_has_not_saved() {
     for reason in [StopReason::Requested, StopReason::Shutdown] {
         let mut bench = idle();

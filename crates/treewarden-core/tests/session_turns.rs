@@ -221,8 +221,9 @@ fn a_usage_limit_suspends_and_then_the_queue_goes_on() {
     assert_eq!(bench.on(frame(Fact::Result(limited))), [settle(1, Verdict::Result)]);
     assert_eq!(bench.state(), State::Suspended(bench.now + secs(3600)));
     assert_eq!(bench.on(Event::Enqueue(item(3))), []);
-    assert_eq!(bench.pass(secs(3599)), []);
-    assert_eq!(bench.pass(secs(1)), [send(2)]);
+    bench.is_on_disk();
+    assert_eq!(bench.pass(millis(3_599_699)), []);
+    assert_eq!(bench.pass(millis(1)), [send(2)]);
 }
 
 #[test]
@@ -235,7 +236,8 @@ fn a_suspended_session_does_not_park_before_its_limit_is_lifted() {
     let mut bench = Bench::up(config, vec![item(1)], true);
     let limited = ResultFact { turns: vec![turn(1)], limited_for: Some(secs(3600)), ..ResultFact::default() };
     bench.feed(frame(Fact::Result(limited)));
-    bench.now += secs(100);
+    bench.is_on_disk();
+    bench.now += millis(99_700);
     let now = bench.now;
     let mut actions = Vec::new();
     bench.machine.handle_timeout(now, &mut actions);
@@ -268,8 +270,10 @@ fn an_idle_session_parks_after_its_idle_time() {
     let mut bench = Bench::up(config, vec![item(1)], true);
     bench.pass(secs(100));
     bench.feed(result(&[1]));
-    assert_eq!(bench.pass(secs(899)), []);
-    assert_eq!(bench.pass(secs(1)), [Action::LookOnDisk]);
+    // A look at the disk is no reason to stay longer.
+    bench.is_on_disk();
+    assert_eq!(bench.pass(millis(899_699)), []);
+    assert_eq!(bench.pass(millis(1)), [Action::LookOnDisk]);
     assert_eq!(bench.on(saved()), [Action::Stop]);
     assert_eq!(bench.on(Event::Enqueue(item(2))), [], "too late for this incarnation");
     assert_eq!(bench.on(exited()), [Action::End(End::Parked)]);

@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use treewarden_proto::{SessionId, SessionName};
 
+/// The message with which a conversation begins, as it was seen in its transcript.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The conversation.
+    pub session_id: SessionId,
+    /// The name of its first message.
+    pub first: String,
+}
+
 /// What is kept of a session while no process of it lives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionRecord {
@@ -25,6 +34,9 @@ pub struct SessionRecord {
     /// Whether a first turn was written to the CLI, so that the id may exist on disk.
     #[serde(default)]
     pub persisted: bool,
+    /// What was seen of a transcript, of this conversation or of one before it: without that, a file is not the conversation.
+    #[serde(default)]
+    pub seen: Option<Seen>,
     /// The model that was chosen while it ran.
     #[serde(default)]
     pub model: Option<String>,
@@ -55,6 +67,7 @@ impl SessionRecord {
             cwd: None,
             config_dir: None,
             persisted: false,
+            seen: None,
             model: None,
             permission_mode: None,
             stopped: false,
@@ -62,6 +75,12 @@ impl SessionRecord {
             updated_at: 0,
             extra: Map::new(),
         }
+    }
+
+    /// The name of the conversation's first message, once that was seen.
+    pub fn first_message(&self) -> Option<&str> {
+        // A version that does not know the field leaves it as it was when it follows to another conversation.
+        self.seen.as_ref().filter(|seen| seen.session_id == self.session_id).map(|seen| &*seen.first)
     }
 
     /// Follows the conversation to a new id; the old one stays in the chain.

@@ -12,6 +12,11 @@ pub struct TranscriptError {
 }
 
 impl TranscriptError {
+    /// The file or folder that was not to be read or written.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn of(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { path, source }

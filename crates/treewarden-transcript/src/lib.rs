@@ -1,7 +1,7 @@
 //! The CLI's own transcript of a conversation: found, read, kept from the CLI's clean-up, made ready for a resume.
 //!
 //! The transcript belongs to the CLI. This crate reads it, ends a torn last line, appends one line that the CLI itself
-//! would write, and gives the file a second name; it **never** changes or removes a line. It starts no process and knows
+//! would write, gives the file a second name, and puts lines back that the file lost; it **never** changes or removes a line. It starts no process and knows
 //! no runtime: whoever calls it from async code does so on a thread that may block.
 //!
 //! | question | module |
@@ -11,6 +11,7 @@
 //! | which message is the true leaf, and is anything missing? | `tree`, `resume` (pure) |
 //! | how much of the file is read? | `tail` |
 //! | is the conversation ready to be resumed? | `prepare` |
+//! | is what the file lost in a copy of it? | `put_back`; what is said if not: `loss` |
 //! | what was a turn answered? | `answer` |
 //! | who else keeps the file? | `keep` |
 //!
@@ -20,9 +21,11 @@ mod answer;
 mod error;
 mod keep;
 mod line;
+mod loss;
 mod message;
 mod place;
 mod prepare;
+mod put_back;
 mod resume;
 mod settled;
 mod tail;
@@ -32,6 +35,6 @@ pub use answer::{DiskAnswer, answer_to};
 pub use error::TranscriptError;
 pub use keep::{Kept, keep, keep_anew, kept, release, restore};
 pub use place::{NoConfigDir, config_dir, find};
-pub use prepare::{Resumable, Saved, holds, prepare};
+pub use prepare::{Resumable, Saved, first_message, holds, prepare};
 pub use resume::OpenPrompt;
-pub use settled::Settled;
+pub use settled::{Known, Settled};

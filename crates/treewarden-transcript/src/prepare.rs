@@ -8,11 +8,13 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use treewarden_proto::{SessionId, TurnId};
 
-use crate::keep::{Kept, Standing, are_one, keep_file, kept, restore};
+use crate::keep::{Kept, Standing, keep_file, kept, restore};
 use crate::line::HINT;
+use crate::loss;
+use crate::put_back::put_back;
 use crate::resume::{self, Missing, OpenPrompt};
 use crate::tree::{Entry, Id, Role, Tree};
-use crate::{Settled, TranscriptError, find, tail};
+use crate::{Known, TranscriptError, find, tail};
 
 /// A file that was not changed for so long is dated anew, since the CLI that resumes it may clean up by date.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,6 +36,10 @@ pub enum Resumable {
         mended: usize,
         /// The CLI's file.
         path: PathBuf,
+        /// The name of its first message.
+        first: Option<String>,
+        /// The CLI's file had lost what it held, and this copy had it still.
+        put_back: Option<PathBuf>,
         /// What became of its second name.
         kept: Kept,
     },
@@ -59,13 +65,17 @@ pub enum Saved {
         /// The name of that line.
         missing: String,
     },
+    /// The file was emptied, cut off or replaced: its first message is not in it any more.
+    Cut {
+        /// The name of that message.
+        first: String,
+    },
 }
 
 /// Makes a conversation ready to be resumed, and says where it will be.
 ///
-/// `settled` has the turns that came to an answer, newest first, down to the newest that must be written: a branch without
-/// them is not the conversation. `open` is the turn that is to be carried on. If the CLI's file is gone and its second name
-/// is there, it is put back.
+/// `open` is the turn that is to be carried on. If the CLI's file is gone and its second name is there, it is put back; if
+/// the file has lost what it must hold and a copy of it has that, it is put together again.
 ///
 /// # Errors
 ///
@@ -73,57 +83,51 @@ pub enum Saved {
 pub fn prepare(
     config_dir: &Path,
     id: SessionId,
-    settled: &[Settled],
+    known: &Known,
     open: Option<TurnId>,
 ) -> Result<Resumable, TranscriptError> {
     let restored = restore(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
-    let Some(path) = restored else { return Ok(without_file(config_dir, id, settled)) };
+    let Some(path) = restored else { return Ok(loss::without_file(config_dir, id, known)) };
     let error = || TranscriptError::of(&path);
     let mut tree = tail::whole(&path).map_err(error())?;
-    let point = match resume::point(&tree, settled, open) {
-        Ok(Some(point)) => point,
-        Ok(None) => return Ok(Resumable::NothingPersisted),
-        Err(missing) => {
-            let reason = lost(config_dir, &path, id, settled, missing);
-            return Ok(Resumable::Lost { reason });
-        }
-    };
-    let leaf = tree.name(point.leaf);
-    let mut lines = match holes(&mut tree, point.leaf, id) {
-        Ok(notes) => notes,
-        Err(missing) => {
-            if let Some(ours) = another(config_dir, &path, id) {
-                let reason = begins_amid(&path, &ours, &tree.name(missing));
-                return Ok(Resumable::Lost { reason });
+    let mut from = None;
+    let point = match loss::look(config_dir, &path, id, &tree, known, open) {
+        Ok(point) => point,
+        Err(loss) => {
+            from = put_back(config_dir, &path, id, known, open).map_err(error())?;
+            if from.is_none() {
+                return Ok(Resumable::Lost { reason: loss.reason(config_dir, &path, id, known) });
             }
-            // Where it came from is not known, and neither is that anything is lost.
-            Vec::new()
+            tree = tail::whole(&path).map_err(error())?;
+            resume::sound(&tree, known, open).unwrap_or_default()
         }
     };
+    let Some(point) = point else { return Ok(Resumable::NothingPersisted) };
+    let leaf = tree.name(point.leaf);
+    let mut lines = holes(&mut tree, point.leaf, id);
     let mended = lines.len();
     if point.hint {
         lines.push(json!({ "type": HINT, "lastPrompt": "", "leafUuid": leaf, "sessionId": id }));
     }
     append(&path, &lines).map_err(error())?;
     let kept = keep_file(config_dir, &path, id, Standing::GivesWay);
-    Ok(Resumable::At { leaf, hint_written: point.hint, open: point.open, mended, path, kept })
+    let (first, open, hint_written) = (tree.first(), point.open, point.hint);
+    Ok(Resumable::At { leaf, hint_written, open, mended, path, first, put_back: from, kept })
 }
 
 /// So many holes are mended in one file.
 const MOST_HOLES: usize = 64;
 
-/// The notes that close the holes on the way from the leaf to the beginning; the line that is missing, if the file
-/// begins with a hole.
+/// The notes that close the holes on the way from the leaf to the beginning. Where a file begins with one, nobody knows
+/// what it came from, and neither that anything is lost.
 ///
 /// A CLI that could not write for a while goes on from lines that are nowhere. One that resumes drops all that is before
 /// such a line. A note of the system that has the line's name, and follows the message before the hole, joins the two,
 /// and is not shown to the model (measured with CLI 2.1.332).
-fn holes(tree: &mut Tree, leaf: Id, id: SessionId) -> Result<Vec<Value>, Id> {
+fn holes(tree: &mut Tree, leaf: Id, id: SessionId) -> Vec<Value> {
     let mut notes = Vec::new();
     while let Some(hole) = resume::hole(tree, leaf).filter(|_| notes.len() < MOST_HOLES) {
-        let Some(before) = hole.before else {
-            return if notes.is_empty() { Err(hole.missing) } else { Ok(notes) };
-        };
+        let Some(before) = hole.before else { return notes };
         let (name, parent) = (tree.name(hole.missing), tree.name(before));
         let link = Entry {
             parent: Some(before),
@@ -142,17 +146,7 @@ fn holes(tree: &mut Tree, leaf: Id, id: SessionId) -> Result<Vec<Value>, Id> {
             "content": "A part of this conversation was never written to disk.",
         }));
     }
-    Ok(notes)
-}
-
-/// What it means that a file has only the end of a conversation, while our second name has another file.
-fn begins_amid(path: &Path, ours: &Path, missing: &str) -> String {
-    format!(
-        "{} begins in the middle: it goes on from {missing}, which is not in it; what came before may be in {}: stop the \
-         session and put the lines of the former behind those of the latter, in the place of the former",
-        path.display(),
-        ours.display()
-    )
+    notes
 }
 
 /// Tells whether the transcript holds what was settled, as [`prepare`] would judge; nothing is written.
@@ -160,72 +154,53 @@ fn begins_amid(path: &Path, ours: &Path, missing: &str) -> String {
 /// # Errors
 ///
 /// [`TranscriptError`] if the file cannot be read.
-pub fn holds(config_dir: &Path, id: SessionId, settled: &[Settled]) -> Result<Saved, TranscriptError> {
+pub fn holds(config_dir: &Path, id: SessionId, known: &Known) -> Result<Saved, TranscriptError> {
     let Some(path) = find(config_dir, id).or_else(|| kept(config_dir, id)) else {
-        let missing = settled.iter().find(|turn| turn.written).map(|turn| turn.turn);
-        return Ok(missing.map_or(Saved::Yes, |missing| Saved::No { missing }));
+        let first = || known.first.clone().map(|first| Saved::Cut { first });
+        let turn = known.written().map(|missing| Saved::No { missing });
+        return Ok(turn.or_else(first).unwrap_or(Saved::Yes));
     };
-    judge(config_dir, &path, id, settled).map_err(TranscriptError::of(&path))
+    judge(config_dir, &path, id, known).map_err(TranscriptError::of(&path))
 }
 
-fn judge(config_dir: &Path, path: &Path, id: SessionId, settled: &[Settled]) -> io::Result<Saved> {
-    let tree = tail::read(path, settled, None)?;
-    let leaf = match resume::point(&tree, settled, None) {
-        Ok(point) => point.map(|point| point.leaf),
-        Err(missing) => return Ok(Saved::No { missing: missing.turn() }),
+fn judge(config_dir: &Path, path: &Path, id: SessionId, known: &Known) -> io::Result<Saved> {
+    let tree = tail::read(path, &known.settled, None)?;
+    let point = match resume::point(&tree, &known.settled, None) {
+        Ok(point) => point,
+        Err(Missing::Turn(missing) | Missing::Answer(missing)) => return Ok(Saved::No { missing }),
+        Err(Missing::First) => None,
     };
-    let gap =
-        |tree: &Tree| leaf.and_then(|leaf| resume::hole(tree, leaf)).map(|hole| tree.name(hole.missing));
+    let cut = || Saved::Cut { first: known.first.clone().unwrap_or_default() };
+    if let Some(first) = &known.first
+        && point.is_none_or(|point| !point.anchored)
+        && !tail::names(path, first)?
+    {
+        return Ok(cut());
+    }
+    let Some(leaf) = point.map(|point| point.leaf) else { return Ok(Saved::Yes) };
+    let gap = resume::hole(&tree, leaf).map(|hole| tree.name(hole.missing));
     // Where an end of the file was read alone, the line before it is looked for by its name.
-    let Some(missing) = gap(&tree) else { return Ok(Saved::Yes) };
+    let Some(missing) = gap else { return Ok(Saved::Yes) };
     if tail::names(path, &missing)? {
         return Ok(Saved::Yes);
     }
     let whole = tail::whole(path)?;
-    let is_loss = |hole: &resume::Hole| hole.before.is_some() || another(config_dir, path, id).is_some();
-    let hole = leaf.and_then(|leaf| resume::hole(&whole, leaf)).filter(is_loss);
+    if resume::sound(&whole, known, None).is_err() {
+        return Ok(cut());
+    }
+    let is_loss =
+        |hole: &resume::Hole| hole.before.is_some() || loss::another(config_dir, path, id).is_some();
+    let hole = resume::hole(&whole, leaf).filter(is_loss);
     Ok(hole.map_or(Saved::Yes, |hole| Saved::Incomplete { missing: whole.name(hole.missing) }))
 }
 
-fn missing_in(path: &Path, settled: &[Settled]) -> io::Result<Option<Missing>> {
-    Ok(resume::missing(&tail::read(path, settled, None)?, settled))
-}
-
-/// What it means that there is no file, under either name.
-fn without_file(config_dir: &Path, id: SessionId, settled: &[Settled]) -> Resumable {
-    let Some(turn) = settled.iter().find(|turn| turn.written) else { return Resumable::NothingPersisted };
-    let turn = turn.turn;
-    let dir = config_dir.display();
-    let reason = format!(
-        "no transcript of it is left, which held the settled turn {turn}: there is no {id}.jsonl below {dir}/projects, and \
-         no second name of it below {dir}/treewarden/transcripts; somebody deleted it, or a Claude Code CLI that \
-         cleaned up (`cleanupPeriodDays` in its settings, 30 if not set)"
-    );
-    Resumable::Lost { reason }
-}
-
-/// What is missing in the CLI's file, and whether our second name stands for one that has it.
-fn lost(config_dir: &Path, path: &Path, id: SessionId, settled: &[Settled], missing: Missing) -> String {
-    let file = path.display();
-    let what = match missing {
-        Missing::Turn(turn) => format!("the settled turn {turn} is not in {file}"),
-        Missing::Answer(turn) => {
-            format!("the answer to the settled turn {turn} is not in {file}; was the disk full?")
-        }
-    };
-    let elsewhere = match another(config_dir, path, id) {
-        Some(ours) if matches!(missing_in(&ours, settled), Ok(None)) => {
-            format!("{} has it: stop the session and put that in its place", ours.display())
-        }
-        Some(ours) => format!("nor is it in {}", ours.display()),
-        None => "no other copy is kept".to_owned(),
-    };
-    format!("{what}; {elsewhere}")
-}
-
-/// A file of the conversation that has our second name and is not the CLI's.
-fn another(config_dir: &Path, path: &Path, id: SessionId) -> Option<PathBuf> {
-    kept(config_dir, id).filter(|ours| !are_one(ours, path))
+/// The name of the first message in a transcript; `None` if it holds none.
+///
+/// # Errors
+///
+/// [`TranscriptError`] if the file cannot be read.
+pub fn first_message(path: &Path) -> Result<Option<String>, TranscriptError> {
+    Ok(tail::whole(path).map_err(TranscriptError::of(path))?.first())
 }
 
 /// Ends a torn last line and appends the entries, in one write; a file that gets neither is dated anew if it is old.

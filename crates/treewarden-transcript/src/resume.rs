@@ -12,9 +12,9 @@
 
 use treewarden_proto::TurnId;
 
-use crate::Settled;
 use crate::line::HINT;
 use crate::tree::{Below, Id, Role, Tree};
+use crate::{Known, Settled};
 
 /// Where to resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) struct Point {
     pub(crate) hint: bool,
     /// Where the prompt of the open turn stands before the leaf.
     pub(crate) open: OpenPrompt,
+    /// A settled turn says where the conversation is.
+    pub(crate) anchored: bool,
 }
 
 /// Where the prompt of the turn that is to be carried on stands in the conversation.
@@ -46,13 +48,8 @@ pub(crate) enum Missing {
     Turn(TurnId),
     /// The model's answer to one.
     Answer(TurnId),
-}
-
-impl Missing {
-    pub(crate) fn turn(self) -> TurnId {
-        let (Self::Turn(turn) | Self::Answer(turn)) = self;
-        turn
-    }
+    /// The conversation's first message, and with it what came before something that is there.
+    First,
 }
 
 /// Says where to resume; `None` if there is nothing to resume, and nothing is missing either.
@@ -85,7 +82,23 @@ pub(crate) fn point(
         }
         _ => OpenPrompt::Woven,
     };
-    Ok(Some(Point { leaf, hint, open }))
+    Ok(Some(Point { leaf, hint, open, anchored: anchor.is_some() }))
+}
+
+/// Says where to resume, as [`point`] does; the whole file must have been read.
+///
+/// Without its first message a file is the conversation only if a settled turn says so and nothing that goes on in it is
+/// without what it goes on from.
+pub(crate) fn sound(tree: &Tree, known: &Known, open: Option<TurnId>) -> Result<Option<Point>, Missing> {
+    let point = point(tree, &known.settled, open)?;
+    let has_first = known.first.as_deref().is_none_or(|first| tree.node(Id::of(first)).is_some());
+    let whole = point.is_some_and(|point| point.anchored && begins_amid(tree, point.leaf).is_none());
+    if has_first || whole { Ok(point) } else { Err(Missing::First) }
+}
+
+/// The line that the file goes on from and does not hold, if it begins in the middle.
+pub(crate) fn begins_amid(tree: &Tree, leaf: Id) -> Option<Id> {
+    hole(tree, leaf).filter(|hole| hole.before.is_none()).map(|hole| hole.missing)
 }
 
 /// A line that the conversation names and the file does not hold: a CLI that resumes drops all that is before it.
@@ -105,11 +118,6 @@ pub(crate) fn hole(tree: &Tree, leaf: Id) -> Option<Hole> {
     let is_before = |id: &Id| tree.node(*id).is_some_and(|other| other.at < node.at);
     let before = tree.newest().filter(is_before).find(|id| !tree.descends(*id, &[first]));
     Some(Hole { missing, before })
-}
-
-/// Says what of the settled turns is not there.
-pub(crate) fn missing(tree: &Tree, settled: &[Settled]) -> Option<Missing> {
-    point(tree, settled, None).err()
 }
 
 /// The newest settled turn that is there.

@@ -149,7 +149,7 @@ fn of_a_long_conversation_the_last_turns_are_read_alone() {
     let end = read_from(file.path(), &[helped, settled], open, 4_000).expect("it can be read");
     assert_eq!(
         told(&end, &[helped, settled], open),
-        Ok(Some(Point { leaf: turn(399).into(), hint: true, open: OpenPrompt::Absent }))
+        Ok(Some(Point { leaf: turn(399).into(), hint: true, open: OpenPrompt::Absent, anchored: true }))
     );
     assert!(end.places(turn(0)).is_empty(), "the beginning was not read");
     assert!(!end.places(turn(390)).is_empty());

@@ -133,6 +133,16 @@ impl Tree {
         self.messages.iter().rev().copied()
     }
 
+    /// The first message of the conversation itself.
+    pub(crate) fn first(&self) -> Option<String> {
+        self.messages.first().map(|id| self.name(*id))
+    }
+
+    /// Tells whether no entry stands in both.
+    pub(crate) fn is_apart_from(&self, other: &Self) -> bool {
+        !self.nodes.keys().any(|id| other.nodes.contains_key(id))
+    }
+
     pub(crate) fn node(&self, id: Id) -> Option<&Node> {
         self.nodes.get(&id)
     }

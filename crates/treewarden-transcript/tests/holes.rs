@@ -5,7 +5,7 @@ mod support;
 use serde_json::{Value, json};
 use support::*;
 use treewarden_proto::TurnId;
-use treewarden_transcript::{OpenPrompt, Resumable, Saved, holds};
+use treewarden_transcript::{OpenPrompt, Resumable, Saved};
 
 const GONE: &str = "5b7d3a52-0000-4000-8000-00000000dead";
 
@@ -27,10 +27,7 @@ fn what_is_before_a_hole_is_joined_to_what_is_behind_it() {
     let (_, second, lines) = with_a_hole(0);
     let disk = Disk::new(&lines);
     let settled = [answered(second)];
-    assert_eq!(
-        holds(disk.config_dir(), disk.id, &settled).expect("read"),
-        Saved::Incomplete { missing: GONE.to_owned() }
-    );
+    assert_eq!(disk.holds(&known(&settled)), Saved::Incomplete { missing: GONE.to_owned() });
     let Resumable::At { mended, .. } = disk.prepare(&settled, None) else { panic!("it is there") };
     assert_eq!(mended, 1);
     let note = disk
@@ -41,7 +38,7 @@ fn what_is_before_a_hole_is_joined_to_what_is_behind_it() {
     let note = note.expect("a note has the name of the line that is missing");
     assert_eq!(note["parentUuid"], "5b7d3a52-0000-4000-8000-00000000000a");
     // It is whole from now on, and nothing is added again.
-    assert_eq!(holds(disk.config_dir(), disk.id, &settled).expect("read"), Saved::Yes);
+    assert_eq!(disk.holds(&known(&settled)), Saved::Yes);
     let before = disk.bytes();
     assert!(matches!(disk.prepare(&settled, None), Resumable::At { mended: 0, hint_written: false, .. }));
     assert_eq!(disk.bytes(), before);
@@ -60,35 +57,38 @@ fn a_line_that_stands_before_the_end_that_was_read_is_no_hole() {
         text("5b7d3a52-0000-4000-8000-00000000000b", &second.to_string(), "two"),
     ];
     let disk = Disk::new(&lines);
-    assert_eq!(holds(disk.config_dir(), disk.id, &[answered(second)]).expect("read"), Saved::Yes);
+    assert_eq!(disk.holds(&known(&[answered(second)])), Saved::Yes);
     // The same with the line gone, which a look at the end alone does not show.
     let mut lines = lines.to_vec();
     lines.insert(1, meta("5b7d3a52-0000-4000-8000-00000000000c", &first.to_string(), &"y".repeat(100_000)));
     lines.remove(2);
     let disk = Disk::new(&lines);
-    let found = holds(disk.config_dir(), disk.id, &[answered(second)]).expect("read");
+    let found = disk.holds(&known(&[answered(second)]));
     assert_eq!(found, Saved::Incomplete { missing: answer.to_owned() });
 }
 
 #[test]
-fn a_file_that_begins_amid_never_takes_the_second_name_from_the_whole_one() {
+fn a_file_that_begins_amid_is_put_behind_the_one_that_has_the_second_name() {
     let (_, second, lines) = with_a_hole(0);
     let disk = Disk::new(&lines[..2]);
     assert!(matches!(disk.prepare(&[], None), Resumable::At { .. }), "it has a second name from now on");
     // The first name was taken away, and a CLI that lived on began another file.
     std::fs::remove_file(disk.path()).expect("removed");
     disk.write(lines[2..].iter().map(|line| format!("{line}\n")).collect::<String>());
-    let reason = disk.lost(&[answered(second)]);
-    assert!(reason.contains(GONE) && reason.contains("treewarden/transcripts"), "{reason}");
-    let kept = std::fs::read_to_string(disk.second_name()).expect("it is there");
-    assert!(kept.contains("one"), "what it stood for is kept");
+    let found = disk.prepare(&[answered(second)], None);
+    // Behind the whole one, and the line that is nowhere has its note.
+    assert!(matches!(found, Resumable::At { put_back: Some(_), mended: 1, .. }), "{found:?}");
+    let both = disk.text();
+    let at = |word: &str| both.find(word).unwrap_or_else(|| panic!("{word} in {both}"));
+    assert!(at("\"one\"") < at("\"two\""));
+    assert_eq!(std::fs::read_to_string(disk.second_name()).expect("it is there"), both);
 }
 
 #[test]
 fn a_beginning_that_nobody_knows_of_is_no_loss() {
     let (_, second, lines) = with_a_hole(0);
     let disk = Disk::new(&lines[2..]);
-    assert_eq!(holds(disk.config_dir(), disk.id, &[answered(second)]).expect("read"), Saved::Yes);
+    assert_eq!(disk.holds(&known(&[answered(second)])), Saved::Yes);
     assert!(matches!(disk.prepare(&[answered(second)], None), Resumable::At { mended: 0, .. }));
 }
 

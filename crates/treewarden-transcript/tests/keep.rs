@@ -5,9 +5,9 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use support::{Disk, answered, prompt, text};
+use support::{Disk, answered, known, prompt, text};
 use treewarden_proto::TurnId;
-use treewarden_transcript::{Kept, Resumable, Saved, find, holds, keep, kept, release, restore};
+use treewarden_transcript::{Kept, Resumable, Saved, find, keep, kept, release, restore};
 
 fn turn_and_disk() -> (TurnId, Disk) {
     let turn = TurnId::new();
@@ -35,7 +35,7 @@ fn a_transcript_that_was_cleaned_up_comes_back_as_it_was() {
     disk.leaf(&[answered(turn)], None);
     let before = disk.bytes();
     fs::remove_dir_all(disk.config_dir().join("projects")).expect("removed");
-    assert_eq!(holds(disk.config_dir(), disk.id, &[answered(turn)]).expect("readable"), Saved::Yes);
+    assert_eq!(disk.holds(&known(&[answered(turn)])), Saved::Yes);
     assert_eq!(find(disk.config_dir(), disk.id), None, "whoever only asks puts nothing back");
     assert_eq!(disk.leaf(&[answered(turn)], None), "a1");
     assert_eq!(disk.bytes(), before);
@@ -56,20 +56,33 @@ fn without_a_second_name_the_loss_is_said_with_all_that_is_known() {
 
 #[test]
 fn a_wrong_file_in_its_place_never_takes_the_second_name() {
-    let (turn, disk) = turn_and_disk();
+    let (_, disk) = turn_and_disk();
     assert_eq!(keep(disk.config_dir(), disk.id), Kept::Linked);
     let whole = disk.bytes();
     fs::remove_file(disk.path()).expect("removed");
     let stray = TurnId::new();
     disk.write(format!("{}\n", prompt(stray, None)));
     assert_eq!(keep(disk.config_dir(), disk.id), Kept::Another);
-    let reason = disk.lost(&[answered(turn)]);
+    let reason = disk.lost(&[answered(TurnId::new())]);
     assert!(reason.contains(&disk.second_name().display().to_string()), "{reason}");
     assert_eq!(fs::read(disk.second_name()).expect("there"), whole);
     // One that holds what it must takes it.
     let found = disk.prepare(&[], Some(stray));
     assert!(matches!(found, Resumable::At { kept: Kept::Linked, .. }), "{found:?}");
     assert_eq!(fs::read(disk.second_name()).expect("there"), disk.bytes());
+}
+
+#[test]
+fn what_the_second_name_has_is_put_back_before_what_is_in_its_place() {
+    let (turn, disk) = turn_and_disk();
+    assert_eq!(keep(disk.config_dir(), disk.id), Kept::Linked);
+    let whole = disk.text();
+    fs::remove_file(disk.path()).expect("removed");
+    let stray = format!("{}\n", prompt(TurnId::new(), None));
+    disk.write(&stray);
+    assert_eq!(disk.leaf(&[answered(turn)], None), "a1");
+    let text = disk.text();
+    assert!(text.starts_with(&whole) && text.contains(&stray), "{text}");
 }
 
 #[test]

@@ -8,10 +8,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{
-    Disk, answered, by_the_cli, call, hint, interruption, meta, notification, prompt, result, text, woven,
+    Disk, answered, by_the_cli, call, hint, interruption, known, meta, notification, prompt, result, text,
+    woven,
 };
 use treewarden_proto::TurnId;
-use treewarden_transcript::{Resumable, Saved, Settled, holds};
+use treewarden_transcript::{Resumable, Saved, Settled};
 
 /// What becomes of a turn, and what comes before it.
 #[derive(Debug, Clone, Copy)]
@@ -230,7 +231,7 @@ proptest! {
         }
 
         // What was settled is there, and the leaf is where the CLI was.
-        prop_assert_eq!(holds(disk.config_dir(), disk.id, &settled).expect("readable"), Saved::Yes);
+        prop_assert_eq!(disk.holds(&known(&settled)), Saved::Yes);
         let before = disk.bytes();
         match disk.prepare(&settled, None) {
             Resumable::NothingPersisted => prop_assert!(cli.leaf.is_none()),
@@ -253,7 +254,7 @@ proptest! {
             let cut: String = cli.lines.iter().take_while(|line| !line.contains(&name)).cloned().collect();
             disk.write(cut);
             prop_assert!(disk.lost(&settled).contains(&name));
-            let saved = holds(disk.config_dir(), disk.id, &settled).expect("readable");
+            let saved = disk.holds(&known(&settled));
             prop_assert_eq!(saved, Saved::No { missing: last.turn });
         }
     }

@@ -5,9 +5,11 @@ mod support;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use support::{Disk, answered, by_the_cli, call, hint, interruption, meta, prompt, result, text, woven};
+use support::{
+    Disk, answered, by_the_cli, call, hint, interruption, known, meta, prompt, result, text, woven,
+};
 use treewarden_proto::TurnId;
-use treewarden_transcript::{Kept, OpenPrompt, Resumable, Saved, Settled, holds};
+use treewarden_transcript::{Kept, OpenPrompt, Resumable, Saved, Settled};
 
 /// A conversation of turns that were each answered by `a1`, `a2`, ….
 fn turns(count: usize) -> (Vec<TurnId>, Vec<Value>) {
@@ -27,7 +29,7 @@ fn without_a_transcript_nothing_is_persisted() {
     assert_eq!(disk.prepare(&[], None), Resumable::NothingPersisted);
     assert_eq!(disk.prepare(&[by_the_cli(TurnId::new())], None), Resumable::NothingPersisted);
     assert_eq!(disk.answer(TurnId::new()), None);
-    assert_eq!(holds(disk.config_dir(), disk.id, &[]).expect("readable"), Saved::Yes);
+    assert_eq!(disk.holds(&known(&[])), Saved::Yes);
 }
 
 #[test]
@@ -59,8 +61,18 @@ fn the_hint_is_written_once_and_names_the_true_leaf() {
         let first = disk.prepare(&[answered(turn)], Some(turn));
         let leaf = "a1".to_owned();
         let kept = Kept::Linked;
-        let (open, path) = (OpenPrompt::Own, disk.path());
-        assert_eq!(first, Resumable::At { leaf, hint_written: true, open, mended: 0, path, kept });
+        let (open, path, name) = (OpenPrompt::Own, disk.path(), Some(id.clone()));
+        let at = Resumable::At {
+            leaf,
+            hint_written: true,
+            open,
+            mended: 0,
+            path,
+            first: name,
+            put_back: None,
+            kept,
+        };
+        assert_eq!(first, at);
         let last: Value = serde_json::from_str(disk.text().lines().last().expect("a line")).expect("JSON");
         assert_eq!((&last["leafUuid"], &last["sessionId"]), (&json!("a1"), &json!(disk.id)));
         let again = disk.text();
@@ -110,8 +122,8 @@ fn a_settled_turn_that_is_not_there_is_a_lost_conversation() {
         reason.contains(&gone.to_string()) && reason.contains(&disk.path().display().to_string()),
         "{reason}"
     );
-    let saved = holds(disk.config_dir(), disk.id, &[by_the_cli(TurnId::new()), answered(gone)]);
-    assert_eq!(saved.expect("readable"), Saved::No { missing: gone });
+    let saved = disk.holds(&known(&[by_the_cli(TurnId::new()), answered(gone)]));
+    assert_eq!(saved, Saved::No { missing: gone });
 }
 
 #[test]
@@ -120,7 +132,7 @@ fn a_turn_that_the_cli_wrote_nowhere_is_not_missed() {
     let disk = Disk::new(&lines);
     let settled = [by_the_cli(TurnId::new()), by_the_cli(TurnId::new()), answered(turns[1])];
     assert_eq!(disk.leaf(&settled, None), "a2");
-    assert_eq!(holds(disk.config_dir(), disk.id, &settled).expect("readable"), Saved::Yes);
+    assert_eq!(disk.holds(&known(&settled)), Saved::Yes);
     // One that is in the file all the same says where the conversation is.
     let settled = [by_the_cli(turns[1]), answered(TurnId::new())];
     assert_eq!(disk.leaf(&settled, None), "a2");
@@ -133,7 +145,7 @@ fn an_answer_that_a_full_disk_swallowed_is_missed() {
     let disk = Disk::new(&lines);
     let reason = disk.lost(&[answered(turns[1])]);
     assert!(reason.contains("answer") && reason.contains(&turns[1].to_string()), "{reason}");
-    let saved = holds(disk.config_dir(), disk.id, &[answered(turns[1])]).expect("readable");
+    let saved = disk.holds(&known(&[answered(turns[1])]));
     assert_eq!(saved, Saved::No { missing: turns[1] });
     let silent = Settled { turn: turns[1], written: true, answered: false };
     assert_eq!(disk.leaf(&[silent], None), turns[1].to_string());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use futures_util::StreamExt;
 use serde::Serialize;
 use tokio::sync::broadcast;
 use treewarden_process::ContainmentPolicy;
@@ -24,6 +25,9 @@ use crate::warm::{self, Warm};
 
 /// So many events wait for a slow subscriber; the oldest are dropped, and the subscriber is told how many.
 const FEED: usize = 1024;
+
+/// So many transcripts are looked at at once.
+const LOOKS: usize = 64;
 
 /// Something that happened to a session.
 #[derive(Debug, Clone, Serialize)]
@@ -91,7 +95,7 @@ pub enum Happening {
         /// Its length.
         bytes: u64,
     },
-    /// Its last answer is not on disk, so that its CLI, which has the only copy, is kept.
+    /// Its last answer, or the beginning of its conversation, is not on disk, so that its CLI, which has the only copy, is kept.
     Unsaved {
         /// Which turn, and where it was looked for.
         why: String,
@@ -103,11 +107,11 @@ pub enum Happening {
         /// In so many places.
         gaps: usize,
     },
-    /// The file of its lease was removed under it.
+    /// What it needs was removed or emptied under it: the file of its lease, or its transcript.
     Removed {
         /// What, and what follows.
         what: String,
-        /// It was made anew; otherwise the session's turns are refused.
+        /// It is as it was; otherwise the session's turns are refused.
         mended: bool,
     },
     /// Another process sent its CLI a message, which the CLI keeps back.
@@ -322,6 +326,26 @@ impl Host {
         self.inner.guards.lost()
     }
 
+    /// Which of these sessions have a conversation that would be lost if their CLIs were ended now, by name; see
+    /// [`Session::unsaved`].
+    ///
+    /// To be asked before many are stopped or restarted. Names that nobody holds are left out.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn unsaved(&self, names: impl IntoIterator<Item = SessionName>) -> Vec<Unsaved> {
+        let looks = futures_util::stream::iter(names.into_iter().filter_map(|name| self.find(name.as_str())));
+        let looks = looks.map(|desk| async move {
+            let why = desk.unsaved().await?;
+            Some(Unsaved { name: desk.name.clone(), why })
+        });
+        let mut all: Vec<Unsaved> =
+            looks.buffer_unordered(LOOKS).filter_map(std::future::ready).collect().await;
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
     /// Subscribes to what happens to all sessions from now on.
     ///
     /// The feed keeps 1,024 events for a slow subscriber, then drops the oldest and says how many it dropped.
@@ -380,6 +404,16 @@ impl Host {
     }
 }
 
+/// A session whose conversation is on no disk, so that its CLI has the only copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Unsaved {
+    /// The session.
+    pub name: SessionName,
+    /// Which turn is missing, and where it was looked for.
+    pub why: String,
+}
+
 /// A turn as the journal holds it.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -395,6 +429,12 @@ pub struct TurnReport {
 }
 
 impl TurnReport {
+    /// The report of an outcome that was delivered, as the journal would hold it: a host that stores no turns has no other.
+    pub fn of_outcome(turn: TurnId, name: SessionName, outcome: &Outcome) -> Self {
+        let interruptions = outcome.answer().map_or(0, |answer| answer.interruptions);
+        Self { turn, name, interruptions, outcome: outcome.to_value() }
+    }
+
     fn new(row: treewarden_store::TurnRow) -> Self {
         Self { turn: row.turn, name: row.name, interruptions: row.interruptions, outcome: row.outcome }
     }

@@ -225,3 +225,93 @@ async fn a_turn_that_was_never_written_costs_the_context_nothing_but_itself() {
     assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-3", "PROMPT-4"]);
     end(&session).await;
 }
+
+/// What a query failed with.
+async fn fails(session: &Session, prompt: &str) -> String {
+    match session.query(prompt).await {
+        Ok(answer) => panic!("{prompt} was answered: {answer}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transcript_that_is_emptied_under_a_live_cli_is_said_and_then_lost_and_never_gone_on_without() {
+    let Some(real) = Real::new().await else { return };
+    let session = real.at_home("assistant").await;
+    answers(&session, "PROMPT-1").await;
+    let path = real.transcript(&real.dir.path().join(".claude"), &session);
+    reaches_disk(&real, &session).await;
+    std::fs::File::options().write(true).truncate(true).open(&path).expect("emptied in place");
+    answers(&session, "PROMPT-2").await;
+    let why = eventually("it is said", || session.status().ok()?.unsaved.map(|why| why.to_string())).await;
+    assert!(why.contains("beginning"), "{why}");
+    kill(&session).await;
+    let error = fails(&session, "PROMPT-3").await;
+    assert!(error.contains("is lost") && error.contains(&path.display().to_string()), "{error}");
+    assert_eq!(
+        real.api.prompts_in_last_context(),
+        ["PROMPT-1", "PROMPT-2"],
+        "nothing was asked without that"
+    );
+    end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transcript_that_an_editor_emptied_is_put_back() {
+    let Some(real) = Real::new().await else { return };
+    let session = real.at_home("assistant").await;
+    answers(&session, "PROMPT-1").await;
+    let path = real.transcript(&real.dir.path().join(".claude"), &session);
+    reaches_disk(&real, &session).await;
+    let replace = || {
+        let new = path.with_extension("new");
+        std::fs::write(&new, "").and_then(|()| std::fs::rename(&new, &path)).expect("as an editor does");
+    };
+    session.stop().await.expect("stopped");
+    replace();
+    let session = real.at_home("assistant").await;
+    answers(&session, "PROMPT-2").await;
+    reaches_disk(&real, &session).await;
+    // The same under a live CLI, which goes on behind nothing.
+    replace();
+    answers(&session, "PROMPT-3").await;
+    kill(&session).await;
+    answers(&session, "PROMPT-4").await;
+    assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2", "PROMPT-3", "PROMPT-4"]);
+    end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_without_an_answer_that_is_gone_does_not_begin_blank() {
+    let Some(real) = Real::new().await else { return };
+    let session = real.at_home("assistant").await;
+    let turn = session.stream("PROMPT-1 BASH=sleep 60;;").await.expect("asked");
+    let config_dir = real.dir.path().join(".claude");
+    let id: SessionId = id_of(&session).parse().expect("an id");
+    let holds_prompt = || {
+        let text = std::fs::read_to_string(treewarden_transcript::find(&config_dir, id)?).ok()?;
+        text.contains("tool_use").then_some(())
+    };
+    eventually("the tool runs", holds_prompt).await;
+    session.interrupt().expect("interrupted");
+    assert!(turn.answer().await.is_err(), "it was interrupted");
+    session.stop().await.expect("stopped");
+    for folder in ["projects", "treewarden/transcripts"] {
+        std::fs::remove_dir_all(config_dir.join(folder)).expect("removed");
+    }
+    let session = real.at_home("assistant").await;
+    let error = fails(&session, "PROMPT-2").await;
+    assert!(error.contains("is lost") && error.contains("first message"), "{error}");
+    session.clear().await.expect("cleared");
+    answers(&session, "PROMPT-3").await;
+    assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-3"]);
+    end(&session).await;
+}
+
+/// Waits until the beginning of the conversation was seen on disk, and its last answer.
+async fn reaches_disk(real: &Real, session: &Session) {
+    let name = session.status().expect("status").name;
+    let seen = || real.host.store().record(&name).ok()??.first_message().map(drop);
+    eventually("the beginning of the conversation is seen", seen).await;
+    assert_eq!(session.unsaved().await.expect("the session is there"), None);
+}

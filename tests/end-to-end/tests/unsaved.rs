@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use treewarden::host::Happening;
-use treewarden::session::SessionState;
-use treewarden::{Host, Session, SessionOptions};
+use treewarden::session::{FailureKind, QueryErrorKind, SessionState};
+use treewarden::{Host, Session, SessionOptions, SessionSpec};
 use treewarden_end_to_end::real::RealLab;
-use treewarden_end_to_end::{Lab, end, eventually, reaches};
+use treewarden_end_to_end::{Lab, end, eventually, reaches, real_cli};
+use treewarden_proto::spec::InheritEnv;
+use treewarden_testkit::mock_api::MockApi;
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -92,6 +94,49 @@ async fn a_session_without_a_journal_is_parked_whatever_is_on_disk() {
     let session = Session::start(options).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
     reaches(&session, SessionState::Parked).await;
+    end(&session).await;
+}
+
+/// A session that has a turn in its conversation and no CLI, and the folder of its transcript taken away, with a file in its
+/// place: nothing can be put there, as on a disk that is read-only.
+async fn in_the_way(lab: &Lab, options: SessionOptions) -> (Session, std::path::PathBuf) {
+    let session = Session::start(options).await.expect("started");
+    session.query("My name is Alice").await.expect("answered");
+    reaches(&session, SessionState::Parked).await;
+    let projects = lab.path().join("claude/projects");
+    std::fs::remove_dir_all(&projects).expect("removed");
+    std::fs::write(&projects, "").expect("a file can be written");
+    (session, projects)
+}
+
+#[tokio::test]
+async fn a_turn_waits_while_the_transcript_cannot_be_used_and_is_answered_then() {
+    let lab = Lab::new();
+    let (session, projects) = in_the_way(&lab, lab.options("alice").idle_timeout(SHORT)).await;
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.query("What is my name?").await.expect("answered").text }
+    });
+    let shown = || session.status().ok()?.reason.filter(|why| why.contains("projects"));
+    let why = eventually("it is said what it waits for", shown).await;
+    assert!(why.contains("os error") && why.contains("nothing of the conversation"), "{why}");
+    std::fs::remove_file(&projects).expect("the file is ours");
+    assert!(waiting.await.expect("no panic").contains("Alice"));
+    assert_eq!(session.status().expect("status").reason, None);
+    end(&session).await;
+}
+
+#[tokio::test]
+async fn a_transcript_that_cannot_be_used_for_long_is_no_lost_conversation() {
+    let lab = Lab::new();
+    let options = lab.options("alice").idle_timeout(SHORT).start_timeout(Duration::from_secs(2));
+    let (session, projects) = in_the_way(&lab, options).await;
+    let error = session.query("What is my name?").await.expect_err("nothing can be put there");
+    let QueryErrorKind::Failed(FailureKind::NotStarted) = error.kind() else { panic!("{error:?}") };
+    assert!(error.to_string().contains("projects") && error.to_string().contains("os error"), "{error}");
+    std::fs::remove_file(&projects).expect("the file is ours");
+    let answer = session.query("What is my name?").await.expect("answered");
+    assert!(answer.text.contains("Alice"), "{answer}");
     end(&session).await;
 }
 

@@ -1,8 +1,9 @@
 //! Turns over the socket: asked, streamed, waited for, and interrupted when the client goes.
 
 use serde_json::{Value, json};
-use treewarden::TurnId;
-use treewarden::session::{Event, QueryError, QueryErrorKind, Turn};
+use treewarden::host::TurnReport;
+use treewarden::session::{Event, Outcome, QueryError, QueryErrorKind, Turn};
+use treewarden::{SessionName, TurnId};
 
 use super::Shared;
 use super::connection::{Connection, Hangup};
@@ -34,7 +35,7 @@ pub(super) async fn ask(
         return connection.end(Ok(answer)).await;
     }
     connection.item(json!({ "type": "opened", "turn": id })).await?;
-    follow(shared, connection, turn, stream).await
+    follow(shared, connection, name, turn, stream).await
 }
 
 /// Waits for an open turn without owning it, and answers with its outcome.
@@ -48,7 +49,7 @@ pub(super) async fn wait(shared: &Shared, connection: &mut Connection, turn: Tur
         Err(refusal) => return connection.end(Err(refusal)).await,
     };
     match shared.tree.session(name.as_str()).attach(turn) {
-        Ok(Some(joined)) => follow(shared, connection, joined, Streaming::None).await,
+        Ok(Some(joined)) => follow(shared, connection, name.as_str(), joined, Streaming::None).await,
         // It was settled just now, or its session is not served here.
         Ok(None) => connection.end(report(shared, turn)).await,
         Err(error) => connection.end(Err(refusal(&error))).await,
@@ -60,6 +61,7 @@ pub(super) async fn wait(shared: &Shared, connection: &mut Connection, turn: Tur
 async fn follow(
     shared: &Shared,
     connection: &mut Connection,
+    name: &str,
     mut turn: Turn,
     stream: Streaming,
 ) -> Result<(), Hangup> {
@@ -70,12 +72,12 @@ async fn follow(
             hangup = connection.gone() => return Err(hangup),
         };
         return match outcome {
-            Ok(_) => connection.end(report(shared, id)).await,
+            Ok(outcome) => connection.end(settled(shared, id, name, &outcome)).await,
             Err(error) => connection.end(Err(refusal(&error))).await,
         };
     }
     // Text is told from frames here as `Turn::text_deltas` does, with the resumptions in between.
-    let mut saw_delta = false;
+    let (mut saw_delta, mut told) = (false, false);
     loop {
         let event = tokio::select! {
             event = turn.next() => event,
@@ -88,6 +90,7 @@ async fn follow(
             }
             Some(Event::Frame(frame)) => {
                 if let Some(text) = text(&frame, &mut saw_delta) {
+                    told = true;
                     connection.item(json!({ "type": "text", "text": text })).await?;
                 }
             }
@@ -95,7 +98,14 @@ async fn follow(
                 saw_delta = false;
                 connection.item(json!({ "type": "resumed", "interruptions": interruptions })).await?;
             }
-            Some(Event::Outcome(_)) => return connection.end(report(shared, id)).await,
+            Some(Event::Outcome(outcome)) => {
+                let text =
+                    outcome.answer().map(|answer| &answer.text).filter(|text| !told && !text.is_empty());
+                if let Some(text) = text.filter(|_| stream == Streaming::Text) {
+                    connection.item(json!({ "type": "text", "text": text })).await?;
+                }
+                return connection.end(settled(shared, id, name, &outcome)).await;
+            }
             None => {
                 let why = turn.outcome().await.err();
                 let refusal =
@@ -128,11 +138,25 @@ fn text(frame: &treewarden_proto::frame::Frame, saw_delta: &mut bool) -> Option<
 
 /// A turn as the journal has it, with every key that `--json` promises.
 pub(super) fn report(shared: &Shared, turn: TurnId) -> Result<Value, Refusal> {
-    let host = shared.tree.host();
-    let found = host.turn(turn).map_err(|error| Refusal::new(Code::Failed, error))?;
+    let found = shared.tree.host().turn(turn).map_err(|error| Refusal::new(Code::Failed, error))?;
     let Some(found) = found else {
         return Err(Refusal::new(Code::NoSuchTurn, format!("no turn has the id {turn}")));
     };
+    Ok(said(shared, found))
+}
+
+/// A turn whose outcome was just delivered; a journal that does not hold that has nothing to say about it.
+fn settled(shared: &Shared, turn: TurnId, name: &str, outcome: &Outcome) -> Result<Value, Refusal> {
+    let stored = shared.tree.host().turn(turn).ok().flatten().filter(|stored| stored.outcome.is_some());
+    match (stored, SessionName::new(name)) {
+        (Some(stored), _) => Ok(said(shared, stored)),
+        (None, Ok(name)) => Ok(said(shared, TurnReport::of_outcome(turn, name, outcome))),
+        (None, Err(error)) => Err(Refusal::new(Code::Failed, error)),
+    }
+}
+
+fn said(shared: &Shared, found: TurnReport) -> Value {
+    let host = shared.tree.host();
     let outcome = found.outcome.unwrap_or_default();
     let get = |key: &str| outcome.get(key).cloned().unwrap_or_default();
     let mut session_id = get("session_id");
@@ -140,11 +164,11 @@ pub(super) fn report(shared: &Shared, turn: TurnId) -> Result<Value, Refusal> {
         let status = host.session(found.name.as_str()).and_then(|session| session.status().ok());
         session_id = json!(status.and_then(|status| status.session_id));
     }
-    Ok(json!({
+    json!({
         "turn": found.turn, "name": found.name, "outcome": get("outcome"), "text": get("text"),
         "session_id": session_id, "interruptions": found.interruptions, "failure": get("failure"),
         "message": get("message"), "result": get("result"),
-    }))
+    })
 }
 
 /// Why a query was refused, as the protocol says it.

@@ -54,6 +54,11 @@ impl Journal {
         self.note(json!({ "at": now(), "event": "removed", "what": what, "mended": mended }));
     }
 
+    /// Notes that a session is ended whose conversation is on no disk.
+    pub(super) fn unsaved(&self, name: &str, why: &str) {
+        self.note(json!({ "at": now(), "name": name, "event": "unsaved", "why": why }));
+    }
+
     async fn sessions(self, mut feed: broadcast::Receiver<treewarden::host::SessionEvent>) {
         loop {
             match feed.recv().await {

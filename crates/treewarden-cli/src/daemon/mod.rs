@@ -10,6 +10,7 @@ mod reload;
 mod requests;
 mod signals;
 mod socket;
+mod unsaved;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,8 +82,12 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
         return Err(Failure::new(Exit::Failed, text).into());
     }
     tracing::info!("stopping; a second signal ends at once");
+    let stop = async {
+        unsaved::say(&shared).await;
+        shared.tree.stop().await
+    };
     let code = tokio::select! {
-        _reason = shared.tree.stop() => ExitCode::SUCCESS,
+        _reason = stop => ExitCode::SUCCESS,
         () = signals.end() => {
             tracing::warn!("ending at once: the system ends the CLIs, and the next start sweeps up what is left");
             ExitCode::FAILURE

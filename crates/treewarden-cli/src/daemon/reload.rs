@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use treewarden::config;
 use treewarden::tree::{ApplyError, Change, NotApplied, TreeDiff};
 
-use super::Shared;
+use super::{Shared, unsaved};
 use crate::verbs;
 use crate::wire::{Code, Refusal};
 
@@ -31,6 +31,8 @@ pub(super) struct Reload {
     pub(super) dry_run: bool,
     /// Stop every session if the file declares none.
     pub(super) allow_empty: bool,
+    /// End sessions whose conversation is not on disk.
+    pub(super) force: bool,
 }
 
 /// Reads a file and makes the tree what it says, or only shows what that would mean.
@@ -45,7 +47,7 @@ pub(super) async fn reload(shared: &Shared, file: Option<PathBuf>, how: Reload) 
 }
 
 async fn change(shared: &Shared, file: Option<PathBuf>, how: Reload) -> Result<Value, Refusal> {
-    let Reload { dry_run, allow_empty } = how;
+    let Reload { dry_run, allow_empty, force } = how;
     let file = file.unwrap_or_else(|| shared.file.clone());
     let reading = file.clone();
     let read = tokio::task::spawn_blocking(move || config::load(&reading)).await;
@@ -62,6 +64,9 @@ async fn change(shared: &Shared, file: Option<PathBuf>, how: Reload) -> Result<V
         return Err(Refusal::new(Code::Config, message));
     }
     let diff = shared.tree.diff(spec);
+    if !dry_run && !force {
+        unsaved::refuse(shared, diff.ended_sessions(), "nothing is changed", "reload").await?;
+    }
     let failed = if dry_run || diff.is_empty() {
         Vec::new()
     } else {

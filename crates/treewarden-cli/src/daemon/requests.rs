@@ -8,7 +8,7 @@ use treewarden::tree::RestartError;
 
 use super::connection::{Connection, Hangup};
 use super::reload::{self, Reload};
-use super::{Shared, asking, journal};
+use super::{Shared, asking, journal, unsaved};
 use crate::wire::{Code, Refusal, Request, VERSION};
 
 /// Answers one request.
@@ -31,8 +31,8 @@ pub(super) async fn answer(
             "protocol": VERSION, "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(),
             "state_dir": shared.tree.host().state_dir(),
         })),
-        Request::Reload { file, dry_run, allow_empty } => {
-            reload::reload(shared, file, Reload { dry_run, allow_empty }).await
+        Request::Reload { file, dry_run, allow_empty, force } => {
+            reload::reload(shared, file, Reload { dry_run, allow_empty, force }).await
         }
         Request::Ps {} => {
             let host = shared.tree.host();
@@ -41,7 +41,7 @@ pub(super) async fn answer(
         Request::Tree {} => json_of(&shared.tree.outline().await),
         Request::Turn { turn, wait: false } => asking::report(shared, turn),
         Request::Cancel { turn } => cancel(shared, turn),
-        Request::Restart { name } => restart(shared, &name).await.map(|()| done()),
+        Request::Restart { name, force } => restart(shared, &name, force).await.map(|()| done()),
         Request::Stop { name, force } => stop(shared, &name, force).await.map(|()| done()),
         Request::Start { name } => {
             let session = shared.tree.session(&name);
@@ -67,19 +67,23 @@ pub(super) async fn answer(
 /// Stops a session, unless that would lose its conversation and nobody insists.
 async fn stop(shared: &Shared, name: &str, force: bool) -> Result<(), Refusal> {
     let session = shared.tree.session(name);
-    if !force && let Some(why) = session.unsaved().await.map_err(|error| asking::refusal(&error))? {
-        let message = format!(
-            "{name} is not stopped, since its conversation is not on disk: {why}; it would not be found at the next \
-             start. See that the CLI can write there, or stop it with --force"
-        );
-        return Err(Refusal::new(Code::Unsaved, message));
+    if !force {
+        unsaved::refuse(shared, [name], &format!("{name} is not stopped"), "stop it").await?;
     }
     session.stop().await.map_err(|error| asking::refusal(&error))
 }
 
-/// Restarts a session, or else a supervisor of this name.
-async fn restart(shared: &Shared, name: &str) -> Result<(), Refusal> {
+/// Restarts a session, or else a supervisor of this name, unless that would lose a conversation and nobody insists.
+async fn restart(shared: &Shared, name: &str, force: bool) -> Result<(), Refusal> {
     let session = shared.tree.session(name);
+    if !force {
+        let below = match session.status() {
+            Ok(_) => vec![name.to_owned()],
+            Err(_) => unsaved::below(&shared.tree.outline().await, name),
+        };
+        let below = below.iter().map(String::as_str);
+        unsaved::refuse(shared, below, &format!("{name} is not restarted"), "restart it").await?;
+    }
     // A call to somebody who is not there is that, before it is anything else.
     match session.status() {
         Ok(_) => session.restart().await.map_err(|error| Refusal::new(Code::Failed, error)),

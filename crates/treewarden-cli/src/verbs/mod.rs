@@ -26,17 +26,18 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Demo => demo::run().await,
         Verb::Run { file, place } => daemon::run(&file, &place).await,
-        Verb::Reload { file, dry_run, allow_empty, output, place } => {
-            reload::run(file, reload::How { dry_run, allow_empty }, output, &place).await
+        Verb::Reload { file, dry_run, allow_empty, force, output, place } => {
+            let file = file.map(std::path::absolute).transpose()?;
+            reload::run(Request::Reload { file, dry_run, allow_empty, force }, output, &place).await
         }
         Verb::Ps { output, place } => ps::run(output, &place).await,
         Verb::Ask(ask) => ask::run(ask).await,
         Verb::Chat { name, place } => chat::run(&name, &place).await,
         Verb::Turn { turn, wait, output, place } => turn::run(turn, wait, output, &place).await,
         Verb::Cancel { turn, place } => simple::cancel(turn, &place).await,
-        Verb::Restart { name, place } => {
-            simple::run(Request::Restart { name: name.clone() }, &format!("{name} was restarted"), &place)
-                .await
+        Verb::Restart { name, force, place } => {
+            let done = format!("{name} was restarted");
+            simple::run(Request::Restart { name, force }, &done, &place).await
         }
         Verb::Stop { force, target: Target { name, place } } => {
             simple::run(Request::Stop { name: name.clone(), force }, &format!("{name} is stopped"), &place)

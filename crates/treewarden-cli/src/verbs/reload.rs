@@ -1,6 +1,5 @@
 //! The config file, read again by the running tree.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -11,23 +10,9 @@ use crate::exit::{Exit, code};
 use crate::output;
 use crate::wire::Request;
 
-/// What the caller allows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct How {
-    pub(super) dry_run: bool,
-    pub(super) allow_empty: bool,
-}
-
-pub(super) async fn run(
-    file: Option<PathBuf>,
-    how: How,
-    output: Output,
-    place: &Place,
-) -> anyhow::Result<ExitCode> {
-    let How { dry_run, allow_empty } = how;
-    let file = file.map(std::path::absolute).transpose()?;
+pub(super) async fn run(request: Request, output: Output, place: &Place) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(place).await?;
-    let answer = match client.call(&Request::Reload { file, dry_run, allow_empty }).await {
+    let answer = match client.call(&request).await {
         Ok(answer) => answer,
         // As `check` says it.
         Err(error) if code(&error) == Exit::Config => {
@@ -41,7 +26,7 @@ pub(super) async fn run(
     } else {
         output::text(answer["text"].as_str().unwrap_or_default())?;
     }
-    if dry_run {
+    if matches!(request, Request::Reload { dry_run: true, .. }) {
         output::note("nothing was changed: this was a dry run");
     }
     let failed = answer["failed"].as_array().map(Vec::as_slice).unwrap_or_default();

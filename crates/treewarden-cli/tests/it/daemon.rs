@@ -6,6 +6,26 @@ use std::process::Stdio;
 use crate::support::{World, eventually};
 
 #[test]
+fn an_answer_is_shown_though_no_turn_is_stored() {
+    let world = World::new();
+    world.rewrite_all("durability = \"nothing\"", "", "[[child]]\nname = \"a\"\n");
+    let mut daemon = world.daemon();
+    let said = |args: &[&str]| {
+        let output = world.run(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let text = said(&["ask", "a", "hello"]);
+    assert!(!text.is_empty());
+    let report = world.json(&["ask", "a", "hello", "--json"]);
+    assert_eq!((&report["outcome"], &report["name"]), (&"completed".into(), &"a".into()), "{report}");
+    assert!(report["result"].is_object() && report["session_id"].is_string(), "{report}");
+    assert!(!said(&["ask", "a", "hello", "--stream"]).is_empty());
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+}
+
+#[test]
 fn ask_prints_the_answer_and_ps_shows_the_session() {
     let world = World::new();
     let _daemon = world.daemon();

@@ -95,6 +95,8 @@ pub enum PermanentKind {
     IdInUse,
     /// The conversation that is to be resumed is gone.
     ConversationLost,
+    /// The conversation is there, and its transcript cannot be read or written now: a disk that is read-only or full.
+    Transcript,
     /// The CLI refused to start (`startup_failure_reason`).
     StartupRefused,
     /// The credentials were refused.

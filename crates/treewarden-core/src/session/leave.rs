@@ -12,6 +12,9 @@
 //!     └── unsaved: it stays, and the disk is looked ◄─┴─┘
 //!         at again after the next turn and each `look_again`
 //! ```
+//!
+//! After each turn it is looked at as well, `settle_grace` later and while nothing else is in the CLI, so that a conversation
+//! that is on no disk is known of before somebody wants to end its CLI.
 
 use std::time::{Duration, Instant};
 
@@ -73,10 +76,15 @@ impl Leave {
         }
     }
 
-    /// There is more to save: what was missing is looked for again.
-    pub(super) fn look_soon(&mut self, now: Instant) {
-        self.again = self.again.map(|at| at.min(now));
+    /// There is more to save: it is looked for once the CLI had `grace` to write it, and what was missing at once. Of turns that
+    /// come faster the newest is looked for alone.
+    pub(super) fn look_soon(&mut self, now: Instant, grace: Duration) {
+        let later = now + grace;
+        let soon = if self.unsaved.is_some() { now } else { later };
+        self.again = Some(self.again.filter(|at| *at > now).map_or(soon, |at| at.min(soon)));
         if let Some(look) = &mut self.look {
+            // How often another turn was not there says nothing of this one.
+            look.misses = 0;
             look.stale = look.asked;
         }
     }
@@ -152,7 +160,7 @@ impl Machine {
             Purpose::Renew if free && self.renew && self.may_renew() => {
                 self.begin_stop(Then::Reopen, Action::Stop, actions);
             }
-            _ => self.dispatch(now, actions),
+            _ => self.go_on(now, actions),
         }
     }
 
@@ -160,6 +168,13 @@ impl Machine {
         let again = Some(now + self.config.look_again);
         self.leave = Leave { look: None, unsaved: Some(why), again };
         self.dispatch(now, actions);
+    }
+
+    /// Does what waited for the look. That is nothing that happens in the CLI: it is idle for as long as it was.
+    fn go_on(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let idle_since = self.idle_since;
+        self.dispatch(now, actions);
+        self.idle_since = idle_since;
     }
 
     /// Does what is due about the look at the disk.
@@ -175,7 +190,7 @@ impl Machine {
                 (look.asked, look.at) = (true, now + LOOK_TIME);
                 actions.push(Action::LookOnDisk);
             }
-            None if due => self.dispatch(now, actions),
+            None if due => self.go_on(now, actions),
             None => {}
         }
     }

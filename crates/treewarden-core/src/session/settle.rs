@@ -215,7 +215,7 @@ impl Machine {
         self.rerunning &= !self.lifecycle;
         actions.push(Action::Settle(flight.turn(), verdict));
         self.own.resume(now);
-        self.leave.look_soon(now);
+        self.leave.look_soon(now, self.config.settle_grace);
         self.dispatch(now, actions);
     }
 

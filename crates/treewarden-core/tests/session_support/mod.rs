@@ -185,6 +185,12 @@ impl Bench {
         self.take()
     }
 
+    /// The disk is looked at after a turn that was settled, and the turn is there.
+    pub(crate) fn is_on_disk(&mut self) {
+        assert_eq!(self.pass(millis(300)), [Action::LookOnDisk]);
+        assert_eq!(self.on(saved()), []);
+    }
+
     pub(crate) fn take(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }

@@ -7,7 +7,9 @@ mod prune;
 mod read;
 mod row;
 mod write;
+mod written;
 
 pub use read::Completed;
 pub use row::{TurnRow, TurnState};
 pub use write::Settled;
+pub use written::is_written;

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::read::is_written;
+use super::written::is_written_sql;
 use crate::store::atomically;
 use crate::{Store, StoreError};
 
@@ -59,7 +59,7 @@ impl Store {
 /// The newest turn of a conversation that must be in the CLI's transcript stays.
 fn remove() -> String {
     let is_demanded = |turn: &str| {
-        let written = is_written(&format!("{turn}.outcome"));
+        let written = is_written_sql(&format!("{turn}.outcome"));
         format!("json_valid({turn}.outcome) AND {turn}.outcome ->> '$.outcome' = 'completed' AND {written}")
     };
     format!(

@@ -5,6 +5,7 @@ use treewarden_proto::{InvalidId, SessionId, SessionName, TurnId};
 
 use super::TurnRow;
 use super::row::{COLUMNS, decode};
+use super::written::is_written_sql;
 use crate::problem::Bad;
 use crate::{Store, StoreError};
 
@@ -12,18 +13,6 @@ use crate::{Store, StoreError};
 const MOST: usize = 64;
 
 const IS_COMPLETED: &str = "CASE WHEN json_valid(outcome) THEN outcome ->> '$.outcome' = 'completed' END";
-
-/// Tells whether the CLI must have written a completed turn, given the column of its outcome.
-///
-/// Measured with CLI 2.1.332: a turn that asked the model ends with a result that has `terminal_reason` and counts at least
-/// one turn; what the CLI answers by itself has neither. An outcome without a result was read from the transcript.
-pub(super) fn is_written(outcome: &str) -> String {
-    format!(
-        "(coalesce(json_type({outcome}, '$.result'), 'null') = 'null'
-          OR {outcome} ->> '$.result.terminal_reason' IS NOT NULL
-          OR coalesce({outcome} ->> '$.result.num_turns', 0) >= 1)"
-    )
-}
 
 /// A completed turn, and what follows from its outcome for the CLI's transcript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +107,7 @@ impl Store {
         let mut query = db.prepare_cached(&format!(
             "SELECT seq, CAST(turn AS TEXT), {written}, coalesce(outcome ->> '$.text', '') <> '' FROM turns
              WHERE session_id = ? AND {IS_COMPLETED} ORDER BY seq DESC",
-            written = is_written("outcome")
+            written = is_written_sql("outcome")
         ))?;
         let mut rows = query.query([id.to_string()])?;
         let mut found = Vec::new();

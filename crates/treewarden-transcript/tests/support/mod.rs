@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use treewarden_proto::{SessionId, TurnId};
-use treewarden_transcript::{DiskAnswer, Resumable, Settled, answer_to, prepare};
+use treewarden_transcript::{DiskAnswer, Known, Resumable, Saved, Settled, answer_to, holds, prepare};
 
 pub(crate) struct Disk {
     pub(crate) dir: tempfile::TempDir,
@@ -55,7 +55,15 @@ impl Disk {
     }
 
     pub(crate) fn prepare(&self, settled: &[Settled], open: Option<TurnId>) -> Resumable {
-        prepare(self.config_dir(), self.id, settled, open).expect("it can be read")
+        self.prepare_known(&known(settled), open)
+    }
+
+    pub(crate) fn prepare_known(&self, known: &Known, open: Option<TurnId>) -> Resumable {
+        prepare(self.config_dir(), self.id, known, open).expect("it can be read")
+    }
+
+    pub(crate) fn holds(&self, known: &Known) -> Saved {
+        holds(self.config_dir(), self.id, known).expect("it can be read")
     }
 
     pub(crate) fn leaf(&self, settled: &[Settled], open: Option<TurnId>) -> String {
@@ -75,6 +83,11 @@ impl Disk {
     pub(crate) fn answer(&self, turn: TurnId) -> Option<DiskAnswer> {
         answer_to(self.config_dir(), self.id, turn).expect("it can be read")
     }
+}
+
+/// What is known where only the journal was asked.
+pub(crate) fn known(settled: &[Settled]) -> Known {
+    Known { settled: settled.to_vec(), first: None }
 }
 
 /// A turn that asked the model and was answered.

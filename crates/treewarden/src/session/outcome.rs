@@ -152,6 +152,12 @@ impl Outcome {
         }
         Ok(json)
     }
+
+    /// The same as a value; without its frame, if no parser takes that.
+    pub(crate) fn to_value(&self) -> Option<serde_json::Value> {
+        let whole = self.to_json().ok().and_then(|json| serde_json::from_str(&json).ok());
+        whole.or_else(|| serde_json::to_value(OutcomeRecord::without_frame(self)).ok())
+    }
 }
 
 impl<'a> OutcomeRecord<'a> {

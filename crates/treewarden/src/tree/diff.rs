@@ -135,6 +135,15 @@ impl TreeDiff {
         &self.spec
     }
 
+    /// The sessions whose CLIs would be ended at once, and not only once their conversations are on disk: those that go, and
+    /// those that make room for another conversation.
+    pub fn ended_sessions(&self) -> impl Iterator<Item = &str> {
+        let ended = |node: &&NodeDiff| {
+            node.kind == NodeKind::Session && matches!(node.change, Change::Removed | Change::Replaced)
+        };
+        self.nodes.iter().filter(ended).map(|node| node.path.rsplit('/').next().unwrap_or(&node.path))
+    }
+
     /// Says whether nothing would change.
     pub fn is_empty(&self) -> bool {
         self.nodes.iter().all(|node| node.change == Change::Unchanged)

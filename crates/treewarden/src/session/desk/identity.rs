@@ -88,16 +88,11 @@ impl Desk {
     }
 
     /// Makes the record durable before a CLI is spawned, unless it is: only this sets the two folders.
-    pub(crate) fn put_record(
-        &self,
-        record: &SessionRecord,
-        cwd: &Path,
-        config_dir: &Path,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn put_record(&self, cwd: &Path, config_dir: &Path) -> Result<(), StoreError> {
+        let mut record = self.record();
         if record.cwd.as_deref() == Some(cwd) && record.config_dir.as_deref() == Some(config_dir) {
             return Ok(());
         }
-        let mut record = record.clone();
         record.cwd = Some(cwd.to_owned());
         record.config_dir = Some(config_dir.to_owned());
         self.host.store().put(&record)?;

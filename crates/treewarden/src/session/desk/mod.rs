@@ -10,6 +10,8 @@ mod saved;
 mod service;
 mod transcript;
 
+pub(crate) use saved::Look;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -147,8 +149,6 @@ pub(crate) struct Inner {
     /// The last turns that came to an answer in this conversation, newest first, as far as they are known without a look at
     /// the journal: they were settled here, under the lease that is held still.
     completed: Option<(SessionId, Vec<treewarden_transcript::Settled>)>,
-    /// The conversation whose transcript has its second name, as far as that can be.
-    kept: Option<SessionId>,
     /// Where the CLI's file of the conversation lies.
     first_name: Option<std::path::PathBuf>,
     /// A look at the lease of the CLI of the moment, or of the last one.
@@ -204,7 +204,6 @@ impl Desk {
                 suspended_until: None,
                 record: record.map(Box::new),
                 completed: None,
-                kept: None,
                 first_name: None,
                 lease: None,
                 legacy: None,

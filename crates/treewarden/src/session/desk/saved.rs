@@ -1,35 +1,54 @@
 //! Whether the conversation could be carried on from the disk, if its CLI were gone.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use treewarden_core::session::Saved;
-use treewarden_transcript::{self as transcript, Saved as OnDisk};
+use treewarden_proto::SessionId;
+use treewarden_transcript::{self as transcript, Known, Saved as OnDisk};
 
 use super::Desk;
 
-/// So often is the disk looked at before a turn counts as missing, and so long after each time: a CLI prints its result
-/// before it has written it.
-const LOOKS: u32 = 5;
-const BETWEEN: Duration = Duration::from_millis(300);
+/// So long may the last look take: a stop waits for it.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// What a look at the disk found.
+pub(crate) struct Look {
+    pub(crate) saved: Saved,
+    /// The conversation and the name of its first message, if that was not known yet.
+    pub(crate) first: Option<(SessionId, String)>,
+}
 
 impl Desk {
-    /// Looks for the last settled turn in the CLI's transcript.
+    /// Looks for the last settled turn in the CLI's transcript, and sees to it that nobody's clean-up takes that; it blocks.
     ///
     /// It is demanded where the journal holds it: a start would refuse a transcript without it. What cannot be read counts
     /// as not saved.
-    pub(crate) fn saved_on_disk(&self) -> Saved {
-        if !self.host.store().keeps_turns() {
-            return Saved::Yes;
-        }
+    pub(crate) fn look_at_disk(&self) -> Look {
         let record = self.record();
-        let (settled, id) = (self.last_settled(), record.session_id);
-        let Some(config_dir) = record.config_dir.filter(|_| !settled.is_empty()) else { return Saved::Yes };
-        match transcript::holds(&config_dir, id, &settled) {
-            Ok(OnDisk::Yes) => {
-                self.note_kept(id, &transcript::keep_anew(&config_dir, id));
-                Saved::Yes
-            }
+        let id = record.session_id;
+        let saved = |saved| Look { saved, first: None };
+        let Some(config_dir) = record.config_dir else { return saved(Saved::Yes) };
+        let known = match self.known() {
+            Ok(known) => known,
+            Err(error) => return saved(Saved::No(format!("the last answer cannot be looked up: {error}"))),
+        };
+        let saved = saved(self.saved_below(&config_dir, id, &known));
+        if saved.saved != Saved::Yes {
+            return saved;
+        }
+        self.note_kept(&transcript::keep_anew(&config_dir, id));
+        let path = transcript::find(&config_dir, id);
+        let unseen = path.as_deref().filter(|_| known.first.is_none());
+        let first = unseen.and_then(|path| transcript::first_message(path).ok().flatten());
+        self.note_first_name(path);
+        Look { first: first.map(|first| (id, first)), ..saved }
+    }
+
+    fn saved_below(&self, config_dir: &Path, id: SessionId, known: &Known) -> Saved {
+        match transcript::holds(config_dir, id, known) {
+            Ok(OnDisk::Yes) => Saved::Yes,
             Ok(OnDisk::No { missing }) => Saved::No(format!(
                 "the answer to turn {missing} is in no transcript of conversation {id} below {}",
                 config_dir.join("projects").display()
@@ -37,21 +56,41 @@ impl Desk {
             Ok(OnDisk::Incomplete { missing }) => Saved::No(format!(
                 "a part of conversation {id} was never written: its transcript goes on from {missing}, which is not in it"
             )),
+            Ok(OnDisk::Cut { first }) => Saved::No(format!(
+                "the beginning of conversation {id} is not on disk any more: message {first} was in its transcript below {} \
+                 and is in none now",
+                config_dir.join("projects").display()
+            )),
             Err(error) => Saved::No(format!("the last answer was not found on disk: {error}")),
+        }
+    }
+
+    /// Looks with which message the conversation begins, unless that is known: a session that is stopped before the look that
+    /// follows its first turn would begin a new one, if the transcript were gone at its next start.
+    pub(crate) async fn see_first(self: &Arc<Self>) {
+        if !self.with_record(|record| record.persisted && record.first_message().is_none()) {
+            return;
+        }
+        let desk = Arc::clone(self);
+        let looking = tokio::task::spawn_blocking(move || desk.look_at_disk().first);
+        if let Ok(Ok(Some((id, first)))) = tokio::time::timeout(LAST_LOOK, looking).await {
+            self.note_first(id, first);
         }
     }
 
     /// What would be lost if the CLI ended now; nothing if there is none.
     pub(crate) async fn unsaved(self: &Arc<Self>) -> Option<String> {
         let mut missing = None;
-        for _ in 0..LOOKS {
+        // As the machine does, since a CLI prints its result before it has written it.
+        let timing = self.options().timing();
+        for _ in 0..timing.transcript_reads {
             // Without a CLI nothing can be lost with it.
             self.lock().condition.pid?;
             if missing.is_some() {
-                tokio::time::sleep(BETWEEN).await;
+                tokio::time::sleep(timing.settle_grace).await;
             }
             let desk = Arc::clone(self);
-            match tokio::task::spawn_blocking(move || desk.saved_on_disk()).await {
+            match tokio::task::spawn_blocking(move || desk.look_at_disk().saved).await {
                 Ok(Saved::Yes) => return None,
                 Ok(Saved::No(why)) => missing = Some(why),
                 Err(error) => missing = Some(format!("the disk was not looked at: {error}")),

@@ -1,42 +1,51 @@
 //! What the desk knows of the CLI's transcript: what must stand in it, what it holds, and who else keeps it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use treewarden_proto::frame::{Body, Frame};
 use treewarden_proto::{SessionId, TurnId};
-use treewarden_transcript::{self as transcript, DiskAnswer, Kept, Settled};
+use treewarden_store::{Seen, StoreError, is_written};
+use treewarden_transcript::{self as transcript, DiskAnswer, Kept, Known, Settled};
 
 use super::Desk;
+use crate::host::Happening;
 use crate::session::outcome::Outcome;
 
 /// So many turns that the CLI wrote nowhere are remembered behind the last that it did.
 const MOST: usize = 64;
 
 impl Desk {
-    /// The turns of this conversation that came to an answer, newest first, down to the newest that the transcript must
-    /// hold.
-    pub(crate) fn last_settled(&self) -> Vec<Settled> {
+    /// What the transcript of this conversation must hold. A journal that cannot be read is not taken for an empty one.
+    pub(crate) fn known(&self) -> Result<Known, StoreError> {
+        let first = self.with_record(|record| record.first_message().map(str::to_owned));
+        Ok(Known { settled: self.last_settled()?, first })
+    }
+
+    fn last_settled(&self) -> Result<Vec<Settled>, StoreError> {
         let id = self.session_id();
         if let Some((conversation, settled)) = &self.lock().completed
             && *conversation == id
         {
-            return settled.clone();
+            return Ok(settled.clone());
         }
-        let completed = self.host.store().completed(id).unwrap_or_default();
         let settled = |turn: treewarden_store::Completed| Settled {
             turn: turn.turn,
             written: turn.written,
             answered: turn.answered,
         };
-        completed.into_iter().map(settled).collect()
+        Ok(self.host.store().completed(id)?.into_iter().map(settled).collect())
     }
 
     /// No turn of this conversation must be in its transcript.
     pub(crate) fn must_hold_nothing(&self) -> bool {
-        !self.last_settled().iter().any(|turn| turn.written)
+        self.last_settled().is_ok_and(|settled| !settled.iter().any(|turn| turn.written))
+    }
+
+    /// Notes with which message the conversation begins, durably: a transcript without it is never taken for a new one.
+    pub(crate) fn note_first(&self, id: SessionId, first: String) {
+        if self.with_record(|record| record.session_id == id && record.first_message() != Some(&first)) {
+            self.change_record(|record| record.seen = Some(Seen { session_id: id, first }));
+        }
     }
 
     /// Notes that another may have had the conversation, so that the journal has to be asked for its last answer.
@@ -69,20 +78,6 @@ impl Desk {
         self.with_record(|record| (record.config_dir.clone(), record.session_id))
     }
 
-    /// The transcript has its second name, or cannot have one.
-    pub(crate) fn is_kept(&self) -> bool {
-        let id = self.session_id();
-        self.lock().kept == Some(id)
-    }
-
-    /// Gives the transcript its second name; it blocks.
-    pub(crate) fn keep_transcript(&self) {
-        if let (Some(config_dir), id) = self.place() {
-            self.note_kept(id, &transcript::keep(&config_dir, id));
-            self.note_first_name(transcript::find(&config_dir, id));
-        }
-    }
-
     /// Gives the transcript its first name back, if somebody's clean-up took it away while its CLI was quiet: the CLI would
     /// begin another file, which goes on from nowhere.
     pub(crate) fn see_to_first_name(&self) {
@@ -108,20 +103,28 @@ impl Desk {
         self.lock().first_name = path;
     }
 
-    /// Notes what became of the second name.
-    pub(crate) fn note_kept(&self, id: SessionId, kept: &Kept) {
+    /// Says once if transcripts can have no second name here.
+    pub(crate) fn note_kept(&self, kept: &Kept) {
         static TOLD: Once = Once::new();
-        match kept {
-            Kept::NoTranscript => return,
-            Kept::Impossible { reason } => TOLD.call_once(|| {
+        if let Kept::Impossible { reason } = kept {
+            TOLD.call_once(|| {
                 tracing::warn!(
                     session = %self.name, reason,
                     "transcripts have no second name here: what a CLI cleans up by age (`cleanupPeriodDays`) is lost"
                 );
-            }),
-            _ => {}
+            });
         }
-        self.lock().kept = Some(id);
+    }
+
+    /// Says that a transcript that had been emptied or replaced is whole again.
+    pub(crate) fn note_put_back(&self, path: &Path, from: &Path) {
+        let what = format!(
+            "the transcript {} had lost what it held, and was put together again from {}",
+            path.display(),
+            from.display()
+        );
+        tracing::warn!(session = %self.name, "{what}");
+        self.host.publish(&self.name, || Happening::Removed { what, mended: true });
     }
 
     /// Goes on to another conversation. The one that is left is kept no longer than the CLI keeps it.
@@ -139,53 +142,6 @@ impl Desk {
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(release)),
             Err(_) => release(),
-        }
-    }
-}
-
-/// The fields of a result that only a CLI that asked the model writes.
-#[derive(Deserialize)]
-struct Marks<'a> {
-    #[serde(borrow, default)]
-    terminal_reason: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    num_turns: Option<&'a RawValue>,
-}
-
-/// Tells whether the CLI must have written the turn that ended with this result, as the journal does.
-fn is_written(result: &Frame) -> bool {
-    if let Ok(marks) = serde_json::from_str::<Marks<'_>>(result.json()) {
-        let turns = marks.num_turns.and_then(|turns| turns.get().parse::<f64>().ok());
-        return marks.terminal_reason.is_some() || turns.is_some_and(|turns| turns >= 1.0);
-    }
-    match result.body() {
-        Ok(Body::Result(result)) => {
-            result.terminal_reason.is_some() || result.num_turns.is_some_and(|turns| turns >= 1)
-        }
-        _ => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_cli_answers_by_itself_is_written_nowhere() {
-        let cases = [
-            (
-                r#"{"type":"result","num_turns":0,"result":"/help isn't available in this environment."}"#,
-                false,
-            ),
-            (r#"{"type":"result","num_turns":0,"terminal_reason":null}"#, false),
-            (r#"{"type":"result"}"#, false),
-            (r#"{"type":"result","num_turns":1}"#, true),
-            (r#"{"type":"result","num_turns":0,"terminal_reason":"completed"}"#, true),
-            (r#"{"\ud800":1,"type":"result","num_turns":2}"#, true),
-        ];
-        for (line, expected) in cases {
-            let frame = Frame::parse(line.as_bytes().into()).expect("a frame");
-            assert_eq!(is_written(&frame), expected, "{line}");
         }
     }
 }

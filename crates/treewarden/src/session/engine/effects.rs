@@ -12,6 +12,7 @@ use super::cli::How;
 use super::control::Purpose;
 use super::verdict::{self, Matter};
 use crate::host::Happening;
+use crate::session::desk::Look;
 use crate::session::status::SessionState;
 use crate::warm::INITIALIZE;
 
@@ -111,8 +112,9 @@ impl Engine {
         if !self.look_once_more {
             let desk = Arc::clone(&self.desk);
             self.looking = Some(Box::pin(async move {
-                let looked = tokio::task::spawn_blocking(move || desk.saved_on_disk()).await;
-                looked.unwrap_or_else(|error| Saved::No(format!("the disk was not looked at: {error}")))
+                let looked = tokio::task::spawn_blocking(move || desk.look_at_disk()).await;
+                let why = |error| Saved::No(format!("the disk was not looked at: {error}"));
+                looked.unwrap_or_else(|error| Look { saved: why(error), first: None })
             }));
         }
     }
@@ -136,17 +138,6 @@ impl Engine {
         let outcome = verdict::outcome(verdict, &matter);
         self.desk.lock().condition.attributed = Some(self.machine.attributes_by_id());
         self.desk.settle(turn, outcome);
-        self.keep_transcript();
-    }
-
-    /// Sees to it that nobody's clean-up takes the transcript, once there is one. A CLI that writes none is asked for it
-    /// ever more seldom.
-    fn keep_transcript(&mut self) {
-        self.settled = self.settled.saturating_add(1);
-        if self.settled.is_power_of_two() && self.cli.is_some() && !self.desk.is_kept() {
-            let desk = Arc::clone(&self.desk);
-            tokio::task::spawn_blocking(move || desk.keep_transcript());
-        }
     }
 
     fn new_conversation(&mut self) {
@@ -156,7 +147,6 @@ impl Engine {
 
     fn rename(&mut self) {
         let id = self.desk.new_conversation();
-        self.settled = 0;
         self.desk.host.publish(&self.desk.name, || Happening::Conversation { session_id: id });
     }
 

@@ -22,9 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use treewarden_core::session::{
-    Action, End, Event, Fact, Machine, OwnWork, Saved, Start, StartFailure, State,
-};
+use treewarden_core::session::{Action, End, Event, Fact, Machine, OwnWork, Start, StartFailure, State};
 use treewarden_process::Line;
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::{Frame, ResultFrame};
@@ -33,7 +31,7 @@ use treewarden_transcript::DiskAnswer;
 use self::cli::{Cli, Closing};
 use self::control::Pending;
 use self::route::Run;
-use super::desk::{Command, Desk};
+use super::desk::{Command, Desk, Look};
 use super::sink::Sink;
 use super::status::SessionState;
 
@@ -61,7 +59,7 @@ struct Engine {
     closing: Option<Closing>,
     reading: Option<Task<(TurnId, Option<DiskAnswer>)>>,
     /// The look whether the last turn is on disk, and whether another is to follow it.
-    looking: Option<Task<Saved>>,
+    looking: Option<Task<Look>>,
     look_once_more: bool,
     /// What the transcript held, while the machine decides about it.
     on_disk: Option<DiskAnswer>,
@@ -76,8 +74,6 @@ struct Engine {
     /// The consumer whose buffer is full; nothing is read until it has room.
     full: Option<Arc<Sink>>,
     lines: Vec<Line>,
-    /// So many turns were settled in this conversation.
-    settled: u32,
     alarm: Alarm,
     state: State,
     shown: Shown,
@@ -114,7 +110,7 @@ enum Wake {
     Closed,
     Drained,
     Transcript(TurnId, Option<DiskAnswer>),
-    Looked(Saved),
+    Looked(Look),
     Room,
     Written(std::io::Result<()>),
     Timer,
@@ -147,7 +143,6 @@ impl Engine {
             batch: Vec::new(),
             full: None,
             lines: Vec::new(),
-            settled: 0,
             alarm: Alarm::default(),
             shown: Shown::default(),
             end: None,
@@ -164,6 +159,9 @@ impl Engine {
         loop {
             self.perform();
             if let Some(end) = self.end.clone() {
+                if matches!(end, End::Stopped(_)) {
+                    self.desk.see_first().await;
+                }
                 return end;
             }
             match self.wake().await {
@@ -178,7 +176,7 @@ impl Engine {
                 Wake::Closed => self.closed(),
                 Wake::Drained => self.exited(),
                 Wake::Transcript(turn, found) => self.transcript_read(turn, found),
-                Wake::Looked(saved) => self.looked(saved),
+                Wake::Looked(look) => self.looked(look),
                 Wake::Room => self.room(),
                 Wake::Written(result) => self.written(&result),
                 Wake::Timer => self.machine.handle_timeout(Instant::now(), &mut self.actions),
@@ -197,7 +195,7 @@ impl Engine {
             () = desk.engine_bell.notified() => Wake::Desk,
             done = poll_some(starting) => Wake::Started(done),
             (turn, found) = poll_some(reading) => Wake::Transcript(turn, found),
-            saved = poll_some(looking) => Wake::Looked(saved),
+            look = poll_some(looking) => Wake::Looked(look),
             () = cli::closed(closing) => Wake::Closed,
             wake = cli::wake(cli, ending, may_read, lines) => wake,
             () = room(full.as_ref()) => Wake::Room,
@@ -232,12 +230,15 @@ impl Engine {
         }
     }
 
-    fn looked(&mut self, saved: Saved) {
+    fn looked(&mut self, look: Look) {
         self.looking = None;
+        if let Some((id, first)) = look.first {
+            self.desk.note_first(id, first);
+        }
         if self.look_once_more {
             self.look_on_disk();
         } else {
-            self.handle(Event::OnDisk(saved));
+            self.handle(Event::OnDisk(look.saved));
         }
     }
 

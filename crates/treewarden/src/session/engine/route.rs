@@ -248,7 +248,6 @@ impl Engine {
     /// `bypass_root`). Whoever followed that would go on with a blank conversation once the cause is mended.
     fn follow(&mut self, id: SessionId) {
         if self.cli.as_ref().is_some_and(|cli| cli.started) && self.desk.follow(id) {
-            self.settled = 0;
             self.desk.host.publish(&self.desk.name, || Happening::Conversation { session_id: id });
         }
     }

@@ -38,19 +38,44 @@ const SHOW_CUT_OFF: &str = "CLAUDE_CODE_RESUME_SHOWS_CUT_OFF_CALLS";
 /// How long the system may take to execute the CLI.
 const SPAWN: Duration = Duration::from_secs(30);
 
+/// So long after a transcript could not be used it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Starts a CLI. While the transcript cannot be used, as on a disk that is read-only for a moment, the turns wait, for
+/// `start_timeout` at most; neither a place nor a lease is held meanwhile.
 pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailure> {
-    let mut environment = environment(&desk);
-    let cwd = cwd(&desk)?;
-    let path = find_cli(&desk, &environment)?;
+    let until = tokio::time::Instant::now() + desk.options().timing().start_timeout;
+    let mut waits = false;
+    loop {
+        let failure = match attempt(&desk, start).await {
+            Err(StartFailure::Permanent(failure)) if tokio::time::Instant::now() < until => failure,
+            done => return done,
+        };
+        // A disk that is read-only takes no lease either, which is the first thing that is tried the next time.
+        if failure.kind != PermanentKind::Transcript && !(waits && failure.kind == PermanentKind::NoLease) {
+            return Err(StartFailure::Permanent(failure));
+        }
+        if !std::mem::replace(&mut waits, true) {
+            tracing::warn!(session = %desk.name, reason = %failure, "a start waits");
+        }
+        desk.lock().condition.reason = Some(failure.message.as_str().into());
+        tokio::time::sleep_until(until.min(tokio::time::Instant::now() + AGAIN)).await;
+    }
+}
+
+async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailure> {
+    let mut environment = environment(desk);
+    let cwd = cwd(desk)?;
+    let path = find_cli(desk, &environment)?;
     let config_dir = config_dir(&environment, &cwd)?;
     let record = desk.record();
-    if let Some(cli) = started_ahead(&desk, &record, &path, &environment, &cwd, &config_dir).await? {
+    if let Some(cli) = started_ahead(desk, &record, &path, &environment, &cwd, &config_dir).await? {
         return Ok(cli);
     }
-    let place = place(&desk).await?;
-    let (lease, gone) = lease_and_proof(&desk, record.session_id, &config_dir).await?;
+    let place = place(desk).await?;
+    let (lease, gone) = lease_and_proof(desk, record.session_id, &config_dir).await?;
     let first = desk.first_open();
-    let (opening, open) = opening(&desk, &record, &config_dir, start, first, &gone).await?;
+    let (opening, open) = opening(desk, &record, &config_dir, start, first, &gone).await?;
     // A CLI that is told so while the turn never reached its transcript would run an older one again.
     if start.rerun && open == OpenPrompt::Own {
         environment.insert(RERUN, "1");
@@ -59,13 +84,13 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     if resumed && desk.options().cut_off_tools == CutOffTools::Tell {
         environment.insert(SHOW_CUT_OFF, "1");
     }
-    let (mut args, mut door) = shut(&desk, record.session_id, &opening, &environment, &cwd, &config_dir)?;
+    let (mut args, mut door) = shut(desk, record.session_id, &opening, &environment, &cwd, &config_dir)?;
     // A resumed CLI carries a turn on as soon as it is up: nothing of it may run before the session's own settings.
     let on_trial = desk.host.inner.binaries.on_trial(&path).filter(|_| resumed);
     if on_trial.is_some() {
         args.push(AWAIT_INITIALIZE.to_owned());
     }
-    desk.put_record(&record, &cwd, &config_dir).map_err(|error| {
+    desk.put_record(&cwd, &config_dir).map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
     let program = Program {
@@ -175,7 +200,7 @@ async fn started_ahead(
         drop(earlier);
     }
     let Some(spare) = taken else { return Ok(None) };
-    desk.put_record(record, cwd, config_dir).map_err(|error| {
+    desk.put_record(cwd, config_dir).map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
     if let Err(error) = spare.lease.hand_over(&desk.host.store().holder(&desk.name)) {
@@ -343,9 +368,12 @@ async fn opening(
         );
         return Err(permanent(PermanentKind::IdInUse, message));
     }
-    let (settled, config_dir) = (desk.last_settled(), config_dir.to_owned());
+    let known = desk.known().map_err(|error| {
+        permanent(PermanentKind::Store, format!("what the conversation holds cannot be looked up: {error}"))
+    })?;
+    let config_dir = config_dir.to_owned();
     let prepared =
-        tokio::task::spawn_blocking(move || transcript::prepare(&config_dir, id, &settled, first)).await;
+        tokio::task::spawn_blocking(move || transcript::prepare(&config_dir, id, &known, first)).await;
     match prepared {
         Ok(Ok(Resumable::NothingPersisted)) if desk.must_exist() => {
             let message = format!(
@@ -357,8 +385,14 @@ async fn opening(
             let fresh = Opening::Fresh(id);
             Ok((desk.fork_from().map_or(fresh, |from| Opening::Fork { from, to: id }), OpenPrompt::Absent))
         }
-        Ok(Ok(Resumable::At { open, kept, mended, path, .. })) => {
-            desk.note_kept(id, &kept);
+        Ok(Ok(Resumable::At { open, kept, mended, path, first, put_back, .. })) => {
+            desk.note_kept(&kept);
+            if let Some(first) = first {
+                desk.note_first(id, first);
+            }
+            if let Some(from) = put_back {
+                desk.note_put_back(&path, &from);
+            }
             desk.note_first_name(Some(path));
             if mended > 0 {
                 tracing::warn!(session = %desk.name, mended, "a part of the conversation was never written; it goes on without that");
@@ -370,10 +404,14 @@ async fn opening(
             PermanentKind::ConversationLost,
             format!("the conversation {id} is lost: {reason}; `clear` the session to begin a new one"),
         )),
-        Ok(Err(error)) => Err(permanent(
-            PermanentKind::ConversationLost,
-            format!("the transcript of {id} cannot be used: {error}"),
-        )),
+        Ok(Err(error)) => {
+            let folder = error.path().parent().unwrap_or(error.path()).display();
+            let message = format!(
+                "failed to {error}; nothing of the conversation {id} is lost: see that {folder} can be read and written, \
+                 and ask again"
+            );
+            Err(permanent(PermanentKind::Transcript, message))
+        }
         Err(_) => Err(StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources))),
     }
 }
