@@ -69,13 +69,11 @@ async fn prompts_that_the_cli_answers_by_itself_are_not_missed_in_the_transcript
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cli_that_refuses_to_start_does_not_take_the_conversation_along() {
     use std::os::unix::fs::MetadataExt;
-    let Some(real) = Real::new().await else { return };
-    let (home, tmp) = (real.dir.path().display().to_string(), real.dir.path().join("tmp"));
+    let Some(real) = RealLab::new().await else { return };
+    let tmp = real.lab.path().join("tmp");
     std::fs::create_dir(&tmp).expect("a folder");
     let user = std::fs::metadata(&tmp).expect("it is there").uid();
-    let session = real
-        .session("assistant", &[("HOME", &home), ("CLAUDE_CODE_TMPDIR", &tmp.display().to_string())])
-        .await;
+    let session = session(&real, "assistant", &[("CLAUDE_CODE_TMPDIR", &tmp.display().to_string())]).await;
     answers(&session, "PROMPT-1").await;
     let id = id_of(&session);
     session.restart().await.expect("restarted");
@@ -236,10 +234,10 @@ async fn fails(session: &Session, prompt: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transcript_that_is_emptied_under_a_live_cli_is_said_and_then_lost_and_never_gone_on_without() {
-    let Some(real) = Real::new().await else { return };
-    let session = real.at_home("assistant").await;
+    let Some(real) = RealLab::new().await else { return };
+    let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-1").await;
-    let path = real.transcript(&real.dir.path().join(".claude"), &session);
+    let path = transcript(&real.config_dir(), &session);
     reaches_disk(&real, &session).await;
     std::fs::File::options().write(true).truncate(true).open(&path).expect("emptied in place");
     answers(&session, "PROMPT-2").await;
@@ -258,10 +256,10 @@ async fn a_transcript_that_is_emptied_under_a_live_cli_is_said_and_then_lost_and
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transcript_that_an_editor_emptied_is_put_back() {
-    let Some(real) = Real::new().await else { return };
-    let session = real.at_home("assistant").await;
+    let Some(real) = RealLab::new().await else { return };
+    let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-1").await;
-    let path = real.transcript(&real.dir.path().join(".claude"), &session);
+    let path = transcript(&real.config_dir(), &session);
     reaches_disk(&real, &session).await;
     let replace = || {
         let new = path.with_extension("new");
@@ -269,7 +267,7 @@ async fn a_transcript_that_an_editor_emptied_is_put_back() {
     };
     session.stop().await.expect("stopped");
     replace();
-    let session = real.at_home("assistant").await;
+    let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-2").await;
     reaches_disk(&real, &session).await;
     // The same under a live CLI, which goes on behind nothing.
@@ -283,10 +281,10 @@ async fn a_transcript_that_an_editor_emptied_is_put_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conversation_without_an_answer_that_is_gone_does_not_begin_blank() {
-    let Some(real) = Real::new().await else { return };
-    let session = real.at_home("assistant").await;
+    let Some(real) = RealLab::new().await else { return };
+    let session = at_home(&real, "assistant").await;
     let turn = session.stream("PROMPT-1 BASH=sleep 60;;").await.expect("asked");
-    let config_dir = real.dir.path().join(".claude");
+    let config_dir = real.config_dir();
     let id: SessionId = id_of(&session).parse().expect("an id");
     let holds_prompt = || {
         let text = std::fs::read_to_string(treewarden_transcript::find(&config_dir, id)?).ok()?;
@@ -299,7 +297,7 @@ async fn a_conversation_without_an_answer_that_is_gone_does_not_begin_blank() {
     for folder in ["projects", "treewarden/transcripts"] {
         std::fs::remove_dir_all(config_dir.join(folder)).expect("removed");
     }
-    let session = real.at_home("assistant").await;
+    let session = at_home(&real, "assistant").await;
     let error = fails(&session, "PROMPT-2").await;
     assert!(error.contains("is lost") && error.contains("first message"), "{error}");
     session.clear().await.expect("cleared");
@@ -309,9 +307,9 @@ async fn a_conversation_without_an_answer_that_is_gone_does_not_begin_blank() {
 }
 
 /// Waits until the beginning of the conversation was seen on disk, and its last answer.
-async fn reaches_disk(real: &Real, session: &Session) {
+async fn reaches_disk(real: &RealLab, session: &Session) {
     let name = session.status().expect("status").name;
-    let seen = || real.host.store().record(&name).ok()??.first_message().map(drop);
+    let seen = || real.lab.host.store().record(&name).ok()??.first_message().map(drop);
     eventually("the beginning of the conversation is seen", seen).await;
     assert_eq!(session.unsaved().await.expect("the session is there"), None);
 }

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use treewarden::host::Happening;
 use treewarden::session::{FailureKind, QueryErrorKind, SessionState};
-use treewarden::{Host, Session, SessionOptions, SessionSpec};
+use treewarden::{Host, Session, SessionOptions};
 use treewarden_end_to_end::real::RealLab;
-use treewarden_end_to_end::{Lab, end, eventually, reaches, real_cli};
-use treewarden_proto::spec::InheritEnv;
-use treewarden_testkit::mock_api::MockApi;
+use treewarden_end_to_end::{Lab, end, eventually, reaches};
 
 const SHORT: Duration = Duration::from_millis(100);
 
