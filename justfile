@@ -23,6 +23,10 @@ soak-sessions sessions="10000":
     TREEWARDEN_SOAK={{sessions}} cargo test --release -p treewarden-end-to-end --test many_kills --test restart_storm -- --ignored --nocapture --test-threads 1
     cargo test --release -p treewarden-store --test journal -- --ignored --nocapture
 
+# Three daemons that ask for one conversation at once, and so in namespaces of their own, which needs root: prints who won.
+soak-races races="100":
+    TREEWARDEN_SOAK={{races}} cargo test -p treewarden-cli --test it -- --ignored --nocapture one_writer::soak
+
 # Looks at a version of the CLI for sockets on which it listens, as it is started here and with its door open.
 probe version:
     TREEWARDEN_PROBE={{version}} cargo test -p treewarden-end-to-end --test second_door -- --ignored --nocapture --exact probe

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::lock::{self, Place};
+use crate::dir::companions;
+use crate::lock::Place;
 use crate::patience::Patience;
 use crate::{StoreError, schema};
 
@@ -12,6 +13,9 @@ use crate::{StoreError, schema};
 pub(crate) struct Files {
     dir: PathBuf,
     database: (PathBuf, Place),
+    /// SQLite's log and shared memory, once they were seen. While the database is open they are never replaced: what was
+    /// committed to a log that is gone is read by nobody, and two that share no memory write one log at once.
+    companions: Mutex<[(PathBuf, Option<Place>); 2]>,
     /// Keeps others from setting the database aside.
     shared: Mutex<(File, Place)>,
 }
@@ -23,8 +27,16 @@ impl Files {
         Ok(Self {
             dir: dir.to_owned(),
             database: (database.to_owned(), place),
+            companions: Mutex::new(companions(database).map(|path| (path, None))),
             shared: Mutex::new((shared, shared_place)),
         })
+    }
+
+    /// SQLite's log was removed, and nothing else.
+    pub(crate) fn has_lost_the_log(&self) -> bool {
+        let [(log, log_place), (memory, memory_place)] = &*lock(&self.companions);
+        let is_there = |path: &PathBuf, place: &Option<Place>| place.is_some_and(|place| place.is_at(path));
+        log_place.is_some() && !is_there(log, log_place) && is_there(memory, memory_place)
     }
 
     pub(crate) fn look_again(&self) -> Result<Option<PathBuf>, StoreError> {
@@ -32,15 +44,26 @@ impl Files {
         if !place.is_at(path) {
             return Err(StoreError::removed(if self.dir.exists() { path } else { &self.dir }));
         }
+        for (path, place) in lock(&self.companions).iter_mut() {
+            match place {
+                Some(place) if !place.is_at(path) => return Err(StoreError::removed(path)),
+                Some(_) => {}
+                None => *place = fs::symlink_metadata(&*path).ok().map(|meta| Place::of(&meta)),
+            }
+        }
         let path = schema::lock_path(&self.dir);
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = lock(&self.shared);
         if shared.1.is_at(&path) {
             return Ok(None);
         }
-        let file = lock::open(&path)?;
+        let file = crate::lock::open(&path)?;
         schema::share(&file, Patience::of_an_open_store())?;
         let place = Place::of(&file.metadata()?);
         *shared = (file, place);
         Ok(Some(path))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use treewarden_proto::{SessionId, SessionName};
 
@@ -26,6 +26,16 @@ pub(crate) fn read_or_make(dir: &Path) -> io::Result<String> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(read(&path)?.unwrap_or(id)),
     }
+}
+
+/// Writes the id once more where it was removed; returns where.
+pub(crate) fn put_back(dir: &Path, id: &str) -> Option<PathBuf> {
+    let path = dir.join("host-id");
+    if path.exists() {
+        return None;
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path).ok()?;
+    file.write_all(id.as_bytes()).is_ok().then_some(path)
 }
 
 fn read(path: &Path) -> io::Result<Option<String>> {

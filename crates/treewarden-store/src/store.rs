@@ -103,6 +103,8 @@ impl Store {
         let keeps_turns = options.durability != Durability::Nothing;
         // A full disk is no reason to refuse what can be read: the id is for people.
         let host_id = host_id::read_or_make(dir).ok();
+        // What is there from now on is what is looked for.
+        files.look_again()?;
         let (dir, db) = (dir.to_owned(), Mutex::new(db));
         Ok(Self { inner: Arc::new(Inner { dir, host_id, keeps_turns, writer, tail, newest, db, files }) })
     }
@@ -112,16 +114,31 @@ impl Store {
         &self.inner.dir
     }
 
-    /// Looks whether what is stored still goes to where the next process will look for it: if only a lock file was
-    /// removed it is made anew, and its path returned.
-    ///
-    /// The segment that is appended to is looked at with each append, and not here.
+    /// Looks whether what is stored still goes to where the next process will look for it: if only a lock file, or the
+    /// directory's id, was removed it is made anew, and its path returned.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the state directory or its database was removed or replaced.
+    /// [`StoreError`] if the state directory, its database, or the part of the journal that is appended to was removed or
+    /// replaced.
     pub fn look_again(&self) -> Result<Option<PathBuf>, StoreError> {
-        self.inner.files.look_again()
+        let made = self.inner.files.look_again().inspect_err(|_| self.save())?;
+        // Whoever has it just now appends, and looks itself.
+        if let Ok(tail) = self.inner.tail.try_lock() {
+            tail.look_again()?;
+        }
+        let id = self.inner.host_id.as_deref();
+        Ok(made.or_else(|| id.and_then(|id| host_id::put_back(&self.inner.dir, id))))
+    }
+
+    /// Has the database take what was committed to a log that was removed, where nobody else will ever read it.
+    fn save(&self) {
+        if !self.inner.files.has_lost_the_log() {
+            return;
+        }
+        if let Err(error) = self.db().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            tracing::warn!(%error, "the database cannot be completed from its log");
+        }
     }
 
     /// The random id of the state directory; `None` if it could keep none.

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use support::{Role, my_role, name, say, wait_for_the_end};
 use treewarden_proto::{SessionId, TurnId};
-use treewarden_store::{Holder, Lease, LeaseError, Store, StoreErrorKind, StoreOptions, TreeLock, TurnRow};
+use treewarden_store::{
+    Holder, Lease, LeaseError, SessionRecord, Store, StoreErrorKind, StoreOptions, TreeLock, TurnRow,
+};
 
 fn holder(who: &str) -> Holder {
     Holder::this_process(&name(who))
@@ -169,6 +171,53 @@ fn a_database_that_was_removed_is_noticed_and_its_lock_made_anew() {
     assert!(fs::File::open(&lock).unwrap().try_lock().is_err(), "others are kept from setting it aside");
     fs::remove_file(dir.path().join("treewarden.db")).unwrap();
     assert_eq!(store.look_again().unwrap_err().kind(), StoreErrorKind::Removed);
+}
+
+#[test]
+fn a_log_or_a_segment_that_was_removed_is_noticed_before_anything_is_stored_in_vain() {
+    for name in ["treewarden.db-wal", "treewarden.db-shm", "turns-1.log"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        store.open_turn(&row()).unwrap();
+        assert_eq!(store.look_again().unwrap(), None);
+        fs::remove_file(dir.path().join(name)).unwrap();
+        let gone = store.look_again().unwrap_err();
+        assert_eq!(gone.kind(), StoreErrorKind::Removed, "{gone}");
+        assert!(gone.to_string().contains(name) && gone.to_string().contains("start it again"), "{gone}");
+    }
+}
+
+#[test]
+#[ignore = "a role of other tests"]
+fn role_writer() {
+    let Some((dir, _)) = my_role() else { return };
+    let store = open(&dir);
+    store.put(&SessionRecord::new(name("one"), SessionId::random())).unwrap();
+    fs::remove_file(dir.join("treewarden.db-wal")).unwrap();
+    assert_eq!(store.look_again().unwrap_err().kind(), StoreErrorKind::Removed);
+    say("looked");
+    wait_for_the_end();
+}
+
+#[test]
+fn what_was_committed_to_a_log_that_was_removed_is_in_the_database_once_that_was_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let role = Role::start("role_writer", dir.path(), "");
+    assert_eq!(role.said(), "looked");
+    role.kill();
+    assert!(open(dir.path()).record(&name("one")).unwrap().is_some());
+}
+
+#[test]
+fn an_id_that_was_removed_is_put_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let file = dir.path().join("host-id");
+    let id = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    assert_eq!(store.look_again().unwrap(), Some(file.clone()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), id);
+    assert_eq!(store.look_again().unwrap(), None);
 }
 
 #[test]

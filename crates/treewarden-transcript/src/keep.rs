@@ -68,9 +68,8 @@ pub(crate) fn keep_file(config_dir: &Path, path: &Path, id: SessionId, standing:
 
 fn link(config_dir: &Path, path: &Path, id: SessionId, standing: Standing) -> io::Result<Kept> {
     let file = regular(path)?;
-    let project = path.parent().and_then(Path::file_name).unwrap_or_default();
-    let dir = folders(config_dir, &project.to_string_lossy())?;
-    let ours = dir.join(format!("{id}.jsonl"));
+    let dir = folders(config_dir, &project_of(path))?;
+    let ours = second_name(config_dir, path, id);
     match regular(&ours) {
         Ok(own) if is_same(&own, &file) => return Ok(Kept::Already),
         Ok(_) if standing == Standing::Stays => return Ok(Kept::Another),
@@ -85,6 +84,15 @@ fn link(config_dir: &Path, path: &Path, id: SessionId, standing: Standing) -> io
     let linked = fs::rename(&moment, &ours);
     remove(&moment)?;
     linked.map(|()| Kept::Linked)
+}
+
+/// What the second name of a transcript at `path` is, whether it has one or not.
+pub fn second_name(config_dir: &Path, path: &Path, id: SessionId) -> PathBuf {
+    root(config_dir).join(project_of(path)).join(format!("{id}.jsonl"))
+}
+
+fn project_of(path: &Path) -> String {
+    path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The second name of a transcript, if it has one.
@@ -134,7 +142,7 @@ pub fn release(config_dir: &Path, id: SessionId) -> io::Result<()> {
 }
 
 /// Tells whether two names stand for one file.
-pub(crate) fn are_one(one: &Path, other: &Path) -> bool {
+pub fn are_one(one: &Path, other: &Path) -> bool {
     matches!((fs::metadata(one), fs::metadata(other)), (Ok(one), Ok(other)) if is_same(&one, &other))
 }
 

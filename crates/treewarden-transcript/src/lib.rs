@@ -33,7 +33,7 @@ mod tree;
 
 pub use answer::{DiskAnswer, answer_to};
 pub use error::TranscriptError;
-pub use keep::{Kept, keep, keep_anew, kept, release, restore};
+pub use keep::{Kept, are_one, keep, keep_anew, kept, release, restore, second_name};
 pub use place::{NoConfigDir, config_dir, find};
 pub use prepare::{Resumable, Saved, first_message, holds, prepare};
 pub use resume::OpenPrompt;

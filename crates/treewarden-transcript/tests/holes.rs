@@ -85,6 +85,51 @@ fn a_file_that_begins_amid_is_put_behind_the_one_that_has_the_second_name() {
 }
 
 #[test]
+fn a_file_that_a_cli_began_anew_is_joined_to_what_was_taken_away_from_it() {
+    let (first, second, third) = (TurnId::new(), TurnId::new(), TurnId::new());
+    let answer = |n: u8| format!("5b7d3a52-0000-4000-8000-00000000000{n}");
+    let lines = [
+        prompt(first, None),
+        text(&answer(1), &first.to_string(), "one"),
+        prompt(second, Some(&answer(1))),
+        text(&answer(2), &second.to_string(), "two"),
+        prompt(third, Some(&answer(2))),
+    ];
+    let settled = [answered(second), answered(first)];
+    // The line in which it was taken away may be torn.
+    for (taken, torn) in [(1, ""), (2, ""), (3, "{\"torn"), (4, "")] {
+        let disk = Disk::new(&lines[..taken]);
+        assert!(matches!(disk.prepare(&[], None), Resumable::At { .. }), "it has a second name from now on");
+        let whole = std::fs::read_to_string(disk.path()).expect("it is there") + torn;
+        std::fs::write(disk.path(), whole).expect("written");
+        std::fs::remove_file(disk.path()).expect("removed");
+        disk.write(lines[taken..].iter().map(|line| format!("{line}\n")).collect::<String>());
+        let before = disk.bytes();
+        let found = disk.prepare(&settled, Some(third));
+        let Resumable::At { leaf, mended: 0, joined: true, open: OpenPrompt::Own, .. } = &found else {
+            panic!("{taken}: {found:?}")
+        };
+        assert_eq!(*leaf, third.to_string());
+        let whole: Vec<Value> =
+            disk.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let messages: Vec<&Value> = whole.iter().filter(|line| line.get("message").is_some()).collect();
+        assert_eq!(messages, lines.iter().collect::<Vec<_>>(), "each line once, in order");
+        assert!(
+            disk.bytes().windows(before.len()).any(|piece| piece == before),
+            "what the CLI wrote is there"
+        );
+        assert_eq!(
+            std::fs::read(disk.second_name()).expect("it is there"),
+            disk.bytes(),
+            "one file, two names"
+        );
+        let after = disk.bytes();
+        assert!(matches!(disk.prepare(&settled, Some(third)), Resumable::At { .. }));
+        assert_eq!(disk.bytes(), after, "it is joined once");
+    }
+}
+
+#[test]
 fn a_beginning_that_nobody_knows_of_is_no_loss() {
     let (_, second, lines) = with_a_hole(0);
     let disk = Disk::new(&lines[2..]);

@@ -316,6 +316,7 @@ impl Host {
     pub fn look_again(&self) -> Vec<Missing> {
         for desk in self.desks() {
             let _shown_in_its_status = desk.look_at_lease();
+            desk.look_at_transcript();
         }
         let _kept = self.inner.guards.look(&self.inner.store);
         self.inner.guards.take_news()

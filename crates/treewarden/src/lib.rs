@@ -8,6 +8,7 @@ pub mod config;
 mod guards;
 pub mod host;
 mod places;
+mod private_files;
 mod second_door;
 pub mod session;
 pub mod tree;

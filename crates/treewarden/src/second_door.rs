@@ -2,74 +2,32 @@
 //!
 //! Every CLI in print mode has it from 2.1.250 on (`cc-socks/<pid>.sock`, measured up to 2.1.332), and it stands open by
 //! default. It is shut twice, since each way has its gap: by a variable (`CLAUDE_CODE_HARBOR_KITE`, set by
-//! [`SessionSpec::environment`]), with which there is no socket at all, and by a setting, which a CLI that no longer knows
-//! the variable still knows. The setting is merged into the session's own settings; those go to the CLI in a file that only
-//! the user can read, as arguments can be read by everybody.
-//!
-//! What the session's options say is never dropped silently: a CLI ignores a settings file that is no JSON as a whole, and
-//! so with the door open; here it is an error.
+//! [`environment`](treewarden_proto::spec::SessionSpec::environment)), with which there is no socket at all, and by a
+//! [setting](INBOUND), which a CLI that no longer knows the variable still knows. The setting is merged into the session's
+//! own settings, which go to the CLI in a [file](crate::private_files).
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::Value;
 use treewarden_proto::SessionId;
-use treewarden_proto::spec::{Environment, SessionSpec, Settings};
+use treewarden_proto::spec::Environment;
+use treewarden_store::{Lease, Store};
+
+use crate::private_files::PrivateFiles;
 
 /// The setting, and the value with which nobody comes in.
-const INBOUND: (&str, &str) = ("crossSessionInbound", "refuse");
-
-/// The settings that a CLI is to be given in a file; `None` if its arguments say all.
-///
-/// # Errors
-///
-/// What is wrong with the settings file that the options name.
-pub(crate) fn settings(spec: &SessionSpec, cwd: &Path) -> Result<Option<Map<String, Value>>, String> {
-    let own = match &spec.settings {
-        None if spec.peer_messages => return Ok(None),
-        None => Map::new(),
-        Some(Settings::Inline(table)) => table.clone(),
-        Some(Settings::Path(path)) => read(path, cwd)?,
-    };
-    let mut settings = own;
-    if !spec.peer_messages {
-        settings.insert(INBOUND.0.into(), INBOUND.1.into());
-    }
-    Ok(Some(settings))
-}
-
-/// The CLI takes either a path, seen from its directory, or the JSON itself.
-fn read(path: &Path, cwd: &Path) -> Result<Map<String, Value>, String> {
-    let said = path.to_string_lossy();
-    let is_json = said.trim_start().starts_with('{');
-    let text = if is_json { Ok(said.into_owned()) } else { fs::read_to_string(cwd.join(path)) };
-    // What stands in it may be secret, and so only the place is told.
-    let place =
-        if is_json { "`settings`".to_owned() } else { format!("the settings file {}", path.display()) };
-    let text = text.map_err(|error| format!("{place} cannot be read: {error}"))?;
-    serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
-        format!(
-            "{place} is no JSON object (line {}, column {}), and the CLI would ignore it as a whole; mend it",
-            error.line(),
-            error.column()
-        )
-    })
-}
-
-/// Takes the settings out of the arguments, as they go in a file.
-pub(crate) fn without_settings(args: &mut Vec<String>) {
-    args.retain(|arg| !arg.starts_with("--settings="));
-}
+pub(crate) const INBOUND: (&str, &str) = ("crossSessionInbound", "refuse");
 
 /// What one CLI was given, and what it may leave behind: dropping it when the CLI is gone removes both.
 #[derive(Debug)]
 pub(crate) struct SecondDoor {
-    settings: Option<PathBuf>,
+    files: PrivateFiles,
     /// Once the CLI was spawned.
     pid: Option<u32>,
     sockets: Vec<PathBuf>,
@@ -77,26 +35,14 @@ pub(crate) struct SecondDoor {
 }
 
 impl SecondDoor {
-    /// Writes the settings for a CLI that is about to be started.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be written.
-    pub(crate) fn shut(
-        state_dir: &Path,
-        id: SessionId,
-        settings: Option<&Map<String, Value>>,
-        environment: &Environment,
-        config_dir: &Path,
-    ) -> io::Result<Self> {
-        let settings = settings.map(|settings| write(state_dir, id, settings)).transpose()?;
-        let registry = config_dir.join("sessions");
-        Ok(Self { settings, pid: None, sockets: folders(environment), registry })
+    /// That of a CLI that is about to be started.
+    pub(crate) fn new(files: PrivateFiles, environment: &Environment, config_dir: &Path) -> Self {
+        Self { files, pid: None, sockets: folders(environment), registry: registry(config_dir) }
     }
 
-    /// The argument that names the file.
-    pub(crate) fn argument(&self) -> Option<String> {
-        self.settings.as_ref().map(|path| format!("--settings={}", path.display()))
+    /// The arguments that name the files.
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = String> {
+        self.files.arguments()
     }
 
     pub(crate) fn set_pid(&mut self, pid: u32) {
@@ -106,42 +52,57 @@ impl SecondDoor {
 
 impl Drop for SecondDoor {
     fn drop(&mut self) {
-        if let Some(settings) = &self.settings {
-            let _gone_already = fs::remove_file(settings);
-        }
         if let Some(pid) = self.pid.filter(|pid| !is_alive(*pid)) {
             remove_leftovers(pid, &self.sockets, &self.registry);
         }
     }
 }
 
-/// Removes the settings of CLIs whose host is dead; only who runs the tree of the state directory may.
-pub(crate) fn forget_settings(state_dir: &Path) {
-    let _none = fs::remove_dir_all(folder(state_dir));
+/// Where the CLIs of a config directory say that they live.
+fn registry(config_dir: &Path) -> PathBuf {
+    config_dir.join("sessions")
 }
 
-fn folder(state_dir: &Path) -> PathBuf {
-    state_dir.join("settings")
+/// What a CLI says of itself there, as far as it was seen.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    pid: u32,
+    session_id: SessionId,
+    messaging_socket_path: Option<PathBuf>,
 }
 
-fn write(state_dir: &Path, id: SessionId, settings: &Map<String, Value>) -> io::Result<PathBuf> {
-    // Of its own for each CLI: one that is being ended must not take the next one's away.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    // The CLI sees it from another directory.
-    let folder = folder(&std::path::absolute(state_dir)?);
-    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-    let name = format!("{id}-{}-{}.json", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let path = folder.join(name);
-    // Left over from a dead process with our pid.
-    let _none = fs::remove_file(&path);
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-    let written =
-        serde_json::to_vec(settings).map_err(io::Error::from).and_then(|text| file.write_all(&text));
-    if let Err(error) = written {
-        let _empty = fs::remove_file(&path);
-        return Err(error);
+/// Removes what CLIs of this store's sessions left that were killed together with their host.
+///
+/// What cannot be read is left: it opens no door.
+pub(crate) fn sweep(store: &Store) {
+    let mut by_config: HashMap<PathBuf, HashSet<SessionId>> = HashMap::new();
+    for record in store.all().unwrap_or_default() {
+        if let Some(config_dir) = record.config_dir {
+            by_config.entry(config_dir).or_default().insert(record.session_id);
+        }
     }
-    Ok(path)
+    for (config_dir, ours) in &by_config {
+        for file in fs::read_dir(registry(config_dir)).into_iter().flatten().flatten() {
+            let entry = fs::read(file.path()).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            if let Some(entry) = entry.filter(|entry: &Entry| ours.contains(&entry.session_id)) {
+                forget(&entry, config_dir, store);
+            }
+        }
+    }
+}
+
+fn forget(entry: &Entry, config_dir: &Path, store: &Store) {
+    if is_alive(entry.pid) {
+        return;
+    }
+    // Its process may live in a container of its own, where ids are counted otherwise; then its host has the lease.
+    let name = treewarden_proto::SessionName::new("sweep").expect("a plain word is a valid name");
+    let Ok(_lease) = Lease::acquire(config_dir, store.dir(), entry.session_id, &store.holder(&name)) else {
+        return;
+    };
+    let folder = entry.messaging_socket_path.as_deref().and_then(Path::parent).map(Path::to_owned);
+    remove_leftovers(entry.pid, folder.as_slice(), &registry(config_dir));
 }
 
 /// Where a CLI of this environment has its socket, as far as it was seen.
@@ -196,64 +157,9 @@ fn remove_leftovers(pid: u32, sockets: &[PathBuf], registry: &Path) {
 mod tests {
     use std::os::unix::net::UnixListener;
 
-    use serde_json::json;
+    use treewarden_store::{SessionRecord, StoreOptions};
 
     use super::*;
-
-    fn table(value: Value) -> Map<String, Value> {
-        serde_json::from_value(value).expect("a table")
-    }
-
-    #[test]
-    fn the_door_is_shut_whatever_the_session_sets_unless_it_opens_it() {
-        let (dir, cwd) = (tempfile::tempdir().expect("a folder"), Path::new("/"));
-        let file = dir.path().join("own.json");
-        fs::write(&file, "{\"model\":\"opus\",\"crossSessionInbound\":\"accept\"}").expect("written");
-        let mut inline = SessionSpec::new();
-        inline.settings = Some(Settings::Inline(table(json!({ "model": "opus" }))));
-        let shut = json!({ "model": "opus", "crossSessionInbound": "refuse" });
-        for spec in [
-            SessionSpec::new().settings(file.clone()),
-            inline.clone(),
-            SessionSpec::new().settings("{\"model\":\"opus\"}"),
-        ] {
-            assert_eq!(settings(&spec, cwd).expect("read"), Some(table(shut.clone())));
-        }
-        let none = settings(&SessionSpec::new(), cwd).expect("made");
-        assert_eq!(none, Some(table(json!({ "crossSessionInbound": "refuse" }))));
-        assert_eq!(settings(&SessionSpec::new().peer_messages(true), cwd).expect("none"), None);
-        let open = settings(&inline.peer_messages(true), cwd).expect("made");
-        assert_eq!(open, Some(table(json!({ "model": "opus" }))), "private all the same");
-    }
-
-    #[test]
-    fn a_settings_file_that_the_cli_would_ignore_is_an_error_that_shows_nothing_of_it() {
-        let dir = tempfile::tempdir().expect("a folder");
-        fs::write(dir.path().join("own.json"), "{\n// secret\n\"a\":1}").expect("written");
-        let said = settings(&SessionSpec::new().settings("own.json"), dir.path()).expect_err("refused");
-        assert!(said.contains("own.json") && said.contains("line 2") && !said.contains("secret"), "{said}");
-        let said = settings(&SessionSpec::new().settings("none.json"), dir.path()).expect_err("refused");
-        assert!(said.contains("none.json cannot be read"), "{said}");
-    }
-
-    #[test]
-    fn settings_are_for_the_user_only_and_go_with_their_cli() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let (id, settings) = (SessionId::random(), table(json!({ "env": { "TOKEN": "secret" } })));
-        let shut = || SecondDoor::shut(dir.path(), id, Some(&settings), &Environment::default(), dir.path());
-        let (first, second) = (shut().expect("written"), shut().expect("written"));
-        let path = |door: &SecondDoor| door.settings.clone().expect("there is a file");
-        assert_ne!(path(&first), path(&second), "the next CLI's is another");
-        assert_eq!(fs::metadata(path(&first)).expect("there").mode() & 0o777, 0o600);
-        let argument = first.argument().expect("an argument");
-        assert!(argument.starts_with("--settings=/") && !argument.contains("secret"), "{argument}");
-        let (one, two) = (path(&first), path(&second));
-        drop(first);
-        assert!(!one.exists() && two.exists());
-        forget_settings(dir.path());
-        assert!(!two.exists());
-        drop(second);
-    }
 
     #[test]
     #[cfg(target_os = "linux")]
@@ -292,5 +198,45 @@ mod tests {
         assert!(!left("7.json") && !left("7.abc123.key"));
         assert!(left("77.json") && left("77.abc123.key"));
         drop(alive);
+    }
+
+    #[test]
+    fn what_clis_left_that_were_killed_with_their_host_is_swept_and_nothing_else_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (config, sockets) = (dir.path().join("claude"), dir.path().join("cc-socks"));
+        let registry = registry(&config);
+        fs::create_dir_all(&registry).expect("made");
+        fs::create_dir(&sockets).expect("made");
+        let store = Store::open(&dir.path().join("state"), StoreOptions::default()).expect("opened");
+        let mut pid = 4_000_000_000;
+        let mut make = |is_ours: bool| {
+            pid += 1;
+            let (id, socket) = (SessionId::random(), sockets.join(format!("{pid}.sock")));
+            let entry = serde_json::json!({ "pid": pid, "sessionId": id, "messagingSocketPath": socket });
+            fs::write(registry.join(format!("{pid}.json")), entry.to_string()).expect("written");
+            fs::write(registry.join(format!("{pid}.abc.key")), "key").expect("written");
+            drop(UnixListener::bind(&socket).expect("bound"));
+            if is_ours {
+                let name = format!("s{pid}").parse().expect("a name");
+                let mut record = SessionRecord::new(name, id);
+                record.config_dir = Some(config.clone());
+                store.put(&record).expect("stored");
+            }
+            (pid, id)
+        };
+        let (dead, _) = make(true);
+        let (theirs, _) = make(false);
+        let (held, id) = make(true);
+        let holder = store.holder(&"another".parse().expect("a name"));
+        let _lease = Lease::acquire(&config, store.dir(), id, &holder).expect("free");
+        sweep(&store);
+        let left = |pid: u32| {
+            [registry.join(format!("{pid}.json")), registry.join(format!("{pid}.abc.key"))]
+                .iter()
+                .chain([&sockets.join(format!("{pid}.sock"))])
+                .filter(|file| file.exists())
+                .count()
+        };
+        assert_eq!((left(dead), left(theirs), left(held)), (0, 3, 3));
     }
 }

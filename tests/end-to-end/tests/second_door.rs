@@ -11,7 +11,7 @@ use treewarden::session::SessionState;
 use treewarden::{Session, SessionOptions, SessionSpec};
 use treewarden_end_to_end::real::RealLab;
 use treewarden_end_to_end::{end, eventually, id_of, reaches};
-use treewarden_proto::spec::{EnvValue, PermissionMode};
+use treewarden_proto::spec::{EnvValue, McpConfig, PermissionMode};
 use treewarden_testkit::faults;
 use treewarden_testkit::mock_api::MockApi;
 
@@ -274,21 +274,34 @@ async fn a_message_that_the_cli_holds_back_is_an_event() {
     end(&session).await;
 }
 
-/// The settings go in a file that the user alone can read, and the file goes with the CLI.
+/// Settings and MCP servers go in files that the user alone can read, and the files go with the CLI.
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_stand_in_no_argument_and_reach_the_cli() {
+async fn settings_and_mcp_servers_stand_in_no_argument_and_reach_the_cli() {
     let Some(world) = world().await else { return };
     let spec =
         world.spec.clone().settings("{\"env\":{\"TOKEN\":\"secret-value\"},\"model\":\"claude-haiku-4-5\"}");
+    let told = world.real.lab.path().join("told");
+    let server = serde_json::json!({
+        "command": "sh", "args": ["-c", format!("printf %s \"$KEY\" >{}; exec cat >/dev/null", told.display())],
+        "env": { "KEY": "secret-value" },
+    });
+    let mut spec = spec;
+    spec.mcp_config = Some(McpConfig::Servers([("files".to_owned(), server)].into_iter().collect()));
     let session = Session::start(world.options(spec)).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
+    eventually("the server is started with its key", || {
+        std::fs::read_to_string(&told).is_ok_and(|key| key == "secret-value").then_some(())
+    })
+    .await;
     let pid = session.status().expect("status").pid.expect("a CLI");
     let argv = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it can be read");
     assert!(!String::from_utf8_lossy(&argv).contains("secret-value"));
     let folder = world.real.lab.host.state_dir().join("settings");
     let written = files(&folder);
-    let [file] = &written[..] else { panic!("one file: {written:?}") };
-    assert_eq!(std::fs::metadata(file).expect("there").mode() & 0o777, 0o600);
+    assert_eq!(written.len(), 2, "{written:?}");
+    for file in &written {
+        assert_eq!(std::fs::metadata(file).expect("there").mode() & 0o777, 0o600);
+    }
     let models: Vec<String> =
         world.real.api.requests().iter().map(|request| format!("{request:?}")).collect();
     assert!(
@@ -302,12 +315,24 @@ async fn settings_stand_in_no_argument_and_reach_the_cli() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_of_the_doors_of_killed_clis() {
     let Some(world) = world().await else { return };
-    let kills = std::env::var("TREEWARDEN_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
-    let options = world.options(world.spec.clone().peer_messages(true)).max_restarts(100_000);
+    // Open, shut by the setting alone, and shut as it always is.
+    leaves_nothing(&world, world.spec.clone().peer_messages(true), true).await;
+    leaves_nothing(&world, world.by_setting().name("b".parse().expect("a name")), true).await;
+    leaves_nothing(&world, world.spec.clone().name("c".parse().expect("a name")), false).await;
+}
+
+#[expect(clippy::print_stdout, reason = "a soak tells what it did")]
+async fn leaves_nothing(world: &World, spec: SessionSpec, has_socket: bool) {
+    let kills = std::env::var("TREEWARDEN_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
+    let options = world.options(spec).max_restarts(100_000);
     let session = Session::start(options).await.expect("started");
+    let mut seen = 0;
     for _ in 0..kills {
         session.query("PROMPT-1").await.expect("answered");
-        eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
+        if has_socket {
+            eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
+        }
+        seen += world.sockets().len();
         let pid = session.status().expect("status").pid.expect("a CLI");
         faults::kill(pid).expect("it can be killed");
         eventually("another one, or none", || {
@@ -326,4 +351,5 @@ async fn nothing_is_left_of_the_doors_of_killed_clis() {
     }
     assert!(files(&world.real.config_dir().join("sessions")).is_empty());
     assert!(files(&world.real.lab.host.state_dir().join("settings")).is_empty());
+    println!("{kills} kills of CLIs with {seen} sockets left nothing");
 }

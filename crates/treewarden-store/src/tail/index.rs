@@ -223,6 +223,20 @@ impl Tail {
         Ok(true)
     }
 
+    /// Looks whether what is appended will be read by anybody.
+    pub(crate) fn look_again(&self) -> Result<(), StoreError> {
+        let Some(segment) = self.segment.as_ref().filter(|segment| !segment.is_in_place()) else {
+            return Ok(());
+        };
+        // Of one that another process sealed the database has it all.
+        let mut sealed = false;
+        lines(&segment.read(self.seen, segment.len()?)?, |_, _, line| {
+            sealed |= matches!(line, Line::Fact(Fact::Sealed));
+            !sealed
+        });
+        if sealed { Ok(()) } else { Err(StoreError::removed(segment.path())) }
+    }
+
     fn enter_next(&mut self, db: &Connection) -> Result<(), StoreError> {
         (self.number, self.seen) = (self.number + 1, 0);
         self.enter(db)

@@ -83,7 +83,8 @@ impl TreeBuilder {
             tracing::warn!(processes = swept.processes, "ended what dead hosts had left running");
         }
         // No CLI of an earlier tree is left that could read them.
-        crate::second_door::forget_settings(&dir);
+        crate::private_files::forget(&dir);
+        crate::second_door::sweep(host.store());
         let mut handles = Handles::new();
         let plan = Grower { host: &host, handles: &mut handles }.plan(&spec.root, &Vec::new())?;
         let root = plan.builder().start().await?;

@@ -9,7 +9,8 @@ use treewarden_process::Program;
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::{Environment, Opening, SessionSpec};
 
-use crate::second_door::{self, SecondDoor};
+use crate::private_files::Private;
+use crate::second_door::SecondDoor;
 
 /// Everything that a new conversation's CLI is given before its first prompt, but for its id.
 ///
@@ -22,14 +23,14 @@ pub(crate) struct Launch {
     cwd: PathBuf,
     config_dir: PathBuf,
     initialize: Map<String, Value>,
-    /// They go in a file, which is another for each CLI.
-    settings: Option<Map<String, Value>>,
+    /// It goes in files, which are others for each CLI.
+    private: Private,
 }
 
 impl Launch {
     /// # Errors
     ///
-    /// What is wrong with the settings file that the options name.
+    /// What is wrong with the settings or MCP servers that the options name.
     pub(crate) fn new(
         spec: &SessionSpec,
         path: PathBuf,
@@ -37,25 +38,22 @@ impl Launch {
         cwd: PathBuf,
         config_dir: PathBuf,
     ) -> Result<Self, String> {
-        let settings = second_door::settings(spec, &cwd)?;
+        let private = Private::of(spec, &cwd)?;
         let any = SessionId::random();
-        let mut args = spec.argv(&Opening::Fresh(any));
+        let mut args = private.args(spec, &Opening::Fresh(any));
         let own = id_flag(any);
         args.retain(|arg| *arg != own);
-        if settings.is_some() {
-            second_door::without_settings(&mut args);
-        }
-        Ok(Self { path, args, environment, cwd, config_dir, initialize: spec.initialize(), settings })
+        Ok(Self { path, args, environment, cwd, config_dir, initialize: spec.initialize(), private })
     }
 
     /// Writes what the CLI of a new conversation is given in a file.
     pub(super) fn shut(&self, state_dir: &Path, id: SessionId) -> io::Result<SecondDoor> {
-        SecondDoor::shut(state_dir, id, self.settings.as_ref(), &self.environment, &self.config_dir)
+        Ok(SecondDoor::new(self.private.write(state_dir, id)?, &self.environment, &self.config_dir))
     }
 
     /// The program, for a new conversation of this id.
     pub(super) fn program(&self, id: SessionId, door: &SecondDoor) -> Program {
-        let args = self.args.iter().cloned().chain([id_flag(id)]).chain(door.argument());
+        let args = self.args.iter().cloned().chain([id_flag(id)]).chain(door.arguments());
         let env = self.environment.iter().map(|(name, value)| (name.into(), value.into()));
         Program {
             path: self.path.clone(),
@@ -111,7 +109,7 @@ mod tests {
         let launch = launch(&spec);
         let door = launch.shut(dir.path(), id).expect("written");
         let args = launch.program(id, &door).args;
-        let own = spec.argv(&Opening::Fresh(id)).into_iter().chain(door.argument());
+        let own = spec.argv(&Opening::Fresh(id)).into_iter().chain(door.arguments());
         let mut wanted: Vec<OsString> = own.map(OsString::from).collect();
         wanted.sort();
         let mut sorted = args.clone();

@@ -124,7 +124,7 @@ async fn spawn(listed: &Listed, host: &Weak<Inner>) -> Result<Spare, End> {
         Ok(door) => door,
         Err(error) => {
             lease.forget();
-            return Err(failed(&format_args!("its settings cannot be written: {error}")));
+            return Err(failed(&format_args!("its settings or MCP servers cannot be written: {error}")));
         }
     };
     let (program, cookie) = (launch.program(listed.id, &door), Cookie::new(listed.id.to_string()));

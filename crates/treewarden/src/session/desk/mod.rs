@@ -151,6 +151,8 @@ pub(crate) struct Inner {
     completed: Option<(SessionId, Vec<treewarden_transcript::Settled>)>,
     /// Where the CLI's file of the conversation lies.
     first_name: Option<std::path::PathBuf>,
+    /// It was told that this is another file than what was kept of the conversation.
+    told_another: bool,
     /// A look at the lease of the CLI of the moment, or of the last one.
     pub(crate) lease: Option<LeaseWatch>,
     /// What a dead CLI leaves to the next one.
@@ -205,6 +207,7 @@ impl Desk {
                 record: record.map(Box::new),
                 completed: None,
                 first_name: None,
+                told_another: false,
                 lease: None,
                 legacy: None,
                 want: None,

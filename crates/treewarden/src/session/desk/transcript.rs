@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
+use treewarden_core::session::Saved;
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::{Seen, StoreError, is_written};
 use treewarden_transcript::{self as transcript, DiskAnswer, Kept, Known, Settled};
@@ -83,14 +84,12 @@ impl Desk {
     pub(crate) fn see_to_first_name(&self) {
         let first = self.lock().first_name.clone();
         // One look at a name costs microseconds; the rest is done when it is gone.
-        if let Some(first) = first
-            && !first.exists()
+        if first.is_some_and(|first| !first.exists())
             && let (Some(config_dir), id) = self.place()
         {
             match transcript::restore(&config_dir, id) {
-                Ok(_) => {
-                    tracing::warn!(session = %self.name, path = %first.display(), "a transcript that was taken away is put back")
-                }
+                Ok(Some(path)) => self.tell_mended(&path),
+                Ok(None) => {}
                 Err(error) => {
                     tracing::error!(session = %self.name, %error, "a transcript that was taken away cannot be put back")
                 }
@@ -98,9 +97,42 @@ impl Desk {
         }
     }
 
+    /// Looks whether both names of the transcript are there, and of one file, and gives it back the one that is not.
+    pub(crate) fn look_at_transcript(&self) {
+        self.see_to_first_name();
+        let (first, told) = {
+            let inner = self.lock();
+            (inner.first_name.clone(), inner.told_another)
+        };
+        let Some(first) = first.filter(|_| self.is_kept()) else { return };
+        let (Some(config_dir), id) = self.place() else { return };
+        let second = transcript::second_name(&config_dir, &first, id);
+        if !second.exists() {
+            if transcript::keep(&config_dir, id) == Kept::Linked {
+                self.tell_mended(&second);
+            }
+        } else if !told && !transcript::are_one(&first, &second) && self.saved_on_disk() != Saved::Yes {
+            self.lock().told_another = true;
+            let text = "was removed while a CLI wrote it, which began another; what came before is kept, and is joined to \
+                        it when the session's next CLI starts";
+            self.tell_removed(format!("{} {text}", first.display()));
+        }
+    }
+
+    fn tell_mended(&self, path: &Path) {
+        self.tell_removed(format!("{} was removed, and is there again", path.display()));
+    }
+
+    /// Says that what was removed is made good.
+    pub(crate) fn tell_removed(&self, what: String) {
+        tracing::error!(session = %self.name, mended = true, "{what}");
+        self.host.publish(&self.name, || Happening::Removed { what, mended: true });
+    }
+
     /// Notes where the CLI's file lies.
     pub(crate) fn note_first_name(&self, path: Option<PathBuf>) {
-        self.lock().first_name = path;
+        let mut inner = self.lock();
+        (inner.first_name, inner.told_another) = (path, false);
     }
 
     /// Says once if transcripts can have no second name here.

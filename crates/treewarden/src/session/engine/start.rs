@@ -23,7 +23,8 @@ use super::cli::{self, Cli};
 use crate::binaries::AWAIT_INITIALIZE;
 use crate::host::Happening;
 use crate::places::{AllPinned, Place};
-use crate::second_door::{self, SecondDoor};
+use crate::private_files::Private;
+use crate::second_door::SecondDoor;
 use crate::session::CutOffTools;
 use crate::session::desk::{Desk, Legacy};
 use crate::warm::{Launch, Warm};
@@ -218,7 +219,7 @@ fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {
     StartFailure::Permanent(Permanent::new(kind, message))
 }
 
-/// The CLI's arguments, with its settings in a file, in which its second door is shut.
+/// The CLI's arguments, with what is secret of them in files; its second door is shut there.
 fn shut(
     desk: &Desk,
     id: SessionId,
@@ -228,22 +229,23 @@ fn shut(
     config_dir: &Path,
 ) -> Result<(Vec<String>, SecondDoor), StartFailure> {
     let options = desk.options();
-    let settings = second_door::settings(&options.spec, cwd)
-        .map_err(|error| permanent(PermanentKind::BadOption, error))?;
-    let mut args = options.spec.argv(opening);
-    if settings.is_some() {
-        second_door::without_settings(&mut args);
-    }
-    let shut = |settings| SecondDoor::shut(desk.host.state_dir(), id, settings, environment, config_dir);
-    let door = shut(settings.as_ref()).or_else(|error| {
-        if options.spec.settings.is_some() {
-            return Err(permanent(PermanentKind::Store, format!("the settings cannot be written: {error}")));
+    let spec = &options.spec;
+    let private = Private::of(spec, cwd).map_err(|error| permanent(PermanentKind::BadOption, error))?;
+    let mut args = private.args(spec, opening);
+    let unwritten = |error| {
+        let text = format!("`settings` or `mcp_config` cannot be written for the CLI to read: {error}");
+        permanent(PermanentKind::Store, text)
+    };
+    let files = private.write(desk.host.state_dir(), id).or_else(|error| {
+        if spec.settings.is_some() {
+            return Err(unwritten(error));
         }
         // A full disk is no reason not to go on: the variable shuts the door as well.
         tracing::warn!(session = %desk.name, %error, "the settings of a CLI cannot be written");
-        shut(None).map_err(|error| permanent(PermanentKind::Store, error.to_string()))
+        private.clone().without_settings().write(desk.host.state_dir(), id).map_err(unwritten)
     })?;
-    args.extend(door.argument());
+    let door = SecondDoor::new(files, environment, config_dir);
+    args.extend(door.arguments());
     Ok((args, door))
 }
 

@@ -1,0 +1,264 @@
+//! What a CLI is given in files that its user alone can read, as arguments can be read by everybody: settings, and MCP
+//! servers with what they are started with.
+//!
+//! What the session's options say is never dropped silently: a CLI ignores a settings file that is no JSON as a whole, and
+//! so with its [second door](crate::second_door) open; here it is an error.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Map, Value, json};
+use treewarden_proto::SessionId;
+use treewarden_proto::spec::{McpConfig, Opening, SessionSpec, Settings};
+
+use crate::second_door;
+
+/// What goes in files; what is `None` is said by the arguments, or not at all.
+///
+/// It holds secrets, and so has no `Debug`.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Private {
+    settings: Option<Map<String, Value>>,
+    mcp_servers: Option<Value>,
+}
+
+impl Private {
+    /// # Errors
+    ///
+    /// What is wrong with the settings file that the options name.
+    pub(crate) fn of(spec: &SessionSpec, cwd: &Path) -> Result<Self, String> {
+        Ok(Self { settings: settings(spec, cwd)?, mcp_servers: mcp_servers(spec)? })
+    }
+
+    /// The arguments of a CLI, without those that go in a file.
+    pub(crate) fn args(&self, spec: &SessionSpec, opening: &Opening) -> Vec<String> {
+        let mut args = spec.argv(opening);
+        let hidden = [(SETTINGS, self.settings.is_some()), (MCP_CONFIG, self.mcp_servers.is_some())];
+        args.retain(|arg| !hidden.iter().any(|(flag, hidden)| *hidden && arg.starts_with(flag)));
+        args
+    }
+
+    /// Leaves out the settings, of which the session's options have none: see [`Self::write`].
+    pub(crate) fn without_settings(self) -> Self {
+        Self { settings: None, ..self }
+    }
+
+    /// Writes the files for a CLI that is about to be started.
+    ///
+    /// # Errors
+    ///
+    /// One cannot be written; the other one is removed again.
+    pub(crate) fn write(&self, state_dir: &Path, id: SessionId) -> io::Result<PrivateFiles> {
+        let mut files = PrivateFiles::default();
+        if let Some(settings) = &self.settings {
+            files.add(SETTINGS, write(state_dir, id, "", &serde_json::to_vec(settings)?)?);
+        }
+        if let Some(servers) = &self.mcp_servers {
+            files.add(MCP_CONFIG, write(state_dir, id, "-mcp", &serde_json::to_vec(servers)?)?);
+        }
+        Ok(files)
+    }
+}
+
+const SETTINGS: &str = "--settings=";
+const MCP_CONFIG: &str = "--mcp-config=";
+
+/// The files of one CLI; dropping them when it is gone removes them.
+#[derive(Debug, Default)]
+pub(crate) struct PrivateFiles {
+    files: Vec<(&'static str, PathBuf)>,
+}
+
+impl PrivateFiles {
+    fn add(&mut self, flag: &'static str, path: PathBuf) {
+        self.files.push((flag, path));
+    }
+
+    /// The arguments that name them.
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = String> {
+        self.files.iter().map(|(flag, path)| format!("{flag}{}", path.display()))
+    }
+}
+
+impl Drop for PrivateFiles {
+    fn drop(&mut self) {
+        for (_, path) in &self.files {
+            let _gone_already = fs::remove_file(path);
+        }
+    }
+}
+
+/// Removes the files of CLIs whose host is dead; only who runs the tree of the state directory may.
+pub(crate) fn forget(state_dir: &Path) {
+    let _none = fs::remove_dir_all(folder(state_dir));
+}
+
+fn settings(spec: &SessionSpec, cwd: &Path) -> Result<Option<Map<String, Value>>, String> {
+    let own = match &spec.settings {
+        None if spec.peer_messages => return Ok(None),
+        None => Map::new(),
+        Some(Settings::Inline(table)) => table.clone(),
+        Some(Settings::Path(path)) => read(path, cwd)?,
+    };
+    let mut settings = own;
+    if !spec.peer_messages {
+        let (key, value) = second_door::INBOUND;
+        settings.insert(key.into(), value.into());
+    }
+    Ok(Some(settings))
+}
+
+/// The CLI takes either a path, seen from its directory, or the JSON itself.
+fn read(path: &Path, cwd: &Path) -> Result<Map<String, Value>, String> {
+    let said = path.to_string_lossy();
+    let is_json = is_json(&said);
+    let text = if is_json { Ok(said.into_owned()) } else { fs::read_to_string(cwd.join(path)) };
+    // What stands in it may be secret, and so only the place is told.
+    let place =
+        if is_json { "`settings`".to_owned() } else { format!("the settings file {}", path.display()) };
+    let text = text.map_err(|error| format!("{place} cannot be read: {error}"))?;
+    serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+        format!(
+            "{place} is no JSON object (line {}, column {}), and the CLI would ignore it as a whole; mend it",
+            error.line(),
+            error.column()
+        )
+    })
+}
+
+/// A file of the user's own stays where it is: its path is no secret, and the CLI says itself what is wrong with it.
+fn mcp_servers(spec: &SessionSpec) -> Result<Option<Value>, String> {
+    match &spec.mcp_config {
+        None => Ok(None),
+        Some(McpConfig::Servers(servers)) => Ok(Some(json!({ "mcpServers": servers }))),
+        Some(McpConfig::Path(path)) => {
+            let said = path.to_string_lossy();
+            if !is_json(&said) {
+                return Ok(None);
+            }
+            serde_json::from_str(&said).map(Some).map_err(|error| {
+                format!("`mcp_config` is no JSON object (line {}, column {})", error.line(), error.column())
+            })
+        }
+    }
+}
+
+fn is_json(path: &str) -> bool {
+    path.trim_start().starts_with('{')
+}
+
+fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("settings")
+}
+
+fn write(state_dir: &Path, id: SessionId, what: &str, text: &[u8]) -> io::Result<PathBuf> {
+    // Of its own for each CLI: one that is being ended must not take the next one's away.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // The CLI sees it from another directory.
+    let folder = folder(&std::path::absolute(state_dir)?);
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let name = format!("{id}-{}-{}{what}.json", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let path = folder.join(name);
+    // Left over from a dead process with our pid.
+    let _none = fs::remove_file(&path);
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+    if let Err(error) = file.write_all(text) {
+        let _empty = fs::remove_file(&path);
+        return Err(error);
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn table(value: Value) -> Map<String, Value> {
+        serde_json::from_value(value).expect("a table")
+    }
+
+    #[test]
+    fn the_door_is_shut_whatever_the_session_sets_unless_it_opens_it() {
+        let (dir, cwd) = (tempfile::tempdir().expect("a folder"), Path::new("/"));
+        let file = dir.path().join("own.json");
+        fs::write(&file, "{\"model\":\"opus\",\"crossSessionInbound\":\"accept\"}").expect("written");
+        let mut inline = SessionSpec::new();
+        inline.settings = Some(Settings::Inline(table(json!({ "model": "opus" }))));
+        let shut = json!({ "model": "opus", "crossSessionInbound": "refuse" });
+        for spec in [
+            SessionSpec::new().settings(file.clone()),
+            inline.clone(),
+            SessionSpec::new().settings("{\"model\":\"opus\"}"),
+        ] {
+            assert_eq!(settings(&spec, cwd).expect("read"), Some(table(shut.clone())));
+        }
+        let none = settings(&SessionSpec::new(), cwd).expect("made");
+        assert_eq!(none, Some(table(json!({ "crossSessionInbound": "refuse" }))));
+        assert_eq!(settings(&SessionSpec::new().peer_messages(true), cwd).expect("none"), None);
+        let open = settings(&inline.peer_messages(true), cwd).expect("made");
+        assert_eq!(open, Some(table(json!({ "model": "opus" }))), "private all the same");
+    }
+
+    #[test]
+    fn a_settings_file_that_the_cli_would_ignore_is_an_error_that_shows_nothing_of_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("own.json"), "{\n// secret\n\"a\":1}").expect("written");
+        let said = settings(&SessionSpec::new().settings("own.json"), dir.path()).expect_err("refused");
+        assert!(said.contains("own.json") && said.contains("line 2") && !said.contains("secret"), "{said}");
+        let said = settings(&SessionSpec::new().settings("none.json"), dir.path()).expect_err("refused");
+        assert!(said.contains("none.json cannot be read"), "{said}");
+    }
+
+    #[test]
+    fn the_files_are_for_the_user_only_and_go_with_their_cli() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let id = SessionId::random();
+        let spec = SessionSpec::new().settings("{\"env\":{\"TOKEN\":\"secret\"}}");
+        let private = Private::of(&spec.mcp_config("{\"mcpServers\":{}}"), dir.path()).expect("valid");
+        let write = || private.write(dir.path(), id).expect("written");
+        let paths = |files: &PrivateFiles| -> Vec<PathBuf> {
+            files.files.iter().map(|(_, path)| path.clone()).collect()
+        };
+        let (first, second) = (write(), write());
+        let (one, two) = (paths(&first), paths(&second));
+        assert_eq!((one.len(), two.len()), (2, 2));
+        assert!(one.iter().all(|path| !two.contains(path)), "the next CLI's are others");
+        for path in &one {
+            assert_eq!(fs::metadata(path).expect("there").mode() & 0o777, 0o600);
+        }
+        let arguments: Vec<String> = first.arguments().collect();
+        assert!(arguments[0].starts_with("--settings=/") && arguments[1].starts_with("--mcp-config=/"));
+        assert!(arguments.iter().all(|argument| !argument.contains("secret")), "{arguments:?}");
+        drop(first);
+        assert!(one.iter().all(|path| !path.exists()) && two.iter().all(|path| path.exists()));
+        forget(dir.path());
+        assert!(two.iter().all(|path| !path.exists()));
+        drop(second);
+    }
+
+    #[test]
+    fn mcp_servers_stand_in_no_argument_however_they_are_given() {
+        let opening = Opening::Fresh(SessionId::random());
+        let servers = table(json!({ "files": { "command": "mcp", "env": { "KEY": "secret" } } }));
+        let mut inline = SessionSpec::new();
+        inline.mcp_config = Some(McpConfig::Servers(servers.clone()));
+        let text = json!({ "mcpServers": servers }).to_string();
+        for spec in [inline, SessionSpec::new().mcp_config(text)] {
+            let private = Private::of(&spec, Path::new("/")).expect("valid");
+            assert_eq!(private.mcp_servers, Some(json!({ "mcpServers": servers })));
+            let args = private.args(&spec, &opening);
+            assert!(!args.iter().any(|arg| arg.contains("secret") || arg.contains("mcp")), "{args:?}");
+        }
+        let own = SessionSpec::new().mcp_config("/srv/mcp.json");
+        let private = Private::of(&own, Path::new("/")).expect("valid");
+        assert!(private.args(&own, &opening).contains(&"--mcp-config=/srv/mcp.json".to_owned()));
+        let broken = SessionSpec::new().mcp_config("{ secret");
+        let said = Private::of(&broken, Path::new("/")).err().expect("refused");
+        assert!(said.contains("`mcp_config`") && !said.contains("secret"), "{said}");
+    }
+}
