@@ -1,8 +1,8 @@
 //! The tree lock that no file removal opens: a socket that has a name and no file, where the system has such (Linux).
 //!
-//! It is named after the path of the state directory and the user, so that it outlives `tree.lock` and the directory
-//! itself. It keeps apart the trees of one network namespace; those of several meet at the file. Nobody is ever answered
-//! on it.
+//! It is named after the path of the state directory, the mounts that the path is looked up in, and the user, so that it
+//! outlives `tree.lock` and the directory itself, and one path in two containers is two names. It keeps apart the trees of
+//! one network namespace and one mount namespace; those of several meet at the file. Nobody is ever answered on it.
 
 use std::path::Path;
 
@@ -19,11 +19,13 @@ mod linux {
     use std::os::unix::ffi::OsStrExt;
     use std::time::Duration;
 
+    use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
     use rustix::io::Errno;
     use rustix::net::{
         AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
-        shutdown, socket_with, sockopt,
+        shutdown, socket_with,
     };
+    use rustix::process::{Pid, test_kill_process};
     use uuid::Uuid;
 
     use super::{Held, Path};
@@ -41,8 +43,9 @@ mod linux {
         pub(crate) fn close(dir: &Path) -> Result<Self, Held> {
             let real = std::fs::canonicalize(dir).map_err(Held::unknown)?;
             let uid = rustix::process::geteuid().as_raw();
-            let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, real.as_os_str().as_bytes());
-            Self::named(&format!("treewarden-tree-{uid}-{hash}"), uid)
+            // Two containers may share the network and have other mounts: there one path names two directories.
+            let mounts = std::fs::read_link("/proc/self/ns/mnt").ok();
+            Self::named(&name_of(&real, mounts.as_deref(), uid), uid)
         }
 
         fn named(name: &str, uid: u32) -> Result<Self, Held> {
@@ -66,7 +69,7 @@ mod linux {
                     }
                     // Its process is dead or has let go, and a child that was just being forked has a copy for a moment.
                     Owner::Leaving if tries < TRIES => tries += 1,
-                    Owner::Is(pid, _) => return Err(Held { pid: Some(pid), ..Held::default() }),
+                    Owner::Is(pid, _) => return Err(Held { pid, ..Held::default() }),
                     Owner::Leaving | Owner::Unknown => return Err(Held::default()),
                 }
                 std::thread::sleep(PAUSE);
@@ -78,6 +81,15 @@ mod linux {
             let Some(socket) = &self.0 else { return };
             while accept_with(socket, SocketFlags::CLOEXEC).is_ok() {}
         }
+    }
+
+    /// The name of a directory among these mounts; by its path alone where they cannot be told.
+    fn name_of(dir: &Path, mounts: Option<&Path>, uid: u32) -> String {
+        let mut place =
+            mounts.map_or_else(Vec::new, |mounts| [mounts.as_os_str().as_bytes(), b"\0"].concat());
+        place.extend(dir.as_os_str().as_bytes());
+        let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, &place);
+        format!("treewarden-tree-{uid}-{hash}")
     }
 
     fn socket() -> rustix::io::Result<OwnedFd> {
@@ -95,9 +107,10 @@ mod linux {
     }
 
     /// Who has a name.
+    #[derive(Debug, PartialEq, Eq)]
     enum Owner {
-        /// This process of this user.
-        Is(u32, u32),
+        /// This process of this user; `None` if it cannot be seen from here.
+        Is(Option<u32>, u32),
         /// Nobody who is still there.
         Leaving,
         /// So many knock that nothing is known.
@@ -111,12 +124,20 @@ mod linux {
             Err(Errno::CONNREFUSED) => return Owner::Leaving,
             Err(_) => return Owner::Unknown,
         }
-        let Ok(peer) = sockopt::socket_peercred(&socket) else { return Owner::Unknown };
-        let (pid, uid) = (peer.pid.as_raw_nonzero().get(), peer.uid.as_raw());
-        if Path::new("/proc").join(pid.to_string()).exists() {
-            Owner::Is(pid.cast_unsigned(), uid)
-        } else {
-            Owner::Leaving
+        // Not rustix: it takes the id for one that is never 0, which is what a process of another namespace has here.
+        match getsockopt(&socket, PeerCredentials) {
+            Ok(peer) => judge(peer.pid(), peer.uid()),
+            Err(_) => Owner::Unknown,
+        }
+    }
+
+    /// Asks the kernel and not `/proc`, which may be another namespace's, or hidden.
+    fn judge(pid: i32, uid: u32) -> Owner {
+        match Pid::from_raw(pid) {
+            // One that cannot be seen may live.
+            None => Owner::Is(None, uid),
+            Some(seen) if test_kill_process(seen) == Err(Errno::SRCH) => Owner::Leaving,
+            Some(_) => Owner::Is(Some(pid.cast_unsigned()), uid),
         }
     }
 
@@ -138,6 +159,23 @@ mod linux {
             assert_eq!(held.pid, Some(std::process::id()));
             drop(door);
             drop(Door::close(dir.path()).expect("it is free again"));
+        }
+
+        #[test]
+        fn one_path_among_other_mounts_is_another_name() {
+            let name = |mounts: Option<&str>| name_of(Path::new("/var/lib/tw"), mounts.map(Path::new), 7);
+            assert_eq!(name(Some("mnt:[1]")), name(Some("mnt:[1]")));
+            assert_ne!(name(Some("mnt:[1]")), name(Some("mnt:[2]")));
+            assert_ne!(name(Some("mnt:[1]")), name(None));
+        }
+
+        #[test]
+        fn a_holder_that_cannot_be_seen_is_not_taken_for_one_that_is_gone() {
+            assert_eq!(judge(0, 7), Owner::Is(None, 7));
+            let me = std::process::id();
+            assert_eq!(judge(me.cast_signed(), 7), Owner::Is(Some(me), 7));
+            // No process has this one: it is beyond what the kernel gives out.
+            assert_eq!(judge(i32::MAX, 7), Owner::Leaving);
         }
 
         #[test]

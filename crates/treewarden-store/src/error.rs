@@ -14,7 +14,8 @@ pub enum StoreErrorKind {
     NewerSchema,
     /// What is stored cannot be read.
     Corrupt,
-    /// The state directory, or a file of it, was removed or replaced under the running program; nothing was stored.
+    /// The state directory, or a file of it, was removed or replaced under the running program, and nothing was stored; or
+    /// the database was removed while none ran, and nothing was begun anew.
     Removed,
     /// Anything else.
     Other,

@@ -11,7 +11,7 @@ use crate::{Holder, Store};
 
 /// Reads the id of a state directory, which gets one if it has none.
 pub(crate) fn read_or_make(dir: &Path) -> io::Result<String> {
-    let path = dir.join("host-id");
+    let path = path(dir);
     if let Some(id) = read(&path)? {
         return Ok(id);
     }
@@ -30,12 +30,17 @@ pub(crate) fn read_or_make(dir: &Path) -> io::Result<String> {
 
 /// Writes the id once more where it was removed; returns where.
 pub(crate) fn put_back(dir: &Path, id: &str) -> Option<PathBuf> {
-    let path = dir.join("host-id");
+    let path = path(dir);
     if path.exists() {
         return None;
     }
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path).ok()?;
     file.write_all(id.as_bytes()).is_ok().then_some(path)
+}
+
+/// Where it stands; a store that is open makes it.
+pub(crate) fn path(dir: &Path) -> PathBuf {
+    dir.join("host-id")
 }
 
 fn read(path: &Path) -> io::Result<Option<String>> {

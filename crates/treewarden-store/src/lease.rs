@@ -3,19 +3,20 @@
 //! A lease is a lock of the operating system, free when its holder dies, however it dies. It keeps two holders apart; it
 //! does not tell whether the holder's CLI is gone.
 //!
-//! A lease lies in the CLI's config directory, where the conversation lies: whoever writes the conversation comes by it,
-//! whatever state directory, user or container it works from. [Why](../../../docs/design/one-writer.md).
+//! A lease lies in the CLI's config directory, or where its `projects` is linked to: where the conversation lies, so that
+//! whoever writes the conversation comes by it, whatever state directory, user or container it works from. [Why](../../../docs/design/one-writer.md).
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use treewarden_proto::SessionId;
 
+use crate::foreign::{Foreign, other_owner, own, told};
 use crate::lock::{self, LockError, LockFile, Try};
-use crate::{Held, Holder};
+use crate::{Held, Holder, lease_place};
 
 /// Why a lease was not given.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -158,28 +159,21 @@ impl Inner {
         let mut locks = self.locks();
         let Some(locks) = locks.as_mut() else { return Ok(None) };
         let mut made = None;
-        if !locks.lock.is_in_place() {
+        // Asked anew each time: `projects` may have become a link, and others look at its end then.
+        let file = lease_place::file(&lease_place::home(&self.config_dir), self.id);
+        if !locks.lock.is_at(&file) {
             let holder = locks.lock.holder().clone();
             locks.lock = in_config_dir(&self.config_dir, self.id, &holder, fs::File::try_lock)?;
-            made = Some(lease_file(&self.config_dir, self.id));
+            made = Some(file);
         }
         // A state directory that is gone is not made anew for this: that it is gone is said elsewhere.
         if !locks.earlier.is_in_place() && self.state_dir.exists() {
             let holder = locks.earlier.holder().clone();
             locks.earlier = in_state_dir(&self.state_dir, self.id, &holder)?;
-            made = made.or_else(|| Some(earlier_file(&self.state_dir, self.id)));
+            made = made.or_else(|| Some(lease_place::earlier_file(&self.state_dir, self.id)));
         }
         Ok(made)
     }
-}
-
-/// The lease's file in a config directory.
-fn lease_file(config_dir: &Path, id: SessionId) -> PathBuf {
-    config_dir.join("treewarden").join("leases").join(format!("{id}.lock"))
-}
-
-fn earlier_file(state_dir: &Path, id: SessionId) -> PathBuf {
-    state_dir.join("leases").join(format!("{id}.lock"))
 }
 
 fn in_config_dir(
@@ -188,9 +182,9 @@ fn in_config_dir(
     holder: &Holder,
     try_lock: Try,
 ) -> Result<LockFile, LeaseError> {
-    let path = lease_file(config_dir, id);
-    let ours = config_dir.join("treewarden");
     make_dir(config_dir).map_err(|error| refused(config_dir, &error))?;
+    let home = lease_place::home(config_dir);
+    let (ours, path) = (lease_place::folder(&home), lease_place::file(&home, id));
     for folder in [&ours, &ours.join("leases")] {
         match own(folder, rustix::process::geteuid().as_raw()) {
             Ok(()) => {}
@@ -208,18 +202,15 @@ fn in_config_dir(
         ),
         LockError::Failed(error) => match fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_symlink() => not_followed(&path),
-            Ok(meta) if error.kind() == io::ErrorKind::PermissionDenied && !is_mine(&meta) => {
-                LeaseError::Held(Held { owner: Some(meta.uid()), ..Held::default() })
-            }
             _ => refused(&path, &error),
         },
     })
 }
 
 fn in_state_dir(state_dir: &Path, id: SessionId, holder: &Holder) -> Result<LockFile, LeaseError> {
-    let leases = state_dir.join("leases");
+    let leases = lease_place::earlier_folder(state_dir);
     make_dir(&leases).map_err(|error| refused(&leases, &error))?;
-    let path = earlier_file(state_dir, id);
+    let path = lease_place::earlier_file(state_dir, id);
     LockFile::acquire(&path, holder).map_err(|error| match error {
         LockError::Held(by) => LeaseError::Held(Held::by(by)),
         LockError::Meaningless => impossible(&path, "its file system gives one lock to everybody"),
@@ -227,48 +218,13 @@ fn in_state_dir(state_dir: &Path, id: SessionId, holder: &Holder) -> Result<Lock
     })
 }
 
-/// Why a folder is not ours alone.
-enum Foreign {
-    Link,
-    User(u32),
-    Failed(io::Error),
-}
-
-/// Makes a folder, or checks that the one that is there is ours, and closes it to others.
-fn own(folder: &Path, me: u32) -> Result<(), Foreign> {
-    match fs::DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Foreign::Failed(error)),
-        _ => {}
-    }
-    let meta = fs::symlink_metadata(folder).map_err(Foreign::Failed)?;
-    if meta.is_symlink() {
-        return Err(Foreign::Link);
-    }
-    if !meta.is_dir() {
-        return Err(Foreign::Failed(io::ErrorKind::NotADirectory.into()));
-    }
-    if meta.uid() != me {
-        return Err(Foreign::User(meta.uid()));
-    }
-    if meta.mode() & 0o077 != 0 {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(Foreign::Failed)?;
-    }
-    Ok(())
-}
-
-/// The folder is another user's: its holder is named where we may look, as the super-user may.
+/// The folder is another user's: who holds the lock is told where we may look, as the super-user may. Where no lock can be
+/// tried nobody is said to hold it: most often nobody does, as after one run with `sudo`.
 fn of_another(path: &Path, folder: &Path, uid: u32) -> LeaseError {
     match lock::holder_of(path) {
         Ok(Some(by)) => LeaseError::Held(Held { by, owner: Some(uid), ..Held::default() }),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            LeaseError::Held(Held { owner: Some(uid), ..Held::default() })
-        }
-        _ => impossible(folder, &format!("it belongs to user {uid}")),
+        _ => LeaseError::Impossible { message: told(folder, uid) },
     }
-}
-
-fn is_mine(meta: &fs::Metadata) -> bool {
-    meta.uid() == rustix::process::geteuid().as_raw()
 }
 
 fn not_followed(path: &Path) -> LeaseError {
@@ -281,13 +237,25 @@ fn refused(path: &Path, error: &io::Error) -> LeaseError {
     if error.raw_os_error().is_some_and(|code| short.contains(&code)) {
         return LeaseError::Shortage { message: format!("lock {}: {error}", path.display()) };
     }
+    if error.kind() == io::ErrorKind::PermissionDenied
+        && let Some((at, uid)) = in_the_way(path)
+    {
+        return LeaseError::Impossible { message: told(at, uid) };
+    }
     impossible(path, &error.to_string())
+}
+
+/// What is at the path, or the nearest folder above it that can be looked at, if it is another user's.
+fn in_the_way(path: &Path) -> Option<(&Path, u32)> {
+    let seen = path.ancestors().find_map(|at| fs::symlink_metadata(at).ok().map(|meta| (at, meta)));
+    let (at, meta) = seen?;
+    Some((at, other_owner(&meta)?))
 }
 
 fn impossible(path: &Path, why: &str) -> LeaseError {
     let message = format!(
-        "no lease can be made at {}: {why}; make the CLI's config directory writable, or set CLAUDE_CONFIG_DIR to one \
-         that is on a disk of this machine and yours",
+        "no lease can be made at {}: {why}; make the folder writable, or set CLAUDE_CONFIG_DIR to one that is on a disk of \
+         this machine and yours",
         path.display()
     );
     LeaseError::Impossible { message }
@@ -333,13 +301,5 @@ mod tests {
         let short: Try = |_| Err(TryLockError::Error(rustix::io::Errno::MFILE.into()));
         let error = in_config_dir(dir.path(), SessionId::random(), &holder(), short).expect_err("refused");
         assert!(matches!(error, LeaseError::Shortage { .. }), "{error:?}");
-    }
-
-    #[test]
-    fn a_folder_of_another_user_is_told_by_its_owner() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let me = rustix::process::geteuid().as_raw();
-        assert!(matches!(own(dir.path(), me + 1), Err(Foreign::User(uid)) if uid == me));
-        assert!(own(dir.path(), me).is_ok());
     }
 }

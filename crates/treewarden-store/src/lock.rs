@@ -82,7 +82,12 @@ impl LockFile {
 
     /// The file is still where others look for it: a lock on another keeps nobody away.
     pub(crate) fn is_in_place(&self) -> bool {
-        self.place.is_at(&self.path)
+        self.is_at(&self.path)
+    }
+
+    /// The file is what others find at `path`.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        self.place.is_at(path)
     }
 
     /// Makes the file anew, which was removed, and locks it; the lock on the old one keeps nobody away and is let go.

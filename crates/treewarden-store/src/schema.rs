@@ -3,6 +3,7 @@
 //! | found | done |
 //! |---|---|
 //! | no file, or an empty one | schema 3 is made |
+//! | … in a directory that was [used before](crate::mark) | [`StoreErrorKind::Removed`]; nothing is made |
 //! | schema 1 | migrated to 2 in one transaction: `quarantine` is added, `turns` is indexed by name |
 //! | schema 2 | migrated to 3 likewise: `folded` says up to where the database has the [tail](crate::tail) |
 //! | schema 3 | used as it is |
@@ -23,7 +24,7 @@ use rusqlite::config::DbConfig;
 use crate::dir::{companions, prepare_file};
 use crate::patience::Patience;
 use crate::problem::note_database;
-use crate::{Durability, StoreError, StoreErrorKind, lock, tail};
+use crate::{Durability, StoreError, StoreErrorKind, lock, mark, tail};
 
 const SCHEMA: i64 = 3;
 
@@ -59,6 +60,7 @@ pub(crate) fn open(dir: &Path, durability: Durability, patience: Patience) -> Re
     let path = dir.join("treewarden.db");
     let lock = lock::open(&lock_path(dir))?;
     share(&lock, patience)?;
+    mark::refuse_lost(dir, &path)?;
     let open = || patience.run(|| open_file(&path, durability));
     let damage = match open() {
         Err(error) if error.kind() == StoreErrorKind::Corrupt => error,
@@ -76,11 +78,9 @@ pub(crate) fn open(dir: &Path, durability: Durability, patience: Patience) -> Re
     // Another process may have set it aside since.
     let db = match open() {
         Err(error) if error.kind() == StoreErrorKind::Corrupt => {
-            let aside = set_aside(&path)?;
+            let aside = set_aside(&path, durability, &error.to_string())?;
             tracing::error!(%error, aside = %aside.display(), "a damaged state database is set aside");
-            let db = open()?;
-            patience.run(|| note_database(&db, &aside, &error.to_string()))?;
-            db
+            open()?
         }
         opened => opened?,
     };
@@ -211,16 +211,31 @@ fn refuse_newer(path: &Path, version: i64) -> Result<(), StoreError> {
     Err(StoreError::new(StoreErrorKind::NewerSchema, why))
 }
 
-/// Moves the database and its companions away, to the first free number.
-fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+/// Moves the database and its companions away, to the first free number, and puts a new one there, which says so.
+///
+/// The new one is whole before it has its name, and the name is never free: whoever is killed here must not leave a
+/// directory whose database seems to have been removed.
+fn set_aside(path: &Path, durability: Durability, why: &str) -> Result<PathBuf, StoreError> {
     let numbered = |n: u32| path.with_extension(format!("db.corrupt-{n}"));
     let aside = (1..).map(numbered).find(|aside| !aside.exists()).expect("a number is free");
-    for (from, to) in companions(path).iter().zip(companions(&aside)) {
-        match fs::rename(from, to) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+    let fresh = path.with_extension("db.new");
+    for left in companions(&fresh).iter().chain([&fresh]) {
+        if_there(fs::remove_file(left))?;
     }
-    fs::rename(path, &aside)?;
+    let db = open_file(&fresh, durability)?;
+    note_database(&db, &aside, why)?;
+    // One file and no log, which would stay behind under another name.
+    db.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+    db.close().map_err(|(_, error)| error)?;
+    for (from, to) in companions(path).iter().zip(companions(&aside)) {
+        if_there(fs::rename(from, to))?;
+    }
+    // Where the file system has no second names, the name is free for a moment.
+    fs::hard_link(path, &aside).or_else(|_| fs::rename(path, &aside))?;
+    fs::rename(&fresh, path)?;
     Ok(aside)
+}
+
+fn if_there(done: std::io::Result<()>) -> std::io::Result<()> {
+    done.or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }

@@ -126,6 +126,74 @@ fn a_damaged_database_is_set_aside_and_reported() {
 }
 
 #[test]
+fn a_database_that_was_removed_while_nobody_ran_is_refused_and_never_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, record) =
+        (dir.path().join("treewarden.db"), SessionRecord::new(name("a"), SessionId::random()));
+    let store = open(dir.path());
+    store.put(&record).unwrap();
+    drop(store);
+    let backup = fs::read(&file).unwrap();
+    let refused = |how: &str| {
+        let error = Store::open(dir.path(), StoreOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Removed, "{error}");
+        for said in [how, &file.display().to_string(), "put a copy of it back", "or remove"] {
+            assert!(error.to_string().contains(said), "{error}");
+        }
+    };
+    fs::remove_file(&file).unwrap();
+    refused("was removed");
+    refused("was removed");
+    assert!(!file.exists());
+    fs::write(&file, "").unwrap();
+    refused("is empty");
+    fs::write(&file, backup).unwrap();
+    assert_eq!(open(dir.path()).record(&name("a")).unwrap().unwrap().session_id, record.session_id);
+    // What the reason says for the other wish.
+    fs::remove_dir_all(dir.path()).unwrap();
+    assert!(open(dir.path()).record(&name("a")).unwrap().is_none());
+}
+
+#[test]
+fn a_first_opening_that_was_cut_short_leaves_a_directory_that_can_be_used() {
+    // All that is there before the database is, and the database before anything is in it.
+    for left in [vec![], vec!["treewarden.db.lock"], vec!["treewarden.db.lock", "treewarden.db"]] {
+        let dir = tempfile::tempdir().unwrap();
+        left.iter().for_each(|file| fs::write(dir.path().join(file), "").unwrap());
+        open(dir.path()).open_turn(&row("a")).unwrap();
+    }
+}
+
+#[test]
+fn the_directory_of_a_version_that_made_no_id_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.open_turn(&row("a")).unwrap();
+    drop(store);
+    fs::remove_file(dir.path().join("host-id")).unwrap();
+    fs::create_dir_all(dir.path().join("leases")).unwrap();
+    fs::write(dir.path().join(format!("leases/{}.lock", SessionId::random())), "{}").unwrap();
+    assert_eq!(open(dir.path()).open_turns(&name("a")).unwrap().len(), 1);
+}
+
+#[test]
+fn whoever_is_killed_while_a_damaged_database_is_set_aside_leaves_one_that_can_be_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("treewarden.db");
+    drop(open(dir.path()));
+    // The new one was not whole yet.
+    fs::write(&file, "this is no database").unwrap();
+    fs::write(dir.path().join("treewarden.db.new"), "half of one").unwrap();
+    assert_eq!(open(dir.path()).problems().unwrap().len(), 1);
+    assert!(!dir.path().join("treewarden.db.new").exists());
+    // The old one had its second name already.
+    fs::write(&file, "this is no database either").unwrap();
+    fs::hard_link(&file, dir.path().join("treewarden.db.corrupt-2")).unwrap();
+    let problems = open(dir.path()).problems().unwrap();
+    assert_eq!(problems[0].key, dir.path().join("treewarden.db.corrupt-3").display().to_string());
+}
+
+#[test]
 fn a_database_with_a_damaged_page_is_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -6,7 +6,7 @@ mod support;
 
 use std::fs::{self, File, Permissions};
 use std::io::BufRead;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use support::{Role, my_role, name, say, wait_for_the_end};
@@ -177,6 +177,40 @@ fn a_config_directory_that_is_none_is_told_with_what_to_do() {
     assert!(said.contains("config") && said.contains("CLAUDE_CONFIG_DIR"), "{said}");
 }
 
+#[test]
+fn two_config_directories_that_share_their_projects_by_a_link_share_the_lease() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    let take = |config: &Path| {
+        Lease::acquire(config, &config.join("state"), id(), &Holder::this_process(&name("x")))
+    };
+    fs::create_dir_all(one.join("projects")).unwrap();
+    fs::create_dir_all(&two).unwrap();
+    symlink(one.join("projects"), two.join("projects")).unwrap();
+    for (first, second) in [(&one, &two), (&two, &one)] {
+        let lease = take(first).unwrap();
+        held(take(second));
+        assert_eq!(lease.look_again().unwrap(), None);
+        drop(lease);
+    }
+    drop(take(&two).unwrap());
+    assert!(!two.join("treewarden").exists(), "the lease lies where the conversation lies");
+}
+
+#[test]
+fn a_lease_follows_projects_that_becomes_a_link_under_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, shared) = (dir.path().join("config"), dir.path().join("shared"));
+    fs::create_dir_all(&shared).unwrap();
+    let lease = take(dir.path(), "state").unwrap();
+    let at = |folder: &Path| folder.join(format!("treewarden/leases/{ID}.lock"));
+    symlink(&shared, config.join("projects")).unwrap();
+    let made = lease.look_again().unwrap().expect("it is elsewhere now");
+    assert_eq!(fs::canonicalize(made).unwrap(), fs::canonicalize(at(dir.path())).unwrap());
+    assert_eq!(lease.look_again().unwrap(), None);
+    assert!(File::open(at(dir.path())).unwrap().try_lock().is_err());
+}
+
 /// Needs the super-user; elsewhere it says that it was skipped.
 #[cfg(target_os = "linux")]
 #[test]
@@ -214,11 +248,20 @@ fn two_users_over_one_config_directory_are_kept_apart() {
     fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
     fs::create_dir(dir.path().join("config")).unwrap();
     fs::set_permissions(dir.path().join("config"), Permissions::from_mode(0o777)).unwrap();
-    // Ours first: the other one cannot look, and is told whose it is.
+    // Ours first: the other one cannot look, and is told whose it is and what to do, and not that somebody holds it.
     let lease = take(dir.path(), "ours").unwrap();
-    let other = Role::start_as(OTHER, "role_taker", dir.path(), "theirs");
-    assert!(other.said().starts_with("refused: held by another user, 0,"));
+    let refused = || Role::start_as(OTHER, "role_taker", dir.path(), "theirs").said();
+    let (said, ours) = (refused(), dir.path().join("config/treewarden"));
+    assert!(said.starts_with(&format!("refused: {} belongs to user 0", ours.display())), "{said}");
+    assert!(said.contains(&format!("chown -R {OTHER} {}", ours.display())), "{said}");
     drop(lease);
+    assert_eq!(refused(), said, "nobody holds it");
+    // The folders are theirs and the file is ours, as after one run of ours in between.
+    for folder in ["", "/leases"] {
+        chown(dir.path().join(format!("config/treewarden{folder}")), Some(OTHER), Some(OTHER)).unwrap();
+    }
+    let (said, file) = (refused(), dir.path().join(format!("config/treewarden/leases/{ID}.lock")));
+    assert!(said.starts_with(&format!("refused: {} belongs to user 0", file.display())), "{said}");
     fs::remove_dir_all(dir.path().join("config/treewarden")).unwrap();
     // Theirs first: we may look, and are told the holder.
     let other = Role::start_as(OTHER, "role_taker", dir.path(), "theirs");

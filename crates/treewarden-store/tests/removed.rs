@@ -134,6 +134,50 @@ fn no_second_tree_starts_beside_a_live_one_whatever_is_removed() {
     assert_eq!(Role::start("role_tree", &state, "").said(), "held");
 }
 
+/// Needs the super-user, who can make namespaces; elsewhere it says that it was skipped.
+#[cfg(target_os = "linux")]
+#[test]
+fn two_containers_with_one_path_and_one_network_each_have_their_tree() {
+    if !rustix::process::geteuid().is_root() {
+        say(
+            "skipped: two_containers_with_one_path_and_one_network_each_have_their_tree needs the super-user",
+        );
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, path) = (dir.path().join("ours"), dir.path().join("state"));
+    [&ours, &path].iter().for_each(|dir| fs::create_dir(dir).unwrap());
+    let script = format!("mount --bind {} {} && exec \"$0\" \"$@\"", ours.display(), path.display());
+    let unshare =
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", &script];
+    let one = Role::start("role_tree", &path, "");
+    assert_eq!(one.said(), "held");
+    let two = Role::start_by(&unshare, "role_tree", &path, "");
+    assert_eq!(two.said(), "held", "the same path, and another directory");
+    // The same directory has one tree, whoever asks: they meet at the file.
+    let unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    assert!(Role::start_by(&unshare, "role_tree", &path, "").said().starts_with("refused"));
+}
+
+/// Needs the super-user, who can make namespaces; elsewhere it says that it was skipped.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_tree_that_cannot_be_seen_from_a_container_is_not_taken_for_gone() {
+    if !rustix::process::geteuid().is_root() {
+        say(
+            "skipped: a_tree_that_cannot_be_seen_from_a_container_is_not_taken_for_gone needs the super-user",
+        );
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let lock = TreeLock::acquire(dir.path(), &holder("tree")).unwrap();
+    fs::remove_file(dir.path().join("tree.lock")).unwrap();
+    let unshare = ["unshare", "--pid", "--fork", "--kill-child"];
+    let said = Role::start_by(&unshare, "role_tree", dir.path(), "").said();
+    assert_eq!(said, "refused: another process");
+    lock.release();
+}
+
 #[test]
 fn no_turn_is_stored_where_nobody_will_read_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 use treewarden_proto::SessionId;
+use unicode_normalization::UnicodeNormalization;
 
 /// A CLI whose configuration directory cannot be known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,8 @@ pub struct NoConfigDir {
 /// | `CLAUDE_CONFIG_DIR` empty | its working directory itself |
 /// | `HOME` | `$HOME/.claude`; a relative one is below its working directory |
 /// | no `HOME`, or an empty one | `.claude` in the home of the password file |
+/// | one of these with a decomposed letter (`e` and a combining accent) | the same, composed (NFC): another folder |
+/// | a working directory with a decomposed letter | the working directory as it is |
 ///
 /// # Errors
 ///
@@ -51,13 +54,21 @@ fn config_dir_of(
     password_home: impl FnOnce() -> Result<PathBuf, NoConfigDir>,
 ) -> Result<PathBuf, NoConfigDir> {
     if let Some(dir) = lookup("CLAUDE_CONFIG_DIR") {
-        return Ok(if dir.is_empty() { cwd.to_owned() } else { cwd.join(dir) });
+        return Ok(if dir.is_empty() { cwd.to_owned() } else { cwd.join(composed(dir)) });
     }
     let home = match lookup("HOME").filter(|home| !home.is_empty()) {
-        Some(home) => cwd.join(home),
-        None => password_home()?,
+        Some(home) => home,
+        None => password_home()?.into(),
     };
-    Ok(home.join(".claude"))
+    Ok(cwd.join(composed(home)).join(".claude"))
+}
+
+/// The name under which the CLI looks for a folder; what is no UTF-8 is left as it is.
+fn composed(name: OsString) -> OsString {
+    match name.to_str() {
+        Some(text) if !text.is_ascii() => text.nfc().collect::<String>().into(),
+        _ => name,
+    }
 }
 
 /// The home that the password file has for this user.
@@ -122,6 +133,25 @@ mod tests {
         for (variables, expected) in cases {
             assert_eq!(of(variables), Ok(expected.into()), "{variables:?}");
         }
+    }
+
+    #[test]
+    fn a_folder_that_is_written_with_a_decomposed_letter_is_looked_for_where_the_cli_makes_it() {
+        let cases: [(&[(&str, &str)], &str); 4] = [
+            (&[("CLAUDE_CONFIG_DIR", "/cafe\u{301}")], "/caf\u{e9}"),
+            (&[("CLAUDE_CONFIG_DIR", "cafe\u{301}")], "/work/caf\u{e9}"),
+            (&[("HOME", "/cafe\u{301}")], "/caf\u{e9}/.claude"),
+            (&[("HOME", "cafe\u{301}")], "/work/caf\u{e9}/.claude"),
+        ];
+        for (variables, expected) in cases {
+            assert_eq!(of(variables), Ok(expected.into()), "{variables:?}");
+        }
+        let decomposed = || Ok("/home/cafe\u{301}".into());
+        let found = config_dir_of(|_| None, Path::new("/work"), decomposed);
+        assert_eq!(found, Ok("/home/caf\u{e9}/.claude".into()), "the password file's is no exception");
+        let lookup = |name: &str| (name == "CLAUDE_CONFIG_DIR").then(|| "c".into());
+        let found = config_dir_of(lookup, Path::new("/cafe\u{301}"), || unreachable!());
+        assert_eq!(found, Ok("/cafe\u{301}/c".into()), "the working directory is where it is");
     }
 
     #[test]

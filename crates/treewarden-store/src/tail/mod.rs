@@ -41,3 +41,4 @@ mod segment;
 pub(crate) use self::fact::{Fact, Opened, Outcome};
 pub(crate) use self::fold::{first_segment, fold, fold_for_now};
 pub(crate) use self::index::{Newest, Settling, Tail, held};
+pub(crate) use self::segment::a_segment;

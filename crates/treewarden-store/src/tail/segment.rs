@@ -24,6 +24,11 @@ pub(crate) fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// A segment that is there, if there is one.
+pub(crate) fn a_segment(dir: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(numbers(dir)?.first().map(|number| path(dir, *number)))
+}
+
 /// A segment that is appended to.
 #[derive(Debug)]
 pub(crate) struct Segment {

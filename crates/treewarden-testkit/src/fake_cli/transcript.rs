@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use unicode_normalization::UnicodeNormalization;
 
 /// What the CLI writes as the user's words when a turn is interrupted, and while a tool runs.
 pub(super) const INTERRUPTED: &str = "[Request interrupted by user]";
@@ -36,11 +37,15 @@ pub(super) enum Unanswered {
     Note { uuid: String },
 }
 
-/// Where the entries of all conversations of this directory stand.
+/// Where the entries of all conversations of this directory stand; composed letters are as in the CLI.
 pub(super) fn config_dir() -> PathBuf {
-    std::env::var_os("CLAUDE_CONFIG_DIR")
+    let dir = std::env::var_os("CLAUDE_CONFIG_DIR")
         .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".claude"))
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".claude"));
+    match dir.to_str() {
+        Some(text) => text.nfc().collect::<String>().into(),
+        None => dir,
+    }
 }
 
 impl Transcript {
