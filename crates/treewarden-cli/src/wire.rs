@@ -147,6 +147,8 @@ pub(crate) enum Code {
     Config,
     /// The conversation is not on disk, and would be lost with its CLI.
     Unsaved,
+    /// Processes of the session live on, and may not be ended.
+    NotGone,
     /// The session is stopped, or the tree is stopping.
     Stopped,
     Failed,
@@ -161,7 +163,7 @@ impl Code {
             Self::NoSuchSession | Self::NoSuchTurn => Exit::NotFound,
             Self::Busy => Exit::Busy,
             Self::Config => Exit::Config,
-            Self::Unsaved | Self::Stopped | Self::Failed | Self::Unknown => Exit::Failed,
+            Self::Unsaved | Self::NotGone | Self::Stopped | Self::Failed | Self::Unknown => Exit::Failed,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use crate::host::Host;
 use crate::kin::Proofs;
 use crate::leftovers::Leftovers;
+use crate::os;
 use crate::pid::Process;
 
 /// The proof that no process of a session's tree lives; only this crate can make one.
@@ -36,10 +37,11 @@ impl TreeGone {
         self.found
     }
 
-    /// Processes that may have been this tree's, or that of another one of this host that lives: these are left alone.
+    /// Processes that may have been this tree's, or that of another one of this host that lives, or nobody's: these are left
+    /// alone.
     ///
-    /// They slipped out of every containment, and came to this host when their parent ended ([`adopt_orphans`]). The last
-    /// tree that may have left them ends them.
+    /// They are in no containment of a tree, and came to this host when their parent ended ([`adopt_orphans`]). Where nothing
+    /// but trees leaves orphans to this host, the last tree that may have left them ends them.
     ///
     /// [`adopt_orphans`]: crate::adopt_orphans
     pub fn left(&self) -> &[Process] {
@@ -116,7 +118,12 @@ impl NotGone {
 
     /// They belong to another user.
     pub(crate) fn refused(survivors: Vec<Process>) -> Self {
-        Self::new(Why::Refused(names(&survivors)), survivors)
+        let whose = |process: &Process| match os::user(process.pid) {
+            Ok(Some(user)) => format!("{process} of user {user}"),
+            _ => process.to_string(),
+        };
+        let named: Vec<String> = survivors.iter().map(whose).collect();
+        Self::new(Why::Refused(named.join(", ")), survivors)
     }
 
     pub(crate) fn held(held: &[(Option<Process>, Host)]) -> Self {
@@ -144,6 +151,11 @@ impl NotGone {
     /// How many processes were found alive, by which proof; some of them may have ended.
     pub fn found(&self) -> Proofs {
         self.found
+    }
+
+    /// Tells whether what lives on is another host's, and so not this one's to end.
+    pub fn is_another_hosts(&self) -> bool {
+        matches!(self.why, Why::Held(_))
     }
 
     /// The processes that live on, as far as they are known.

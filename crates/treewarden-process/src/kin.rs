@@ -92,6 +92,8 @@ pub(crate) struct Orphans {
     pub(crate) since: u64,
     /// The leaders of the other trees of this host.
     pub(crate) others: Vec<Process>,
+    /// Whatever comes to this host comes from its trees; otherwise it may as well be what somebody else left.
+    pub(crate) are_of_trees: bool,
 }
 
 /// Whose processes are asked for.
@@ -111,7 +113,7 @@ pub(crate) struct Question {
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) members: Vec<Member>,
-    /// Orphans that were this tree's or another live one's.
+    /// Orphans that were this tree's, another live one's, or nobody's.
     pub(crate) unclear: Vec<Process>,
 }
 
@@ -178,7 +180,7 @@ impl Question {
         }
     }
 
-    /// Tells whether it may be an orphan of the tree: the host has no children but the leaders and what it adopted.
+    /// Tells whether it may be an orphan of the tree: a child of this host that is no leader, and began after the tree did.
     fn may_be_orphan(&self, row: &Row) -> bool {
         let Some(orphans) = &self.orphans else { return false };
         let is_leader = |id: u32| orphans.others.iter().any(|leader| leader.pid.get() == id);
@@ -189,9 +191,12 @@ impl Question {
             && ![row.process.pid.get(), row.group, row.session].into_iter().any(is_leader)
     }
 
+    /// Tells whether something else than the tree may have left that orphan: another tree, or a process that is none of ours.
     fn may_be_anothers(&self, row: &Row) -> bool {
-        let others = self.orphans.iter().flat_map(|orphans| &orphans.others);
-        others.into_iter().any(|leader| leader.start_time <= row.process.start_time)
+        self.orphans.as_ref().is_some_and(|orphans| {
+            let may_have_left = |leader: &Process| leader.start_time <= row.process.start_time;
+            !orphans.are_of_trees || orphans.others.iter().any(may_have_left)
+        })
     }
 }
 
@@ -284,7 +289,7 @@ mod tests {
     fn an_orphan_is_the_only_trees_that_can_have_left_it_or_unclear() {
         let orphans = |others: &[u32]| {
             let others = others.iter().map(|pid| process(*pid, u64::from(*pid))).collect();
-            Question { orphans: Some(Orphans { since: 200, others }), ..question() }
+            Question { orphans: Some(Orphans { since: 200, others, are_of_trees: true }), ..question() }
         };
         let rows = [
             row(150, HOST, 150, Claim::Nothing),
@@ -303,5 +308,23 @@ mod tests {
         assert!(beside.members.is_empty());
         assert_eq!(beside.unclear, [process(210, 210), process(211, 211)]);
         assert!(question().answer(&rows).members.is_empty(), "a host that adopts none cannot tell");
+    }
+
+    #[test]
+    fn an_orphan_of_a_host_that_is_given_those_of_others_is_left_unless_something_else_proves_it() {
+        let orphans = Some(Orphans { since: 200, others: Vec::new(), are_of_trees: false });
+        let question = Question { orphans, cgroup: HashSet::from([process(213, 213)]), ..question() };
+        let rows = [
+            row(150, HOST, 150, Claim::Nothing),
+            row(210, HOST, 210, Claim::Unreadable),
+            row(211, HOST, 211, Claim::Nothing),
+            row(212, HOST, 212, Claim::Ours),
+            row(213, HOST, 213, Claim::Nothing),
+            row(214, HOST, LEADER, Claim::Nothing),
+            row(215, 212, 215, Claim::Nothing),
+        ];
+        let expected = [(212, Proof::Mark), (213, Proof::Cgroup), (214, Proof::Group), (215, Proof::Descent)];
+        assert_eq!(found(&question, &rows), expected);
+        assert_eq!(question.answer(&rows).unclear, [process(210, 210), process(211, 211)]);
     }
 }

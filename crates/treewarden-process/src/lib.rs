@@ -36,6 +36,7 @@ mod spawn;
 mod spawn_error;
 mod stderr;
 mod stop;
+mod survivors;
 mod sweep;
 mod tree;
 mod writer;

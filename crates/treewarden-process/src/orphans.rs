@@ -3,6 +3,12 @@
 //! A process whose parent ends is given to the nearest ancestor that asked for such children, or else to the first process.
 //! A host that asks for them keeps what slipped out of a tree below itself, where it is found without any mark. It is the
 //! program that decides it, not this library: it would be given the orphans of whatever else the program starts.
+//!
+//! # Whose is an orphan that says nothing?
+//!
+//! A tree's, where nothing else could have come to this host. The first process of a container is given whatever anybody in
+//! there leaves behind (`docker exec`), and a program that was executed in place of an entry script has the services that
+//! script started, and what these leave. There, an orphan proves nothing by being one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{self, WaitId, WaitIdOptions};
 
 use crate::kin::Orphans;
@@ -20,6 +27,9 @@ use crate::pid::{Pid, Process};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 static ADOPTS: AtomicBool = AtomicBool::new(false);
+
+/// Whether every child of this process that it did not start itself comes from a tree.
+static ARE_OF_TREES: AtomicBool = AtomicBool::new(false);
 
 /// The leaders that are not reaped yet, by their ids, with their start times.
 static LEADERS: Mutex<BTreeMap<Pid, u64>> = Mutex::new(BTreeMap::new());
@@ -33,16 +43,32 @@ static BIRTH: Mutex<()> = Mutex::new(());
 /// What slipped out of a tree, without its mark and in a session of its own, is then found when the tree is stopped. The
 /// orphans that have ended are to be reaped by [`reap_orphans`], whenever SIGCHLD comes. On macOS this does nothing.
 ///
+/// Call it before anything is started. In the first process of a container, or in one that has children already, such an
+/// orphan may be anybody's: it is left alone, and told by [`TreeGone::left`](crate::TreeGone::left).
+///
 /// # Errors
 ///
 /// If the system refuses it; then orphans go to another process, as without it.
 pub fn adopt_orphans() -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    {
+    if !ADOPTS.load(Ordering::Acquire) {
+        // Asked before any can come: what is a child by then was there before this program was.
+        ARE_OF_TREES.store(std::process::id() != 1 && has_no_child(), Ordering::Release);
         process::set_child_subreaper(Some(process::getpid()))?;
         ADOPTS.store(true, Ordering::Release);
     }
     Ok(())
+}
+
+/// Tells whether this process has no child, not even one that has ended: others of that one may have come here before.
+///
+/// The kernel is asked, and not `/proc`, which may hide what runs as another user.
+#[cfg(target_os = "linux")]
+fn has_no_child() -> bool {
+    /// Children of any kind, also those whose end is told by another signal; the crate has no name for it.
+    const WALL: WaitIdOptions = WaitIdOptions::from_bits_retain(0x4000_0000);
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT | WALL;
+    process::waitid(WaitId::All, options).is_err_and(|error| error == Errno::CHILD)
 }
 
 /// Reaps the orphans that have ended, and tells how many.
@@ -123,5 +149,6 @@ pub(crate) fn of(leader: Process) -> Option<Orphans> {
         .map(|(pid, start_time)| Process { pid: *pid, start_time: *start_time })
         .filter(|other| *other != leader)
         .collect();
-    Some(Orphans { since: leader.start_time, others })
+    let are_of_trees = ARE_OF_TREES.load(Ordering::Acquire);
+    Some(Orphans { since: leader.start_time, others, are_of_trees })
 }

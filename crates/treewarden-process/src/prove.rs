@@ -14,12 +14,15 @@ use crate::pid::Process;
 use crate::program::Cookie;
 use crate::scan::{self, Found, Seen};
 use crate::spawn;
+use crate::survivors;
 
 /// How long leftovers may take to clean up after SIGTERM, and to be gone after SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 const BOUND: Duration = Duration::from_secs(10);
 
 /// Ends whatever is left of a session's earlier trees, and proves it gone.
+///
+/// What this host found and could not end before counts as well, as long as it lives.
 ///
 /// Call it only while holding the session's lease: it ends the processes of this host and of any that is dead.
 ///
@@ -50,6 +53,7 @@ pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
         held.during(sort).ok_or_else(NotGone::stopped)?;
         let look = || {
             let mut found = scan::of_session(&cookie, &ours)?;
+            found.add_survivors(survivors::of(&cookie));
             for (host, cgroup) in &theirs {
                 // Of another namespace of process ids it lists nothing, although it is populated.
                 if let Some(members) = cgroup.remains()? {
@@ -59,7 +63,7 @@ pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
             }
             Ok(found)
         };
-        let ended = end(look, &held);
+        let ended = end(look, &held).inspect_err(|error| survivors::note(&cookie, error));
         theirs.into_iter().for_each(|(_, cgroup)| cgroup.leave());
         ended
     });

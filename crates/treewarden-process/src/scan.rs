@@ -47,6 +47,13 @@ impl Found {
         self.unclear = answer.unclear;
     }
 
+    /// Adds what was found earlier, and may be told by nothing any more.
+    pub(crate) fn add_survivors(&mut self, survivors: Vec<Process>) {
+        let known = self.processes();
+        let new = survivors.into_iter().filter(|process| !known.contains(process));
+        self.members.extend(new.map(|process| Member { process, proof: Proof::Descent }));
+    }
+
     fn processes(&self) -> HashSet<Process> {
         self.members.iter().map(|member| member.process).collect()
     }

@@ -134,7 +134,7 @@ fn start(program: &Program, cookie: &Cookie, policy: ContainmentPolicy) -> Resul
     }
     let Launched { pid, stdin, stdout, stderr } =
         launched.map_err(|refusal| SpawnError::refused(program, &file, refusal))?;
-    let members = Members { leader: Leader::new(pid), cgroup, id };
+    let members = Members { leader: Leader::new(pid), cgroup, id, cookie: cookie.clone() };
     Ok(Spawned { members: Ending::new(members), stdin, stdout, stderr })
 }
 

@@ -12,6 +12,7 @@ use crate::leftovers::Leftovers;
 use crate::pid::Process;
 use crate::prove::Asked;
 use crate::scan::Seen;
+use crate::survivors;
 use crate::tree::{Members, Scope, Tree};
 use crate::writer::LineWriter;
 
@@ -143,14 +144,21 @@ impl Members {
                 if scope == Scope::Everything {
                     self.leader.reap();
                 }
-                Ok(TreeGone::proven(Some(status), seen.proofs(), found.unclear))
+                // A member that was dying during the look was an orphan by then.
+                let unclear = found.unclear.into_iter().filter(|process| process.is_alive()).collect();
+                Ok(TreeGone::proven(Some(status), seen.proofs(), unclear))
             }
         })
     }
 }
 
-/// Kills until nothing is left: a process that was forking while it was killed leaves another.
+/// Kills until nothing is left; what cannot be ended is taken note of.
 pub(crate) fn kill_all(members: &Members, scope: Scope, seen: &mut Seen) -> Result<TreeGone, NotGone> {
+    killed(members, scope, seen).inspect_err(|error| survivors::note(&members.cookie, error))
+}
+
+/// As often as there is something: a process that was forking while it was killed leaves another.
+fn killed(members: &Members, scope: Scope, seen: &mut Seen) -> Result<TreeGone, NotGone> {
     let until = Instant::now() + BOUND;
     let mut pause = Duration::from_micros(200);
     let mut asked = Asked::default();
@@ -159,7 +167,7 @@ pub(crate) fn kill_all(members: &Members, scope: Scope, seen: &mut Seen) -> Resu
         if let Ok(Ok(gone)) = left {
             if !gone.left().is_empty() {
                 let left = gone::names(gone.left());
-                tracing::warn!(%left, "these are of a tree that is gone or of one that lives, and are left alone");
+                tracing::warn!(%left, "these may be of the session whose processes were ended, and are left alone");
             }
             return Ok(gone);
         }

@@ -12,7 +12,7 @@ use crate::leader::Leader;
 use crate::lines::LineReader;
 use crate::os::Cgroup;
 use crate::pid::{Pid, Process};
-use crate::program::TreeId;
+use crate::program::{Cookie, TreeId};
 use crate::scan::{self, Found};
 use crate::spawn::Spawned;
 use crate::stderr::StderrTail;
@@ -79,6 +79,7 @@ pub(crate) struct Members {
     pub(crate) leader: Arc<Leader>,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) id: TreeId,
+    pub(crate) cookie: Cookie,
 }
 
 impl Members {

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::time::Instant;
 
-use roles::{Copied, NOBODY, is_root, role, said};
+use roles::{Copied, NOBODY, can_have, is_root, role, said};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use support::{Killed, LIMIT, lives, start, until};
 use treewarden_process::{Containment, ContainmentPolicy, Ladder, Tree, adopt_orphans, reap_orphans};
@@ -153,6 +153,7 @@ async fn as_host() {
         "best" => ContainmentPolicy::Best,
         _ => ContainmentPolicy::GroupAndCookie,
     };
+    let _beside = std::env::var(BESIDE).ok().map(|pid| Killed(pid.parse().expect("an id")));
     if words.contains(&"adopting") {
         adopt_orphans().expect("it may");
     }
@@ -168,7 +169,10 @@ async fn as_host() {
         ladder.rung(treewarden_process::Rung::CloseStdin, std::time::Duration::from_millis(1))
     };
     let gone = match tree.stop(ladder, None).await {
-        Ok(gone) => gone.leftovers().await.map(|late| format!("gone: {}; late: {late}", gone.found())),
+        Ok(gone) => gone.leftovers().await.map(|late| {
+            let named = gone.left().iter().any(|process| process.pid.get() == tool);
+            format!("gone: {}; late: {late}; named={named}", gone.found())
+        }),
         Err(error) => Err(error),
     };
     let gone = gone.unwrap_or_else(|error| error.to_string());
@@ -179,6 +183,9 @@ async fn as_host() {
     .await;
     println!("\nhost lived={lived} {containment} {gone}");
 }
+
+/// Names a process that was there before the host was.
+const BESIDE: &str = "TREEWARDEN_TEST_BESIDE";
 
 struct Lab {
     copied: Copied,
@@ -258,6 +265,30 @@ fn what_lets_nobody_look_into_it_is_found_by_its_session_or_as_an_orphan_of_the_
     }
     lab.is_gone(user, Way::SshAgent, "group adopting", "descent");
     lab.is_gone(me.as_raw(), Way::SshAgent, "best", "cgroup");
+}
+
+#[test]
+fn an_orphan_of_a_host_that_is_given_those_of_others_is_left_and_named() {
+    let lab = Lab { copied: Copied::new() };
+    let entry = format!("sleep 600 >/dev/null 2>&1 & export {BESIDE}=$!; exec \"$@\"");
+    let ways = [
+        vec!["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"],
+        vec!["sh", "-c", &entry, "sh"],
+    ];
+    for before in ways {
+        if before[0] == "unshare" && !(is_root("a namespace of process ids") && can_have(&before)) {
+            continue;
+        }
+        for (how, way) in [("", Way::Unmarked), (" crash", Way::Unmarked), ("", Way::UnmarkedChild)] {
+            let what = format!("{way:?} group adopting{how}");
+            let answer = said(&mut lab.copied.command(&before, "as_host", &what), "host");
+            // Nothing says of an orphan without a mark that it was not there for somebody else.
+            let is_left = matches!(way, Way::Unmarked);
+            let right = answer.starts_with(&format!("lived={is_left} "))
+                && answer.ends_with(&format!("named={is_left}"));
+            assert!(right, "{before:?} {what}: {answer}");
+        }
+    }
 }
 
 #[tokio::test]

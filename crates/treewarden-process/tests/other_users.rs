@@ -7,13 +7,15 @@
 mod roles;
 mod support;
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use roles::{Copied, NOBODY, can_have, is_root, role, said};
 use support::{Killed, lives, start, until};
-use treewarden_process::{ContainmentPolicy, Cookie, prove_gone, sweep};
+use treewarden_process::{ContainmentPolicy, Cookie, Ladder, adopt_orphans, prove_gone, sweep};
 
 const SCRIPT: &str = "trap 'exit' TERM; setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 600; done' & \
                       while :; do sleep 0.05; done";
@@ -52,6 +54,61 @@ fn what_another_user_left_is_left_alone_and_keeps_nobody_from_starting() {
         return;
     }
     assert_eq!(said(&mut Copied::new().command(&alone, "as_scene", "alone"), "scene"), "done");
+}
+
+/// A host of which a tool becomes the super-user's, and so cannot be ended.
+#[tokio::test]
+#[ignore = "a role of the tests here"]
+async fn as_host_of_a_refused() {
+    let Some(becomes_root) = role() else { return };
+    adopt_orphans().expect("it may");
+    let tool = "echo $$ >tool.new; mv tool.new tool; exec sleep 600";
+    let folder = std::env::current_dir().expect("there is one");
+    let script = format!(
+        "cd {}; (setsid {becomes_root} sh -c '{tool}' >/dev/null 2>&1 </dev/null &); while :; do sleep 600; done",
+        folder.display()
+    );
+    let (tree, cookie) = start(&script, ContainmentPolicy::GroupAndCookie).await;
+    until("the tool is another user's", || folder.join("tool").exists()).await;
+    let tool = std::fs::read_to_string("tool").expect("it is there").trim().parse().expect("an id");
+    println!("\ntool {tool}");
+    until("it is an orphan", || support::field(tool, 1) == Some(std::process::id().to_string())).await;
+    let stopped = tree.stop(Ladder::kill(), None).await.map_err(|error| error.to_string());
+    let others = prove_gone(support::cookie()).await.is_ok();
+    let proven = prove_gone(cookie.clone()).await.map_err(|error| error.to_string());
+    println!("\nrefused {others} {} | {}", stopped.unwrap_err(), proven.unwrap_err());
+    until("somebody else ends it", || !lives(tool)).await;
+    println!("\nfree {}", prove_gone(cookie).await.is_ok());
+}
+
+#[test]
+fn what_became_another_users_is_named_and_keeps_its_session_from_starting_while_it_lives() {
+    if !is_root("another user") {
+        return;
+    }
+    let copied = Copied::new();
+    let (becomes_root, setpriv) = (copied.path("becomes-root"), "/usr/bin/setpriv");
+    let made = Command::new("cp").arg(setpriv).arg(&becomes_root).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no {setpriv}");
+        return;
+    }
+    std::fs::set_permissions(&becomes_root, Permissions::from_mode(0o4755)).expect("it is ours");
+    let what = format!("{} --reuid=0 --regid=0 --clear-groups", becomes_root.display());
+    let mut host = copied.command(&[], "as_host_of_a_refused", &what);
+    let mut host = host.uid(NOBODY).stdout(Stdio::piped()).spawn().expect("this program can be run");
+    let mut lines = BufReader::new(host.stdout.take().expect("it was asked for")).lines();
+    let mut said_of = |word: &str| {
+        lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.strip_prefix(word)?.to_owned()))
+    };
+    let tool = said_of("tool ").expect("it says so");
+    let end = Killed(tool.parse().expect("an id"));
+    let errors = said_of("refused ").expect("it says so");
+    let named = format!("sleep (pid {tool}) of user 0 may not be ended by this user");
+    assert!(errors.starts_with("true ") && errors.matches(&named).count() == 2, "{errors}");
+    drop(end);
+    assert_eq!(said_of("free ").as_deref(), Some("true"));
+    host.wait().expect("it is our child");
 }
 
 #[tokio::test]

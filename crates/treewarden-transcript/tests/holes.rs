@@ -106,7 +106,7 @@ fn a_file_that_a_cli_began_anew_is_joined_to_what_was_taken_away_from_it() {
         disk.write(lines[taken..].iter().map(|line| format!("{line}\n")).collect::<String>());
         let before = disk.bytes();
         let found = disk.prepare(&settled, Some(third));
-        let Resumable::At { leaf, mended: 0, joined: true, open: OpenPrompt::Own, .. } = &found else {
+        let Resumable::At { leaf, mended: 0, put_back: Some(_), open: OpenPrompt::Own, .. } = &found else {
             panic!("{taken}: {found:?}")
         };
         assert_eq!(*leaf, third.to_string());

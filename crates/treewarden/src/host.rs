@@ -119,6 +119,16 @@ pub enum Happening {
         /// What the CLI says of it, as it came.
         frame: Frame,
     },
+    /// Processes of it live on although its CLI was ended, as they may not be ended: it does not start while they live.
+    NotGone {
+        /// Which, and why.
+        why: String,
+    },
+    /// Processes that may be its own were left alone when its CLI was ended, as nothing says so.
+    MayBeLeft {
+        /// Which.
+        what: String,
+    },
     /// Its CLI could not write its transcript: a resume may miss what follows.
     WritesLost,
 }

@@ -177,6 +177,7 @@ pub(super) fn refusal(error: &QueryError) -> Refusal {
         QueryErrorKind::NoSuchSession => Code::NoSuchSession,
         QueryErrorKind::QueueFull | QueryErrorKind::TooManyConsumers | QueryErrorKind::Store => Code::Busy,
         QueryErrorKind::Stopped => Code::Stopped,
+        QueryErrorKind::NotGone => Code::NotGone,
         _ => Code::Failed,
     };
     Refusal::new(code, error)

@@ -42,7 +42,7 @@ pub(super) async fn answer(
         Request::Turn { turn, wait: false } => asking::report(shared, turn),
         Request::Cancel { turn } => cancel(shared, turn),
         Request::Restart { name, force } => restart(shared, &name, force).await.map(|()| done()),
-        Request::Stop { name, force } => stop(shared, &name, force).await.map(|()| done()),
+        Request::Stop { name, force } => stop(shared, &name, force).await,
         Request::Start { name } => {
             let session = shared.tree.session(&name);
             match session.status() {
@@ -65,12 +65,14 @@ pub(super) async fn answer(
 }
 
 /// Stops a session, unless that would lose its conversation and nobody insists.
-async fn stop(shared: &Shared, name: &str, force: bool) -> Result<(), Refusal> {
+async fn stop(shared: &Shared, name: &str, force: bool) -> Result<Value, Refusal> {
     let session = shared.tree.session(name);
     if !force {
         unsaved::refuse(shared, [name], &format!("{name} is not stopped"), "stop it").await?;
     }
-    session.stop().await.map_err(|error| asking::refusal(&error))
+    session.stop().await.map_err(|error| asking::refusal(&error))?;
+    let left = session.status().ok().and_then(|status| status.may_be_left);
+    Ok(json!({ "may_be_left": left }))
 }
 
 /// Restarts a session, or else a supervisor of this name, unless that would lose a conversation and nobody insists.

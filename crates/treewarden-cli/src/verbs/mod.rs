@@ -39,10 +39,7 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             let done = format!("{name} was restarted");
             simple::run(Request::Restart { name, force }, &done, &place).await
         }
-        Verb::Stop { force, target: Target { name, place } } => {
-            simple::run(Request::Stop { name: name.clone(), force }, &format!("{name} is stopped"), &place)
-                .await
-        }
+        Verb::Stop { force, target: Target { name, place } } => simple::stop(name, force, &place).await,
         Verb::Start(Target { name, place }) => {
             simple::run(Request::Start { name: name.clone() }, &format!("{name} was started"), &place).await
         }

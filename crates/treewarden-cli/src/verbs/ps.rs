@@ -68,7 +68,7 @@ pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
     text
 }
 
-/// What a session's CLI does by itself, what would be lost with it, and why its turns are refused.
+/// What a session's CLI does by itself, what would be lost with it, why its turns are refused, and what lives on of it.
 fn notes(session: &Value) -> Vec<String> {
     let own_work = session["own_work"].as_str().map(|why| match why {
         "task_ended" => "its CLI works by itself: a background task ended".to_owned(),
@@ -82,7 +82,13 @@ fn notes(session: &Value) -> Vec<String> {
     let unsaved =
         session["unsaved"].as_str().map(|why| format!("not on disk, and so its CLI is not parked: {why}"));
     let removed = session["removed"].as_str().map(|why| format!("its lease was removed: {why}"));
-    [own_work, tasks, unsaved, removed].into_iter().flatten().collect()
+    let not_gone = session["not_gone"]
+        .as_str()
+        .map(|why| format!("processes of it live on, and it does not start while they do: failed to {why}"));
+    let left = session["may_be_left"]
+        .as_str()
+        .map(|what| format!("left alone, as nothing says whether it is of the session: {what}"));
+    [own_work, tasks, unsaved, removed, not_gone, left].into_iter().flatten().collect()
 }
 
 /// How many CLIs are kept for the next conversations, if any are to be.

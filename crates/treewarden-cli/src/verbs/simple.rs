@@ -15,6 +15,15 @@ pub(super) async fn run(request: Request, done: &str, place: &Place) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
+pub(super) async fn stop(name: String, force: bool, place: &Place) -> anyhow::Result<ExitCode> {
+    let answer = Client::connect(place).await?.call(&Request::Stop { name: name.clone(), force }).await?;
+    if let Some(left) = answer["may_be_left"].as_str() {
+        output::note(format!("left alone, as nothing says whether it is of {name}: {left}"));
+    }
+    output::line(format!("{name} is stopped"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(super) async fn interrupt(name: String, place: &Place) -> anyhow::Result<ExitCode> {
     let answer = Client::connect(place).await?.call(&Request::Interrupt { name: name.clone() }).await?;
     let interrupted = answer["interrupted"] == true;

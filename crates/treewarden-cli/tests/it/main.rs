@@ -5,6 +5,7 @@ mod command;
 mod daemon;
 mod given_up;
 mod hosts;
+mod left;
 mod one_writer;
 mod orphans;
 mod reload;

@@ -1,5 +1,6 @@
 //! A real daemon on a fake CLI, in a folder of its own; everything ends with it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -27,6 +28,8 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
 pub(crate) struct World {
     dir: tempfile::TempDir,
     mark: String,
+    /// The command, behind the words that run it as somebody else.
+    words: Vec<OsString>,
 }
 
 impl World {
@@ -40,7 +43,7 @@ impl World {
         // The command is a stand-in for the CLI when it is started under this name.
         std::os::unix::fs::symlink(PROGRAM, dir.path().join("claude-stand-in")).expect("a link can be made");
         let mark = dir.path().file_name().expect("it has a name").to_string_lossy().into_owned();
-        let world = Self { dir, mark };
+        let world = Self { dir, mark, words: vec![PROGRAM.into()] };
         world.rewrite(children);
         world
     }
@@ -83,11 +86,24 @@ impl World {
 
     /// The command with these arguments, for this world's tree.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.current_dir(self.dir.path()).args(args);
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]).current_dir(self.dir.path()).args(args);
         command.env_remove("RUST_LOG").env_remove("TREEWARDEN_FAKE").env("NO_COLOR", "1");
         command.env("TREEWARDEN_SOCKET", self.socket());
         command
+    }
+
+    /// Gives the world to a user who owns nothing else, and has the command be run as that one from now on.
+    pub(crate) fn give_away(&mut self) {
+        const NOBODY: &str = "65534";
+        let program = self.path("treewarden");
+        fs::copy(PROGRAM, &program).expect("it can be copied");
+        fs::remove_file(self.path("claude-stand-in")).expect("it is there");
+        std::os::unix::fs::symlink(&program, self.path("claude-stand-in")).expect("a link can be made");
+        let given = Command::new("chown").args(["-R", NOBODY]).arg(self.dir.path()).status();
+        assert!(given.is_ok_and(|status| status.success()), "it can be given away");
+        let words = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
+        self.words = words.map(OsString::from).into_iter().chain([program.into()]).collect();
     }
 
     /// Runs a verb to its end.
@@ -166,6 +182,15 @@ impl World {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         Path::new(self.dir.path()).join(name)
+    }
+}
+
+/// A process that is killed when the value is dropped.
+pub(crate) struct Killed(pub(crate) u32);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(Command::new("kill").args(["-KILL", &self.0.to_string()]).stderr(Stdio::null()).status());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use treewarden_proto::TurnId;
+use treewarden_proto::{SessionName, TurnId};
 
 use super::outcome::{Failure, FailureKind};
 
@@ -32,6 +32,8 @@ pub enum QueryErrorKind {
     LeaseLost,
     /// The session ended before the turn did: the turn stays open, and is carried on when the session starts again.
     Stopped,
+    /// Processes of the session live on and may not be ended: it is stopped, but not gone.
+    NotGone,
     /// The turn was interrupted.
     Interrupted,
     /// The turn was cancelled before it ran.
@@ -63,6 +65,13 @@ impl QueryError {
 
     pub(crate) fn lease_lost(message: String) -> Self {
         Self::new(QueryErrorKind::LeaseLost, None, message)
+    }
+
+    pub(crate) fn not_gone(name: &SessionName, why: &str) -> Self {
+        let message = format!(
+            "{name} is stopped, but not gone: failed to {why}; it does not start again while that lives, end it by hand"
+        );
+        Self::new(QueryErrorKind::NotGone, None, message)
     }
 
     pub(crate) fn stopped(turn: Option<TurnId>, why: &str) -> Self {

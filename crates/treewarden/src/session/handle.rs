@@ -350,7 +350,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`QueryError`] if nobody holds the name.
+    /// [`QueryError`] if nobody holds the name, or if processes of the session live on that may not be ended: then the session
+    /// is stopped, and the error names them.
     ///
     /// # Cancel safety
     ///
@@ -365,7 +366,7 @@ impl Session {
         desk.set_stopped(true);
         if let Some(supervisor) = desk.private_supervisor() {
             let _reason = supervisor.stop(ExitReason::Shutdown).await;
-            return Ok(());
+            return desk.is_gone();
         }
         if let Some(supervisor) = desk.supervisor() {
             let _gone = supervisor.terminate_child(desk.name.as_str()).await;
@@ -375,7 +376,7 @@ impl Session {
         }
         desk.close("the session is stopped; start it again");
         desk.set_state(SessionState::Stopped, None, None);
-        Ok(())
+        desk.is_gone()
     }
 
     /// The desk, and the supervisor that can start it again.

@@ -6,6 +6,8 @@ use serde::Serialize;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::SessionRecord;
 
+use super::desk::Left;
+
 /// What a session is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -90,6 +92,7 @@ pub(crate) struct Condition {
     pub(crate) skipped_lines: u64,
     pub(crate) unknown_frames: u64,
     pub(crate) removed: Option<Box<str>>,
+    pub(crate) left: Left,
 }
 
 /// What is known of a session; the answer comes at once, whatever the session is doing.
@@ -140,6 +143,11 @@ pub struct Status {
     /// Its lease or the state directory was removed under it and cannot be had again, for this reason: its turns are
     /// refused.
     pub removed: Option<Box<str>>,
+    /// Which of its processes live on although its CLI was ended, as they may not be ended, and why: it does not start again
+    /// while they live.
+    pub not_gone: Option<Box<str>>,
+    /// Which processes may be its own, and were left alone.
+    pub may_be_left: Option<Box<str>>,
 }
 
 impl Status {
@@ -173,6 +181,8 @@ impl Status {
             skipped_lines: condition.skipped_lines,
             unknown_frames: condition.unknown_frames,
             removed: condition.removed,
+            not_gone: condition.left.not_gone().map(Into::into),
+            may_be_left: condition.left.unclear().map(Into::into),
         }
     }
 }

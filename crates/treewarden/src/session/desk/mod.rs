@@ -6,10 +6,12 @@
 mod condition;
 mod guard;
 mod identity;
+mod left;
 mod saved;
 mod service;
 mod transcript;
 
+pub(crate) use self::left::Left;
 pub(crate) use saved::Look;
 
 use std::collections::VecDeque;

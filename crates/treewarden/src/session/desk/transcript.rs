@@ -104,14 +104,14 @@ impl Desk {
             let inner = self.lock();
             (inner.first_name.clone(), inner.told_another)
         };
-        let Some(first) = first.filter(|_| self.is_kept()) else { return };
+        let Some(first) = first else { return };
         let (Some(config_dir), id) = self.place() else { return };
         let second = transcript::second_name(&config_dir, &first, id);
         if !second.exists() {
             if transcript::keep(&config_dir, id) == Kept::Linked {
                 self.tell_mended(&second);
             }
-        } else if !told && !transcript::are_one(&first, &second) && self.saved_on_disk() != Saved::Yes {
+        } else if !told && !transcript::are_one(&first, &second) && self.look_at_disk().saved != Saved::Yes {
             self.lock().told_another = true;
             let text = "was removed while a CLI wrote it, which began another; what came before is kept, and is joined to \
                         it when the session's next CLI starts";

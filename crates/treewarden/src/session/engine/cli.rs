@@ -206,20 +206,22 @@ pub(super) async fn closed(closing: &mut Option<Closing>) {
 /// Ends the CLI of an engine that was killed; its place is given up when its tree is gone.
 ///
 /// Its lease is given up at once: the next engine proves the tree gone before it starts another.
-pub(super) fn leave(cli: Option<Box<Cli>>) {
+pub(super) fn leave(desk: &Arc<Desk>, cli: Option<Box<Cli>>) {
     let Some(Cli { tree: Some(tree), place, door, .. }) = cli.map(|cli| *cli) else { return };
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let desk = Arc::clone(desk);
         runtime.spawn(async move {
-            kill(tree, place).await;
+            kill(&desk, tree, place).await;
             drop(door);
         });
     }
 }
 
 /// Ends a CLI that nobody waits for, and gives its place up when it is gone.
-pub(super) async fn kill(tree: Tree, place: Place) {
-    if let Err(error) = tree.stop(ladder(How::Kill), None).await {
-        tracing::error!(%error, "processes of a CLI cannot be ended");
+pub(super) async fn kill(desk: &Desk, tree: Tree, place: Place) {
+    match tree.stop(ladder(How::Kill), None).await {
+        Ok(gone) => desk.note_gone(&gone),
+        Err(error) => desk.note_not_gone(&error),
     }
     drop(place);
 }
@@ -257,11 +259,12 @@ impl Engine {
         let gone = match closing.done {
             Some(Ok(gone)) => gone,
             Some(Err(error)) => {
-                tracing::error!(session = %self.desk.name, %error, "processes of a CLI cannot be ended");
+                self.desk.note_not_gone(&error);
                 return self.not_gone(&error);
             }
             None => return,
         };
+        self.desk.note_gone(&gone);
         drop(cli.door.take());
         let status = gone.status();
         let facts = ExitFacts {

@@ -302,7 +302,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         if self.end.is_none() {
             self.desk.set_state(SessionState::Parked, None, None);
-            cli::leave(self.cli.take());
+            cli::leave(&self.desk, self.cli.take());
         }
     }
 }

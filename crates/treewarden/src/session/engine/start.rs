@@ -102,15 +102,15 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     };
     let cookie = Cookie::new(record.session_id.to_string());
     let spawning = Box::pin(treewarden_process::spawn(program, cookie, desk.host.inner.containment));
-    let spawning = Underway { spawning: Some((spawning, place)) };
+    let spawning = Underway { desk: Arc::clone(&desk), spawning: Some((spawning, place)) };
     // What slipped out of a crashed CLI's cgroup is looked for while the next one comes up, and is gone before that one is
     // told anything.
     let (spawned, ended) = tokio::join!(spawning.spawned(), gone.leftovers());
     let (tree, place) = spawned?;
     door.set_pid(tree.pid().get());
     if let Err(error) = ended {
-        cli::kill(tree, place).await;
-        return Err(not_gone(&error));
+        cli::kill(&desk, tree, place).await;
+        return Err(not_gone(&desk, &error));
     }
     // What is copied or carried on from elsewhere must be there: a refusal of it is never answered by a blank start.
     let carried = matches!(opening, Opening::Fork { .. }) || desk.must_exist();
@@ -125,6 +125,7 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
 
 /// A CLI on its way, and its place: if it is not waited for any more, it is ended before the place is given up.
 struct Underway {
+    desk: Arc<Desk>,
     spawning: Option<(Task<Result<Tree, SpawnError>>, Place)>,
 }
 
@@ -143,10 +144,11 @@ impl Drop for Underway {
     fn drop(&mut self) {
         let Some((spawning, place)) = self.spawning.take() else { return };
         // Without a runtime the dropped future sees to the end of what is spawned.
+        let desk = Arc::clone(&self.desk);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if let Ok(tree) = spawning.await {
-                    cli::kill(tree, place).await;
+                    cli::kill(&desk, tree, place).await;
                 }
             });
         }
@@ -326,10 +328,13 @@ async fn lease_and_proof(
     let lease = lease(desk, id, config_dir)?;
     desk.forget_completed();
     let gone = treewarden_process::prove_gone(Cookie::new(id.to_string())).await;
-    Ok((lease, gone.map_err(|error| not_gone(&error))?))
+    let gone = gone.map_err(|error| not_gone(desk, &error))?;
+    desk.note_gone(&gone);
+    Ok((lease, gone))
 }
 
-fn not_gone(error: &NotGone) -> StartFailure {
+fn not_gone(desk: &Desk, error: &NotGone) -> StartFailure {
+    desk.note_not_gone(error);
     let message = format!("processes of the session's last CLI cannot be ended: {error}");
     permanent(PermanentKind::NotGone, message)
 }
