@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use treewarden_proto::frame::{Block, Body, Content, Frame, FrameKind, TerminalReason};
+use treewarden_proto::frame::{Block, Body, Content, Frame, FrameKind, SystemBody, TerminalReason};
 
 fn parse(line: impl Into<Vec<u8>>) -> Frame {
     Frame::parse(Bytes::from(line.into())).expect("a frame")
@@ -22,6 +22,24 @@ fn a_result_ends_a_turn_whatever_else_it_holds() {
         let frame = parse(line);
         assert_eq!(frame.kind(), FrameKind::Result);
         assert!(matches!(frame.body(), Ok(Body::Result(_))));
+    }
+}
+
+#[test]
+fn a_notice_is_a_refusal_only_if_it_says_that_the_prompt_is_nowhere() {
+    let cases = [
+        (r#""prompt_submit_outcome":{"kind":"blocked_by_hook","prompt_kept":false}"#, true),
+        (r#""prompt_submit_outcome":{"kind":"stopped_by_hook","prompt_kept":true}"#, false),
+        (r#""prompt_submit_outcome":{"kind":"from_the_future"}"#, false),
+        (r#""prompt_submit_outcome":"odd""#, false),
+        (r#""prevent_continuation":true"#, false),
+    ];
+    for (field, expected) in cases {
+        let line = format!(r#"{{"type":"system","subtype":"informational","content":"no",{field}}}"#);
+        let Ok(Body::System(SystemBody::Informational(notice))) = parse(line).body() else {
+            panic!("{field}")
+        };
+        assert_eq!(notice.is_refusal(), expected, "{field}");
     }
 }
 

@@ -9,7 +9,6 @@ use treewarden::session::SessionState;
 use treewarden::{Session, TurnId};
 use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of, reaches};
 use treewarden_proto::SessionId;
-use treewarden_testkit::faults;
 
 /// A host that died while a turn was open, and the file of its conversation.
 fn died(lab: Lab) -> (Lab, TurnId, String, PathBuf) {
@@ -99,8 +98,12 @@ async fn a_prompt_that_a_hook_refuses_in_the_clis_own_turn_has_that_answer_and_i
     let id = id_of(&session);
     let said = |word: &str| lab.prompts(&id).iter().any(|prompt| prompt.contains(word));
     assert!(!said("PROMPT-1") && !said("Continue from where you left off."), "{:?}", lab.prompts(&id));
-    faults::kill(session.status().expect("status").pid.expect("a CLI")).expect("killed");
-    // A start looks for what was settled.
+    // A start looks for what was settled, in the journal if the host is another.
+    end(&session).await;
+    drop(session);
+    let lab = lab.reopen();
+    let session = Session::start(lab.options("a")).await.expect("started again");
+    assert_eq!(id_of(&session), id);
     let answer = session.query("PROMPT-2").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
     end(&session).await;

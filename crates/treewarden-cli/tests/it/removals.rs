@@ -246,7 +246,7 @@ fn row(what: What, phase: Phase) -> Row {
     let is_to_be_joined = said.iter().any(|said| said.contains("which began another"));
     comes_back(&world, &mut daemon, what, &at, answered(&turn).map(|text| (turn, text)));
     let later = fs::read_to_string(world.path("log")).expect("there is one");
-    assert_eq!(later.contains("since is behind what was kept of it"), is_to_be_joined, "{at}");
+    assert_eq!(later.contains("was put together again from"), is_to_be_joined, "{at}");
     let of = |text: &str| text.replace(&world.path("").display().to_string(), "").trim().to_owned();
     Row {
         said: said.iter().map(|line| of(line)).collect(),

@@ -51,6 +51,7 @@ mod tests {
             (format!(r#"{{"type":"result","num_turns":0,"result":"{help}"}}"#), false),
             (r#"{"type":"result","num_turns":0,"terminal_reason":null}"#.to_owned(), false),
             (r#"{"type":"result"}"#.to_owned(), false),
+            (r#"{"type":"system","subtype":"informational","content":"blocked by hook"}"#.to_owned(), false),
             (r#"{"type":"result","num_turns":1}"#.to_owned(), true),
             (r#"{"type":"result","num_turns":0,"terminal_reason":"completed"}"#.to_owned(), true),
             (r#"{"\ud800":1,"type":"result","num_turns":2}"#.to_owned(), true),
