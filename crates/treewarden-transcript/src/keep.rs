@@ -44,15 +44,6 @@ pub fn keep(config_dir: &Path, id: SessionId) -> Kept {
     }
 }
 
-/// Does so for a file that [`holds`](crate::holds) all that it must: a second name that stands for another file, as after
-/// the work of an editor, is given up for it.
-pub fn keep_anew(config_dir: &Path, id: SessionId) -> Kept {
-    match find(config_dir, id) {
-        Some(path) => keep_file(config_dir, &path, id, Standing::GivesWay),
-        None => Kept::NoTranscript,
-    }
-}
-
 /// What happens to a second name that stands for another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {

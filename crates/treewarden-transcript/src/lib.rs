@@ -11,6 +11,7 @@
 //! | which message is the true leaf, and is anything missing? | `tree`, `resume` (pure) |
 //! | how much of the file is read? | `tail` |
 //! | is the conversation ready to be resumed? | `prepare` |
+//! | could it be resumed, while its CLI lives? | `look` |
 //! | is what the file lost in a copy of it? | `put_back`; what is said if not: `loss` |
 //! | what was a turn answered? | `answer` |
 //! | who else keeps the file? | `keep` |
@@ -21,6 +22,7 @@ mod answer;
 mod error;
 mod keep;
 mod line;
+mod look;
 mod loss;
 mod message;
 mod place;
@@ -33,8 +35,9 @@ mod tree;
 
 pub use answer::{DiskAnswer, answer_to};
 pub use error::TranscriptError;
-pub use keep::{Kept, are_one, keep, keep_anew, kept, release, restore, second_name};
+pub use keep::{Kept, are_one, keep, kept, release, restore, second_name};
+pub use look::{Look, Saved, holds, look};
 pub use place::{NoConfigDir, config_dir, find};
-pub use prepare::{Resumable, Saved, first_message, holds, prepare};
+pub use prepare::{Resumable, prepare};
 pub use resume::OpenPrompt;
 pub use settled::{Known, Settled};

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use treewarden_proto::{SessionId, TurnId};
 
-use crate::keep::{Kept, Standing, keep_file, kept, restore};
+use crate::keep::{Kept, Standing, keep_file, restore};
 use crate::line::HINT;
 use crate::loss;
 use crate::put_back::put_back;
-use crate::resume::{self, Missing, OpenPrompt};
+use crate::resume::{self, OpenPrompt};
 use crate::tree::{Entry, Id, Role, Tree};
-use crate::{Known, TranscriptError, find, tail};
+use crate::{Known, TranscriptError, tail};
 
 /// A file that was not changed for so long is dated anew, since the CLI that resumes it may clean up by date.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -47,28 +47,6 @@ pub enum Resumable {
     Lost {
         /// What is missing, and where it was looked for.
         reason: String,
-    },
-}
-
-/// Whether a transcript holds what was settled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Saved {
-    /// All of it is there.
-    Yes,
-    /// Something is not there, or not yet.
-    No {
-        /// The turn that is missing, or whose answer is.
-        missing: TurnId,
-    },
-    /// A line is missing, so that a CLI that resumes would not know what is before it.
-    Incomplete {
-        /// The name of that line.
-        missing: String,
-    },
-    /// The file was emptied, cut off or replaced: its first message is not in it any more.
-    Cut {
-        /// The name of that message.
-        first: String,
     },
 }
 
@@ -147,60 +125,6 @@ fn holes(tree: &mut Tree, leaf: Id, id: SessionId) -> Vec<Value> {
         }));
     }
     notes
-}
-
-/// Tells whether the transcript holds what was settled, as [`prepare`] would judge; nothing is written.
-///
-/// # Errors
-///
-/// [`TranscriptError`] if the file cannot be read.
-pub fn holds(config_dir: &Path, id: SessionId, known: &Known) -> Result<Saved, TranscriptError> {
-    let Some(path) = find(config_dir, id).or_else(|| kept(config_dir, id)) else {
-        let first = || known.first.clone().map(|first| Saved::Cut { first });
-        let turn = known.written().map(|missing| Saved::No { missing });
-        return Ok(turn.or_else(first).unwrap_or(Saved::Yes));
-    };
-    judge(config_dir, &path, id, known).map_err(TranscriptError::of(&path))
-}
-
-fn judge(config_dir: &Path, path: &Path, id: SessionId, known: &Known) -> io::Result<Saved> {
-    let tree = tail::read(path, &known.settled, None)?;
-    let point = match resume::point(&tree, &known.settled, None) {
-        Ok(point) => point,
-        Err(Missing::Turn(missing) | Missing::Answer(missing)) => return Ok(Saved::No { missing }),
-        Err(Missing::First) => None,
-    };
-    let cut = || Saved::Cut { first: known.first.clone().unwrap_or_default() };
-    if let Some(first) = &known.first
-        && point.is_none_or(|point| !point.anchored)
-        && !tail::names(path, first)?
-    {
-        return Ok(cut());
-    }
-    let Some(leaf) = point.map(|point| point.leaf) else { return Ok(Saved::Yes) };
-    let gap = resume::hole(&tree, leaf).map(|hole| tree.name(hole.missing));
-    // Where an end of the file was read alone, the line before it is looked for by its name.
-    let Some(missing) = gap else { return Ok(Saved::Yes) };
-    if tail::names(path, &missing)? {
-        return Ok(Saved::Yes);
-    }
-    let whole = tail::whole(path)?;
-    if resume::sound(&whole, known, None).is_err() {
-        return Ok(cut());
-    }
-    let is_loss =
-        |hole: &resume::Hole| hole.before.is_some() || loss::another(config_dir, path, id).is_some();
-    let hole = resume::hole(&whole, leaf).filter(is_loss);
-    Ok(hole.map_or(Saved::Yes, |hole| Saved::Incomplete { missing: whole.name(hole.missing) }))
-}
-
-/// The name of the first message in a transcript; `None` if it holds none.
-///
-/// # Errors
-///
-/// [`TranscriptError`] if the file cannot be read.
-pub fn first_message(path: &Path) -> Result<Option<String>, TranscriptError> {
-    Ok(tail::whole(path).map_err(TranscriptError::of(path))?.first())
 }
 
 /// Ends a torn last line and appends the entries, in one write; a file that gets neither is dated anew if it is old.

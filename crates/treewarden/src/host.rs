@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use treewarden_process::ContainmentPolicy;
 use treewarden_proto::frame::Frame;
 use treewarden_proto::spec::SessionSpec;
@@ -142,6 +142,8 @@ pub(crate) struct Inner {
     pub(crate) warm: Warm,
     pub(crate) binaries: Binaries,
     pub(crate) guards: Guards,
+    /// Looks at transcripts, one place each.
+    pub(crate) looks: Arc<Semaphore>,
 }
 
 /// What the sessions of one program share; a cheap clone.
@@ -247,6 +249,7 @@ impl HostOptions {
                 warm: Warm::new(self.warm_age),
                 binaries: Binaries::default(),
                 guards: Guards::default(),
+                looks: Arc::new(Semaphore::new(LOOKS)),
             }),
         })
     }

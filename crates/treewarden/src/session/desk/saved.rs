@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use treewarden_core::session::Saved;
 use treewarden_proto::SessionId;
-use treewarden_transcript::{self as transcript, Known, Saved as OnDisk};
+use treewarden_transcript::{self as transcript, Saved as OnDisk};
 
 use super::Desk;
 
@@ -28,41 +28,23 @@ impl Desk {
     pub(crate) fn look_at_disk(&self) -> Look {
         let record = self.record();
         let id = record.session_id;
-        let saved = |saved| Look { saved, first: None };
-        let Some(config_dir) = record.config_dir else { return saved(Saved::Yes) };
-        let known = match self.known() {
+        let not = |why| Look { saved: Saved::No(why), first: None };
+        let Some(config_dir) = &record.config_dir else { return Look { saved: Saved::Yes, first: None } };
+        let known = match self.known(&record) {
             Ok(known) => known,
-            Err(error) => return saved(Saved::No(format!("the last answer cannot be looked up: {error}"))),
+            Err(error) => return not(format!("the last answer cannot be looked up: {error}")),
         };
-        let saved = saved(self.saved_below(&config_dir, id, &known));
-        if saved.saved != Saved::Yes {
-            return saved;
+        let found = match transcript::look(config_dir, id, &known) {
+            Ok(found) => found,
+            Err(error) => return not(format!("the last answer was not found on disk: {error}")),
+        };
+        let below = config_dir.join("projects");
+        if let Some(why) = said(&found.saved, id, &below) {
+            return not(why);
         }
-        self.note_kept(&transcript::keep_anew(&config_dir, id));
-        let path = transcript::find(&config_dir, id);
-        let unseen = path.as_deref().filter(|_| known.first.is_none());
-        let first = unseen.and_then(|path| transcript::first_message(path).ok().flatten());
-        self.note_first_name(path);
-        Look { first: first.map(|first| (id, first)), ..saved }
-    }
-
-    fn saved_below(&self, config_dir: &Path, id: SessionId, known: &Known) -> Saved {
-        match transcript::holds(config_dir, id, known) {
-            Ok(OnDisk::Yes) => Saved::Yes,
-            Ok(OnDisk::No { missing }) => Saved::No(format!(
-                "the answer to turn {missing} is in no transcript of conversation {id} below {}",
-                config_dir.join("projects").display()
-            )),
-            Ok(OnDisk::Incomplete { missing }) => Saved::No(format!(
-                "a part of conversation {id} was never written: its transcript goes on from {missing}, which is not in it"
-            )),
-            Ok(OnDisk::Cut { first }) => Saved::No(format!(
-                "the beginning of conversation {id} is not on disk any more: message {first} was in its transcript below {} \
-                 and is in none now",
-                config_dir.join("projects").display()
-            )),
-            Err(error) => Saved::No(format!("the last answer was not found on disk: {error}")),
-        }
+        found.kept.iter().for_each(|kept| self.note_kept(kept));
+        self.note_first_name(found.path);
+        Look { saved: Saved::Yes, first: found.first.map(|first| (id, first)) }
     }
 
     /// Looks with which message the conversation begins, unless that is known: a session that is stopped before the look that
@@ -97,5 +79,23 @@ impl Desk {
             }
         }
         missing
+    }
+}
+
+/// What is not on disk, in words.
+fn said(saved: &OnDisk, id: SessionId, below: &Path) -> Option<String> {
+    let below = below.display();
+    match saved {
+        OnDisk::Yes => None,
+        OnDisk::No { missing } => Some(format!(
+            "the answer to turn {missing} is in no transcript of conversation {id} below {below}"
+        )),
+        OnDisk::Incomplete { missing } => Some(format!(
+            "a part of conversation {id} was never written: its transcript goes on from {missing}, which is not in it"
+        )),
+        OnDisk::Cut { first } => Some(format!(
+            "the beginning of conversation {id} is not on disk any more: message {first} was in its transcript below {below} \
+             and is not in it now"
+        )),
     }
 }

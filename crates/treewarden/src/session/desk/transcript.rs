@@ -5,7 +5,7 @@ use std::sync::Once;
 
 use treewarden_core::session::Saved;
 use treewarden_proto::{SessionId, TurnId};
-use treewarden_store::{Seen, StoreError, is_written};
+use treewarden_store::{Seen, SessionRecord, StoreError, is_written};
 use treewarden_transcript::{self as transcript, DiskAnswer, Kept, Known, Settled};
 
 use super::Desk;
@@ -16,14 +16,14 @@ use crate::session::outcome::Outcome;
 const MOST: usize = 64;
 
 impl Desk {
-    /// What the transcript of this conversation must hold. A journal that cannot be read is not taken for an empty one.
-    pub(crate) fn known(&self) -> Result<Known, StoreError> {
-        let first = self.with_record(|record| record.first_message().map(str::to_owned));
-        Ok(Known { settled: self.last_settled()?, first })
+    /// What the transcript of the record's conversation must hold. A journal that cannot be read is not taken for an empty
+    /// one.
+    pub(crate) fn known(&self, record: &SessionRecord) -> Result<Known, StoreError> {
+        let first = record.first_message().map(str::to_owned);
+        Ok(Known { settled: self.last_settled(record.session_id)?, first })
     }
 
-    fn last_settled(&self) -> Result<Vec<Settled>, StoreError> {
-        let id = self.session_id();
+    fn last_settled(&self, id: SessionId) -> Result<Vec<Settled>, StoreError> {
         if let Some((conversation, settled)) = &self.lock().completed
             && *conversation == id
         {
@@ -39,7 +39,7 @@ impl Desk {
 
     /// No turn of this conversation must be in its transcript.
     pub(crate) fn must_hold_nothing(&self) -> bool {
-        self.last_settled().is_ok_and(|settled| !settled.iter().any(|turn| turn.written))
+        self.last_settled(self.session_id()).is_ok_and(|settled| !settled.iter().any(|turn| turn.written))
     }
 
     /// Notes with which message the conversation begins, durably: a transcript without it is never taken for a new one.

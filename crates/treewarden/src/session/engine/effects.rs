@@ -112,7 +112,13 @@ impl Engine {
         if !self.look_once_more {
             let desk = Arc::clone(&self.desk);
             self.looking = Some(Box::pin(async move {
-                let looked = tokio::task::spawn_blocking(move || desk.look_at_disk()).await;
+                // Of many sessions whose turns end at once, not each takes a thread.
+                let place = Arc::clone(&desk.host.inner.looks).acquire_owned().await;
+                let looked = tokio::task::spawn_blocking(move || {
+                    let _until_it_is_done = place;
+                    desk.look_at_disk()
+                })
+                .await;
                 let why = |error| Saved::No(format!("the disk was not looked at: {error}"));
                 looked.unwrap_or_else(|error| Look { saved: why(error), first: None })
             }));

@@ -375,7 +375,7 @@ async fn opening(
         );
         return Err(permanent(PermanentKind::IdInUse, message));
     }
-    let known = desk.known().map_err(|error| {
+    let known = desk.known(record).map_err(|error| {
         permanent(PermanentKind::Store, format!("what the conversation holds cannot be looked up: {error}"))
     })?;
     let config_dir = config_dir.to_owned();
@@ -412,7 +412,7 @@ async fn opening(
             format!("the conversation {id} is lost: {reason}; `clear` the session to begin a new one"),
         )),
         Ok(Err(error)) => {
-            let folder = error.path().parent().unwrap_or(error.path()).display();
+            let folder = error.path().parent().unwrap_or_else(|| error.path()).display();
             let message = format!(
                 "failed to {error}; nothing of the conversation {id} is lost: see that {folder} can be read and written, \
                  and ask again"
