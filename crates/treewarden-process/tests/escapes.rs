@@ -229,6 +229,26 @@ fn what_moves_itself_into_another_cgroup_is_gone_when_that_is_said() {
 }
 
 #[test]
+fn whatever_way_a_tool_slips_out_it_is_gone_when_an_adopting_host_says_so() {
+    let me = rustix::process::geteuid();
+    let has_agent = std::process::Command::new("ssh-agent").arg("-k").output().is_ok();
+    let lab = Lab { copied: Copied::new() };
+    for way in WAYS.into_iter().filter(|way| *way != Way::SshAgent || has_agent) {
+        // Whoever is not root has no cgroup above.
+        if matches!(way, Way::Moved | Way::MovedUnmarked) && !me.is_root() {
+            continue;
+        }
+        for how in ["best adopting", "group adopting"] {
+            let Some(answer) = lab.say(me.as_raw(), way, how) else { continue };
+            assert!(
+                answer.starts_with("lived=false ") && answer.contains("gone: "),
+                "{way:?} {how}: {answer}"
+            );
+        }
+    }
+}
+
+#[test]
 fn after_a_crash_what_left_the_cgroup_is_ended_beside_the_next_start() {
     if !is_root("a cgroup above one's own") {
         return;

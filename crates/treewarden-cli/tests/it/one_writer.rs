@@ -112,6 +112,7 @@ fn a_daemon_of_root_is_refused_by_that_of_another_user_and_named_it() {
 }
 
 /// Three daemons ask for one conversation at once, again and again; whoever has it is stopped, or killed, for the next race.
+#[expect(clippy::print_stdout, reason = "a soak tells what it did")]
 fn races(races: usize, words: [Words; 3], kill: bool) {
     let shared = Shared::new();
     let names = ["a", "b", "c"];

@@ -292,6 +292,7 @@ fn comes_back(world: &World, daemon: &mut Daemon, what: What, at: &str, turn: Op
 }
 
 /// Every file is tried, and what failed is told at the end.
+#[expect(clippy::print_stdout, reason = "what was said is the point")]
 fn table(phase: Phase) {
     let (next, done) = (Mutex::new(ALL.iter()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
