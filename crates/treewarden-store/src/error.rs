@@ -44,6 +44,16 @@ impl StoreError {
         Self::new(StoreErrorKind::Removed, text)
     }
 
+    /// The same of the database, without which no start begins: see `mark`.
+    pub(crate) fn database_removed(path: &std::path::Path) -> Self {
+        let text = format!(
+            "{} was removed, or replaced, under the running program, which can store nothing any more; stop it, put a copy \
+             of the database back, and start it again",
+            path.display()
+        );
+        Self::new(StoreErrorKind::Removed, text)
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind

@@ -42,7 +42,11 @@ impl Files {
     pub(crate) fn look_again(&self) -> Result<Option<PathBuf>, StoreError> {
         let (path, place) = &self.database;
         if !place.is_at(path) {
-            return Err(StoreError::removed(if self.dir.exists() { path } else { &self.dir }));
+            return Err(if self.dir.exists() {
+                StoreError::database_removed(path)
+            } else {
+                StoreError::removed(&self.dir)
+            });
         }
         for (path, place) in lock(&self.companions).iter_mut() {
             match place {

@@ -214,7 +214,9 @@ fn a_database_that_was_removed_is_noticed_and_its_lock_made_anew() {
     assert_eq!(store.look_again().unwrap(), None);
     assert!(fs::File::open(&lock).unwrap().try_lock().is_err(), "others are kept from setting it aside");
     fs::remove_file(dir.path().join("treewarden.db")).unwrap();
-    assert_eq!(store.look_again().unwrap_err().kind(), StoreErrorKind::Removed);
+    let gone = store.look_again().unwrap_err();
+    assert_eq!(gone.kind(), StoreErrorKind::Removed);
+    assert!(gone.to_string().contains("put a copy of the database back"), "{gone}");
 }
 
 #[test]

@@ -102,3 +102,24 @@ async fn idle_for_idle_timeout_parks_the_cli_and_the_next_query_resumes() {
     assert_eq!(session.id().await.expect("id"), id);
     session.stop().await.expect("stopped");
 }
+
+#[tokio::test]
+async fn a_restart_that_several_ask_for_at_once_is_made_and_fails_for_none_of_them() {
+    let lab = Lab::new();
+    let session = Session::start(lab.options("assistant")).await.expect("started");
+    session.query("My name is Alice").await.expect("answered");
+    let first = session.status().expect("status").pid;
+    let asking: Vec<_> = (0..8)
+        .map(|_| {
+            let session = session.clone();
+            tokio::spawn(async move { session.restart().await })
+        })
+        .collect();
+    for asked in asking {
+        asked.await.expect("it ends").expect("restarted");
+    }
+    let answer = session.query("What's my name?").await.expect("answered");
+    assert!(answer.text.contains("Alice"), "{answer}");
+    assert_ne!(session.status().expect("status").pid, first);
+    session.stop().await.expect("stopped");
+}

@@ -160,8 +160,11 @@ async fn a_late_result_on_an_old_call_leaves_the_conversation_where_it_was() {
 async fn the_files_are_looked_for_where_the_cli_keeps_them() {
     let Some(real) = RealLab::new().await else { return };
     let (home, work) = (real.lab.path().display().to_string(), real.work());
+    let (decomposed, composed) = (format!("{home}/cafe\u{301}"), real.lab.path().join("caf\u{e9}"));
     let cases = [
         ("home", home.as_str(), None, real.config_dir()),
+        ("decomposed-home", &decomposed, None, composed.join(".claude")),
+        ("decomposed", &home, Some(decomposed.as_str()), composed),
         ("relative-home", "own", None, work.join("own/.claude")),
         ("relative", &home, Some("config"), work.join("config")),
         ("empty", &home, Some(""), work.clone()),

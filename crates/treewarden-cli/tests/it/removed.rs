@@ -155,6 +155,30 @@ fn a_removed_state_directory_is_said_and_no_turn_is_acknowledged_into_it() {
     is_refused(&world, &daemon);
 }
 
+#[test]
+fn a_database_that_was_removed_while_no_daemon_ran_is_said_and_no_name_begins_blank() {
+    let world = World::new();
+    let mut daemon = world.daemon();
+    world.json(&["ask", "a", "My name is Alice", "--json"]);
+    // In good order, so that all is in that one file.
+    daemon.signal("-TERM");
+    daemon.wait();
+    let (database, backup) = (world.path("state/treewarden.db"), world.path("backup.db"));
+    fs::rename(&database, &backup).expect("moved");
+    let output = world
+        .command(&["run", "--state-dir", "state"])
+        .env_remove("TREEWARDEN_SOCKET")
+        .output()
+        .expect("it runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("treewarden.db: it was removed"), "{stderr}");
+    assert!(stderr.contains("put a copy of it back") && !database.exists(), "{stderr}");
+    fs::rename(&backup, &database).expect("put back");
+    let _daemon = world.daemon();
+    let answer = world.json(&["ask", "a", "what is my name", "--json"]);
+    assert_eq!(answer["text"], "Your name is Alice.");
+}
+
 /// Needs the super-user, who can be two users; elsewhere it says that it was skipped.
 #[cfg(target_os = "linux")]
 #[test]

@@ -19,7 +19,7 @@ use crate::registry::Name;
 use crate::supervisor::Supervisor;
 use treewarden_core::session::StopReason;
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::supervisor::Restart;
+use treewarden_otp_core::supervisor::{Restart, RestartChildError};
 
 /// A session that did not start.
 #[derive(Debug, Clone)]
@@ -409,13 +409,15 @@ impl Session {
 
     /// Ends the session's actor and CLI and starts them anew; its conversation and open turns are carried on.
     ///
+    /// Those who ask for it at once get one restart. What is started was started after each of them asked.
+    ///
     /// # Errors
     ///
     /// [`StartError`] if its supervisor refuses, or would forget it because it is temporary; then it lives on.
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped the session may be left stopped.
+    /// When the future is dropped the session may be left stopped, unless another call waits for the same restart.
     pub async fn restart(&self) -> Result<(), StartError> {
         let (desk, supervisor) = self.supervised()?;
         let id = desk.name.as_str();
@@ -426,7 +428,15 @@ impl Session {
             );
             return Err(StartError::supervisor(&why));
         }
-        supervisor.terminate_child(id).await.map_err(|error| StartError::supervisor(&error))?;
-        supervisor.restart_child(id).await.map(drop).map_err(|error| StartError::supervisor(&error))
+        let stop =
+            async { supervisor.terminate_child(id).await.map_err(|error| StartError::supervisor(&error)) };
+        let start = async {
+            match supervisor.restart_child(id).await {
+                // Since it was stopped its supervisor started it, as with a sibling that crashed, or another call did.
+                Ok(_) | Err(RestartChildError::Running | RestartChildError::Restarting) => Ok(()),
+                Err(error) => Err(StartError::supervisor(&error)),
+            }
+        };
+        desk.restarts.one(stop, start).await
     }
 }

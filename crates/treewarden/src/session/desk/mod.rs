@@ -7,6 +7,7 @@ mod condition;
 mod guard;
 mod identity;
 mod left;
+mod restarts;
 mod saved;
 mod service;
 mod transcript;
@@ -27,7 +28,9 @@ use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{Lease, LeaseWatch, SessionRecord};
 
+use self::restarts::Restarts;
 use super::error::{QueryError, QueryErrorKind};
+use super::handle::StartError;
 use super::options::SessionOptions;
 use super::outcome::{Failure, Outcome};
 use super::sink::Sink;
@@ -174,6 +177,7 @@ pub(crate) struct Desk {
     pub(crate) engine_bell: Notify,
     /// Wakes whoever waits for the end of the engine.
     quiet: Notify,
+    pub(super) restarts: Restarts<StartError>,
 }
 
 impl fmt::Debug for Desk {
@@ -217,6 +221,7 @@ impl Desk {
             }),
             engine_bell: Notify::new(),
             quiet: Notify::new(),
+            restarts: Restarts::default(),
         }
     }
 
