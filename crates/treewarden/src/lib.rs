@@ -11,6 +11,7 @@ mod places;
 mod private_files;
 mod second_door;
 pub mod session;
+mod traces;
 pub mod tree;
 mod warm;
 

@@ -9,17 +9,16 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value;
+use treewarden_process::Process;
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::Environment;
 use treewarden_store::{Lease, Store};
 
 use crate::private_files::PrivateFiles;
+use crate::traces::GoneCli;
 
 /// The setting, and the value with which nobody comes in.
 pub(crate) const INBOUND: (&str, &str) = ("crossSessionInbound", "refuse");
@@ -28,8 +27,8 @@ pub(crate) const INBOUND: (&str, &str) = ("crossSessionInbound", "refuse");
 #[derive(Debug)]
 pub(crate) struct SecondDoor {
     files: PrivateFiles,
-    /// Once the CLI was spawned.
-    pid: Option<u32>,
+    /// Once it was spawned: the CLI, and its conversation.
+    cli: Option<(Process, SessionId)>,
     sockets: Vec<PathBuf>,
     registry: PathBuf,
 }
@@ -37,7 +36,7 @@ pub(crate) struct SecondDoor {
 impl SecondDoor {
     /// That of a CLI that is about to be started.
     pub(crate) fn new(files: PrivateFiles, environment: &Environment, config_dir: &Path) -> Self {
-        Self { files, pid: None, sockets: folders(environment), registry: registry(config_dir) }
+        Self { files, cli: None, sockets: folders(environment), registry: registry(config_dir) }
     }
 
     /// The arguments that name the files.
@@ -45,15 +44,17 @@ impl SecondDoor {
         self.files.arguments()
     }
 
-    pub(crate) fn set_pid(&mut self, pid: u32) {
-        self.pid = Some(pid);
+    pub(crate) fn set_cli(&mut self, leader: Process, conversation: SessionId) {
+        self.cli = Some((leader, conversation));
     }
 }
 
 impl Drop for SecondDoor {
     fn drop(&mut self) {
-        if let Some(pid) = self.pid.filter(|pid| !is_alive(*pid)) {
-            remove_leftovers(pid, &self.sockets, &self.registry);
+        if let Some((leader, conversation)) =
+            self.cli.filter(|(leader, _)| !(is_alive(leader.pid.get()) && leader.is_alive()))
+        {
+            GoneCli::of_this_host(leader, conversation).remove(&self.sockets, &self.registry);
         }
     }
 }
@@ -69,6 +70,7 @@ fn registry(config_dir: &Path) -> PathBuf {
 struct Entry {
     pid: u32,
     session_id: SessionId,
+    proc_start: Option<String>,
     messaging_socket_path: Option<PathBuf>,
 }
 
@@ -102,7 +104,9 @@ fn forget(entry: &Entry, config_dir: &Path, store: &Store) {
         return;
     };
     let folder = entry.messaging_socket_path.as_deref().and_then(Path::parent).map(Path::to_owned);
-    remove_leftovers(entry.pid, folder.as_slice(), &registry(config_dir));
+    let started = entry.proc_start.clone();
+    let gone = GoneCli { pid: entry.pid, started, session_id: entry.session_id, pids: None };
+    gone.remove(folder.as_slice(), &registry(config_dir));
 }
 
 /// Where a CLI of this environment has its socket, as far as it was seen.
@@ -124,33 +128,6 @@ fn is_alive(pid: u32) -> bool {
     let stat = fs::read(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
     let state = stat.rsplit(|byte| *byte == b')').next().and_then(|rest| rest.trim_ascii_start().first());
     state.is_some_and(|state| !matches!(state, b'Z' | b'X'))
-}
-
-/// Removes socket, key and entry of a CLI that is gone, which removes them itself unless it was killed.
-fn remove_leftovers(pid: u32, sockets: &[PathBuf], registry: &Path) {
-    for folder in sockets {
-        let socket = folder.join(format!("{pid}.sock"));
-        let ours = fs::symlink_metadata(&socket).is_ok_and(|meta| {
-            meta.file_type().is_socket() && meta.uid() == rustix::process::geteuid().as_raw()
-        });
-        // In another namespace the same number is another process, which may listen.
-        if ours && UnixStream::connect(&socket).is_err() {
-            let _gone = fs::remove_file(&socket);
-        }
-    }
-    let entry = registry.join(format!("{pid}.json"));
-    let of_pid = fs::read(&entry).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-    let key = |name: &str| {
-        let middle = name.strip_prefix(&format!("{pid}.")).and_then(|rest| rest.strip_suffix(".key"));
-        middle.is_some_and(|hash| !hash.contains('.'))
-    };
-    if of_pid.is_some_and(|entry| entry["pid"] == pid) {
-        let _gone = fs::remove_file(&entry);
-        let Ok(files) = fs::read_dir(registry) else { return };
-        for file in files.flatten().filter(|file| file.file_name().to_str().is_some_and(key)) {
-            let _gone = fs::remove_file(file.path());
-        }
-    }
 }
 
 #[cfg(test)]
@@ -177,30 +154,6 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_cli_left_is_removed_and_what_a_live_one_has_is_not() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let (sockets, registry) = (dir.path().join("cc-socks"), dir.path().join("sessions"));
-        fs::create_dir(&sockets).expect("made");
-        fs::create_dir(&registry).expect("made");
-        let make = |pid: u32| {
-            fs::write(registry.join(format!("{pid}.json")), format!("{{\"pid\":{pid}}}")).expect("written");
-            fs::write(registry.join(format!("{pid}.abc123.key")), "key").expect("written");
-            UnixListener::bind(sockets.join(format!("{pid}.sock"))).expect("bound")
-        };
-        let (dead, alive) = (make(7), make(77));
-        drop(dead);
-        for pid in [7, 77] {
-            remove_leftovers(pid, std::slice::from_ref(&sockets), &dir.path().join("none"));
-        }
-        assert!(!sockets.join("7.sock").exists() && sockets.join("77.sock").exists());
-        remove_leftovers(7, &[], &registry);
-        let left = |name: &str| registry.join(name).exists();
-        assert!(!left("7.json") && !left("7.abc123.key"));
-        assert!(left("77.json") && left("77.abc123.key"));
-        drop(alive);
-    }
-
-    #[test]
     fn what_clis_left_that_were_killed_with_their_host_is_swept_and_nothing_else_is() {
         let dir = tempfile::tempdir().expect("a folder");
         let (config, sockets) = (dir.path().join("claude"), dir.path().join("cc-socks"));
@@ -214,7 +167,7 @@ mod tests {
             let (id, socket) = (SessionId::random(), sockets.join(format!("{pid}.sock")));
             let entry = serde_json::json!({ "pid": pid, "sessionId": id, "messagingSocketPath": socket });
             fs::write(registry.join(format!("{pid}.json")), entry.to_string()).expect("written");
-            fs::write(registry.join(format!("{pid}.abc.key")), "key").expect("written");
+            fs::write(registry.join(format!("{pid}.abc.key")), r#"{"peerToken":"x"}"#).expect("written");
             drop(UnixListener::bind(&socket).expect("bound"));
             if is_ours {
                 let name = format!("s{pid}").parse().expect("a name");

@@ -140,7 +140,7 @@ async fn spawn(listed: &Listed, host: &Weak<Inner>) -> Result<Spare, End> {
             return Err(end);
         }
     };
-    door.set_pid(tree.pid().get());
+    door.set_cli(tree.leader(), listed.id);
     let (reader, writer) = (tree.take_stdout(), tree.take_stdin());
     let (reader, mut writer) = reader.zip(writer).expect("a tree that was just spawned still has its pipes");
     if let Err(error) = writer.push(HostRequest::Initialize(launch.initialize()).encode(INITIALIZE)) {

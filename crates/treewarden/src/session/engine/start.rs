@@ -107,7 +107,7 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     // told anything.
     let (spawned, ended) = tokio::join!(spawning.spawned(), gone.leftovers());
     let (tree, place) = spawned?;
-    door.set_pid(tree.pid().get());
+    door.set_cli(tree.leader(), record.session_id);
     if let Err(error) = ended {
         cli::kill(&desk, tree, place).await;
         return Err(not_gone(&desk, &error));
