@@ -163,7 +163,6 @@ async fn the_files_are_looked_for_where_the_cli_keeps_them() {
     let (decomposed, composed) = (format!("{home}/cafe\u{301}"), real.lab.path().join("caf\u{e9}"));
     let cases = [
         ("home", home.as_str(), None, real.config_dir()),
-        ("decomposed-home", &decomposed, None, composed.join(".claude")),
         ("decomposed", &home, Some(decomposed.as_str()), composed),
         ("relative-home", "own", None, work.join("own/.claude")),
         ("relative", &home, Some("config"), work.join("config")),
