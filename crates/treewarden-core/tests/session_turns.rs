@@ -197,6 +197,28 @@ fn an_answer_that_is_nowhere_ends_the_cli_and_keeps_the_turn() {
 }
 
 #[test]
+fn a_turn_that_another_writer_overtook_fails_at_once_and_the_next_one_runs() {
+    let mut bench = Bench::busy();
+    bench.feed(Event::Enqueue(item(2)));
+    let found = Event::TranscriptRead(turn(1), Found::Overtaken);
+    assert_eq!(bench.on(found), [settle(1, Verdict::Overtaken), Action::Send(turn(2))]);
+}
+
+#[test]
+fn a_cli_whose_turn_was_overtaken_is_not_asked_to_go_on_and_its_answer_is_waited_for() {
+    let mut bench = Bench::busy();
+    bench.feed(lifecycle(1, Lifecycle::Completed));
+    bench.feed(frame(Fact::Idle));
+    for _ in 0..3 {
+        assert_eq!(bench.pass(millis(300)), [Action::ReadTranscript(turn(1))]);
+        assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Overtaken)), []);
+    }
+    assert_eq!(bench.pass(millis(300)), [Action::ReadTranscript(turn(1))]);
+    let found = Event::TranscriptRead(turn(1), Found::Overtaken);
+    assert_eq!(bench.on(found), [settle(1, Verdict::Overtaken)]);
+}
+
+#[test]
 fn a_clear_keeps_its_place_in_the_queue() {
     let mut bench = Bench::up(Config::default(), vec![item(1), Item::Clear, item(2)], true);
     assert_eq!(bench.on(Event::Interrupt), [Action::Interrupt]);

@@ -9,11 +9,9 @@ use treewarden_proto::{SessionId, TurnId};
 
 use crate::line::{Line, read, scan};
 use crate::message::{Message, is_interruption};
-use crate::tree::{Id, Tree};
+use crate::resume::{goes_on_with, leaf};
+use crate::tree::{Id, Tree, nudges};
 use crate::{TranscriptError, find};
-
-/// More CLIs than a turn is ever given: each may have been asked once to go on with it.
-const NUDGES: u32 = 64;
 
 /// What a transcript holds of the end of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +23,15 @@ pub struct DiskAnswer {
     pub complete: bool,
     /// The turn was interrupted.
     pub interrupted: bool,
+    /// Another writer went on with the conversation behind the turn: nothing that comes now is an answer to it.
+    pub overtaken: bool,
 }
 
 /// Looks for the end of a turn; `None` if the conversation or the turn is not on disk.
 ///
 /// A message belongs to the last prompt before it, so that no other turn's answer is taken for this one's. That prompt may
-/// be the turn's own, wherever its id is named, or one by which the CLI was asked to go on with the turn.
+/// be the turn's own, wherever its id is named, or one by which the CLI was asked to go on with the turn; one of the latter
+/// that stands behind somebody else's prompt had the CLI go on with that.
 ///
 /// # Errors
 ///
@@ -45,13 +46,12 @@ pub fn answer_to(
 }
 
 fn read_answer(path: &Path, turn: TurnId) -> io::Result<Option<DiskAnswer>> {
-    let names: HashSet<Id> =
-        std::iter::once(turn).chain((0..=NUDGES).map(|attempt| turn.nudge(attempt))).map(Id::from).collect();
-    let mut turns = Messages::default();
-    scan(path, |at, line| turns.add(&names, at, line))?;
+    let mut turns = Messages::of(turn);
+    scan(path, |at, line| turns.add(at, line))?;
     if turns.prompts.is_empty() {
         return Ok(None);
     }
+    let overtaken = turns.leave_to_others(turn);
     let mut file = BufReader::new(File::open(path)?);
     let mut answer = Vec::new();
     for at in turns.newest_first() {
@@ -62,13 +62,14 @@ fn read_answer(path: &Path, turn: TurnId) -> io::Result<Option<DiskAnswer>> {
         }
         answer.push(message);
     }
-    Ok(Some(judge(&answer)))
+    Ok(Some(DiskAnswer { overtaken, ..judge(&answer) }))
 }
 
 /// The messages since a turn's prompt appeared, its prompts aside, and which of them are the turn's.
-#[derive(Default)]
 struct Messages {
     tree: Tree,
+    /// The turn's prompt and the messages that ask the CLI to go on with it, by the names that they were given.
+    names: HashSet<Id>,
     /// The entries that are the turn's own prompts.
     prompts: HashSet<Id>,
     /// Where the line of each message begins, in the order of the file.
@@ -76,12 +77,17 @@ struct Messages {
 }
 
 impl Messages {
-    fn add(&mut self, names: &HashSet<Id>, at: u64, line: &Line<'_>) {
+    fn of(turn: TurnId) -> Self {
+        let names = std::iter::once(turn).chain(nudges(turn)).map(Id::from).collect();
+        Self { tree: Tree::default(), names, prompts: HashSet::new(), lines: Vec::new() }
+    }
+
+    fn add(&mut self, at: u64, line: &Line<'_>) {
         let ids = line.ids();
         let before = ids.and_then(|(id, _)| self.tree.node(id).copied());
         line.feed(&mut self.tree);
         let Some((id, woven)) = ids else { return };
-        if names.contains(&id) || woven.is_some_and(|turn| names.contains(&turn)) {
+        if self.names.contains(&id) || woven.is_some_and(|turn| self.names.contains(&turn)) {
             self.prompts.insert(id);
             // Asked again elsewhere, it is run again: what was before is no answer to it. A line that came twice is none.
             if before
@@ -92,6 +98,14 @@ impl Messages {
         } else if !self.prompts.is_empty() && line.is_message() {
             self.lines.push((id, at));
         }
+    }
+
+    /// Leaves to others what they had the CLI go on with; tells whether one of them went on behind the turn.
+    fn leave_to_others(&mut self, turn: TurnId) -> bool {
+        let (places, nudges) = (self.tree.places(turn), self.tree.nudges(turn));
+        let is_own = |id: Id| goes_on_with(&self.tree, id, &places, &nudges);
+        self.prompts.retain(|id| is_own(*id));
+        leaf(&self.tree, &places).is_some_and(|leaf| !is_own(leaf))
     }
 
     /// Where the turn's messages stand, from its newest one back to the prompt.
@@ -150,10 +164,10 @@ fn judge(messages: &[Said]) -> DiskAnswer {
     let interrupted =
         messages.first().is_some_and(|message| !message.by_model && is_interruption(&message.says));
     let Some(last) = messages.first().filter(|message| message.by_model) else {
-        return DiskAnswer { text: String::new(), complete: false, interrupted };
+        return DiskAnswer { text: String::new(), complete: false, interrupted, overtaken: false };
     };
     let text: String = messages.iter().rev().map(|message| message.says.text()).collect();
     // A CLI that was killed and resumed may close the turn itself, with a message that is no answer.
     let complete = !last.says.has("tool_use") && !text.is_empty() && text != "No response requested.";
-    DiskAnswer { text, complete, interrupted }
+    DiskAnswer { text, complete, interrupted, overtaken: false }
 }

@@ -20,7 +20,10 @@ use crate::tree::{Entry, Id, Role, Tree};
 pub(crate) const HINT: &str = "last-prompt";
 
 /// How notes of the CLI's begin that it takes for no prompts.
-const LIKE_A_NOTE: [&str; 2] = ["[Request interrupted by user", "<local-command-"];
+const LIKE_A_NOTE: [&str; 2] = ["[Request interrupted by user", PRINTED];
+
+/// How that begins which a command of the CLI's printed.
+const PRINTED: &str = "<local-command-";
 
 /// A line; each field is raw, so that one of an unexpected shape costs that field alone.
 #[derive(Debug, Deserialize)]
@@ -39,6 +42,10 @@ pub(crate) struct Line<'a> {
     is_meta: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "isCompactSummary")]
     is_summary: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    origin: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "promptSource")]
+    source: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "leafUuid")]
     leaf: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -54,6 +61,13 @@ struct Attachment<'a> {
     kind: Option<&'a RawValue>,
     #[serde(borrow, default)]
     source_uuid: Option<&'a RawValue>,
+}
+
+/// What had a prompt made.
+#[derive(Debug, Deserialize)]
+struct Origin<'a> {
+    #[serde(borrow, default)]
+    kind: Option<&'a RawValue>,
 }
 
 /// Reads a line and hands it on; `None` if it is not one.
@@ -123,7 +137,7 @@ fn is_true(raw: Option<&RawValue>) -> bool {
     raw.is_some_and(|raw| raw.get() == "true")
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
     /// Adds to the tree what the line says.
     pub(crate) fn feed(&self, tree: &mut Tree) {
         let kind = text(self.kind).unwrap_or_default();
@@ -178,9 +192,22 @@ impl Line<'_> {
             side_chain,
             result,
             prompt: asked || woven.is_some(),
+            asked: (asked && !self.has_cause() && !self.is_echo()) || woven.is_some(),
             like_a_note: asked && self.is_like_a_note(),
             woven,
         }
+    }
+
+    /// Something other than a person had it made: the end of a background task (`origin`, 2.1.332).
+    fn has_cause(&self) -> bool {
+        let kind = |raw: &'a RawValue| text(serde_json::from_str::<Origin<'a>>(raw.get()).ok()?.kind);
+        self.origin.and_then(kind).is_some_and(|kind| kind != "human")
+    }
+
+    /// It is what a command of the CLI's printed, such as `/compact`; a prompt in such words has a source (2.1.332).
+    fn is_echo(&self) -> bool {
+        let is_printed = || self.message().text().trim_start().starts_with(PRINTED);
+        self.source.is_none() && self.mentions(PRINTED) && is_printed()
     }
 
     /// Its words begin like a note of the CLI's own: a CLI that resumes does not run it again (2.1.332).

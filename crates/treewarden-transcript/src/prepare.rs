@@ -113,6 +113,7 @@ fn holes(tree: &mut Tree, leaf: Id, id: SessionId) -> Vec<Value> {
             side_chain: false,
             result: false,
             prompt: false,
+            asked: false,
             like_a_note: false,
             woven: None,
         };

@@ -10,6 +10,8 @@
 //!
 //! Whoever read the end of a file only is told by [`undecided`] what the rest would have to hold to change the decision.
 
+use std::collections::HashSet;
+
 use treewarden_proto::TurnId;
 
 use crate::line::HINT;
@@ -39,6 +41,9 @@ pub enum OpenPrompt {
     /// Woven into a turn of the CLI's own, under another id; or in words that the CLI takes for a note of its own. It does
     /// not know the prompt again: sent once more it would stand twice (measured with CLI 2.1.332).
     Woven,
+    /// Somebody else's prompt stands behind it: another writer went on with the conversation. Run again, or asked to go on
+    /// with, it would get the answer to that one.
+    Overtaken,
 }
 
 /// What must be there and is not.
@@ -75,14 +80,26 @@ pub(crate) fn point(
     let Some(leaf) = leaf(tree, base) else { return Ok(None) };
     let hint = tree.hinted().is_none_or(|hinted| !is_same_place(tree, hinted, leaf));
     let place = tree.chain(leaf).map(|(id, _)| id).find(|id| opened.contains(id));
+    let nudges = open.map(|turn| tree.nudges(turn)).unwrap_or_default();
     let open = match (place, open.map(Id::from)) {
         (None, _) => OpenPrompt::Absent,
+        _ if !goes_on_with(tree, leaf, &opened, &nudges) => OpenPrompt::Overtaken,
         (Some(own), Some(open)) if own == open && !tree.node(own).is_some_and(|node| node.like_a_note) => {
             OpenPrompt::Own
         }
         _ => OpenPrompt::Woven,
     };
     Ok(Some(Point { leaf, hint, open, anchored: anchor.is_some() }))
+}
+
+/// Tells whether an entry goes on with a turn: on the way back from it to the turn's prompt stands nobody else's.
+///
+/// A note of the CLI's about a task of its own is nobody's: a CLI that resumes writes one for each task that died with its
+/// predecessor, and goes on with the turn behind it (2.1.332).
+pub(crate) fn goes_on_with(tree: &Tree, from: Id, places: &[Id], nudges: &HashSet<Id>) -> bool {
+    let is_somebodys = |id: &Id, asked: bool| places.contains(id) || (asked && !nudges.contains(id));
+    let owner = tree.chain(from).find(|(id, node)| is_somebodys(id, node.asked));
+    owner.is_some_and(|(id, _)| places.contains(&id))
 }
 
 /// Says where to resume, as [`point`] does; the whole file must have been read.
@@ -140,7 +157,7 @@ fn base<'a>(tree: &Tree, anchored: &'a [Id], opened: &'a [Id]) -> &'a [Id] {
 }
 
 /// The true leaf.
-fn leaf(tree: &Tree, base: &[Id]) -> Option<Id> {
+pub(crate) fn leaf(tree: &Tree, base: &[Id]) -> Option<Id> {
     if base.is_empty() {
         return tree.newest().next();
     }

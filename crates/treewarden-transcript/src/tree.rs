@@ -3,11 +3,19 @@
 //! It keeps a few words of each entry, whatever its length, and never the entry: a transcript of hundreds of megabytes is
 //! a tree of a few. It decides nothing; [`resume`](crate::resume) does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use treewarden_proto::TurnId;
 use uuid::Uuid;
+
+/// More CLIs than a turn is ever given: each may have been asked once to go on with it.
+const NUDGES: u32 = 64;
+
+/// The messages by which the CLI may have been asked to go on with a turn.
+pub(crate) fn nudges(turn: TurnId) -> impl Iterator<Item = TurnId> {
+    (0..=NUDGES).map(move |attempt| turn.nudge(attempt))
+}
 
 /// The name of an entry, in two words. A name that is no UUID has a UUID made from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,6 +71,8 @@ pub(crate) struct Entry {
     pub(crate) result: bool,
     /// It begins a turn: what follows belongs to that.
     pub(crate) prompt: bool,
+    /// It is a prompt that somebody put, and no note of the CLI's about a task of its own.
+    pub(crate) asked: bool,
     /// It is a prompt whose words look like a note of the CLI's, which runs it never again.
     pub(crate) like_a_note: bool,
     /// The turn whose prompt it is, if the CLI gave the prompt another name.
@@ -78,6 +88,7 @@ pub(crate) struct Node {
     pub(crate) role: Role,
     pub(crate) result: bool,
     pub(crate) prompt: bool,
+    pub(crate) asked: bool,
     pub(crate) like_a_note: bool,
 }
 
@@ -111,8 +122,8 @@ impl Tree {
         if let Some(turn) = entry.woven {
             self.woven.entry(turn).or_default().push(id);
         }
-        let Entry { parent, role, result, prompt, like_a_note, .. } = entry;
-        self.nodes.insert(id, Node { parent, at, role, result, prompt, like_a_note });
+        let Entry { parent, role, result, prompt, asked, like_a_note, .. } = entry;
+        self.nodes.insert(id, Node { parent, at, role, result, prompt, asked, like_a_note });
     }
 
     /// Adds a hint, which names the leaf that the CLI would resume at.
@@ -157,6 +168,11 @@ impl Tree {
         let id = Id::from(turn);
         let own = self.nodes.contains_key(&id).then_some(id);
         own.into_iter().chain(self.woven.get(&id).into_iter().flatten().copied()).collect()
+    }
+
+    /// Where the CLI was asked to go on with a turn.
+    pub(crate) fn nudges(&self, turn: TurnId) -> HashSet<Id> {
+        nudges(turn).flat_map(|nudge| self.places(nudge)).collect()
     }
 
     /// An entry and those before it; a circle ends where it closes.

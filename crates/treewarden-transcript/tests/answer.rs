@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::json;
-use support::{Disk, call, interruption, meta, notification, prompt, result, text, woven};
+use support::{Disk, call, interruption, meta, notification, printed, prompt, result, text, woven};
 use treewarden_proto::TurnId;
 
 fn id(turn: TurnId) -> String {
@@ -127,4 +127,74 @@ fn what_was_said_before_a_prompt_was_asked_again_is_no_answer_to_it() {
     let turn = TurnId::new();
     let lines = [prompt(turn, None), text("a", &id(turn), "one"), prompt(turn, Some("a"))];
     assert!(!Disk::new(&lines).answer(turn).expect("on disk").complete);
+}
+
+#[test]
+fn an_answer_below_a_nudge_behind_another_prompt_is_nobodys() {
+    let (ours, theirs) = (TurnId::new(), TurnId::new());
+    let lines = [
+        prompt(ours, None),
+        prompt(theirs, Some(&id(ours))),
+        text("a3", &id(theirs), "three"),
+        prompt(ours.nudge(2), Some("a3")),
+        text("a4", &id(ours.nudge(2)), "three again"),
+    ];
+    for count in 2..=lines.len() {
+        let answer = Disk::new(&lines[..count]).answer(ours).expect("on disk");
+        assert_eq!((answer.text.as_str(), answer.complete, answer.overtaken), ("", false, true), "{count}");
+    }
+    let answer = Disk::new(&lines).answer(theirs).expect("on disk");
+    assert_eq!((answer.text.as_str(), answer.complete), ("three", true));
+}
+
+#[test]
+fn a_turn_that_was_answered_before_it_was_overtaken_has_its_answer() {
+    let (ours, theirs) = (TurnId::new(), TurnId::new());
+    let lines = [
+        prompt(ours, None),
+        call("c", &id(ours)),
+        result("r", "c"),
+        text("a2", "r", "two"),
+        prompt(theirs, Some("a2")),
+        text("a3", &id(theirs), "three"),
+    ];
+    let answer = Disk::new(&lines).answer(ours).expect("on disk");
+    assert_eq!((answer.text.as_str(), answer.complete, answer.overtaken), ("two", true, true));
+}
+
+#[test]
+fn a_turn_is_not_overtaken_by_what_the_cli_says_in_the_users_name() {
+    let turn = TurnId::new();
+    let behind = [
+        notification("n", &id(turn)),
+        printed("n", &id(turn)),
+        meta("n", &id(turn), "Continue from where you left off."),
+        interruption("n", &id(turn)),
+    ];
+    for line in behind {
+        let nudged = prompt(turn.nudge(1), Some("n"));
+        let lines = [prompt(turn, None), line.clone(), nudged, text("a", &id(turn.nudge(1)), "two")];
+        let answer = Disk::new(&lines).answer(turn).expect("on disk");
+        assert_eq!((answer.text.as_str(), answer.complete, answer.overtaken), ("two", true, false), "{line}");
+    }
+    // In such words a prompt is one all the same.
+    let mut theirs = printed("n", &id(turn));
+    theirs["promptSource"] = json!("sdk");
+    let answer = Disk::new(&[prompt(turn, None), theirs]).answer(turn).expect("on disk");
+    assert!(answer.overtaken);
+}
+
+#[test]
+fn a_result_that_comes_late_for_an_overtaken_turn_brings_it_not_back() {
+    let (ours, theirs) = (TurnId::new(), TurnId::new());
+    let lines = [
+        prompt(ours, None),
+        call("c", &id(ours)),
+        result("r", "c"),
+        prompt(theirs, Some("r")),
+        text("a3", &id(theirs), "three"),
+        result("late", "c"),
+    ];
+    let answer = Disk::new(&lines).answer(ours).expect("on disk");
+    assert_eq!((answer.complete, answer.overtaken), (false, true));
 }

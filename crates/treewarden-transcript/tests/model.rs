@@ -12,7 +12,7 @@ use support::{
     woven,
 };
 use treewarden_proto::TurnId;
-use treewarden_transcript::{Resumable, Saved, Settled};
+use treewarden_transcript::{OpenPrompt, Resumable, Saved, Settled};
 
 /// What becomes of a turn, and what comes before it.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,8 @@ struct Course {
     has_dead_branch: bool,
     /// The CLI writes a hint before it.
     has_hint: bool,
+    /// Another writer has a turn behind it.
+    has_stranger: bool,
     /// How odd its lines are.
     odd: u8,
 }
@@ -42,6 +44,8 @@ enum End {
     Nudged(u32),
     /// The CLI answers by itself and writes nothing.
     ByTheCli,
+    /// The CLI is killed, and another writer goes on; behind that one's answer the CLI may have been asked to go on.
+    Overtaken(Option<u32>),
 }
 
 fn course() -> impl Strategy<Value = Course> {
@@ -50,18 +54,22 @@ fn course() -> impl Strategy<Value = Course> {
         1 => Just(End::Interrupted),
         1 => (0..20_u32).prop_map(End::Nudged),
         2 => Just(End::ByTheCli),
+        2 => proptest::option::of(0..20_u32).prop_map(End::Overtaken),
     ];
     let one_of = |n: u8| (0..n).prop_map(|drawn| drawn == 0);
-    (end, 0..3_usize, one_of(4), one_of(6), one_of(5), one_of(6), one_of(3), 0..12_u8).prop_map(
-        |(end, tools, is_woven, is_compacted, has_graft, has_dead_branch, has_hint, odd)| Course {
-            end,
-            tools,
-            is_woven,
-            is_compacted,
-            has_graft,
-            has_dead_branch,
-            has_hint,
-            odd,
+    (end, 0..3_usize, one_of(4), one_of(6), one_of(5), one_of(6), one_of(3), (one_of(4), 0..12_u8)).prop_map(
+        |(end, tools, is_woven, is_compacted, has_graft, has_dead_branch, has_hint, (has_stranger, odd))| {
+            Course {
+                end,
+                tools,
+                is_woven,
+                is_compacted,
+                has_graft,
+                has_dead_branch,
+                has_hint,
+                has_stranger,
+                odd,
+            }
         },
     )
 }
@@ -168,6 +176,7 @@ impl Cli {
                 self.add(&prompt(turn.nudge(attempt), parent.as_deref()), odd);
                 self.say(words, odd);
             }
+            End::Overtaken(_) => {}
             _ => self.say(words, odd),
         }
         if course.has_graft
@@ -176,6 +185,21 @@ impl Cli {
             let late = self.name();
             self.write(&result(&late, &first), odd);
         }
+        if course.has_stranger || matches!(course.end, End::Overtaken(_)) {
+            self.turn_of_another(course);
+        }
+        if let End::Overtaken(Some(attempt)) = course.end {
+            let parent = self.leaf.clone();
+            self.add(&prompt(turn.nudge(attempt), parent.as_deref()), odd);
+            self.say("another's answer once more", odd);
+        }
+    }
+
+    /// A turn whose names are none of ours.
+    fn turn_of_another(&mut self, course: Course) {
+        self.ask(TurnId::new(), course);
+        (0..course.tools).for_each(|_| self.tool(course.odd));
+        self.say("another's answer", course.odd);
     }
 }
 
@@ -196,7 +220,7 @@ proptest! {
         for (at, (turn, course)) in turns.iter().zip(&courses).enumerate() {
             match course.end {
                 End::ByTheCli => settled.insert(0, by_the_cli(*turn)),
-                End::Interrupted => cli.turn(*turn, &words(at), *course),
+                End::Interrupted | End::Overtaken(_) => cli.turn(*turn, &words(at), *course),
                 _ => {
                     cli.turn(*turn, &words(at), *course);
                     settled.insert(0, answered(*turn));
@@ -221,6 +245,10 @@ proptest! {
             match course.end {
                 End::ByTheCli => prop_assert_eq!(answer, None),
                 End::Interrupted => prop_assert!(answer.is_some_and(|answer| !answer.complete && answer.text.is_empty())),
+                End::Overtaken(_) => {
+                    let answer = answer.expect("on disk");
+                    prop_assert!(answer.overtaken && !answer.complete && answer.text.is_empty(), "turn {at}: {answer:?}");
+                }
                 _ => {
                     let answer = answer.expect("on disk");
                     let own = words(at);
@@ -237,7 +265,8 @@ proptest! {
             Resumable::NothingPersisted => prop_assert!(cli.leaf.is_none()),
             Resumable::At { leaf, .. } => {
                 let last_is_noted = courses.iter().rfind(|course| course.end != End::ByTheCli);
-                if last_is_noted.is_some_and(|course| course.end != End::Interrupted) {
+                let is_answered = |course: &Course| matches!(course.end, End::Answered | End::Nudged(_));
+                if last_is_noted.is_some_and(is_answered) {
                     prop_assert_eq!(Some(leaf), cli.leaf.clone());
                 }
                 let again = disk.prepare(&settled, None);
@@ -246,6 +275,12 @@ proptest! {
             Resumable::Lost { reason } => prop_assert!(false, "{}", reason),
         }
         prop_assert!(disk.bytes().starts_with(&before), "no line is changed");
+
+        // What another went on behind is never run again.
+        if let Some((turn, End::Overtaken(_))) = turns.last().zip(courses.last().map(|course| course.end)) {
+            let found = disk.prepare(&settled, Some(*turn));
+            prop_assert!(matches!(found, Resumable::At { open: OpenPrompt::Overtaken, .. }), "{:?}", found);
+        }
 
         // Without the last answered turn the conversation is lost, whatever else is there.
         let names: HashSet<String> = settled.iter().filter(|turn| turn.written).map(|turn| turn.turn.to_string()).collect();

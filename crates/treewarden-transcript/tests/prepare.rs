@@ -246,3 +246,29 @@ fn an_old_transcript_is_dated_anew_before_the_cli_that_resumes_it_cleans_up() {
         disk.path().metadata().expect("there").modified().expect("dated") > old + Duration::from_secs(60)
     );
 }
+
+#[test]
+fn a_turn_behind_which_another_writer_went_on_is_not_carried_on() {
+    let (settled, ours, theirs) = (TurnId::new(), TurnId::new(), TurnId::new());
+    let mut lines = vec![
+        prompt(settled, None),
+        text("a1", &settled.to_string(), "one"),
+        prompt(ours, Some("a1")),
+        call("c2", &ours.to_string()),
+        prompt(theirs, Some("c2")),
+        text("a3", &theirs.to_string(), "three"),
+    ];
+    let opened = |lines: &[Value], known: &[Settled]| match Disk::new(lines).prepare(known, Some(ours)) {
+        Resumable::At { leaf, open, .. } => (leaf, open),
+        other => panic!("it is there: {other:?}"),
+    };
+    // The other writer's turn may be known, too: in one state directory.
+    for known in [&[answered(settled)][..], &[answered(theirs), answered(settled)]] {
+        assert_eq!(opened(&lines, known), ("a3".to_owned(), OpenPrompt::Overtaken));
+        assert_eq!(opened(&lines[..5], &known[known.len() - 1..]).1, OpenPrompt::Overtaken);
+    }
+    assert_eq!(opened(&lines[..4], &[answered(settled)]).1, OpenPrompt::Own);
+    // An earlier version asked to go on behind the other's answer.
+    lines.push(prompt(ours.nudge(1), Some("a3")));
+    assert_eq!(opened(&lines, &[answered(settled)]).1, OpenPrompt::Overtaken);
+}

@@ -143,6 +143,8 @@ pub enum Found {
     Interruption,
     /// No end of it.
     Nothing,
+    /// No end of it, and another writer went on with the conversation behind its prompt.
+    Overtaken,
 }
 
 /// What happens to a session.
@@ -205,6 +207,8 @@ pub enum Verdict {
     Crashed,
     /// The model API refuses the credentials.
     CredentialsRefused,
+    /// Another writer went on with the conversation behind its prompt: what comes now would be an answer to that.
+    Overtaken,
     /// The session cannot start.
     NotStarted(Permanent),
 }

@@ -146,14 +146,25 @@ impl ExitClass {
     }
 }
 
-/// What a CLI says that gives up before it answers `initialize` (texts of 2.1.197 and 2.1.330).
+/// How a CLI begins that refuses what an option names or holds, before it answers `initialize` (2.1.332).
+const BAD_VALUES: [&str; 7] = [
+    "Error: Invalid MCP configuration",
+    "Error: Settings file not found",
+    "Error: Invalid --agents configuration",
+    "Error: --json-schema is not",
+    "Error: System prompt file not found",
+    "Error: Append system prompt file not found",
+    "error: option",
+];
+
+/// What a CLI says that gives up before it answers `initialize` (texts of 2.1.197, 2.1.330 and 2.1.332).
 fn refusal(facts: &ExitFacts<'_>) -> Option<Permanent> {
     let said = |text: &str| facts.stderr.contains(text) || facts.errors.contains(text);
     let kind = if said("is already in use") {
         PermanentKind::IdInUse
     } else if said("No conversation found") {
         PermanentKind::ConversationLost
-    } else if said("unknown option") || said("error: option") || said("error: unknown") {
+    } else if said("unknown option") || said("error: unknown") || BAD_VALUES.iter().any(|text| said(text)) {
         PermanentKind::BadOption
     } else if said("Invalid API key") || said("Please run /login") {
         PermanentKind::Credentials
@@ -210,6 +221,13 @@ mod tests {
             ("Error: Session ID 1 is already in use.", PermanentKind::IdInUse),
             ("No conversation found with session ID: 1", PermanentKind::ConversationLost),
             ("error: unknown option '--no-such-flag=1'", PermanentKind::BadOption),
+            (
+                "Error: Invalid MCP configuration:\nMCP config file not found: /no/mcp.json",
+                PermanentKind::BadOption,
+            ),
+            ("Error: Invalid MCP configuration:\nMCP config is not a valid JSON", PermanentKind::BadOption),
+            ("Error: Settings file not found: /no/settings.json", PermanentKind::BadOption),
+            ("Error: System prompt file not found: /no/prompt.md", PermanentKind::BadOption),
         ];
         for (stderr, kind) in cases {
             match of(1, stderr) {

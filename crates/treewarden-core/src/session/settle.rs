@@ -8,6 +8,7 @@
 //! refused by a hook within a turn of the CLI's own  the notice that says so
 //! reported complete, CLI idle for settle_grace .... the transcript
 //! … and no answer there ........................... the CLI is asked to go on, once; then it is killed
+//! … and another writer's prompt behind its own .... overtaken: it is neither run again nor gone on with
 //! deadline or interrupt, then an aborted result ... interrupted or timed out
 //! … and no result within drain_timeout ............ the same, and the CLI is killed
 //! CLI gone ........................................ stays open for the next incarnation
@@ -144,7 +145,9 @@ impl Machine {
                 let verdict = flight.cut_short();
                 self.settle(now, verdict, actions);
             }
-            Found::Nothing => {
+            // Nothing of it runs in this CLI, so that there is nothing to wait for.
+            Found::Overtaken if !flight.completed => self.overtaken(now, actions),
+            Found::Nothing | Found::Overtaken => {
                 flight.reads += 1;
                 flight.arm_read(now, &self.config);
                 let reads = flight.reads;
@@ -157,7 +160,10 @@ impl Machine {
                     && reads >= self.config.transcript_reads
                     && self.phase == Phase::Open
                 {
-                    self.answer_missing(now, actions);
+                    match found {
+                        Found::Overtaken => self.overtaken(now, actions),
+                        _ => self.answer_missing(now, actions),
+                    }
                 }
             }
         }
@@ -180,6 +186,13 @@ impl Machine {
         flight.reads = 0;
         flight.read_at = None;
         actions.push(Action::Nudge(flight.turn(), flight.turn().nudge(flight.open.attempts)));
+    }
+
+    /// The turn fails: asked to go on, the CLI would go on with the other writer's turn, and run its tools once more.
+    fn overtaken(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some(flight) = &self.flight else { return };
+        let verdict = flight.drain.map_or(Verdict::Overtaken, |(reason, _)| Self::drained(reason));
+        self.settle(now, verdict, actions);
     }
 
     fn credentials_refused(&mut self, now: Instant, actions: &mut Vec<Action>) {

@@ -104,6 +104,12 @@ pub(crate) fn prompt(turn: TurnId, parent: Option<&str>) -> Value {
     json!({ "type": "user", "uuid": turn, "parentUuid": parent, "message": { "role": "user", "content": "hello" } })
 }
 
+/// What a command of the CLI's printed, as it stands behind the prompt that called it.
+pub(crate) fn printed(uuid: &str, parent: &str) -> Value {
+    json!({ "type": "user", "uuid": uuid, "parentUuid": parent,
+        "message": { "role": "user", "content": "<local-command-stdout>Compacted </local-command-stdout>" } })
+}
+
 pub(crate) fn woven(uuid: &str, turn: TurnId, parent: &str) -> Value {
     json!({ "type": "attachment", "uuid": uuid, "parentUuid": parent,
         "attachment": { "type": "queued_command", "prompt": "hello", "source_uuid": turn, "commandMode": "prompt" } })

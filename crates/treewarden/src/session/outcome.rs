@@ -82,6 +82,9 @@ pub enum FailureKind {
     TimedOut,
     /// The CLI died under the turn, which may have run, and it is not to run again.
     Crashed,
+    /// Another writer went on with the conversation behind the turn's prompt before it was answered: it may have run, and
+    /// is not to run again.
+    Overtaken,
     /// The session could not start, and trying again by itself would not help.
     NotStarted,
     /// The conversation that the session is to resume is gone.
@@ -95,7 +98,10 @@ pub enum FailureKind {
 impl FailureKind {
     /// Tells whether the same prompt may well succeed later, without a change of options or credentials.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Api | Self::UsageLimit | Self::TimedOut | Self::Crashed | Self::GivenUp)
+        matches!(
+            self,
+            Self::Api | Self::UsageLimit | Self::TimedOut | Self::Crashed | Self::Overtaken | Self::GivenUp
+        )
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Cli {
     pub(super) asked_already: Option<Vec<Line>>,
     /// The turn whose prompt its predecessor wove into a turn of its own: it is asked to go on with it, and not sent again.
     pub(super) woven: Option<TurnId>,
+    /// The turn behind whose prompt another writer went on: it is neither sent again nor gone on with.
+    pub(super) overtaken: Option<TurnId>,
     pub(super) started: bool,
     pub(super) version_known: bool,
     /// The program, if it was given a flag that it may not know.
@@ -125,6 +127,7 @@ impl Cli {
             owns_id,
             asked_already: None,
             woven: None,
+            overtaken: None,
             started: false,
             version_known: false,
             on_trial: None,

@@ -64,7 +64,7 @@ impl Engine {
         let deadline = self.machine.in_flight().and_then(|open| open.deadline);
         self.desk.see_to_first_name();
         let Some(prompt) = self.desk.sent(turn, deadline) else { return };
-        if self.is_woven(turn) {
+        if self.is_woven(turn) || self.is_overtaken(turn) {
             // It stands in the conversation. An answer to it may, too.
             return self.read_transcript(turn);
         }
@@ -74,6 +74,11 @@ impl Engine {
 
     fn is_woven(&self, turn: TurnId) -> bool {
         self.cli.as_ref().is_some_and(|cli| cli.woven == Some(turn))
+    }
+
+    /// The turn's prompt was behind another writer's when this CLI was started: it is not sent.
+    pub(super) fn is_overtaken(&self, turn: TurnId) -> bool {
+        self.cli.as_ref().is_some_and(|cli| cli.overtaken == Some(turn))
     }
 
     /// Asks the CLI to go on with a turn that its predecessor wove into one of its own and did not answer.

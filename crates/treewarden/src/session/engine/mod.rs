@@ -22,7 +22,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use treewarden_core::session::{Action, End, Event, Fact, Machine, OwnWork, Start, StartFailure, State};
+use treewarden_core::session::{
+    Action, End, Event, Fact, Found, Machine, OwnWork, Start, StartFailure, State,
+};
 use treewarden_process::Line;
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::{Frame, ResultFrame};
@@ -251,7 +253,11 @@ impl Engine {
 
     fn transcript_read(&mut self, turn: TurnId, found: Option<DiskAnswer>) {
         self.reading = None;
-        let found_as = verdict::found(found.as_ref());
+        let found_as = match verdict::found(found.as_ref()) {
+            // A file that cannot be read now says no more than it did at the start.
+            Found::Nothing if self.is_overtaken(turn) => Found::Overtaken,
+            found_as => found_as,
+        };
         self.on_disk = found;
         self.go_on_with_woven(turn, found_as);
         self.handle(Event::TranscriptRead(turn, found_as));

@@ -77,7 +77,8 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     let (lease, gone) = lease_and_proof(desk, record.session_id, &config_dir).await?;
     let first = desk.first_open();
     let (opening, open) = opening(desk, &record, &config_dir, start, first, &gone).await?;
-    // A CLI that is told so while the turn never reached its transcript would run an older one again.
+    // A CLI that is told so while the turn never reached its transcript would run an older one again; and a newer one where
+    // another writer went on behind the turn.
     if start.rerun && open == OpenPrompt::Own {
         environment.insert(RERUN, "1");
     }
@@ -119,6 +120,7 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     let mut cli = cli.expect("a tree that was just spawned still has its stdout");
     cli.on_trial = on_trial;
     cli.woven = first.filter(|_| open == OpenPrompt::Woven);
+    cli.overtaken = first.filter(|_| open == OpenPrompt::Overtaken);
     cli.door = Some(door);
     Ok(Box::new(cli))
 }

@@ -36,6 +36,10 @@ pub(super) fn outcome(verdict: Verdict, matter: &Matter<'_>) -> Outcome {
             FailureKind::Crashed,
             "the CLI died under the turn, which may have run, and it is not to be tried again",
         ),
+        Verdict::Overtaken => failed(
+            FailureKind::Overtaken,
+            "another writer went on with the conversation behind its prompt; it was not answered, and is not run again",
+        ),
         Verdict::CredentialsRefused => failed(
             FailureKind::Credentials,
             "the model API refused the credentials (401); check ANTHROPIC_API_KEY or log in with the CLI",
@@ -130,6 +134,7 @@ pub(super) fn found(answer: Option<&DiskAnswer>) -> Found {
     match answer {
         Some(answer) if answer.interrupted => Found::Interruption,
         Some(answer) if answer.complete => Found::Answer,
+        Some(answer) if answer.overtaken => Found::Overtaken,
         _ => Found::Nothing,
     }
 }
