@@ -152,6 +152,14 @@ fn a_removed_state_directory_is_said_and_no_turn_is_acknowledged_into_it() {
     assert!(shown.contains("was removed, or replaced"), "{shown}");
     let events = events(&world);
     assert!(events.iter().any(|event| event["mended"] == false), "{events:?}");
+    let why = world.session("a")["removed"].to_string();
+    assert!(why.contains("was removed, or replaced"), "a program that watches is told too: {why}");
+    for (verb, said) in [("clear", "a is not cleared"), ("stop", "starts again with the next tree")] {
+        let output = world.run(&[verb, "a"]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(8), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    }
     is_refused(&world, &daemon);
 }
 

@@ -333,7 +333,7 @@ impl SessionChild {
         let first = context.incarnation() == 1;
         let asked_for = if first { desk.options().asked_for } else { context.attempt() == 0 };
         if asked_for {
-            desk.set_stopped(false);
+            let _said = desk.set_stopped(false);
         }
         desk.is_stopped()
     }

@@ -63,6 +63,11 @@ impl QueryError {
         )
     }
 
+    /// What was asked for cannot be noted, so that the next host would not know of it.
+    pub(crate) fn not_noted(what: &str, error: &str) -> Self {
+        Self::new(QueryErrorKind::Store, None, format!("{what}: {error}"))
+    }
+
     pub(crate) fn lease_lost(message: String) -> Self {
         Self::new(QueryErrorKind::LeaseLost, None, message)
     }

@@ -303,6 +303,10 @@ impl Session {
     /// When the future is dropped the conversation is cleared all the same.
     pub async fn clear(&self) -> Result<(), QueryError> {
         let desk = self.desk()?;
+        // Or else the next host goes on with the conversation that was to be left.
+        if let Some(why) = desk.host.removed() {
+            return Err(QueryError::not_noted(&format!("{} is not cleared", desk.name), &why));
+        }
         let done = desk.enqueue_clear()?;
         done.await.map_err(|_| QueryError::stopped(None, "the session ended before it was cleared"))
     }
@@ -351,7 +355,8 @@ impl Session {
     /// # Errors
     ///
     /// [`QueryError`] if nobody holds the name, or if processes of the session live on that may not be ended: then the session
-    /// is stopped, and the error names them.
+    /// is stopped, and the error names them. [`QueryErrorKind::Store`](super::QueryErrorKind::Store) if that it is stopped cannot
+    /// be stored: then it is stopped until its host starts again.
     ///
     /// # Cancel safety
     ///
@@ -363,10 +368,17 @@ impl Session {
             desk.quiet().await;
         }
         desk.settle_all(&Outcome::Cancelled);
-        desk.set_stopped(true);
+        let unnoted = desk.set_stopped(true);
+        let noted = || match &unnoted {
+            None => Ok(()),
+            Some(why) => {
+                let what = format!("{} is stopped, and starts again with the next tree", desk.name);
+                Err(QueryError::not_noted(&what, why))
+            }
+        };
         if let Some(supervisor) = desk.private_supervisor() {
             let _reason = supervisor.stop(ExitReason::Shutdown).await;
-            return desk.is_gone();
+            return desk.is_gone().and_then(|()| noted());
         }
         if let Some(supervisor) = desk.supervisor() {
             let _gone = supervisor.terminate_child(desk.name.as_str()).await;
@@ -376,7 +388,7 @@ impl Session {
         }
         desk.close("the session is stopped; start it again");
         desk.set_state(SessionState::Stopped, None, None);
-        desk.is_gone()
+        desk.is_gone().and_then(|()| noted())
     }
 
     /// The desk, and the supervisor that can start it again.
@@ -399,7 +411,7 @@ impl Session {
     /// When the future is dropped the session may have been started.
     pub async fn start_again(&self) -> Result<(), StartError> {
         let (desk, supervisor) = self.supervised()?;
-        desk.set_stopped(false);
+        let _said = desk.set_stopped(false);
         supervisor
             .restart_child(desk.name.as_str())
             .await

@@ -100,14 +100,15 @@ impl Desk {
         Ok(())
     }
 
-    /// Stores a change of the record; a failure is said, and does not stop the session.
-    pub(super) fn change_record(&self, change: impl FnOnce(&mut SessionRecord)) {
+    /// Stores a change of the record; a failure is said and returned, and does not stop the session.
+    pub(super) fn change_record(&self, change: impl FnOnce(&mut SessionRecord)) -> Option<String> {
         let mut record = self.record();
         change(&mut record);
-        if let Err(error) = self.host.store().put(&record) {
-            tracing::error!(session = %self.name, %error, "failed to store the record of a session");
-        }
+        let stored = self.host.store().put(&record);
         self.lock().record = Some(Box::new(record));
+        let error = stored.err().map(|error| error.to_string()).or_else(|| self.host.removed())?;
+        tracing::error!(session = %self.name, error, "failed to store the record of a session");
+        Some(error)
     }
 
     /// Follows the conversation to another id; `false` if it is the same, or one that was left behind.
@@ -128,11 +129,12 @@ impl Desk {
         id
     }
 
-    /// Notes durably whether the session is meant to be stopped.
-    pub(crate) fn set_stopped(&self, stopped: bool) {
-        if self.is_stopped() != stopped {
-            self.change_record(|record| record.stopped = stopped);
+    /// Notes durably whether the session is meant to be stopped; returns why that could not be stored.
+    pub(crate) fn set_stopped(&self, stopped: bool) -> Option<String> {
+        if self.is_stopped() == stopped {
+            return None;
         }
+        self.change_record(|record| record.stopped = stopped)
     }
 
     /// The session is meant to be stopped.
@@ -259,7 +261,7 @@ impl Desk {
         drop(inner);
         if first {
             // From here on the CLI may have something under the id, and it is this session's.
-            self.change_record(|record| record.persisted = true);
+            let _said = self.change_record(|record| record.persisted = true);
         }
         if at_most_once && let Err(error) = self.host.store().mark_sent(turn) {
             tracing::warn!(session = %self.name, %turn, %error, "failed to note that a turn is sent");

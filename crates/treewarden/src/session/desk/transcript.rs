@@ -45,7 +45,7 @@ impl Desk {
     /// Notes with which message the conversation begins, durably: a transcript without it is never taken for a new one.
     pub(crate) fn note_first(&self, id: SessionId, first: String) {
         if self.with_record(|record| record.session_id == id && record.first_message() != Some(&first)) {
-            self.change_record(|record| record.seen = Some(Seen { session_id: id, first }));
+            let _said = self.change_record(|record| record.seen = Some(Seen { session_id: id, first }));
         }
     }
 
@@ -163,7 +163,7 @@ impl Desk {
     pub(super) fn leave_conversation(&self, to: SessionId) {
         let (config_dir, left) = self.place();
         self.note_first_name(None);
-        self.change_record(|record| record.follow(to));
+        let _said = self.change_record(|record| record.follow(to));
         let Some(config_dir) = config_dir else { return };
         let name = self.name.clone();
         let release = move || {
