@@ -2,10 +2,11 @@
 //!
 //! # How is it told?
 //!
-//! By a name that a host holds as long as it lives (`os::HostLock`), which is a part of its mark. Its process id and its
-//! start time tell it as well, but only to whoever counts ids and times as the host does: in another namespace of process
-//! ids the number means another process, and in another namespace of times the same process started at another time. A
-//! host of which nothing can be told is never taken for dead.
+//! By a name that a host holds as long as it lives (`os::HostLock`), which is a part of its mark: where nobody has the
+//! name, the host is dead. That somebody has it proves nothing, since anybody can take the name of a dead host. Its process
+//! id and its start time tell the rest, but only to whoever counts ids and times as the host does: in another namespace of
+//! process ids the number means another process, and in another namespace of times the same process started at another
+//! time. A host of which nothing can be told is never taken for dead.
 
 use std::fmt;
 use std::str::FromStr;
@@ -97,6 +98,12 @@ impl Host {
         self != own && self.life(&realm) == Life::Dead
     }
 
+    /// Tells whether the host is known to live, or is this one.
+    pub(crate) fn is_seen_alive(self) -> bool {
+        let (own, realm) = Self::own_and_realm();
+        self == own || self.life(&realm) == Life::Alive
+    }
+
     /// Tells whether the user of this process is the one as whom the host ran; `pid` is a process of it.
     pub(crate) fn is_this_users(self, pid: Pid) -> bool {
         let own = Self::own();
@@ -118,12 +125,9 @@ impl Host {
         if more.boot != here.boot {
             return Life::Unknown;
         }
-        if more.lock != 0 && more.net == os::net_namespace() {
-            match os::is_held(more.lock) {
-                Some(true) => return Life::Alive,
-                Some(false) => return Life::Dead,
-                None => {}
-            }
+        let asks = more.lock != 0 && more.net == os::net_namespace();
+        if asks && os::is_held(more.lock) == Some(false) {
+            return Life::Dead;
         }
         self.life_by_id(here, more.times == here.times)
     }
@@ -235,6 +239,9 @@ mod tests {
         assert!(!elsewhere.is_dead());
         drop(lock);
         assert!(elsewhere.is_dead());
+        let taken = HostLock::take().expect("a name can be taken");
+        let dead = Host { pids: own.pids, more: Some(More { lock: taken.number(), ..more }), ..elsewhere };
+        assert!(dead.is_dead(), "anybody can take the name of a dead host");
         let unseen = Host { more: Some(More { lock: number, net: more.net + 1, ..more }), ..elsewhere };
         assert!(!unseen.is_dead(), "a name says nothing in another namespace");
     }

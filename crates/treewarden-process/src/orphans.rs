@@ -129,6 +129,11 @@ pub(crate) fn began(leader: Process) {
     leaders().insert(leader.pid, leader.start_time);
 }
 
+/// Tells whether it is a leader that is not reaped yet.
+pub(crate) fn is_leader(pid: Pid) -> bool {
+    leaders().contains_key(&pid)
+}
+
 /// A leader is reaped: its id may be another's.
 pub(crate) fn ended(leader: Process) {
     leaders().remove(&leader.pid);

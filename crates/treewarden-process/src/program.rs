@@ -1,11 +1,12 @@
 //! What is spawned, and the mark by which its processes are found again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::host::Host;
 
@@ -86,10 +87,29 @@ impl TreeId {
     /// Makes the mark of the next tree of this host.
     pub(crate) fn next() -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
-        Self(format!("{}:{}", Host::own(), SERIAL.fetch_add(1, Ordering::Relaxed)))
+        let id = format!("{}:{}", Host::own(), SERIAL.fetch_add(1, Ordering::Relaxed));
+        live().insert(id.clone());
+        Self(id)
+    }
+
+    /// Tells whether a tree of this host has this mark, and is not known to be gone.
+    pub(crate) fn is_live(mark: &str) -> bool {
+        live().contains(mark)
     }
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+impl Drop for TreeId {
+    fn drop(&mut self) {
+        live().remove(&self.0);
+    }
+}
+
+/// The marks of the trees of this host.
+fn live() -> MutexGuard<'static, BTreeSet<String>> {
+    static LIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }

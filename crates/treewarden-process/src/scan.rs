@@ -95,15 +95,18 @@ impl Seen {
 pub(crate) fn of_tree(tree: &TreeId, leader: Option<Process>, cgroup: Option<&Cgroup>) -> io::Result<Found> {
     let wanted = tree.as_str().as_bytes();
     let mut found = Found::contained(cgroup.map(Cgroup::remains).transpose()?.flatten());
-    let mut rows = rows(|_, environ| match value(environ, TREE) {
+    // What came to this host as an orphan came from its trees: a mark of a tree that nobody can be seen to have is a tool's
+    // own invention, and says nothing.
+    let own = std::process::id();
+    let mut rows = rows(|_, parent, environ| match value(environ, TREE) {
         Some(mark) if mark == wanted => Claim::Ours,
+        Some(mark) if parent == own && !is_of_a_live_tree(mark) => Claim::Nothing,
         Some(_) => Claim::Other,
         None => Claim::Nothing,
     })?;
     let orphans = leader.and_then(orphans::of);
     if orphans.is_some() {
         // An orphan that lies in the cgroup of another tree is that one's, whatever it hides.
-        let own = std::process::id();
         for row in rows.iter_mut().filter(|row| row.parent == own) {
             if os::is_in_another_tree(row.process.pid, cgroup) {
                 row.claim = Claim::Other;
@@ -119,12 +122,16 @@ pub(crate) fn of_tree(tree: &TreeId, leader: Option<Process>, cgroup: Option<&Cg
 /// The live processes of any tree of the session that has this cookie, with what the cgroups hold that were left of it.
 pub(crate) fn of_session(cookie: &Cookie, cgroups: &[Cgroup]) -> io::Result<Found> {
     let mut held = Vec::new();
-    let found = all(cgroups, |process, environ| {
+    let found = all(cgroups, |process, _, environ| {
         if value(environ, COOKIE) != Some(cookie.as_str().as_bytes()) {
             return if is_held(environ) { Claim::Held } else { Claim::Nothing };
         }
         match host(environ) {
             Some(host) if !host.is_own() && !host.is_dead() => {
+                // Anybody can carry a mark: of another user who is not root it is no claim on what is ours.
+                if !is_trusted(process) {
+                    return Claim::Nothing;
+                }
                 held.push((Some(process), host));
                 Claim::Held
             }
@@ -138,14 +145,14 @@ pub(crate) fn of_session(cookie: &Cookie, cgroups: &[Cgroup]) -> io::Result<Foun
 ///
 /// What another user owns is that user's to end.
 pub(crate) fn of_the_dead(cgroups: &[Cgroup]) -> io::Result<Found> {
-    all(cgroups, |process, environ| match host(environ) {
+    all(cgroups, |process, _, environ| match host(environ) {
         Some(host) if host.is_dead() && host.is_this_users(process.pid) => Claim::Ours,
         Some(_) => Claim::Held,
         None => Claim::Nothing,
     })
 }
 
-fn all(cgroups: &[Cgroup], claim: impl FnMut(Process, &[u8]) -> Claim) -> io::Result<Found> {
+fn all(cgroups: &[Cgroup], claim: impl FnMut(Process, u32, &[u8]) -> Claim) -> io::Result<Found> {
     let mut found = Found::default();
     for cgroup in cgroups {
         let contained = Found::contained(cgroup.remains()?);
@@ -156,6 +163,22 @@ fn all(cgroups: &[Cgroup], claim: impl FnMut(Process, &[u8]) -> Claim) -> io::Re
     let question = Question { cgroup: found.processes(), ..asked_here() };
     found.add(question.answer(&rows));
     Ok(found)
+}
+
+/// The process runs as this user or as root, or nobody can tell as whom.
+fn is_trusted(process: Process) -> bool {
+    let me = rustix::process::geteuid().as_raw();
+    os::user(process.pid).ok().flatten().is_none_or(|user| user == me || user == 0)
+}
+
+/// The mark of a tree that this host has, or another one that is seen alive.
+fn is_of_a_live_tree(mark: &[u8]) -> bool {
+    let Ok(mark) = std::str::from_utf8(mark) else { return false };
+    match mark.parse::<Host>() {
+        Ok(host) if host.is_own() => TreeId::is_live(mark),
+        Ok(host) => host.is_seen_alive(),
+        Err(_) => false,
+    }
 }
 
 fn host(environ: &[u8]) -> Option<Host> {
@@ -175,7 +198,7 @@ fn asked_here() -> Question {
 ///
 /// The start time is read first: a mark that is read afterwards under an id that was given anew is taken for one of a
 /// process that is dead, and no harm comes of it.
-fn rows(mut claim: impl FnMut(Process, &[u8]) -> Claim) -> io::Result<Vec<Row>> {
+fn rows(mut claim: impl FnMut(Process, u32, &[u8]) -> Claim) -> io::Result<Vec<Row>> {
     let mut environ = Vec::with_capacity(16 << 10);
     let (mut rows, mut between) = (Vec::new(), Vec::new());
     for pid in os::pids()? {
@@ -186,7 +209,7 @@ fn rows(mut claim: impl FnMut(Process, &[u8]) -> Claim) -> io::Result<Vec<Row>> 
         }
         let process = Process { pid, start_time: stat.start_time };
         let claimed = match os::environ(pid, &mut environ)? {
-            Environ::Read => claim(process, &environ),
+            Environ::Read => claim(process, stat.parent, &environ),
             Environ::Empty => {
                 between.push(rows.len());
                 Claim::Nothing
@@ -203,7 +226,7 @@ fn rows(mut claim: impl FnMut(Process, &[u8]) -> Claim) -> io::Result<Vec<Row>> 
     for index in between {
         let row: &mut Row = &mut rows[index];
         if os::environ(row.process.pid, &mut environ)? == Environ::Read && row.process.is_alive() {
-            row.claim = claim(row.process, &environ);
+            row.claim = claim(row.process, row.parent, &environ);
         }
     }
     Ok(rows)
@@ -219,6 +242,17 @@ fn value<'a>(environ: &'a [u8], name: &str) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_of_a_tree_that_nobody_has_is_told_from_one_of_a_live_tree() {
+        let tree = TreeId::next();
+        let mark = tree.as_str().to_owned();
+        assert!(is_of_a_live_tree(mark.as_bytes()));
+        drop(tree);
+        for dead in [&mark, "00000000-0000-4000-8000-000000000000", "1:1:1:7", ""] {
+            assert!(!is_of_a_live_tree(dead.as_bytes()), "{dead}");
+        }
+    }
 
     #[test]
     fn a_variable_is_found_by_its_whole_name() {

@@ -134,7 +134,11 @@ fn start(program: &Program, cookie: &Cookie, policy: ContainmentPolicy) -> Resul
     }
     let Launched { pid, stdin, stdout, stderr } =
         launched.map_err(|refusal| SpawnError::refused(program, &file, refusal))?;
-    let members = Members { leader: Leader::new(pid), cgroup, id, cookie: cookie.clone() };
+    let leader = Leader::new(pid);
+    if let Some(cgroup) = &mut cgroup {
+        cgroup.set_leader(pid);
+    }
+    let members = Members { leader, cgroup, id, cookie: cookie.clone() };
     Ok(Spawned { members: Ending::new(members), stdin, stdout, stderr })
 }
 

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::placed::{self, Links};
+
 /// Where the state is kept unless the user says otherwise.
 pub fn default_state_dir() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -33,7 +35,8 @@ fn refuse_another(dir: &Path, me: u32) -> io::Result<()> {
 
 /// Makes the database file if it is missing; SQLite gives its companion files the mode of this one.
 pub(crate) fn prepare_file(file: &Path) -> io::Result<()> {
-    fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
+    placed::open(file, fs::OpenOptions::new().append(true).create(true).mode(0o600), Links::Follow)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
     tighten(file, 0o600)?;
     for companion in companions(file) {
         match tighten(&companion, 0o600) {
@@ -61,6 +64,15 @@ fn tighten(path: &Path, mode: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_named_pipe_in_place_of_the_database_is_an_error_and_keeps_nobody() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("treewarden.db");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let said = prepare_file(&path).expect_err("refused").to_string();
+        assert!(said.contains("a named pipe") && said.contains("treewarden.db"), "{said}");
+    }
 
     #[test]
     fn a_state_directory_of_another_user_is_refused_and_named() {

@@ -17,6 +17,7 @@ pub(crate) use linux::Door;
 mod linux {
     use std::os::fd::OwnedFd;
     use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::MetadataExt;
     use std::time::Duration;
 
     use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -70,7 +71,17 @@ mod linux {
                     // Its process is dead or has let go, and a child that was just being forked has a copy for a moment.
                     Owner::Leaving if tries < TRIES => tries += 1,
                     Owner::Is(pid, _) => return Err(Held { pid, ..Held::default() }),
-                    Owner::Leaving | Owner::Unknown => return Err(Held::default()),
+                    // Anybody can hold a name without listening, or with so many who knock that it answers nobody.
+                    Owner::Leaving | Owner::Unknown => match process_with(name, uid) {
+                        Some(pid) => return Err(Held { pid: Some(pid), ..Held::default() }),
+                        None => {
+                            tracing::warn!(
+                                "the name of this tree's lock is taken, and not by a process of this user as far as can be \
+                                 seen; its file alone is locked"
+                            );
+                            return Ok(Self(None));
+                        }
+                    },
                 }
                 std::thread::sleep(PAUSE);
             }
@@ -131,6 +142,32 @@ mod linux {
         }
     }
 
+    /// The process of this user, or of root, that has a socket of this name; `None` if none can be seen.
+    fn process_with(name: &str, uid: u32) -> Option<u32> {
+        let sockets = std::fs::read_to_string("/proc/net/unix").ok()?;
+        let links: Vec<String> = sockets.lines().filter_map(|line| socket_of(line, name)).collect();
+        let has_it = |pid: &u32| {
+            let its = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            its.filter_map(|fd| std::fs::read_link(fd.path()).ok())
+                .any(|to| to.to_str().is_some_and(|to| links.iter().any(|link| link == to)))
+        };
+        let is_ours = |pid: &u32| {
+            let user = std::fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
+            user.is_ok_and(|user| user == uid || user == 0)
+        };
+        let processes = std::fs::read_dir("/proc").ok()?.flatten();
+        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.find(|pid| is_ours(pid) && has_it(pid))
+    }
+
+    /// What a descriptor of the socket in this line of `/proc/net/unix` is linked to, if it has that name.
+    fn socket_of(line: &str, name: &str) -> Option<String> {
+        // Address, references, protocol, flags, type, state, inode and name.
+        let mut fields = line.split_ascii_whitespace().skip(6);
+        let (inode, path) = (fields.next()?, fields.next()?);
+        (path.strip_prefix('@') == Some(name)).then(|| format!("socket:[{inode}]"))
+    }
+
     /// Asks the kernel and not `/proc`, which may be another namespace's, or hidden.
     fn judge(pid: i32, uid: u32) -> Owner {
         match Pid::from_raw(pid) {
@@ -176,6 +213,26 @@ mod linux {
             assert_eq!(judge(me.cast_signed(), 7), Owner::Is(Some(me), 7));
             // No process has this one: it is beyond what the kernel gives out.
             assert_eq!(judge(i32::MAX, 7), Owner::Leaving);
+        }
+
+        #[test]
+        fn who_has_a_name_without_listening_is_found_if_it_is_ours_and_else_keeps_nobody_away() {
+            let name = format!("treewarden-test-{}", Uuid::new_v4());
+            let uid = rustix::process::geteuid().as_raw();
+            let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("short");
+            let silent = socket().expect("made");
+            bind(&silent, &address).expect("it is free");
+            let held = Door::named(&name, uid).expect_err("a process of ours has it");
+            assert_eq!(held.pid, Some(std::process::id()));
+            // As if we were somebody else; the super-user's is respected by everybody.
+            assert_eq!(Door::named(&name, uid + 1).is_ok(), uid != 0);
+            assert_eq!(process_with("treewarden-test-none", uid), None);
+            // One that answers nobody, since more knock than it has a place for.
+            listen(&silent, 0).expect("listens");
+            for _ in 0..4 {
+                let held = Door::named(&name, uid).expect_err("a process of ours has it");
+                assert_eq!(held.pid, Some(std::process::id()));
+            }
         }
 
         #[test]

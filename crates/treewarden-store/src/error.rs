@@ -83,9 +83,8 @@ impl From<serde_json::Error> for StoreError {
 
 impl From<std::io::Error> for StoreError {
     fn from(error: std::io::Error) -> Self {
-        let full =
-            matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-        let kind = if full { StoreErrorKind::DiskFull } else { StoreErrorKind::Other };
+        let kind =
+            if crate::lock::is_full(&error) { StoreErrorKind::DiskFull } else { StoreErrorKind::Other };
         Self::new(kind, format!("use the state directory: {error}"))
     }
 }

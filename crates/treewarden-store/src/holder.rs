@@ -7,8 +7,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use treewarden_proto::SessionName;
+
+use crate::plain::Plain;
 
 /// Who holds a lease or a tree lock, or held it last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,16 +58,20 @@ fn process() -> &'static Process {
     static PROCESS: OnceLock<Process> = OnceLock::new();
     PROCESS.get_or_init(|| {
         let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-        let stat = read("/proc/self/stat").unwrap_or_default();
-        // The command's name may hold spaces and parentheses; the fields begin after the last one.
-        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
         Process {
-            started: fields.split(' ').nth(19).and_then(|field| field.parse().ok()).unwrap_or(0),
+            started: start_time("self").unwrap_or(0),
             host: read("/proc/sys/kernel/hostname").unwrap_or_default(),
             boot_id: read("/proc/sys/kernel/random/boot_id"),
             pid_namespace: pid_namespace(),
         }
     })
+}
+
+/// When a process started.
+fn start_time(pid: &str) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name may hold spaces and parentheses; the fields begin after the last one.
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }
 
 /// The number in `pid:[4026531836]`.
@@ -96,6 +104,22 @@ impl Holder {
         format!("process {}{of_another}", self.pid)
     }
 
+    /// Its process is known to be dead: whoever has the lock now has not written itself in.
+    pub(crate) fn is_dead(&self) -> bool {
+        let here = process();
+        if self.boot_id.is_none() || self.boot_id != here.boot_id || self.pid_namespace != here.pid_namespace
+        {
+            return false;
+        }
+        // Where `/proc` hides the processes of others, what is not to be seen there may live.
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        if pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH)) {
+            return true;
+        }
+        let found = start_time(&self.pid.to_string());
+        self.started != 0 && found.is_some_and(|found| found != self.started)
+    }
+
     /// Its process id means another process here, or none.
     fn is_of_another_namespace(&self) -> bool {
         self.pid_namespace.is_some() && self.pid_namespace != process().pid_namespace
@@ -104,13 +128,14 @@ impl Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.name, self.process())?;
+        write!(f, "{} of {}", Plain(&self.name), self.process())?;
         if let Some(uid) = self.uid {
             write!(f, " of user {uid}")?;
         }
-        write!(f, " on {}", self.host)?;
+        // Another user may have written it, to whoever reads it on a terminal.
+        write!(f, " on {}", Plain(&self.host))?;
         match &self.state_dir {
-            Some(dir) => write!(f, ", state directory {}", dir.display()),
+            Some(dir) => write!(f, ", state directory {}", Plain(dir.display())),
             None => Ok(()),
         }
     }
@@ -122,6 +147,8 @@ impl fmt::Display for Holder {
 pub struct Held {
     /// The holder, if it could be read.
     pub by: Option<Box<Holder>>,
+    /// Who stands there although its process is dead, if the one that has the lock wrote nothing.
+    pub last: Option<Box<Holder>>,
     /// The holder's process, if no more than that is known.
     pub pid: Option<u32>,
     /// The user whom the lock's file belongs to, if it is another's and only the file's owner can read it.
@@ -132,7 +159,11 @@ pub struct Held {
 
 impl Held {
     pub(crate) fn by(holder: Option<Box<Holder>>) -> Self {
-        Self { by: holder, ..Self::default() }
+        // A descriptor of the lock may have gone to another process, which knows nothing of it.
+        match holder {
+            Some(holder) if holder.is_dead() => Self { last: Some(holder), ..Self::default() },
+            by => Self { by, ..Self::default() },
+        }
     }
 
     pub(crate) fn unknown(error: impl fmt::Display) -> Self {
@@ -144,13 +175,16 @@ impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self { error: Some(error), .. } => {
-                write!(f, "nobody known (its lock cannot be tried: {error})")
+                write!(f, "nobody known (its lock cannot be tried: {})", Plain(error))
             }
             Self { by: Some(by), .. } => by.fmt(f),
             Self { owner: Some(uid), .. } => {
                 write!(f, "another user, {uid}, whom its lock belongs to and who alone can read it")
             }
             Self { pid: Some(pid), .. } => write!(f, "process {pid}"),
+            Self { last: Some(last), .. } => {
+                write!(f, "a process that wrote nothing there; last noted holder, which is dead: {last}")
+            }
             Self { .. } => f.write_str("another process"),
         }
     }
@@ -175,6 +209,34 @@ mod tests {
         assert!(!holder.to_string().contains("container"), "{holder}");
         holder.pid_namespace = Some(1);
         assert!(holder.to_string().contains("(as another container counts)"), "{holder}");
+    }
+
+    #[test]
+    fn what_another_user_wrote_reaches_no_terminal_as_a_command() {
+        let mut holder = Holder::this_process(&SessionName::new("one").expect("a valid name"));
+        holder.host = "vm\x1b[2J\r\n".into();
+        holder.state_dir = Some("/tmp/\x07\u{9b}31m".into());
+        let said = [holder.to_string(), Held::by(Some(Box::new(holder))).to_string()];
+        assert!(said.iter().all(|said| !said.contains(char::is_control)), "{said:?}");
+        assert!(said[0].contains("\\u{1b}[2J"), "{said:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_dead_holder_is_not_said_to_hold_a_lock_that_somebody_has() {
+        let mut holder = Holder::this_process(&SessionName::new("one").expect("a valid name"));
+        assert_eq!(Held::by(Some(Box::new(holder.clone()))).by.as_deref(), Some(&holder));
+        // Another process has the id by now, or none has it; in another namespace nothing is known.
+        let mut gone = holder.clone();
+        gone.started += 1;
+        for gone in [gone, Holder { pid: 0x3fff_ffff, ..holder.clone() }] {
+            let held = Held::by(Some(Box::new(gone.clone())));
+            assert!(held.by.is_none() && held.last.as_deref() == Some(&gone));
+            assert!(held.to_string().starts_with("a process that wrote nothing there"), "{held}");
+        }
+        holder.pid_namespace = Some(1);
+        holder.pid = 0x3fff_ffff;
+        assert!(Held::by(Some(Box::new(holder))).by.is_some());
     }
 
     #[test]

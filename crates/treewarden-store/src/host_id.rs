@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use treewarden_proto::{SessionId, SessionName};
 
-use crate::{Holder, Store};
+use crate::{Holder, Store, placed};
+
+/// An id is shorter.
+const MAX: u64 = 1 << 10;
 
 /// Reads the id of a state directory, which gets one if it has none.
 pub(crate) fn read_or_make(dir: &Path) -> io::Result<String> {
@@ -44,8 +47,8 @@ pub(crate) fn path(dir: &Path) -> PathBuf {
 }
 
 fn read(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|id| !id.is_empty())),
+    match placed::read(path, MAX) {
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|id| !id.is_empty())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -73,5 +76,13 @@ mod tests {
         assert_eq!(read_or_make(one.path()).expect("read"), id);
         assert_ne!(read_or_make(two.path()).expect("made"), id);
         assert_eq!(fs::read_dir(one.path()).expect("listed").count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_named_pipe_in_place_of_the_id_is_an_error_and_keeps_nobody() {
+        let dir = tempfile::tempdir().expect("a folder");
+        nix::unistd::mkfifo(&path(dir.path()), nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let error = read_or_make(dir.path()).expect_err("refused");
+        assert!(error.to_string().contains("a named pipe"), "{error}");
     }
 }

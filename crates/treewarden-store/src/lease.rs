@@ -8,14 +8,15 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use treewarden_proto::SessionId;
 
 use crate::foreign::{Foreign, other_owner, own, told};
-use crate::lock::{self, LockError, LockFile, Try};
+use crate::lock::{self, LockError, LockFile, OtherName, Try};
+use crate::placed::NoFile;
 use crate::{Held, Holder, lease_place};
 
 /// Why a lease was not given.
@@ -182,7 +183,7 @@ fn in_config_dir(
     holder: &Holder,
     try_lock: Try,
 ) -> Result<LockFile, LeaseError> {
-    make_dir(config_dir).map_err(|error| refused(config_dir, &error))?;
+    make_dir(config_dir).map_err(|error| refused(config_dir, &error, Of::Config))?;
     let home = lease_place::home(config_dir);
     let (ours, path) = (lease_place::folder(&home), lease_place::file(&home, id));
     for folder in [&ours, &ours.join("leases")] {
@@ -190,7 +191,7 @@ fn in_config_dir(
             Ok(()) => {}
             Err(Foreign::Link) => return Err(not_followed(folder)),
             Err(Foreign::User(uid)) => return Err(of_another(&path, folder, uid)),
-            Err(Foreign::Failed(error)) => return Err(refused(folder, &error)),
+            Err(Foreign::Failed(error)) => return Err(refused(folder, &error, Of::Config)),
         }
     }
     LockFile::acquire_by(&path, holder, try_lock).map_err(|error| match error {
@@ -199,22 +200,23 @@ fn in_config_dir(
             &path,
             "its file system gives one lock to everybody, so that nobody could be kept from writing the conversation \
              too",
+            Of::Config,
         ),
         LockError::Failed(error) => match fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_symlink() => not_followed(&path),
-            _ => refused(&path, &error),
+            _ => refused(&path, &error, Of::Config),
         },
     })
 }
 
 fn in_state_dir(state_dir: &Path, id: SessionId, holder: &Holder) -> Result<LockFile, LeaseError> {
     let leases = lease_place::earlier_folder(state_dir);
-    make_dir(&leases).map_err(|error| refused(&leases, &error))?;
+    make_dir(&leases).map_err(|error| refused(&leases, &error, Of::State))?;
     let path = lease_place::earlier_file(state_dir, id);
     LockFile::acquire(&path, holder).map_err(|error| match error {
         LockError::Held(by) => LeaseError::Held(Held::by(by)),
-        LockError::Meaningless => impossible(&path, "its file system gives one lock to everybody"),
-        LockError::Failed(error) => refused(&path, &error),
+        LockError::Meaningless => impossible(&path, "its file system gives one lock to everybody", Of::State),
+        LockError::Failed(error) => refused(&path, &error, Of::State),
     })
 }
 
@@ -228,21 +230,42 @@ fn of_another(path: &Path, folder: &Path, uid: u32) -> LeaseError {
 }
 
 fn not_followed(path: &Path) -> LeaseError {
-    impossible(path, "it is a symbolic link, which is not followed there; remove it")
+    mend(path, "it is a symbolic link, which is not followed there; remove it")
 }
 
-fn refused(path: &Path, error: &io::Error) -> LeaseError {
+/// Which directory a lease could not be made in.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Config,
+    State,
+}
+
+fn refused(path: &Path, error: &io::Error, of: Of) -> LeaseError {
     use rustix::io::Errno;
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
     if error.raw_os_error().is_some_and(|code| short.contains(&code)) {
         return LeaseError::Shortage { message: format!("lock {}: {error}", path.display()) };
     }
-    if error.kind() == io::ErrorKind::PermissionDenied
-        && let Some((at, uid)) = in_the_way(path)
-    {
-        return LeaseError::Impossible { message: told(at, uid) };
+    // What stands in the way is said with the error, and what to do about it; no other directory is needed for that.
+    if error.get_ref().is_some_and(|why| why.is::<NoFile>() || why.is::<OtherName>()) {
+        return mend(path, &error.to_string());
     }
-    impossible(path, &error.to_string())
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        if let Some((at, uid)) = in_the_way(path) {
+            return LeaseError::Impossible { message: told(at, uid) };
+        }
+        if let Some(mode) = mode_of_file(path).filter(|mode| mode & 0o600 != 0o600) {
+            return mend(
+                path,
+                &format!("its mode ({mode:03o}) keeps its own user out; remove it, or chmod 600"),
+            );
+        }
+    }
+    impossible(path, &error.to_string(), of)
+}
+
+fn mode_of_file(path: &Path) -> Option<u32> {
+    fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file).map(|meta| meta.mode() & 0o777)
 }
 
 /// What is at the path, or the nearest folder above it that can be looked at, if it is another user's.
@@ -252,13 +275,18 @@ fn in_the_way(path: &Path) -> Option<(&Path, u32)> {
     Some((at, other_owner(&meta)?))
 }
 
-fn impossible(path: &Path, why: &str) -> LeaseError {
-    let message = format!(
-        "no lease can be made at {}: {why}; make the folder writable, or set CLAUDE_CONFIG_DIR to one that is on a disk of \
-         this machine and yours",
-        path.display()
-    );
-    LeaseError::Impossible { message }
+fn impossible(path: &Path, why: &str, of: Of) -> LeaseError {
+    let what_to_do = match of {
+        Of::Config => {
+            "make the folder writable, or set CLAUDE_CONFIG_DIR to one that is on a disk of this machine and yours"
+        }
+        Of::State => "make it writable, or choose another state directory, on a disk of this machine",
+    };
+    mend(path, &format!("{why}; {what_to_do}"))
+}
+
+fn mend(path: &Path, why: &str) -> LeaseError {
+    LeaseError::Impossible { message: format!("no lease can be made at {}: {why}", path.display()) }
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {
@@ -293,6 +321,29 @@ mod tests {
         let none: Try = |_| Err(TryLockError::Error(rustix::io::Errno::NOLCK.into()));
         let said = why(in_config_dir(dir.path(), id, &holder, none).expect_err("refused"));
         assert!(said.contains("No locks available"), "{said}");
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_a_lease_is_what_is_to_be_removed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (config, state) = (dir.path().join("config"), dir.path().join("state"));
+        let (id, holder) = (SessionId::random(), holder());
+        let acquire = || Lease::acquire(&config, &state, id, &holder);
+        drop(acquire().expect("free"));
+        let ours = lease_place::file(&lease_place::home(&config), id);
+        for path in [ours, lease_place::earlier_file(&state, id)] {
+            fs::remove_file(&path).expect("removed");
+            fs::create_dir(&path).expect("made");
+            let said = why(acquire().expect_err("refused"));
+            assert!(said.contains("a folder is in its place; remove that"), "{said}");
+            assert!(said.contains(&*path.to_string_lossy()) && !said.contains("CLAUDE_CONFIG_DIR"), "{said}");
+            fs::remove_dir(&path).expect("removed");
+        }
+        let leases = lease_place::earlier_folder(&state);
+        fs::remove_dir_all(&leases).expect("removed");
+        fs::write(&leases, "").expect("written");
+        let said = why(acquire().expect_err("refused"));
+        assert!(said.contains("another state directory") && !said.contains("CLAUDE_CONFIG_DIR"), "{said}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod lease_place;
 mod lock;
 mod mark;
 mod patience;
+mod placed;
+mod plain;
 mod problem;
 mod record;
 mod schema;

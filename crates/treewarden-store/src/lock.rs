@@ -6,18 +6,21 @@
 //! A file system that keeps `flock` on one machine only, or not at all, is the caller's matter: [`LockFile::acquire`]
 //! looks whether a second descriptor is refused, and cannot look whether another machine is.
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-
 use crate::Holder;
+use crate::placed::{self, Links};
 
 /// How often a holder that is just writing itself in is read again, a millisecond apart.
 const READS: u32 = 20;
+
+/// So much of what stands in a lock file is read.
+const MAX_TEXT: usize = 16 << 10;
 
 /// How a lock is tried: the system's way, or a test's.
 pub(crate) type Try = fn(&File) -> Result<(), TryLockError>;
@@ -73,7 +76,11 @@ impl LockFile {
                 (Ok(()), true) => return Err(LockError::Meaningless),
                 (Err(_), true) => {}
             }
-            let place = Place::of(&file.metadata()?);
+            let meta = file.metadata()?;
+            if meta.nlink() > 1 && !is_of_a_holder(&file) {
+                return Err(io::Error::other(OtherName).into());
+            }
+            let place = Place::of(&meta);
             let mut lock = Self { file, place, path: path.to_owned(), holder: holder.clone() };
             lock.hand_over(holder)?;
             return Ok(lock);
@@ -136,7 +143,7 @@ impl Drop for LockFile {
 
 /// Who holds a lock that this process may look at and not take; `None` if nobody does.
 pub(crate) fn holder_of(path: &Path) -> io::Result<Option<Option<Box<Holder>>>> {
-    let file = File::options().read(true).custom_flags(no_follow()).open(path)?;
+    let file = placed::open(path, File::options().read(true), Links::Refuse)?;
     match file.try_lock_shared() {
         Ok(()) => Ok(None),
         Err(TryLockError::WouldBlock) => Ok(Some(read_holder(&file))),
@@ -144,20 +151,36 @@ pub(crate) fn holder_of(path: &Path) -> io::Result<Option<Option<Box<Holder>>>> 
     }
 }
 
-/// Opens a lock file, which is made if it is missing; the standard library opens it close-on-exec. A link is refused:
-/// through one that another user made, a file of ours would be overwritten.
+/// Opens a lock file, which is made if it is missing; the standard library opens it close-on-exec.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow());
-    options.open(path)
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    placed::open(path, &mut options, Links::Refuse)
 }
 
-fn no_follow() -> i32 {
-    OFlags::NOFOLLOW.bits().cast_signed()
+/// The file has another name, under which something else may be kept in it.
+#[derive(Debug)]
+pub(crate) struct OtherName;
+
+impl fmt::Display for OtherName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the file there has another name as well (a hard link), and would be overwritten; remove this name of it")
+    }
 }
 
+impl std::error::Error for OtherName {}
+
+/// Nothing else than a holder was ever written there; copies of a disk have lock files by two names as well.
+fn is_of_a_holder(file: &File) -> bool {
+    let mut text = vec![0; MAX_TEXT];
+    let read = file.read_at(&mut text, 0);
+    read.is_ok_and(|len| len == 0 || serde_json::from_slice::<Holder>(&text[..len]).is_ok())
+}
+
+/// Nothing more can be written: no space, or a limit that this process runs under.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    let limit = error.raw_os_error() == Some(rustix::io::Errno::FBIG.raw_os_error());
+    limit || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Which file it is, whatever its name: no other has the same while it is open.
@@ -181,7 +204,7 @@ fn is_same(one: &File, other: &File) -> bool {
 
 fn read_holder(file: &File) -> Option<Box<Holder>> {
     for _ in 0..READS {
-        let mut text = vec![0; 16 * 1024];
+        let mut text = vec![0; MAX_TEXT];
         let len = file.read_at(&mut text, 0).ok()?;
         // One that gave it up stands there until the next one has written itself in.
         if let Ok(holder) = serde_json::from_slice::<Holder>(&text[..len])
@@ -229,6 +252,31 @@ mod tests {
         std::os::unix::fs::symlink(&target, &path).expect("linked");
         LockFile::acquire(&path, &holder()).expect_err("refused");
         assert_eq!(fs::read_to_string(&target).expect("still there"), "precious");
+    }
+
+    #[test]
+    fn a_file_that_has_another_name_is_not_overwritten_unless_it_is_a_locks_anyhow() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (target, path) = (dir.path().join("precious"), dir.path().join("a.lock"));
+        fs::write(&target, "precious").expect("written");
+        fs::hard_link(&target, &path).expect("linked");
+        let refused = LockFile::acquire(&path, &holder()).expect_err("refused");
+        assert!(matches!(&refused, LockError::Failed(error) if error.to_string().contains("hard link")));
+        assert_eq!(fs::read_to_string(&target).expect("still there"), "precious");
+        fs::remove_file(&path).expect("removed");
+        drop(LockFile::acquire(&path, &holder()).expect("locked"));
+        fs::hard_link(&path, dir.path().join("backup")).expect("linked");
+        drop(LockFile::acquire(&path, &holder()).expect("a copy of the folder keeps nobody away"));
+    }
+
+    #[test]
+    fn a_named_pipe_is_no_lock_and_is_waited_for_by_nobody() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.lock");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let refused = LockFile::acquire(&path, &holder()).expect_err("refused");
+        assert!(matches!(&refused, LockError::Failed(error) if error.to_string().contains("a named pipe")));
+        holder_of(&path).expect_err("nobody's");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod binaries;
 pub mod config;
 mod guards;
 pub mod host;
+mod placed;
 mod places;
 mod private_files;
 mod second_door;

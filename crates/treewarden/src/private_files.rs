@@ -9,12 +9,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::{McpConfig, Opening, SessionSpec, Settings};
 
-use crate::second_door;
+use crate::{placed, second_door};
 
 /// What goes in files; what is `None` is said by the arguments, or not at all.
 ///
@@ -26,10 +27,31 @@ pub(crate) struct Private {
 }
 
 impl Private {
+    /// What these options say; a settings file is read beside, and waited for so long.
+    ///
     /// # Errors
     ///
     /// What is wrong with the settings file that the options name.
-    pub(crate) fn of(spec: &SessionSpec, cwd: &Path) -> Result<Self, String> {
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is changed by it.
+    pub(crate) async fn of(spec: &SessionSpec, cwd: &Path, within: Duration) -> Result<Self, String> {
+        if !matches!(spec.settings, Some(Settings::Path(_))) {
+            return Self::now(spec, cwd);
+        }
+        // A disk that hangs must not keep the threads that all sessions share.
+        let (own, dir) = (spec.clone(), cwd.to_owned());
+        let reading = tokio::task::spawn_blocking(move || Self::now(&own, &dir));
+        match tokio::time::timeout(within, reading).await {
+            Ok(Ok(private)) => private,
+            Ok(Err(error)) => Err(format!("the settings file cannot be read: {error}")),
+            Err(_) => Err("the settings file cannot be read: its disk does not answer".to_owned()),
+        }
+    }
+
+    /// As [`Self::of`]; blocks.
+    pub(crate) fn now(spec: &SessionSpec, cwd: &Path) -> Result<Self, String> {
         Ok(Self { settings: settings(spec, cwd)?, mcp_servers: mcp_servers(spec)? })
     }
 
@@ -65,6 +87,9 @@ impl Private {
 
 const SETTINGS: &str = "--settings=";
 const MCP_CONFIG: &str = "--mcp-config=";
+
+/// The largest settings file that is read.
+const MAX_SETTINGS: u64 = 16 << 20;
 
 /// The files of one CLI; dropping them when it is gone removes them.
 #[derive(Debug, Default)]
@@ -115,7 +140,7 @@ fn settings(spec: &SessionSpec, cwd: &Path) -> Result<Option<Map<String, Value>>
 fn read(path: &Path, cwd: &Path) -> Result<Map<String, Value>, String> {
     let said = path.to_string_lossy();
     let is_json = is_json(&said);
-    let text = if is_json { Ok(said.into_owned()) } else { fs::read_to_string(cwd.join(path)) };
+    let text = if is_json { Ok(said.into_owned()) } else { text_of(&cwd.join(path)) };
     // What stands in it may be secret, and so only the place is told.
     let place =
         if is_json { "`settings`".to_owned() } else { format!("the settings file {}", path.display()) };
@@ -127,6 +152,11 @@ fn read(path: &Path, cwd: &Path) -> Result<Map<String, Value>, String> {
             error.column()
         )
     })
+}
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let text = placed::read(path, MAX_SETTINGS)?;
+    String::from_utf8(text).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8"))
 }
 
 /// A file of the user's own stays where it is: its path is no secret, and the CLI says itself what is wrong with it.
@@ -212,6 +242,8 @@ mod tests {
         assert!(said.contains("own.json") && said.contains("line 2") && !said.contains("secret"), "{said}");
         let said = settings(&SessionSpec::new().settings("none.json"), dir.path()).expect_err("refused");
         assert!(said.contains("none.json cannot be read"), "{said}");
+        let said = settings(&SessionSpec::new().settings("."), dir.path()).expect_err("refused");
+        assert!(said.contains("no regular file"), "{said}");
     }
 
     #[test]
@@ -219,7 +251,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let id = SessionId::random();
         let spec = SessionSpec::new().settings("{\"env\":{\"TOKEN\":\"secret\"}}");
-        let private = Private::of(&spec.mcp_config("{\"mcpServers\":{}}"), dir.path()).expect("valid");
+        let private = Private::now(&spec.mcp_config("{\"mcpServers\":{}}"), dir.path()).expect("valid");
         let write = || private.write(dir.path(), id).expect("written");
         let paths = |files: &PrivateFiles| -> Vec<PathBuf> {
             files.files.iter().map(|(_, path)| path.clone()).collect()
@@ -249,16 +281,16 @@ mod tests {
         inline.mcp_config = Some(McpConfig::Servers(servers.clone()));
         let text = json!({ "mcpServers": servers }).to_string();
         for spec in [inline, SessionSpec::new().mcp_config(text)] {
-            let private = Private::of(&spec, Path::new("/")).expect("valid");
+            let private = Private::now(&spec, Path::new("/")).expect("valid");
             assert_eq!(private.mcp_servers, Some(json!({ "mcpServers": servers })));
             let args = private.args(&spec, &opening);
             assert!(!args.iter().any(|arg| arg.contains("secret") || arg.contains("mcp")), "{args:?}");
         }
         let own = SessionSpec::new().mcp_config("/srv/mcp.json");
-        let private = Private::of(&own, Path::new("/")).expect("valid");
+        let private = Private::now(&own, Path::new("/")).expect("valid");
         assert!(private.args(&own, &opening).contains(&"--mcp-config=/srv/mcp.json".to_owned()));
         let broken = SessionSpec::new().mcp_config("{ secret");
-        let said = Private::of(&broken, Path::new("/")).err().expect("refused");
+        let said = Private::now(&broken, Path::new("/")).err().expect("refused");
         assert!(said.contains("`mcp_config`") && !said.contains("secret"), "{said}");
     }
 }

@@ -18,7 +18,7 @@ use treewarden_proto::spec::Environment;
 use treewarden_store::{Lease, Store};
 
 use crate::private_files::PrivateFiles;
-use crate::traces::GoneCli;
+use crate::traces::{self, GoneCli};
 
 /// The setting, and the value with which nobody comes in.
 pub(crate) const INBOUND: (&str, &str) = ("crossSessionInbound", "refuse");
@@ -86,7 +86,7 @@ pub(crate) fn sweep(store: &Store) {
     }
     for (config_dir, ours) in &by_config {
         for file in fs::read_dir(registry(config_dir)).into_iter().flatten().flatten() {
-            let entry = fs::read(file.path()).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            let entry = traces::read(&file.path());
             if let Some(entry) = entry.filter(|entry: &Entry| ours.contains(&entry.session_id)) {
                 forget(&entry, config_dir, store);
             }

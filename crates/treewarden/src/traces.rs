@@ -5,12 +5,17 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use treewarden_process::Process;
 use treewarden_proto::SessionId;
+
+use crate::placed;
+
+/// So much of an entry or a key is read; they have less than one KiB.
+const MOST: u64 = 64 << 10;
 
 /// A CLI that is gone, by all that its files say of it.
 #[derive(Debug, Clone)]
@@ -51,18 +56,18 @@ impl GoneCli {
                 meta.file_type().is_socket() && meta.uid() == rustix::process::geteuid().as_raw()
             });
             // In another namespace the same number is another process, which may listen.
-            if ours && UnixStream::connect(&socket).is_err() {
+            if ours && placed::is_refused(&socket) {
                 let _gone = fs::remove_file(&socket);
             }
         }
         let entry = registry.join(format!("{}.json", self.pid));
-        let is_ours = read(&entry).is_some_and(|said| self.has_entry(&said));
+        let is_ours = read(&entry).is_some_and(|said: Said| self.has_entry(&said));
         if is_ours {
             let _gone = fs::remove_file(&entry);
         }
         for file in fs::read_dir(registry).into_iter().flatten().flatten() {
             let is_named = file.file_name().to_str().is_some_and(|name| self.names_key(name));
-            if is_named && read(&file.path()).is_some_and(|said| self.has_key(&said, is_ours)) {
+            if is_named && read(&file.path()).is_some_and(|said: Said| self.has_key(&said, is_ours)) {
                 let _gone = fs::remove_file(file.path());
             }
         }
@@ -96,8 +101,9 @@ impl GoneCli {
     }
 }
 
-fn read(file: &Path) -> Option<Said> {
-    serde_json::from_slice(&fs::read(file).ok()?).ok()
+/// What stands in an entry or a key; a tool of the session may have put anything there.
+pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Option<T> {
+    serde_json::from_slice(&placed::read(file, MOST).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -128,6 +134,17 @@ mod tests {
         }
         cli.remove(&[], dir.path());
         files.iter().map(|file| !file.exists()).collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_named_pipe_in_place_of_an_entry_keeps_nobody() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let entry = dir.path().join("7.json");
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &entry, fifo, mode, Default::default()).expect("made");
+        gone(SessionId::random()).remove(&[], dir.path());
+        assert!(entry.exists());
     }
 
     #[test]

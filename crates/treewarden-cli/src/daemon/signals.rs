@@ -20,6 +20,8 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Never looked at.
+    _too_large: Signal,
     had_terminal: bool,
     /// A reload was asked for when it could not be done.
     reload_later: bool,
@@ -31,6 +33,9 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            // Else a file that may not grow any more ends the daemon; so the write fails, and is told. A handler, and not
+            // ignored: what is ignored stays so in every process that is started.
+            _too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             had_terminal: has_terminal(),
             reload_later: false,
         })

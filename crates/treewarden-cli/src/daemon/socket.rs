@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -22,6 +23,9 @@ const MAX_PATH: usize = 103;
 
 /// So many clients may knock before they are let in.
 const BACKLOG: i32 = 1024;
+
+/// So much of what stands in the lock is read; it is one line.
+const MAX_LOCK: u64 = 256;
 
 /// Device and inode of a file.
 type Identity = (u64, u64);
@@ -151,16 +155,12 @@ fn lock_path(socket: &Path) -> PathBuf {
 }
 
 fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    // In a shared folder another user may have put a link there, through which a file of ours would be overwritten.
-    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let mut file = options.open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut file = open_lock(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
-            let _unread = file.read_to_string(&mut text);
+            let _unread = (&file).take(MAX_LOCK).read_to_string(&mut text);
             return Err(held(socket, holder(&text)).into());
         }
         Err(TryLockError::Error(error)) => {
@@ -170,6 +170,33 @@ fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{} {}", std::process::id(), pid_namespace().unwrap_or_default())?;
+    Ok(file)
+}
+
+/// Opens the lock's file, which is made if it is missing; in a shared folder another user may have placed it.
+fn open_lock(path: &Path) -> anyhow::Result<File> {
+    let refused = |what: &str| Failure::new(Exit::Failed, format!("{} {what}", path.display()));
+    // Looked at before it is opened: to open a device may do something.
+    if fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_symlink()) {
+        return Err(refused("is no regular file; remove it, or choose another socket with --socket").into());
+    }
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    // Through a link a file of ours would be overwritten, and a named pipe would be waited at.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    options.custom_flags(flags.bits().cast_signed());
+    let file = options.open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.nlink() > 1 {
+        let text = "is no file of one name, and would be overwritten; remove it, or choose another socket with --socket";
+        return Err(refused(text).into());
+    }
+    if !may_speak(meta.uid()) {
+        let uid = meta.uid();
+        let text =
+            format!("belongs to user {uid}, who could keep it locked; choose another socket with --socket");
+        return Err(refused(&text).into());
+    }
     Ok(file)
 }
 
@@ -202,8 +229,15 @@ fn refuse_others(path: &Path) -> anyhow::Result<()> {
         );
         return Err(Failure::new(Exit::Usage, text).into());
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(stream) => Err(held(path, peer(&stream).map(|pid| format!("process {pid}"))).into()),
+    let asking = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    // Otherwise it waits for as long as whoever listens lets others wait.
+    rustix::io::ioctl_fionbio(&asking, true)?;
+    match rustix::net::connect(&asking, &SocketAddrUnix::new(path)?) {
+        Ok(()) => {
+            let stream = asking.into();
+            Err(held(path, peer(&stream).map(|pid| format!("process {pid}"))).into())
+        }
+        Err(Errno::AGAIN) => Err(held(path, None).into()),
         Err(_) => Ok(()),
     }
 }
@@ -231,6 +265,44 @@ fn held(path: &Path, by: Option<String>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listener_that_accepts_nobody_is_told_at_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("control.sock");
+        let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("made");
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).expect("short")).expect("bound");
+        rustix::net::listen(&listener, 0).expect("listens");
+        // More than it has a place for.
+        for _ in 0..4 {
+            assert!(refuse_others(&path).expect_err("held").to_string().contains("listens on"));
+        }
+        drop(listener);
+        refuse_others(&path).expect("stale");
+    }
+
+    #[test]
+    fn a_lock_is_a_file_of_one_name_and_of_ours() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, precious) = (dir.path().join("control.sock.lock"), dir.path().join("precious"));
+        fs::write(&precious, "precious").expect("written");
+        fs::hard_link(&precious, &path).expect("linked");
+        let said = lock(&path, &path).expect_err("refused").to_string();
+        assert!(said.contains("would be overwritten"), "{said}");
+        assert_eq!(fs::read_to_string(&precious).expect("still there"), "precious");
+        fs::remove_file(&path).expect("removed");
+        fs::create_dir(&path).expect("made");
+        assert!(lock(&path, &path).expect_err("refused").to_string().contains("no regular file"));
+        fs::remove_dir(&path).expect("removed");
+        let held = lock(&path, &path).expect("free");
+        assert!(lock(&path, &path).expect_err("held").to_string().contains("process"));
+        drop(held);
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(1235), None).expect("given away");
+            let said = lock(&path, &path).expect_err("refused").to_string();
+            assert!(said.contains("belongs to user 1235"), "{said}");
+        }
+    }
 
     #[test]
     fn a_process_of_another_container_is_named_as_such() {

@@ -177,6 +177,10 @@ impl Cgroup {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    pub(crate) fn set_leader(&mut self, _leader: crate::pid::Pid) {
+        match *self {}
+    }
+
     pub(crate) fn remains(&self) -> io::Result<Option<Vec<Process>>> {
         match *self {}
     }

@@ -45,11 +45,21 @@ pub(crate) fn fold_for_good(db: &Connection, dir: &Path) -> Result<(), StoreErro
 }
 
 fn is_folded(db: &Connection, dir: &Path) -> Result<bool, StoreError> {
-    let (number, place) = folded(db)?;
-    match std::fs::metadata(segment::path(dir, number)) {
-        Ok(file) => Ok(file.len() <= place),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error.into()),
+    let mut at = folded(db)?;
+    loop {
+        let (number, place) = at;
+        match std::fs::metadata(segment::path(dir, number)) {
+            Ok(file) => return Ok(file.len() <= place),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Another process may have gone on and removed the segment since the place was read: then a later one may hold
+        // what was just stored, and whoever asks for that would be told that it is nowhere.
+        let now = folded(db)?;
+        if now == at {
+            return Ok(true);
+        }
+        at = now;
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::lock::Place;
+use crate::placed::{self, Links};
 
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("turns-{number}.log"))
@@ -41,7 +42,9 @@ impl Segment {
     /// Opens the segment, which is made if it is missing.
     pub(crate) fn open(dir: &Path, number: u64) -> io::Result<Self> {
         let path = path(dir, number);
-        let file = File::options().read(true).append(true).create(true).mode(0o600).open(&path)?;
+        let mut options = File::options();
+        options.read(true).append(true).create(true).mode(0o600);
+        let file = placed::open(&path, &mut options, Links::Follow)?;
         let place = Place::of(&file.metadata()?);
         Ok(Self { file, path, place })
     }
@@ -94,7 +97,7 @@ pub(crate) fn remove(dir: &Path, number: u64) -> io::Result<()> {
 
 /// What a segment holds from `offset` on; nothing if it is missing.
 pub(crate) fn rest(dir: &Path, number: u64, offset: u64) -> io::Result<Vec<u8>> {
-    let file = match File::open(path(dir, number)) {
+    let file = match placed::open(&path(dir, number), File::options().read(true), Links::Follow) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),

@@ -121,7 +121,7 @@ impl SessionActor {
             name.register(&myself.get_cell())?;
             by_actor::note(actor, &desk);
         }
-        engine::keep_warm(&desk);
+        engine::keep_warm(&desk).await;
         desk.serve(myself);
         Ok(SessionActorState { actor, desk, engine, stopped: false })
     }

@@ -28,22 +28,19 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// # Errors
-    ///
-    /// What is wrong with the settings or MCP servers that the options name.
     pub(crate) fn new(
         spec: &SessionSpec,
+        private: Private,
         path: PathBuf,
         environment: Environment,
         cwd: PathBuf,
         config_dir: PathBuf,
-    ) -> Result<Self, String> {
-        let private = Private::of(spec, &cwd)?;
+    ) -> Self {
         let any = SessionId::random();
         let mut args = private.args(spec, &Opening::Fresh(any));
         let own = id_flag(any);
         args.retain(|arg| *arg != own);
-        Ok(Self { path, args, environment, cwd, config_dir, initialize: spec.initialize(), private })
+        Self { path, args, environment, cwd, config_dir, initialize: spec.initialize(), private }
     }
 
     /// Writes what the CLI of a new conversation is given in a file.
@@ -82,8 +79,8 @@ mod tests {
     use super::*;
 
     fn launch(spec: &SessionSpec) -> Launch {
-        Launch::new(spec, "claude".into(), spec.environment([]), "/".into(), "/.claude".into())
-            .expect("no settings file")
+        let private = Private::now(spec, Path::new("/")).expect("no settings file");
+        Launch::new(spec, private, "claude".into(), spec.environment([]), "/".into(), "/.claude".into())
     }
 
     #[test]

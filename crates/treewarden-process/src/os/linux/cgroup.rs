@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::host::Host;
+use crate::orphans;
 use crate::pid::{Pid, Process};
 use crate::program::Cookie;
 
@@ -24,6 +25,8 @@ const MAX_NAME: usize = 200;
 #[derive(Debug)]
 pub(crate) struct Cgroup {
     path: PathBuf,
+    /// Of the tree that this host has in it, once it is started.
+    leader: Option<Pid>,
 }
 
 impl Cgroup {
@@ -38,7 +41,12 @@ impl Cgroup {
         }
         let path = own.join(name);
         fs::create_dir(&path)?;
-        Ok(Self { path })
+        Ok(Self { path, leader: None })
+    }
+
+    /// The leader of the tree that it is for.
+    pub(crate) fn set_leader(&mut self, leader: Pid) {
+        self.leader = Some(leader);
     }
 
     /// Opens its folder, for a process that is to be born in it.
@@ -51,7 +59,8 @@ impl Cgroup {
         fs::OpenOptions::new().write(true).open(self.path.join("cgroup.procs"))
     }
 
-    /// What lives in it, the cgroups that its members made below it included; `None` if nothing does.
+    /// What lives in it, the cgroups that its members made below it included; `None` if nothing does. Those are not its
+    /// own whom a tool moved into it: this process, and the leaders of other trees.
     ///
     /// There may be more than is listed: what went by meanwhile, or what is seen in another namespace only.
     pub(crate) fn remains(&self) -> io::Result<Option<Vec<Process>>> {
@@ -60,7 +69,10 @@ impl Cgroup {
         }
         let mut found = Vec::new();
         list(&self.path, &mut found)?;
-        Ok(Some(found))
+        let all = found.len();
+        found.retain(|process| !self.is_guest(*process));
+        // What is seen in another namespace only counts as long as nothing tells what else is in there.
+        Ok((all == 0 || !found.is_empty()).then_some(found))
     }
 
     /// Leaves it where it is: it is another host's.
@@ -68,9 +80,33 @@ impl Cgroup {
         self.path = PathBuf::new();
     }
 
-    /// Kills everything in it at once, where the kernel can; `false` if it cannot.
+    /// Kills everything in it at once, where the kernel can; `false` if it cannot, or would hit somebody else.
     pub(crate) fn kill(&self) -> bool {
+        self.evict();
+        let mut found = Vec::new();
+        if list(&self.path, &mut found).is_err() || found.iter().any(|process| self.is_guest(*process)) {
+            return false;
+        }
         fs::write(self.path.join("cgroup.kill"), "1").is_ok()
+    }
+
+    /// A process that is in it and not of its tree: a tool of the same user can move any process here.
+    fn is_guest(&self, process: Process) -> bool {
+        let is_other_leader = orphans::is_leader(process.pid) && self.leader != Some(process.pid);
+        process.pid.get() == std::process::id() || is_other_leader
+    }
+
+    /// Moves those out of it who are not of its tree: to where it was made, which is where this process belongs.
+    fn evict(&self) {
+        let Some(above) = self.path.parent() else { return };
+        let mut found = Vec::new();
+        let _unreadable = list(&self.path, &mut found);
+        for guest in found.into_iter().filter(|process| self.is_guest(*process)) {
+            tracing::warn!(pid = %guest.pid, "was moved into the cgroup of a session, and is moved out again");
+            if let Err(error) = fs::write(above.join("cgroup.procs"), guest.pid.to_string()) {
+                tracing::warn!(pid = %guest.pid, %error, "cannot be moved out; what else is in there is killed one by one");
+            }
+        }
     }
 
     /// Counts the cgroups below it as well, and zombies not at all.
@@ -128,7 +164,7 @@ pub(crate) fn cgroups(cookie: Option<&Cookie>) -> Vec<(Host, u32, Cgroup)> {
         let (host, cookie) = parsed(path.file_name()?.to_str()?)?;
         let user = fs::symlink_metadata(&path).ok()?.uid();
         let is_wanted = wanted.as_ref().is_none_or(|wanted| cookie == wanted);
-        is_wanted.then_some((host, user, Cgroup { path }))
+        is_wanted.then_some((host, user, Cgroup { path, leader: None }))
     };
     below(&own).unwrap_or_default().into_iter().filter_map(named).collect()
 }

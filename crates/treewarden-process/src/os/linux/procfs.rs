@@ -87,7 +87,17 @@ pub(crate) fn environ(pid: Pid, buffer: &mut Vec<u8>) -> io::Result<Environ> {
 /// The name of a process, for a person to read.
 pub(crate) fn name(pid: Pid) -> String {
     let name = fs::read_to_string(format!("/proc/{pid}/comm"));
-    name.map_or_else(|_| "?".to_owned(), |name| name.trim_end().to_owned())
+    name.map_or_else(|_| "?".to_owned(), |name| plain(name.trim_end()))
+}
+
+/// A process says itself what it is called, to whoever reads it on a terminal.
+fn plain(name: &str) -> String {
+    let shown = |each: char| {
+        let turns =
+            matches!(each, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if each.is_control() || turns { each.escape_unicode().to_string() } else { each.to_string() }
+    };
+    name.chars().map(shown).collect()
 }
 
 /// The user as whom a process runs; `None` if it is gone.
@@ -129,6 +139,11 @@ mod tests {
         let stat = line("S", "3").expect("it parses");
         assert_eq!((stat.start_time, stat.is_alive), (99_887_766, true));
         assert_eq!((stat.parent, stat.group, stat.session), (1, 4700, 4699));
+    }
+
+    #[test]
+    fn a_name_reaches_no_terminal_as_a_command() {
+        assert_eq!(plain("a b\x1b[2J"), "a b\\u{1b}[2J");
     }
 
     #[test]

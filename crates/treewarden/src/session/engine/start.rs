@@ -86,7 +86,8 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     if resumed && desk.options().cut_off_tools == CutOffTools::Tell {
         environment.insert(SHOW_CUT_OFF, "1");
     }
-    let (mut args, mut door) = shut(desk, record.session_id, &opening, &environment, &cwd, &config_dir)?;
+    let (mut args, mut door) =
+        shut(desk, record.session_id, &opening, &environment, &cwd, &config_dir).await?;
     // A resumed CLI carries a turn on as soon as it is up: nothing of it may run before the session's own settings.
     let on_trial = desk.host.inner.binaries.on_trial(&path).filter(|_| resumed);
     if on_trial.is_some() {
@@ -158,7 +159,7 @@ impl Drop for Underway {
 }
 
 /// Has CLIs kept for the session's next conversation, if its options say so.
-pub(in crate::session) fn keep_warm(desk: &Desk) {
+pub(in crate::session) async fn keep_warm(desk: &Desk) {
     if desk.options().warm == 0 {
         return;
     }
@@ -166,8 +167,8 @@ pub(in crate::session) fn keep_warm(desk: &Desk) {
     // What cannot be started now may be there when the first turn comes.
     let (Ok(path), Ok(cwd)) = (find_cli(desk, &environment), cwd(desk)) else { return };
     let Ok(config_dir) = config_dir(&environment, &cwd) else { return };
-    if let Ok(launch) = Launch::new(&desk.options().spec, path, environment, cwd, config_dir) {
-        want(desk, launch);
+    if let Ok(private) = private(desk, &cwd).await {
+        want(desk, Launch::new(&desk.options().spec, private, path, environment, cwd, config_dir));
     }
 }
 
@@ -195,8 +196,8 @@ async fn started_ahead(
         return Ok(None);
     }
     let (path, cwd_of_it, config) = (path.to_owned(), cwd.to_owned(), config_dir.to_owned());
-    let launch = Launch::new(&desk.options().spec, path, environment.clone(), cwd_of_it, config)
-        .map_err(|error| permanent(PermanentKind::BadOption, error))?;
+    let private = private(desk, cwd).await?;
+    let launch = Launch::new(&desk.options().spec, private, path, environment.clone(), cwd_of_it, config);
     let taken = warm.take(record.session_id, &launch).await;
     if desk.options().warm > 0 {
         want(desk, launch);
@@ -223,8 +224,15 @@ fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {
     StartFailure::Permanent(Permanent::new(kind, message))
 }
 
+/// What the session's options say that goes in files.
+async fn private(desk: &Desk, cwd: &Path) -> Result<Private, StartFailure> {
+    let options = desk.options();
+    let private = Private::of(&options.spec, cwd, options.timing().start_timeout).await;
+    private.map_err(|error| permanent(PermanentKind::BadOption, error))
+}
+
 /// The CLI's arguments, with what is secret of them in files; its second door is shut there.
-fn shut(
+async fn shut(
     desk: &Desk,
     id: SessionId,
     opening: &Opening,
@@ -234,7 +242,7 @@ fn shut(
 ) -> Result<(Vec<String>, SecondDoor), StartFailure> {
     let options = desk.options();
     let spec = &options.spec;
-    let private = Private::of(spec, cwd).map_err(|error| permanent(PermanentKind::BadOption, error))?;
+    let private = private(desk, cwd).await?;
     let mut args = private.args(spec, opening);
     let unwritten = |error| {
         let text = format!("`settings` or `mcp_config` cannot be written for the CLI to read: {error}");

@@ -1,0 +1,104 @@
+//! Opens a file that somebody else may have placed: another user in a shared folder, or a tool of a session anywhere.
+
+use std::fmt;
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// What is at the path is no file.
+#[derive(Debug)]
+pub(crate) struct NoFile(&'static str);
+
+impl fmt::Display for NoFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is in its place; remove that", self.0)
+    }
+}
+
+impl std::error::Error for NoFile {}
+
+/// Whether something at the end of a link is opened as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    Follow,
+    Refuse,
+}
+
+/// Opens a regular file, or makes it if `options` say so. It waits for nobody, as one waits for the other end of a named
+/// pipe; an error says what is there instead.
+pub(crate) fn open(path: &Path, options: &mut OpenOptions, links: Links) -> io::Result<File> {
+    let look = if links == Links::Follow { fs::metadata } else { fs::symlink_metadata };
+    // Before it is opened as well: to open a device may do something, and the system has no good word for a folder.
+    if let Ok(meta) = look(path)
+        && !meta.is_symlink()
+    {
+        regular(meta.file_type())?;
+    }
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    if links == Links::Refuse {
+        // Through one that another user made, a file of ours would be overwritten.
+        flags |= OFlags::NOFOLLOW;
+    }
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    regular(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+/// Reads a file of at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path, File::options().read(true), Links::Follow)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn regular(kind: FileType) -> io::Result<()> {
+    let what = match kind {
+        kind if kind.is_file() => return Ok(()),
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "no file",
+    };
+    Err(io::Error::other(NoFile(what)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_refused_by_its_name_and_waited_for_never() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        nix::unistd::mkfifo(&at("a named pipe"), nix::sys::stat::Mode::S_IRWXU).expect("made");
+        fs::create_dir(at("a folder")).expect("made");
+        let _listens = UnixListener::bind(at("a socket")).expect("bound");
+        symlink("/dev/null", at("no file")).expect("linked");
+        for name in ["a named pipe", "a folder", "a socket", "no file"] {
+            for options in [File::options().read(true), File::options().append(true).create(true)] {
+                let said = open(&at(name), options, Links::Follow).expect_err("refused").to_string();
+                assert!(said.contains(name), "{said}");
+            }
+        }
+        let refused = open(&at("no file"), File::options().read(true), Links::Refuse).expect_err("a link");
+        assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::LOOP.raw_os_error()));
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_limit() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("file");
+        fs::write(&path, "nine char").expect("written");
+        assert_eq!(read(&path, 9).expect("read"), b"nine char");
+        assert!(read(&path, 8).expect_err("refused").to_string().contains("more than 8 bytes"));
+    }
+}
