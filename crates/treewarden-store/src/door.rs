@@ -1,8 +1,9 @@
 //! The tree lock that no file removal opens: a socket that has a name and no file, where the system has such (Linux).
 //!
-//! It is named after the path of the state directory, the mounts that the path is looked up in, and the user, so that it
-//! outlives `tree.lock` and the directory itself, and one path in two containers is two names. It keeps apart the trees of
-//! one network namespace and one mount namespace; those of several meet at the file. Nobody is ever answered on it.
+//! There are two. One is named after the path of the state directory, the mounts that the path is looked up in, and the user,
+//! so that it outlives `tree.lock` and the directory itself, and one path in two containers is two names. The other is named
+//! after the directory, however it is reached. They keep apart the trees of one network namespace; those of several meet at
+//! the file. Nobody is ever answered on them.
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ pub(crate) use linux::Door;
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::fs::File;
     use std::os::fd::OwnedFd;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
@@ -35,21 +37,42 @@ mod linux {
     const TRIES: u32 = 200;
     const PAUSE: Duration = Duration::from_millis(5);
 
-    /// A name that is ours while the value lives.
+    /// The names of a directory, which are ours while the value lives.
     #[derive(Debug)]
-    pub(crate) struct Door(Option<OwnedFd>);
+    pub(crate) struct Door {
+        names: [Name; 2],
+        /// Or else another directory could get the number of one that was removed, and would be taken for it.
+        _dir: File,
+    }
 
     impl Door {
-        /// Takes the name of a directory, which is there.
+        /// Takes the names of a directory, which is there.
         pub(crate) fn close(dir: &Path) -> Result<Self, Held> {
             let real = std::fs::canonicalize(dir).map_err(Held::unknown)?;
             let uid = rustix::process::geteuid().as_raw();
+            let opened = File::open(&real).map_err(Held::unknown)?;
+            let meta = opened.metadata().map_err(Held::unknown)?;
+            // One directory may have two paths, by a mount or a move, and one path two directories, after a removal.
+            let node = format!("{}:{}", meta.dev(), meta.ino());
             // Two containers may share the network and have other mounts: there one path names two directories.
             let mounts = std::fs::read_link("/proc/self/ns/mnt").ok();
-            Self::named(&name_of(&real, mounts.as_deref(), uid), uid)
+            let by_path = name_of(&real, mounts.as_deref(), uid);
+            let by_node = name_of(Path::new(&node), None, uid);
+            Ok(Self { names: [Name::take(&by_path, uid)?, Name::take(&by_node, uid)?], _dir: opened })
         }
 
-        fn named(name: &str, uid: u32) -> Result<Self, Held> {
+        /// Lets those go who knocked, so that the next one can.
+        pub(crate) fn sweep(&self) {
+            self.names.iter().for_each(Name::sweep);
+        }
+    }
+
+    /// A name that is ours while the value lives; none if somebody else has it who is no tree.
+    #[derive(Debug)]
+    struct Name(Option<OwnedFd>);
+
+    impl Name {
+        fn take(name: &str, uid: u32) -> Result<Self, Held> {
             let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(Held::unknown)?;
             let mut tries = 0;
             loop {
@@ -87,8 +110,7 @@ mod linux {
             }
         }
 
-        /// Lets those go who knocked, so that the next one can.
-        pub(crate) fn sweep(&self) {
+        fn sweep(&self) {
             let Some(socket) = &self.0 else { return };
             while accept_with(socket, SocketFlags::CLOEXEC).is_ok() {}
         }
@@ -108,7 +130,7 @@ mod linux {
         socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
     }
 
-    impl Drop for Door {
+    impl Drop for Name {
         fn drop(&mut self) {
             // Let go by word and not only closed: see `Owner::Leaving`.
             if let Some(socket) = &self.0 {
@@ -199,6 +221,20 @@ mod linux {
         }
 
         #[test]
+        fn a_directory_is_known_after_a_move_and_a_path_after_a_removal() {
+            let dir = tempfile::tempdir().expect("a folder");
+            let (path, moved) = (dir.path().join("state"), dir.path().join("moved"));
+            std::fs::create_dir(&path).expect("made");
+            let door = Door::close(&path).expect("it is free");
+            std::fs::rename(&path, &moved).expect("moved");
+            Door::close(&moved).expect_err("it is the same directory");
+            std::fs::create_dir(&path).expect("made");
+            Door::close(&path).expect_err("it has the path of one on which a tree runs");
+            drop(door);
+            drop(Door::close(&moved).expect("it is free again"));
+        }
+
+        #[test]
         fn one_path_among_other_mounts_is_another_name() {
             let name = |mounts: Option<&str>| name_of(Path::new("/var/lib/tw"), mounts.map(Path::new), 7);
             assert_eq!(name(Some("mnt:[1]")), name(Some("mnt:[1]")));
@@ -222,15 +258,15 @@ mod linux {
             let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("short");
             let silent = socket().expect("made");
             bind(&silent, &address).expect("it is free");
-            let held = Door::named(&name, uid).expect_err("a process of ours has it");
+            let held = Name::take(&name, uid).expect_err("a process of ours has it");
             assert_eq!(held.pid, Some(std::process::id()));
             // As if we were somebody else; the super-user's is respected by everybody.
-            assert_eq!(Door::named(&name, uid + 1).is_ok(), uid != 0);
+            assert_eq!(Name::take(&name, uid + 1).is_ok(), uid != 0);
             assert_eq!(process_with("treewarden-test-none", uid), None);
             // One that answers nobody, since more knock than it has a place for.
             listen(&silent, 0).expect("listens");
             for _ in 0..4 {
-                let held = Door::named(&name, uid).expect_err("a process of ours has it");
+                let held = Name::take(&name, uid).expect_err("a process of ours has it");
                 assert_eq!(held.pid, Some(std::process::id()));
             }
         }
@@ -239,9 +275,9 @@ mod linux {
         fn a_name_that_another_user_has_is_no_tree_of_ours() {
             let name = format!("treewarden-test-{}", Uuid::new_v4());
             let uid = rustix::process::geteuid().as_raw();
-            let _theirs = Door::named(&name, uid).expect("it is free");
+            let _theirs = Name::take(&name, uid).expect("it is free");
             // As if we were somebody else; the super-user's is respected by everybody.
-            let ours = Door::named(&name, uid + 1);
+            let ours = Name::take(&name, uid + 1);
             assert_eq!(ours.is_ok(), uid != 0);
         }
     }
