@@ -104,15 +104,15 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     };
     let cookie = Cookie::new(record.session_id.to_string());
     let spawning = Box::pin(treewarden_process::spawn(program, cookie, desk.host.inner.containment));
-    let spawning = Underway { desk: Arc::clone(&desk), spawning: Some((spawning, place)) };
+    let spawning = Underway { desk: Arc::clone(desk), spawning: Some((spawning, place)) };
     // What slipped out of a crashed CLI's cgroup is looked for while the next one comes up, and is gone before that one is
     // told anything.
     let (spawned, ended) = tokio::join!(spawning.spawned(), gone.leftovers());
     let (tree, place) = spawned?;
     door.set_cli(tree.leader(), record.session_id);
     if let Err(error) = ended {
-        cli::kill(&desk, tree, place).await;
-        return Err(not_gone(&desk, &error));
+        cli::kill(desk, tree, place).await;
+        return Err(not_gone(desk, &error));
     }
     // What is copied or carried on from elsewhere must be there: a refusal of it is never answered by a blank start.
     let carried = matches!(opening, Opening::Fork { .. }) || desk.must_exist();
@@ -376,7 +376,8 @@ async fn opening(
     let id = record.session_id;
     match start.opening {
         Some(Choice::Fresh) => return Ok((Opening::Fresh(id), OpenPrompt::Absent)),
-        Some(Choice::Resume) => return Ok((Opening::Resume(id), OpenPrompt::Own)),
+        // The CLI knows of more than the transcript holds: whatever it would run again is not known to be the open turn.
+        Some(Choice::Resume) => return Ok((Opening::Resume(id), OpenPrompt::Absent)),
         None => {}
     }
     if !desk.owns_id() && !desk.must_exist() && transcript::find(config_dir, id).is_some() {
