@@ -192,6 +192,36 @@ async fn a_cli_that_names_no_prompts_and_dies_mid_turn_is_answered_from_the_tran
 }
 
 #[test]
+fn a_first_turn_that_waits_for_a_place_outlives_its_host() {
+    let lab = Lab::new();
+    let state = lab.path().join("crowded");
+    let open = || treewarden::Host::options().state_dir(&state).max_live(1).open().expect("a host");
+    let first = tokio::runtime::Runtime::new().expect("a runtime");
+    let turn = first.block_on(async {
+        let host = open();
+        let start = |name| Session::start(SessionOptions::from(lab.spec(name)).host(&host));
+        let (busy, waiting) =
+            (start("busy").await.expect("started"), start("waiting").await.expect("started"));
+        let turn = busy.stream("PROMPT-1 DELAY=600000").await.expect("opened");
+        eventually("it has the place", || busy.status().ok()?.pid).await;
+        let _kept = turn.detach();
+        waiting.stream("My name is Alice").await.expect("opened").detach()
+    });
+    // Nothing is stopped: every task of the host is dropped where it stands.
+    first.shutdown_timeout(Duration::from_secs(10));
+    let second = tokio::runtime::Runtime::new().expect("a runtime");
+    second.block_on(async {
+        let host = open();
+        let options = SessionOptions::from(lab.spec("waiting")).host(&host);
+        let session = Session::start(options).await.expect("started again");
+        let outcome = outcome_of(&host, turn).await;
+        assert_eq!(outcome["outcome"], "completed", "{outcome}");
+        assert_eq!(lab.prompts(&id_of(&session)), ["My name is Alice"]);
+        end(&session).await;
+    });
+}
+
+#[test]
 fn a_turn_outlives_its_host_and_its_outcome_can_be_fetched_by_its_id() {
     let lab = Lab::new();
     let first = tokio::runtime::Runtime::new().expect("a runtime");

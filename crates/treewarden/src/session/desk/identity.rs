@@ -96,7 +96,20 @@ impl Desk {
         record.cwd = Some(cwd.to_owned());
         record.config_dir = Some(config_dir.to_owned());
         self.host.store().put(&record)?;
-        self.lock().record = Some(Box::new(record));
+        let mut inner = self.lock();
+        (inner.record, inner.recorded) = (Some(Box::new(record)), true);
+        Ok(())
+    }
+
+    /// Makes the record durable as it is, unless some record of the session is.
+    fn see_that_it_is_recorded(&self) -> Result<(), StoreError> {
+        while !self.lock().recorded {
+            let record = self.record();
+            self.host.store().put(&record)?;
+            // A start may have stored another one meanwhile, which this one would have replaced.
+            let mut inner = self.lock();
+            inner.recorded = inner.record.as_deref() == Some(&record);
+        }
         Ok(())
     }
 
@@ -178,6 +191,8 @@ impl Desk {
         let at_most_once = self.options().delivery == Delivery::AtMostOnce;
         let prompt = serde_json::to_value(prompt).unwrap_or_default();
         let row = TurnRow::new(turn, self.name.clone(), self.session_id(), prompt, at_most_once);
+        // The next host looks for open turns under the names that have a record; a first turn may wait long for a CLI.
+        self.see_that_it_is_recorded()?;
         let mut unopened = Unopened { desk: self, turn, given_up: true };
         let opened = self.host.store().open_turn_durable(&row).await;
         unopened.given_up = false;

@@ -151,6 +151,8 @@ pub(crate) struct Inner {
     private: bool,
     suspended_until: Option<Instant>,
     pub(crate) record: Option<Box<SessionRecord>>,
+    /// The store has the record, as it was or is.
+    recorded: bool,
     /// The last turns that came to an answer in this conversation, newest first, as far as they are known without a look at
     /// the journal: they were settled here, under the lease that is held still.
     completed: Option<(SessionId, Vec<treewarden_transcript::Settled>)>,
@@ -210,6 +212,7 @@ impl Desk {
                 owned: false,
                 private: false,
                 suspended_until: None,
+                recorded: record.is_some(),
                 record: record.map(Box::new),
                 completed: None,
                 first_name: None,
