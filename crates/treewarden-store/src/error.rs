@@ -36,8 +36,8 @@ impl StoreError {
 
     pub(crate) fn removed(path: &std::path::Path) -> Self {
         let text = format!(
-            "{} was removed, or replaced, under the running program, which can store nothing any more. Put it back from a \
-             copy and start the program again; without one the names begin anew, unless `resume` gives them the ids that \
+            "{} was removed, or replaced, under the running program, which can store nothing any more: put it back from a \
+             copy and start it again; without one the names begin anew, unless `resume` gives them the ids that \
              `ps --json` still shows",
             path.display()
         );

@@ -72,8 +72,10 @@ impl What {
         let below = |folder: &str| {
             let projects = fs::read_dir(world.path(folder)).into_iter().flatten().flatten();
             let mut files = projects.map(|project| project.path().join(format!("{id}.jsonl")));
-            files.find(|file| file.exists()).unwrap_or_else(|| panic!("no transcript below {folder}"))
+            files.find(|file| file.exists())
         };
+        // The daemon looks at the transcript after a turn, and gives it its second name then.
+        let below = |folder: &str| eventually(&format!("a transcript below {folder}"), || below(folder));
         world.path(match self {
             Self::StateDir => "state",
             Self::TreeLock => "state/tree.lock",
@@ -160,6 +162,8 @@ fn row(what: What, phase: Phase) -> Row {
         world.when("a", "parked");
     }
     let pid = world.session("a")["pid"].clone();
+    // Its second name is the last thing that a conversation gets.
+    What::SecondName.path(&world, &id);
     let remove = || remove(&what.path(&world, &id));
     let ask = |prompt: &str| {
         let output = world.run(&["ask", "a", prompt, "--json"]);
@@ -276,6 +280,13 @@ fn comes_back(world: &World, daemon: &mut Daemon, what: What, at: &str, turn: Op
     daemon.signal("-KILL");
     daemon.wait();
     world.nothing_is_left();
+    if what.forgets() {
+        // What is left of the directory is not taken for one that nobody has used.
+        assert_ne!(world.start(&["run", "--state-dir", "state"]).wait(), Some(0), "{at}");
+        let said = world.log();
+        assert!(said.contains("put a copy of it back"), "{at}: no name begins blank without a word: {said}");
+        fs::remove_dir_all(world.path("state")).expect("it is there");
+    }
     let mut next = world.daemon();
     if let Some((turn, text)) = turn.filter(|_| !what.forgets() && what != What::Segment) {
         let id = turn["turn"].as_str().expect("a turn has an id");
