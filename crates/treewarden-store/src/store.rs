@@ -122,13 +122,18 @@ impl Store {
     /// [`StoreError`] if the state directory, its database, or the part of the journal that is appended to was removed or
     /// replaced.
     pub fn look_again(&self) -> Result<Option<PathBuf>, StoreError> {
-        let made = self.inner.files.look_again().inspect_err(|_| self.save())?;
+        let id = self.inner.host_id.as_deref();
+        let put_id_back = || id.and_then(|id| host_id::put_back(&self.inner.dir, id));
+        let made = self.inner.files.look_again().inspect_err(|_| {
+            self.save();
+            // By it the next start knows a directory that was used, and begins no name blank in what is left of it.
+            let _none = put_id_back();
+        })?;
         // Whoever has it just now appends, and looks itself.
         if let Ok(tail) = self.inner.tail.try_lock() {
             tail.look_again()?;
         }
-        let id = self.inner.host_id.as_deref();
-        Ok(made.or_else(|| id.and_then(|id| host_id::put_back(&self.inner.dir, id))))
+        Ok(made.or_else(put_id_back))
     }
 
     /// Has the database take what was committed to a log that was removed, where nobody else will ever read it.
