@@ -95,7 +95,11 @@ enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Survivors(names) if names.is_empty() => f.write_str("something in it survives SIGKILL"),
+            // The cgroup is not empty, and no process of it is to be seen.
+            Self::Survivors(names) if names.is_empty() => f.write_str(
+                "something is left in its cgroup that cannot be seen from here: end it in the container where it runs, or \
+                 it does not end by SIGKILL",
+            ),
             Self::Survivors(names) => write!(f, "{names} survives SIGKILL"),
             Self::Refused(names) => write!(f, "{names} may not be ended by this user"),
             Self::Held(names) => {

@@ -91,7 +91,8 @@ pub(crate) fn without_file(config_dir: &Path, id: SessionId, known: &Known) -> R
     let reason = format!(
         "no transcript of it is left, which held {held}: there is no {id}.jsonl below {dir}/projects, and no second name of \
          it below {dir}/treewarden/transcripts; somebody deleted it, or a Claude Code CLI that cleaned up \
-         (`cleanupPeriodDays` in its settings, 30 if not set)"
+         (`cleanupPeriodDays` in its settings, 30 if not set), or it lies below another config directory: if HOME or \
+         CLAUDE_CONFIG_DIR of the session was changed, change it back"
     );
     Resumable::Lost { reason }
 }

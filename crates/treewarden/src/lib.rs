@@ -1,4 +1,4 @@
-//! Claude Code sessions, supervised like OTP processes.
+#![doc = include_str!("../README.md")]
 
 #[cfg(panic = "abort")]
 compile_error!("a panic must end one actor and not the program: build treewarden with panic = \"unwind\"");
