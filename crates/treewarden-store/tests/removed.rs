@@ -229,10 +229,7 @@ fn a_log_or_a_segment_that_was_removed_is_noticed_before_anything_is_stored_in_v
         fs::remove_file(dir.path().join(name)).unwrap();
         let gone = store.look_again().unwrap_err();
         assert_eq!(gone.kind(), StoreErrorKind::Removed, "{gone}");
-        assert!(
-            gone.to_string().contains(name) && gone.to_string().contains("start the program again"),
-            "{gone}"
-        );
+        assert!(gone.to_string().contains(name) && gone.to_string().contains("start it again"), "{gone}");
     }
 }
 

@@ -63,7 +63,7 @@ pub fn look(config_dir: &Path, id: SessionId, known: &Known) -> Result<Look, Tra
     Ok(Look { saved, path, first, kept })
 }
 
-/// Tells whether the transcript holds what was settled, as [`prepare`] would judge; nothing is written.
+/// Tells whether the transcript holds what was settled, as [`prepare`](crate::prepare) would judge; nothing is written.
 ///
 /// # Errors
 ///
