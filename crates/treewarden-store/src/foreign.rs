@@ -15,9 +15,12 @@ pub(crate) enum Foreign {
     Failed(io::Error),
 }
 
+/// Others may pass, so that whoever is kept out can see whether a lock is held; they may neither list nor change anything.
+const MODE: u32 = 0o711;
+
 /// Makes a folder, or checks that the one that is there is ours, and closes it to others.
 pub(crate) fn own(folder: &Path, me: u32) -> Result<(), Foreign> {
-    match fs::DirBuilder::new().mode(0o700).create(folder) {
+    match fs::DirBuilder::new().mode(MODE).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Foreign::Failed(error)),
         _ => {}
     }
@@ -31,8 +34,8 @@ pub(crate) fn own(folder: &Path, me: u32) -> Result<(), Foreign> {
     if meta.uid() != me {
         return Err(Foreign::User(meta.uid()));
     }
-    if meta.mode() & 0o077 != 0 {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(Foreign::Failed)?;
+    if meta.mode() & 0o777 != MODE {
+        fs::set_permissions(folder, fs::Permissions::from_mode(MODE)).map_err(Foreign::Failed)?;
     }
     Ok(())
 }

@@ -178,6 +178,7 @@ impl fmt::Display for Held {
                 write!(f, "nobody known (its lock cannot be tried: {})", Plain(error))
             }
             Self { by: Some(by), .. } => by.fmt(f),
+            Self { owner: Some(uid), pid: Some(pid), .. } => write!(f, "process {pid} of user {uid}"),
             Self { owner: Some(uid), .. } => {
                 write!(f, "another user, {uid}, whom its lock belongs to and who alone can read it")
             }

@@ -220,12 +220,21 @@ fn in_state_dir(state_dir: &Path, id: SessionId, holder: &Holder) -> Result<Lock
     })
 }
 
-/// The folder is another user's: who holds the lock is told where we may look, as the super-user may. Where no lock can be
-/// tried nobody is said to hold it: most often nobody does, as after one run with `sudo`.
+/// The folder is another user's: who holds the lock is told where we may look, as the super-user may, and its process where the
+/// system tells. Where nothing is to be seen nobody is said to hold it: most often nobody does, as after one run with `sudo`.
 fn of_another(path: &Path, folder: &Path, uid: u32) -> LeaseError {
     match lock::holder_of(path) {
         Ok(Some(by)) => LeaseError::Held(Held { by, owner: Some(uid), ..Held::default() }),
-        _ => LeaseError::Impossible { message: told(folder, uid) },
+        Ok(None) => LeaseError::Impossible { message: told(folder, uid) },
+        Err(_) => unseen(path, folder, uid),
+    }
+}
+
+/// The lock cannot be tried: the system may still tell who holds it.
+fn unseen(path: &Path, whose: &Path, uid: u32) -> LeaseError {
+    match lock::process_with(path) {
+        Some(pid) => LeaseError::Held(Held { pid: Some(pid), owner: Some(uid), ..Held::default() }),
+        None => LeaseError::Impossible { message: told(whose, uid) },
     }
 }
 
@@ -252,7 +261,7 @@ fn refused(path: &Path, error: &io::Error, of: Of) -> LeaseError {
     }
     if error.kind() == io::ErrorKind::PermissionDenied {
         if let Some((at, uid)) = in_the_way(path) {
-            return LeaseError::Impossible { message: told(at, uid) };
+            return unseen(path, at, uid);
         }
         if let Some(mode) = mode_of_file(path).filter(|mode| mode & 0o600 != 0o600) {
             return mend(

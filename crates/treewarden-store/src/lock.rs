@@ -151,6 +151,25 @@ pub(crate) fn holder_of(path: &Path) -> io::Result<Option<Option<Box<Holder>>>> 
     }
 }
 
+/// The process that holds a file's lock, where this one may see the file and not open it; `None` where none is to be seen, as on
+/// systems that do not tell, or in another container.
+pub(crate) fn process_with(path: &Path) -> Option<u32> {
+    let meta = fs::symlink_metadata(path).ok()?;
+    let (major, minor) = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", meta.ino());
+    fs::read_to_string("/proc/locks").ok()?.lines().find_map(|line| locked_by(line, &file))
+}
+
+/// The process in a line of `/proc/locks`, if it is about this file: number, kind, strictness, access, process, file, range.
+fn locked_by(line: &str, file: &str) -> Option<u32> {
+    let mut words = line.split_ascii_whitespace().skip(1);
+    // One that waits has an arrow here.
+    words.next().filter(|kind| *kind == "FLOCK")?;
+    let mut words = words.skip(2);
+    let pid = words.next()?.parse().ok()?;
+    (words.next()? == file).then_some(pid)
+}
+
 /// Opens a lock file, which is made if it is missing; the standard library opens it close-on-exec.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();

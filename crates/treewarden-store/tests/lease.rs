@@ -144,8 +144,8 @@ fn folders_and_files_are_for_their_owner_only() {
     fs::set_permissions(&ours, Permissions::from_mode(0o777)).unwrap();
     let _lease = take(dir.path(), "state").unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
-    assert_eq!(mode(&ours), 0o700);
-    assert_eq!(mode(&ours.join("leases")), 0o700);
+    assert_eq!(mode(&ours), 0o711);
+    assert_eq!(mode(&ours.join("leases")), 0o711);
     assert_eq!(mode(&ours.join(format!("leases/{ID}.lock"))), 0o600);
 }
 
@@ -248,14 +248,16 @@ fn two_users_over_one_config_directory_are_kept_apart() {
     fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
     fs::create_dir(dir.path().join("config")).unwrap();
     fs::set_permissions(dir.path().join("config"), Permissions::from_mode(0o777)).unwrap();
-    // Ours first: the other one cannot look, and is told whose it is and what to do, and not that somebody holds it.
+    // Ours first: the other one cannot read who holds it, and the system tells the process.
     let lease = take(dir.path(), "ours").unwrap();
     let refused = || Role::start_as(OTHER, "role_taker", dir.path(), "theirs").said();
     let (said, ours) = (refused(), dir.path().join("config/treewarden"));
+    assert!(said.contains(&format!("process {} of user 0", std::process::id())), "{said}");
+    drop(lease);
+    // Nobody holds it: whose it is, and what to do.
+    let said = refused();
     assert!(said.starts_with(&format!("refused: {} belongs to user 0", ours.display())), "{said}");
     assert!(said.contains(&format!("chown -R {OTHER} {}", ours.display())), "{said}");
-    drop(lease);
-    assert_eq!(refused(), said, "nobody holds it");
     // The folders are theirs and the file is ours, as after one run of ours in between.
     for folder in ["", "/leases"] {
         chown(dir.path().join(format!("config/treewarden{folder}")), Some(OTHER), Some(OTHER)).unwrap();

@@ -105,7 +105,11 @@ impl What {
     /// There is nothing to be put back, and nothing to be said: a CLI has read its settings, and a parked session holds no lease.
     fn is_silent(self, phase: Phase) -> bool {
         let is_of_a_cli = matches!(self, Self::EarlierLeases | Self::Lease | Self::ConfigTreewarden);
-        self == Self::Settings || (is_of_a_cli && phase == Phase::Parked)
+        // The look at the end of each turn gives a transcript its second name, whether it had one before or not.
+        let is_made_after_a_turn = self == Self::SecondName;
+        self == Self::Settings
+            || (is_of_a_cli && phase == Phase::Parked)
+            || (is_made_after_a_turn && !matches!(phase, Phase::Before | Phase::Parked))
     }
 
     /// What was stored is gone with it.
