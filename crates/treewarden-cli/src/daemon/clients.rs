@@ -52,7 +52,7 @@ struct Idlers {
 #[derive(Debug)]
 pub(super) enum Admission {
     Place(OwnedSemaphorePermit),
-    /// Another client was hung up on: its place is free in a moment.
+    /// Another client is hung up on: its place is this one's.
     Soon,
     /// All are at work.
     Full,
@@ -102,9 +102,9 @@ impl Clients {
         }
     }
 
-    /// Waits for the place of a client that was hung up on.
-    pub(super) async fn place(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.connected).acquire_owned().await.expect("the semaphore is never closed")
+    /// Gives back the place that was another's, who was hung up on.
+    pub(super) fn give_back(&self) {
+        self.connected.add_permits(1);
     }
 
     /// Says that a client has asked nothing yet, or has its answer.
@@ -119,11 +119,11 @@ impl Clients {
 
     /// Looks for a place for an ask, a wait or a follower.
     pub(super) fn lasting(&self) -> Lasting<'_> {
-        match (self.lasting.try_acquire(), self.waiting.try_acquire()) {
-            (Ok(place), _) => Lasting::Place(place),
-            (Err(_), Ok(may_wait)) => Lasting::Waits(may_wait),
-            (Err(_), Err(_)) => Lasting::Full,
+        // One after the other: whoever has a place must not take that of one who waits, not even for a moment.
+        if let Ok(place) = self.lasting.try_acquire() {
+            return Lasting::Place(place);
         }
+        self.waiting.try_acquire().map_or(Lasting::Full, Lasting::Waits)
     }
 
     /// Waits for such a place.

@@ -20,6 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Hangup;
 
+/// What a client does that has asked nothing.
+enum Next {
+    Request,
+    Gone,
+    HungUp,
+}
+
 /// A client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -31,11 +38,16 @@ pub(super) struct Connection {
     held: Option<OwnedSemaphorePermit>,
 }
 
-/// Serves a client until it goes.
-pub(super) async fn serve(stream: UnixStream, shared: &Shared) {
+/// Serves a client until it goes; true if it was hung up on for another.
+pub(super) async fn serve(stream: UnixStream, shared: &Shared) -> bool {
     let (reader, writer) = stream.into_split();
     let mut connection = Connection { reader: BufReader::new(reader), writer, line: Vec::new(), held: None };
-    while connection.has_begun_a_request(&shared.clients).await {
+    loop {
+        match connection.next(&shared.clients).await {
+            Next::Request => {}
+            Next::Gone => return false,
+            Next::HungUp => return true,
+        }
         let read = tokio::time::timeout(TO_FINISH, connection.read_request(&shared.clients)).await;
         let read = read.unwrap_or_else(|_| {
             let limit = TO_FINISH.as_secs();
@@ -47,11 +59,11 @@ pub(super) async fn serve(stream: UnixStream, shared: &Shared) {
         // What comes after a part of a line is no request.
         if let Err(refusal) = read {
             let _gone = connection.refuse(refusal).await;
-            return;
+            return false;
         }
         // Whoever gave up is not obeyed later.
         if connection.is_abandoned() {
-            return;
+            return false;
         }
         let request = serde_json::from_slice::<Request>(&connection.line);
         connection.line = Vec::new();
@@ -61,7 +73,7 @@ pub(super) async fn serve(stream: UnixStream, shared: &Shared) {
         };
         connection.is_carried_out();
         if answered.is_err() {
-            return;
+            return false;
         }
     }
 }
@@ -78,14 +90,17 @@ pub(super) fn turn_away(stream: &UnixStream) {
 }
 
 impl Connection {
-    /// Waits for the first byte of a request; false when the client goes, or is hung up on for another.
-    async fn has_begun_a_request(&mut self, clients: &Clients) -> bool {
+    /// Waits for the first byte of a request.
+    async fn next(&mut self, clients: &Clients) -> Next {
         let mut idle = clients.idle();
         tokio::select! {
             biased;
             // Whoever has asked is not hung up on.
-            bytes = self.reader.fill_buf() => bytes.is_ok_and(|bytes| !bytes.is_empty()),
-            () = idle.hung_up() => false,
+            bytes = self.reader.fill_buf() => match bytes {
+                Ok(bytes) if !bytes.is_empty() => Next::Request,
+                _ => Next::Gone,
+            },
+            () = idle.hung_up() => Next::HungUp,
         }
     }
 

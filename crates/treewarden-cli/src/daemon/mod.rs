@@ -157,11 +157,13 @@ fn admit(stream: UnixStream, shared: &Arc<Shared>) {
     }
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        let _place = match admission {
-            Admission::Place(place) => place,
-            _ => shared.clients.place().await,
-        };
-        connection::serve(stream, &shared).await;
+        // A client that is hung up on leaves its place to the one for which that was done, which is served at once.
+        let left_to_another = connection::serve(stream, &shared).await;
+        match admission {
+            Admission::Place(place) if left_to_another => place.forget(),
+            Admission::Soon if !left_to_another => shared.clients.give_back(),
+            _ => {}
+        }
     });
 }
 
