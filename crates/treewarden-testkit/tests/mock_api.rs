@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use treewarden_testkit::mock_api::{MockApi, Reply, mock_api_path};
 use treewarden_testkit::poll_until;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn address(url: &str) -> SocketAddr {
     url.strip_prefix("http://").expect("a URL").parse().expect("an address")

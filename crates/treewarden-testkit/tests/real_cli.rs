@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use treewarden_testkit::mock_api::MockApi;
 use treewarden_testkit::real_cli::{PINNED_VERSION, RealCli};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A running CLI; it is killed and reaped with the value.
 struct Running {

@@ -15,7 +15,7 @@ use treewarden_testkit::real_cli::RealCli;
 use treewarden_testkit::{fake_cli, faults};
 
 /// So long a test waits for anything.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder with a state directory, a home and a working directory, gone with the value.
 #[derive(Debug)]
@@ -95,9 +95,9 @@ pub async fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> 
 ///
 /// # Panics
 ///
-/// If one still does after five seconds.
+/// If one still does after a minute.
 pub fn assert_nothing_left(session_id: &str) {
-    faults::assert_no_process_left(session_id, Duration::from_secs(5));
+    faults::assert_no_process_left(session_id, Duration::from_secs(60));
 }
 
 /// The real CLI at the pinned version, installed on first use; `None` if it is to be skipped, which is printed.

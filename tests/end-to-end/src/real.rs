@@ -1,12 +1,12 @@
 //! What the tests on the real CLI share: a lab, a mock API for a model, and the CLI at the pinned version.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use treewarden::{SessionOptions, SessionSpec};
 use treewarden_proto::spec::{InheritEnv, PermissionMode};
 use treewarden_testkit::mock_api::{MockApi, MockApiBuilder, Reply, Request};
 
+use crate::shapes::ANSWER;
 use crate::{Lab, real_cli};
 
 /// A lab whose sessions run the real CLI, at home in the lab's folder, and ask a mock API.
@@ -62,7 +62,7 @@ impl RealLab {
             .cwd(self.work())
             .permission_mode(PermissionMode::BypassPermissions)
             .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-            .timeout(Duration::from_secs(60))
+            .timeout(ANSWER)
             .env("HOME", self.lab.path().display().to_string());
         self.api.env().into_iter().fold(spec, |spec, (name, value)| spec.env(name, value))
     }

@@ -123,7 +123,7 @@ fn sessions() -> usize {
     std::env::var("TREEWARDEN_SOAK").ok().and_then(|count| count.parse().ok()).unwrap_or(10_000)
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const LONG: Duration = Duration::from_secs(1800);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use treewarden_process::{Containment, ContainmentPolicy, Cookie, Line, LineReader, Program, Tree, spawn};
 
 /// Longer than anything here takes on a busy machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) const POLICIES: [ContainmentPolicy; 2] =
     [ContainmentPolicy::Best, ContainmentPolicy::GroupAndCookie];

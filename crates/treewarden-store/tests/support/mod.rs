@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use treewarden_proto::SessionName;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// This test binary, running its ignored test `role` on a directory.
 pub(crate) struct Role {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use treewarden_testkit::poll_until;
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) const ID: &str = "11111111-2222-4333-8444-555555555555";
 
 pub(crate) struct Fake {
