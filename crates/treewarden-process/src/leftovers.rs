@@ -8,43 +8,28 @@
 
 use tokio::sync::watch;
 
-use crate::gone::NotGone;
-use crate::kin::Proofs;
-use crate::stop;
-use crate::tree::{Members, Scope};
+use crate::members::{Members, Scope, kill_all};
+use crate::proof::Leftovers;
 
-/// A search that goes on in a thread of its own, whether somebody waits for it or not.
-#[derive(Debug, Clone)]
-pub(crate) struct Leftovers(watch::Receiver<Option<Result<Proofs, NotGone>>>);
-
-impl Leftovers {
-    /// Begins to end what is found. The leader keeps its id until that is done.
-    pub(crate) fn begin(mut members: Members) -> Self {
-        // It is empty, and goes now.
-        members.cgroup = None;
-        let (done, ended) = watch::channel(None);
-        let search = move || {
-            let result = stop::kill_all(&members, Scope::Everything, &mut Default::default());
-            match &result {
-                Ok(gone) if gone.found().all() > 0 => {
-                    tracing::warn!(found = %gone.found(), "ended what had left the cgroup of a tree that crashed");
-                }
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, "what a crashed tree left is not gone"),
+/// Begins to end what is found. The leader keeps its id until that is done.
+pub(crate) fn begin(mut members: Members) -> Leftovers {
+    // It is empty, and goes now.
+    members.cgroup = None;
+    let (done, ended) = watch::channel(None);
+    let search = move || {
+        let result = kill_all(&members, Scope::Everything, &mut Default::default());
+        match &result {
+            Ok(gone) if gone.found().all() > 0 => {
+                tracing::warn!(found = %gone.found(), "ended what had left the cgroup of a tree that crashed");
             }
-            drop(members);
-            done.send_replace(Some(result.map(|gone| gone.found())));
-        };
-        if let Err(error) = std::thread::Builder::new().name("tw-left".to_owned()).spawn(search) {
-            tracing::error!(%error, "failed to start a thread that looks for what a crashed tree left");
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "what a crashed tree left is not gone"),
         }
-        Self(ended)
+        drop(members);
+        done.send_replace(Some(result.map(|gone| gone.found())));
+    };
+    if let Err(error) = std::thread::Builder::new().name("tw-left".to_owned()).spawn(search) {
+        tracing::error!(%error, "failed to start a thread that looks for what a crashed tree left");
     }
-
-    /// Waits for its end.
-    pub(crate) async fn ended(&self) -> Result<Proofs, NotGone> {
-        let mut ended = self.0.clone();
-        let result = ended.wait_for(Option::is_some).await.map(|result| result.clone());
-        result.ok().flatten().unwrap_or_else(|| Err(NotGone::stopped()))
-    }
+    Leftovers(ended)
 }

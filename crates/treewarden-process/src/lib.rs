@@ -20,16 +20,19 @@
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 compile_error!("treewarden-process supports Linux and macOS");
 
-mod gone;
+mod asked;
+mod ending;
 mod host;
 mod kin;
 mod leader;
 mod leftovers;
 mod lines;
+mod members;
 mod orphans;
 mod os;
 mod pid;
 mod program;
+mod proof;
 mod prove;
 mod scan;
 mod spawn;
@@ -41,17 +44,17 @@ mod sweep;
 mod tree;
 mod writer;
 
-pub use gone::{NotGone, TreeGone};
 pub use kin::Proofs;
 pub use lines::{Line, LineReader, MAX_LINE};
+pub use members::ContainmentPolicy;
 pub use orphans::{adopt_orphans, reap_orphans};
 pub use pid::{Pid, Process};
 pub use program::{Cookie, Program};
+pub use proof::{NotGone, TreeGone};
 pub use prove::prove_gone;
-pub use spawn::spawn;
 pub use spawn_error::{SpawnError, SpawnErrorKind};
 pub use stderr::StderrTail;
 pub use stop::{Ladder, Rung};
 pub use sweep::{Swept, sweep};
-pub use tree::{Containment, ContainmentPolicy, Tree};
+pub use tree::{Containment, Tree, spawn};
 pub use writer::LineWriter;

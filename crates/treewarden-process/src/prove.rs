@@ -1,17 +1,14 @@
 //! Ends what is left of trees that this host has no hold on, and proves it gone.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
-use crate::gone::{NotGone, TreeGone};
+use crate::asked::Asked;
 use crate::kin::Proofs;
 use crate::os;
-use crate::pid::Process;
 use crate::program::Cookie;
+use crate::proof::{NotGone, TreeGone};
 use crate::scan::{self, Found, Seen};
 use crate::spawn;
 use crate::survivors;
@@ -132,42 +129,5 @@ pub(crate) fn end(look: impl Fn() -> io::Result<Found>, warrant: &Warrant) -> Re
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
-    }
-}
-
-/// Who was told to end, and which of them may not be told.
-#[derive(Debug, Default)]
-pub(crate) struct Asked {
-    once: HashSet<Process>,
-    refused: HashSet<Process>,
-}
-
-impl Asked {
-    pub(crate) fn kill(&mut self, found: &[Process]) {
-        for process in found {
-            self.note(*process, Signal::KILL);
-        }
-    }
-
-    /// Asks each process once to end.
-    fn ask(&mut self, found: &[Process]) {
-        for process in found {
-            if self.once.insert(*process) {
-                self.note(*process, Signal::TERM);
-                // A frozen process cannot take the signal before it is thawed.
-                process.signal(Signal::CONT);
-            }
-        }
-    }
-
-    fn note(&mut self, process: Process, signal: Signal) {
-        if !process.signal(signal) {
-            self.refused.insert(process);
-        }
-    }
-
-    /// Tells whether all that is left belongs to others, for whom there is no use in waiting.
-    pub(crate) fn all_refused(&self, left: &[Process]) -> bool {
-        !left.is_empty() && left.iter().all(|process| self.refused.contains(process))
     }
 }

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::ending::Ending;
 use crate::host::Host;
 use crate::leader::Leader;
+use crate::members::{ContainmentPolicy, Members};
 use crate::orphans;
 use crate::os::{self, Cgroup, Launched, Stage};
 use crate::program::{COOKIE, Cookie, HOST, Program, TREE, TreeId};
 use crate::spawn_error::{SpawnError, SpawnErrorKind};
-use crate::stop::Ending;
-use crate::tree::{ContainmentPolicy, Members, Tree};
 
 /// So many spawns wait for the thread; whoever comes then waits for a place.
 const QUEUE: usize = 64;
@@ -39,19 +39,12 @@ pub(crate) struct Spawned {
     pub(crate) stderr: OwnedFd,
 }
 
-/// Spawns `program` as the leader of a tree of its own: own session, own process group, own cgroup where one can be
-/// made, pipes for its input and outputs, nothing else inherited.
-///
-/// Must be called within a tokio runtime. Neither the size of the host nor the system's load blocks its threads.
-///
-/// # Errors
-///
-/// [`SpawnError`], with the path that was to be executed.
-///
-/// # Cancel safety
-///
-/// A tree that is spawned after the future was dropped is ended again.
-pub async fn spawn(program: Program, cookie: Cookie, policy: ContainmentPolicy) -> Result<Tree, SpawnError> {
+/// Has the thread spawn `program`; the value that comes back ends what was spawned if it is dropped.
+pub(crate) async fn spawned(
+    program: Program,
+    cookie: Cookie,
+    policy: ContainmentPolicy,
+) -> Result<Spawned, SpawnError> {
     let path = program.path.clone();
     let none_left = |message: String| SpawnError::new(SpawnErrorKind::NoResources, path.clone(), message);
     let (reply, spawned) = oneshot::channel();
@@ -59,8 +52,7 @@ pub async fn spawn(program: Program, cookie: Cookie, policy: ContainmentPolicy) 
     let job = Job::Spawn { program, cookie, policy, reply };
     let lost = |()| none_left("the thread that spawns has ended".to_owned());
     spawner.send(job).await.map_err(|_| lost(()))?;
-    let spawned = spawned.await.map_err(|_| lost(()))??;
-    Tree::new(spawned).map_err(|error| none_left(error.to_string()))
+    spawned.await.map_err(|_| lost(()))?
 }
 
 /// Waits until what was asked for before was spawned, or never will be because nobody waits for it any more.

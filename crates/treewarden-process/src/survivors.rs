@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use crate::gone::NotGone;
 use crate::pid::Process;
 use crate::program::Cookie;
+use crate::proof::NotGone;
 
 static SURVIVORS: LazyLock<Mutex<HashMap<Cookie, Vec<Process>>>> = LazyLock::new(Mutex::default);
 

@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
-use crate::gone::NotGone;
 use crate::os;
 use crate::pid::Process;
+use crate::proof::NotGone;
 use crate::prove::{Warrant, end};
 use crate::scan;
 

@@ -3,20 +3,17 @@
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
-use std::sync::Arc;
 
-use rustix::process::Signal;
 use tokio::net::unix::pipe;
 
-use crate::leader::Leader;
+use crate::ending::Ending;
 use crate::lines::LineReader;
-use crate::os::Cgroup;
+use crate::members::{ContainmentPolicy, Members};
 use crate::pid::{Pid, Process};
-use crate::program::{Cookie, TreeId};
-use crate::scan::{self, Found};
-use crate::spawn::Spawned;
+use crate::program::{Cookie, Program};
+use crate::spawn::{self, Spawned};
+use crate::spawn_error::{SpawnError, SpawnErrorKind};
 use crate::stderr::StderrTail;
-use crate::stop;
 use crate::writer::LineWriter;
 
 /// How the processes of a tree are held together.
@@ -41,17 +38,6 @@ impl fmt::Display for Containment {
     }
 }
 
-/// Which containment is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum ContainmentPolicy {
-    /// The best that the system offers.
-    #[default]
-    Best,
-    /// No cgroup, also where one could be made.
-    GroupAndCookie,
-}
-
 /// The processes that descend from one leader; dropping it starts their end.
 #[derive(Debug)]
 pub struct Tree {
@@ -64,49 +50,22 @@ pub struct Tree {
     stderr_task: tokio::task::AbortHandle,
 }
 
-/// Where a tree is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// In its cgroup, if it has one: what a crash left is ended there at once, and the rest is looked for beside.
-    Contained,
-    /// Everywhere.
-    Everything,
-}
-
-/// The processes of a tree, as whoever ends them sees them.
-#[derive(Debug)]
-pub(crate) struct Members {
-    pub(crate) leader: Arc<Leader>,
-    pub(crate) cgroup: Option<Cgroup>,
-    pub(crate) id: TreeId,
-    pub(crate) cookie: Cookie,
-}
-
-impl Members {
-    /// The live processes of the tree, as far as that scope shows them.
-    pub(crate) fn look(&self, scope: Scope) -> io::Result<Found> {
-        if let Some(cgroup) = &self.cgroup {
-            let contained = Found::contained(cgroup.remains()?);
-            // What is outside is looked for when nothing is left inside: looking at all processes takes longer.
-            if scope != Scope::Everything || !contained.is_nothing() {
-                return Ok(contained);
-            }
-        }
-        self.look_everywhere()
-    }
-
-    /// The live processes of the tree, by every proof.
-    pub(crate) fn look_everywhere(&self) -> io::Result<Found> {
-        scan::of_tree(&self.id, self.leader.held(), self.cgroup.as_ref())
-    }
-
-    /// Kills whatever can be killed without looking.
-    pub(crate) fn kill(&self) {
-        self.leader.signal_group(Signal::KILL);
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.kill();
-        }
-    }
+/// Spawns `program` as the leader of a tree of its own: own session, own process group, own cgroup where one can be
+/// made, pipes for its input and outputs, nothing else inherited.
+///
+/// Must be called within a tokio runtime. Neither the size of the host nor the system's load blocks its threads.
+///
+/// # Errors
+///
+/// [`SpawnError`], with the path that was to be executed.
+///
+/// # Cancel safety
+///
+/// A tree that is spawned after the future was dropped is ended again.
+pub async fn spawn(program: Program, cookie: Cookie, policy: ContainmentPolicy) -> Result<Tree, SpawnError> {
+    let path = program.path.clone();
+    let spawned = spawn::spawned(program, cookie, policy).await?;
+    Tree::new(spawned).map_err(|error| SpawnError::new(SpawnErrorKind::NoResources, path, error.to_string()))
 }
 
 impl Tree {
@@ -188,7 +147,7 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         if let Some(members) = self.members.take() {
-            drop(stop::Ending::new(members));
+            drop(Ending::new(members));
         }
         self.stderr_task.abort();
     }

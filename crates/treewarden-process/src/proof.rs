@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::process::ExitStatus;
 
+use tokio::sync::watch;
+
 use crate::host::Host;
 use crate::kin::Proofs;
-use crate::leftovers::Leftovers;
 use crate::os;
 use crate::pid::Process;
 
@@ -71,6 +72,19 @@ impl TreeGone {
     /// How the leader ended, if it was a child of this process.
     pub fn status(&self) -> Option<ExitStatus> {
         self.status
+    }
+}
+
+/// A search that goes on in a thread of its own, whether somebody waits for it or not.
+#[derive(Debug, Clone)]
+pub(crate) struct Leftovers(pub(crate) watch::Receiver<Option<Result<Proofs, NotGone>>>);
+
+impl Leftovers {
+    /// Waits for its end.
+    pub(crate) async fn ended(&self) -> Result<Proofs, NotGone> {
+        let mut ended = self.0.clone();
+        let result = ended.wait_for(Option::is_some).await.map(|result| result.clone());
+        result.ok().flatten().unwrap_or_else(|| Err(NotGone::stopped()))
     }
 }
 
