@@ -17,7 +17,7 @@ async fn main() -> anyhow::Result<()> {
         stage.spec().model("sonnet").system_prompt("You answer briefly.").timeout(Duration::from_secs(120));
 
     let session = Session::start(stage.options(spec)).await?;
-    println!("started, with {} CLIs so far", session.status()?.generation);
+    println!("started, with {} CLIs so far", session.status().await?.generation);
 
     println!("{}", session.query("My name is Alice.").await?);
     let answer = session.query("What is my name?").await?;
@@ -25,6 +25,6 @@ async fn main() -> anyhow::Result<()> {
     println!("the conversation is {}", answer.session_id);
 
     session.stop().await?;
-    println!("stopped; alive: {}", session.is_alive());
+    println!("stopped; alive: {}", session.is_alive().await);
     Ok(())
 }

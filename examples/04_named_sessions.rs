@@ -43,6 +43,6 @@ async fn main() -> anyhow::Result<()> {
     }
 
     supervisor.stop(ExitReason::Shutdown).await;
-    println!("alive: {}", Session::named_in(&host, "assistant").is_alive());
+    println!("alive: {}", Session::named_in(&host, "assistant").is_alive().await);
     Ok(())
 }

@@ -25,7 +25,7 @@ struct Charge {
 
 impl Boss {
     async fn hire(boss: &ActorRef<()>, options: &SessionOptions) -> Result<(), ActorProcessingErr> {
-        let arguments = SessionArguments::new(options.clone())?;
+        let arguments = SessionArguments::new(options.clone()).await?;
         Actor::spawn_linked(None, SessionActor, arguments, boss.get_cell()).await?;
         Ok(())
     }
@@ -74,7 +74,7 @@ async fn main() -> anyhow::Result<()> {
 
     let mut turn = session.stream("Explain ownership in Rust.").await?;
     turn.text_deltas().next().await;
-    let pid = session.status()?.pid.expect("a CLI works at the turn");
+    let pid = session.status().await?.pid.expect("a CLI works at the turn");
     faults::kill(pid)?;
     while let Some(event) = turn.next().await {
         match event {

@@ -9,7 +9,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use treewarden::supervisor::Report;
+use treewarden::events::{Happening, SupervisionContext};
 use treewarden::tree::Outline;
 use treewarden::{Tree, config};
 use treewarden_examples::Stage;
@@ -26,22 +26,19 @@ async fn main() -> anyhow::Result<()> {
     println!("{}", tree.session("assistant").query("My name is Alice.").await?);
     println!("{}", tree.session("planner").query("Plan the release.").await?);
 
-    let mut reports = tree.supervisor().subscribe();
-    let pid = tree.session("assistant").status()?.pid.expect("its CLI waits for the next turn");
+    let mut events = tree.events().now();
+    let pid = tree.session("assistant").status().await?.pid.expect("its CLI waits for the next turn");
     faults::kill(pid)?;
-    loop {
-        match reports.next().await?.report {
-            Report::Error(context, _, child) => println!("{} {}", context.as_str(), child.id),
-            Report::Progress(child) => {
-                println!("progress {}", child.id);
-                break;
-            }
-            _ => {}
+    while let Some(event) = events.next().await {
+        let Happening::Supervision { context, child: Some(child), .. } = &event?.what else { continue };
+        println!("{} {child}", context.as_str());
+        if *context == SupervisionContext::Progress {
+            break;
         }
     }
     println!("{}", tree.session("assistant").query("What is my name?").await?);
-    let restarts = |name: &str| anyhow::Ok(tree.session(name).status()?.restarts);
-    println!("restarts: assistant {}, planner {}", restarts("assistant")?, restarts("planner")?);
+    let restarts = async |name: &str| anyhow::Ok(tree.session(name).status().await?.restarts);
+    println!("restarts: assistant {}, planner {}", restarts("assistant").await?, restarts("planner").await?);
 
     tree.stop().await;
     Ok(())

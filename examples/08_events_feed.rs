@@ -1,35 +1,33 @@
 //! Listens to what happens to all sessions of a host.
 //!
-//! Run with `cargo run -p treewarden-examples --example 08_events_feed`. The feed is for dashboards, logs and metrics: it
-//! keeps 1,024 events for a slow listener and then says how many were missed; it never makes a session wait.
+//! Run with `cargo run -p treewarden-examples --example 08_events_feed`. The events are for dashboards, logs and metrics:
+//! the last 1,024 are kept, a listener that is too slow is told how many it missed, and no session ever waits for one.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use tokio::sync::broadcast::error::RecvError;
 use treewarden::Session;
-use treewarden::host::Happening;
+use treewarden::events::Happening;
 use treewarden_examples::Stage;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let stage = Stage::new()?;
-    let mut feed = stage.host().subscribe();
+    let mut events = stage.host().events().now();
     let listener = tokio::spawn(async move {
-        loop {
-            match feed.recv().await {
+        while let Some(event) = events.next().await {
+            match event {
                 Ok(event) => {
-                    let name = &event.name;
-                    match event.what {
-                        Happening::State { state, .. } => println!("{name}: {state:?}"),
-                        Happening::TurnOpened { .. } => println!("{name}: a turn is opened"),
-                        Happening::TurnSettled { outcome, .. } => println!("{name}: a turn is {outcome}"),
-                        Happening::Exited { class } => println!("{name}: its CLI ended: {class}"),
+                    let path = &event.path;
+                    match &event.what {
+                        Happening::State { state, .. } => println!("{path}: {state:?}"),
+                        Happening::TurnOpened { .. } => println!("{path}: a turn is opened"),
+                        Happening::TurnSettled { outcome, .. } => println!("{path}: a turn is {outcome}"),
+                        Happening::Exited { class } => println!("{path}: its CLI ended: {class}"),
                         // Frames that belong to no turn, and what later versions add.
                         _ => {}
                     }
                 }
-                Err(RecvError::Lagged(missed)) => println!("{missed} events were missed"),
-                Err(RecvError::Closed) => return,
+                Err(gap) => println!("{gap}"),
             }
         }
     });
@@ -39,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
     session.query("What is my name?").await?;
     session.stop().await?;
 
-    // The feed ends with the last handle of its host.
+    // The events end with the last handle of their host.
     drop((session, stage));
     tokio::time::timeout(std::time::Duration::from_secs(5), listener).await??;
     Ok(())

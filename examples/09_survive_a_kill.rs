@@ -31,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
                 std::io::stdout().flush()?;
                 words += 1;
                 if words == 12 && killed.is_none() {
-                    let pid = session.status()?.pid.expect("a CLI works at the turn");
+                    let pid = session.status().await?.pid.expect("a CLI works at the turn");
                     println!("\n$ kill -9 {pid}");
                     faults::kill(pid)?;
                     killed = Some(Instant::now());
@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
     }
 
     println!("{}", session.query("What is my name?").await?);
-    let status = session.status()?;
+    let status = session.status().await?;
     println!("CLIs: {}, restarts: {}, turns: {}", status.generation, status.restarts, status.turns);
     session.stop().await?;
     Ok(())

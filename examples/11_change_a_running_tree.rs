@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     let tree = builder.start().await?;
     println!("{}", tree.session("assistant").query("My name is Alice.").await?);
     println!("{}", tree.session("reviewer").query("My name is Bob.").await?);
-    let reviewers_cli = tree.session("reviewer").status()?.pid;
+    let reviewers_cli = tree.session("reviewer").status().await?.pid;
 
     // What it would mean can be looked at before it is done.
     let diff = tree.diff(read(&stage, AFTER)?);
@@ -58,8 +58,11 @@ async fn main() -> anyhow::Result<()> {
 
     println!("{}", tree.session("assistant").query("What is my name?").await?);
     println!("{}", tree.session("writer").query("Write a word.").await?);
-    println!("the reviewer's CLI is the same: {}", tree.session("reviewer").status()?.pid == reviewers_cli);
-    println!("the planner is there: {}", tree.session("planner").is_alive());
+    println!(
+        "the reviewer's CLI is the same: {}",
+        tree.session("reviewer").status().await?.pid == reviewers_cli
+    );
+    println!("the planner is there: {}", tree.session("planner").is_alive().await);
 
     let reason = tree.stop().await;
     println!("stopped in good order: {}", matches!(reason, ExitReason::Shutdown));

@@ -1,12 +1,15 @@
-//! Makes functions of the code in `docs/sessions.md`, so that `tests/guide.rs` compiles it.
+//! Makes functions of the code in `docs/sessions.md` and `docs/events.md`, so that `tests/guide.rs` compiles it.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sessions.md");
-    println!("cargo::rerun-if-changed={guide}");
-    let text = std::fs::read_to_string(guide)?;
+    let mut text = String::new();
+    for page in ["sessions", "events"] {
+        let guide = format!("{}/../docs/{page}.md", env!("CARGO_MANIFEST_DIR"));
+        println!("cargo::rerun-if-changed={guide}");
+        text.push_str(&std::fs::read_to_string(guide)?);
+    }
     let blocks = text.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
     let mut code = String::new();
     for (n, block) in blocks.enumerate() {

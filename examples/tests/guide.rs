@@ -1,4 +1,4 @@
-//! The code of `docs/sessions.md` compiles: `build.rs` makes a function of each block of it.
+//! The code of `docs/sessions.md` and `docs/events.md` compiles: `build.rs` makes a function of each block of it.
 
 #![expect(unused, clippy::print_stdout, reason = "the guide shows one thing at a time")]
 

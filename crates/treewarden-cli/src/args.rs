@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use treewarden::TurnId;
+use treewarden::events::Position;
 
 /// Runs Claude Code sessions in a supervision tree, and talks to them
 #[derive(Debug, Parser)]
@@ -121,6 +122,9 @@ pub(crate) enum Verb {
         /// Go on until Ctrl-C
         #[arg(short, long)]
         follow: bool,
+        /// Begin behind this event: its `boot` and `seq`, as `--json` shows them
+        #[arg(long, value_name = "BOOT:SEQ")]
+        since: Option<Position>,
         #[command(flatten)]
         output: Output,
         #[command(flatten)]

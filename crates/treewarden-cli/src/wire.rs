@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use treewarden::TurnId;
+use treewarden::events::Position;
 
 use crate::exit::Exit;
 
@@ -82,6 +83,9 @@ pub(crate) enum Request {
     Events {
         #[serde(default)]
         follow: bool,
+        /// The last event that was seen; all that are kept are shown unless it is given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Position>,
     },
 }
 

@@ -1,143 +1,36 @@
-//! What the sessions of one program share: the store, the names, the limit of live CLIs, and the feed of events.
+//! What the sessions of one program share: the store, the names, the limit of live CLIs, and the events.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde::Serialize;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::Semaphore;
 use treewarden_process::ContainmentPolicy;
-use treewarden_proto::frame::Frame;
 use treewarden_proto::spec::SessionSpec;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{Durability, Store, StoreOptions};
 
 use crate::binaries::Binaries;
+use crate::events::{Events, Happening, Publisher};
 use crate::guards::Guards;
 pub use crate::guards::Missing;
 use crate::places::Places;
-use crate::session::{Desk, Outcome, Session, SessionState, Status};
+use crate::session::{Desk, Outcome, Session, Status};
 pub use crate::warm::WarmStatus;
 use crate::warm::{self, Warm};
 
-/// So many events wait for a slow subscriber; the oldest are dropped, and the subscriber is told how many.
-const FEED: usize = 1024;
-
 /// So many transcripts are looked at at once.
 const LOOKS: usize = 64;
-
-/// Something that happened to a session.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct SessionEvent {
-    /// The session.
-    pub name: SessionName,
-    /// When, in milliseconds of the Unix epoch.
-    pub at: u64,
-    /// What.
-    #[serde(flatten)]
-    pub what: Happening,
-}
-
-/// What can happen to a session.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Happening {
-    /// It does something else now.
-    State {
-        /// What it does.
-        state: SessionState,
-        /// Its CLI.
-        pid: Option<u32>,
-    },
-    /// A turn joined its queue.
-    TurnOpened {
-        /// The turn.
-        turn: TurnId,
-    },
-    /// A turn came to its outcome.
-    TurnSettled {
-        /// The turn.
-        turn: TurnId,
-        /// The outcome in one word.
-        outcome: &'static str,
-    },
-    /// Its CLI died under a turn, which stays open.
-    TurnInterrupted {
-        /// The turn.
-        turn: TurnId,
-        /// How often that has happened to it.
-        interruptions: u32,
-    },
-    /// Its CLI ended.
-    Exited {
-        /// How.
-        class: String,
-    },
-    /// Its conversation has another id now.
-    Conversation {
-        /// The id.
-        session_id: SessionId,
-    },
-    /// Its CLI printed a frame that belongs to no turn of ours.
-    Unsolicited {
-        /// The frame's type.
-        kind: String,
-        /// The frame as it came.
-        frame: Frame,
-    },
-    /// Its CLI printed a line that is no frame.
-    Garbage {
-        /// Its length.
-        bytes: u64,
-    },
-    /// Its last answer, or the beginning of its conversation, is not on disk, so that its CLI, which has the only copy, is kept.
-    Unsaved {
-        /// Which turn, and where it was looked for.
-        why: String,
-    },
-    /// What was not on disk is there now.
-    Saved,
-    /// A part of its conversation was never written to disk: the CLI that resumes it knows all but that.
-    Incomplete {
-        /// In so many places.
-        gaps: usize,
-    },
-    /// What it needs was removed or emptied under it: the file of its lease, or its transcript.
-    Removed {
-        /// What, and what follows.
-        what: String,
-        /// It is as it was; otherwise the session's turns are refused.
-        mended: bool,
-    },
-    /// Another process sent its CLI a message, which the CLI keeps back.
-    PeerMessageHeld {
-        /// What the CLI says of it, as it came.
-        frame: Frame,
-    },
-    /// Processes of it live on although its CLI was ended, as they may not be ended: it does not start while they live.
-    NotGone {
-        /// Which, and why.
-        why: String,
-    },
-    /// Processes that may be its own were left alone when its CLI was ended, as nothing says so.
-    MayBeLeft {
-        /// Which.
-        what: String,
-    },
-    /// Its CLI could not write its transcript: a resume may miss what follows.
-    WritesLost,
-}
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) containment: ContainmentPolicy,
     names: RwLock<HashMap<SessionName, Arc<Desk>>>,
-    feed: broadcast::Sender<SessionEvent>,
+    pub(crate) events: Publisher,
     pub(crate) places: Places,
     pub(crate) warm: Warm,
     pub(crate) binaries: Binaries,
@@ -244,7 +137,7 @@ impl HostOptions {
                 store,
                 containment: self.containment,
                 names: RwLock::new(HashMap::new()),
-                feed: broadcast::Sender::new(FEED),
+                events: Publisher::new(),
                 places: Places::new(self.max_live),
                 warm: Warm::new(self.warm_age),
                 binaries: Binaries::default(),
@@ -274,6 +167,8 @@ pub struct HostError {
     message: String,
 }
 
+static SHARED: OnceLock<Host> = OnceLock::new();
+
 impl Host {
     /// The options of a host, with their defaults.
     pub fn options() -> HostOptions {
@@ -286,12 +181,16 @@ impl Host {
     ///
     /// [`HostError`] if it is used for the first time and cannot be opened.
     pub fn shared() -> Result<Self, HostError> {
-        static SHARED: OnceLock<Host> = OnceLock::new();
         if let Some(host) = SHARED.get() {
             return Ok(host.clone());
         }
         let host = HostOptions::default().open()?;
         Ok(SHARED.get_or_init(|| host).clone())
+    }
+
+    /// The shared host, if the program uses it already: to look for a name must not make a state directory.
+    pub(crate) fn opened() -> Option<Self> {
+        SHARED.get().cloned()
     }
 
     /// The folder that holds records, journal and leases.
@@ -316,13 +215,18 @@ impl Host {
         all
     }
 
+    /// The status of the session that holds `name`, if one does.
+    pub(crate) fn status_of(&self, name: &str) -> Option<Status> {
+        self.find(name).map(|desk| desk.status())
+    }
+
     /// How many CLIs are kept for the next conversations, of all sessions together.
     pub fn warm(&self) -> WarmStatus {
         self.inner.warm.status()
     }
 
     /// Looks whether what keeps others away is still there: leases, the tree's lock, the state directory. Returns what was
-    /// found of the host as a whole since the last look; what concerns a session is an event of its own.
+    /// found of the host as a whole since the last look. All that is found is an event too.
     ///
     /// Each turn is preceded by such a look. Whoever wants to know, and to mend, without a turn calls it from time to time,
     /// as the `treewarden` command does. It asks the file system some questions for each live session.
@@ -332,7 +236,11 @@ impl Host {
             desk.look_at_transcript();
         }
         let _kept = self.inner.guards.look(&self.inner.store);
-        self.inner.guards.take_news()
+        let news = self.inner.guards.take_news();
+        for missing in &news {
+            self.note_removed(missing.what.as_str(), missing.mended);
+        }
+        news
     }
 
     /// Why the turns of all sessions are refused: the state directory, or its lock, was removed and cannot be had again.
@@ -360,11 +268,27 @@ impl Host {
         all
     }
 
-    /// Subscribes to what happens to all sessions from now on.
+    /// What happens to all sessions, and to the supervisors of the tree if the host is a tree's.
     ///
-    /// The feed keeps 1,024 events for a slow subscriber, then drops the oldest and says how many it dropped.
-    pub fn subscribe(&self) -> broadcast::Receiver<SessionEvent> {
-        self.inner.feed.subscribe()
+    /// The last events are kept, so that whoever comes late, or comes back, can read them; see [`Events`].
+    pub fn events(&self) -> Events {
+        self.inner.events.events().clone()
+    }
+
+    /// Says as an event that something was removed that the sessions have in common, such as a program's own socket.
+    ///
+    /// What is found by [`look_again`](Self::look_again) is said already. `mended` says that it is as it was.
+    pub fn note_removed(&self, what: impl Into<String>, mended: bool) {
+        self.inner.events.events().publish("".into(), None, Happening::Removed { what: what.into(), mended });
+    }
+
+    /// Says as an event that a conversation is on no disk, for a program that is about to end its CLI all the same.
+    ///
+    /// A session that nobody holds any more is passed over.
+    pub fn note_unsaved(&self, unsaved: &Unsaved) {
+        if let Some(desk) = self.find(unsaved.name.as_str()) {
+            desk.publish(Happening::Unsaved { why: unsaved.why.clone() });
+        }
     }
 
     /// The outcome of a turn, as far as it has one: also of a turn that an earlier host settled.
@@ -406,14 +330,6 @@ impl Host {
         let mut names = self.inner.names.write().unwrap_or_else(PoisonError::into_inner);
         if names.get(&desk.name).is_some_and(|holder| Arc::ptr_eq(holder, desk)) {
             names.remove(&desk.name);
-        }
-    }
-
-    pub(crate) fn publish(&self, name: &SessionName, what: impl FnOnce() -> Happening) {
-        if self.inner.feed.receiver_count() > 0 {
-            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let at = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-            let _nobody = self.inner.feed.send(SessionEvent { name: name.clone(), at, what: what() });
         }
     }
 }
@@ -459,9 +375,4 @@ pub(crate) fn name_of(spec: &SessionSpec) -> SessionName {
     spec.name.clone().unwrap_or_else(|| {
         SessionName::new(&format!("session-{}", SessionId::random())).expect("a UUID is a valid segment")
     })
-}
-
-/// What the outcome means to the feed.
-pub(crate) fn settled(turn: TurnId, outcome: &Outcome) -> Happening {
-    Happening::TurnSettled { turn, outcome: outcome.word() }
 }

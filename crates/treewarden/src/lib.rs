@@ -5,6 +5,7 @@ compile_error!("a panic must end one actor and not the program: build treewarden
 
 mod binaries;
 pub mod config;
+pub mod events;
 mod guards;
 pub mod host;
 mod placed;

@@ -94,8 +94,10 @@ async fn eight(session: &Session) -> Result<f64> {
     // It fills its stream and so holds the next turn back until all have joined that.
     let blocker = session.stream("N=100000").await?;
     let turn = session.stream(format!("N={FRAMES}")).await?;
-    let joined =
-        (1..8).map(|_| session.attach(turn.id())?.context("it waits")).collect::<Result<Vec<_>>>()?;
+    let mut joined = Vec::new();
+    for _ in 1..8 {
+        joined.push(session.attach(turn.id()).await?.context("it waits")?);
+    }
     blocker.outcome().await?;
     let began = Instant::now();
     let readers: Vec<_> = joined.into_iter().chain([turn]).map(|turn| tokio::spawn(deltas(turn))).collect();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use treewarden::host::Happening;
+use treewarden::events::Happening;
 use treewarden::session::Turn;
 
 use crate::lab::{self, Lab};
@@ -59,11 +59,11 @@ pub(crate) fn interrupt(runtime: &Runtime) -> Result<Vec<Row>> {
             let id = turn.id();
             let consumer = slow(turn);
             tokio::time::sleep(FILL).await;
-            let mut events = lab.host.subscribe();
+            let mut events = lab.host.events().now();
             let began = Instant::now();
-            session.interrupt()?;
+            session.interrupt().await?;
             loop {
-                let event = events.recv().await.context("the feed goes on")?;
+                let event = events.next().await.context("the feed goes on")??;
                 if matches!(event.what, Happening::TurnSettled { turn, .. } if turn == id) {
                     break;
                 }

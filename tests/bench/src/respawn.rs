@@ -47,15 +47,15 @@ pub(crate) fn spawned(runtime: &Runtime) -> Result<Vec<Row>> {
 }
 
 async fn crashes(lab: &Lab, session: &Session, times: u32) -> Result<f64> {
-    let mut events = lab.host.subscribe();
+    let mut events = lab.host.events().now();
     let mut taken = Vec::new();
     for _ in 0..times {
-        let pid = session.status()?.pid.context("a CLI lives")?;
+        let pid = session.status().await?.pid.context("a CLI lives")?;
         let turn = session.stream("STREAM=10000:20").await?;
         let began = Instant::now();
         faults::kill(pid)?;
-        while session.status()?.pid.is_none_or(|now| now == pid) {
-            let _more = events.recv().await;
+        while session.status().await?.pid.is_none_or(|now| now == pid) {
+            let _more = events.next().await;
         }
         taken.push(began.elapsed().as_secs_f64());
         drop(turn);
@@ -120,7 +120,7 @@ async fn real_session(lab: &Lab, cli: &RealCli, api: &MockApi) -> Result<Session
 
 async fn crash_to_answer(session: &Session, api: &MockApi, n: u32) -> Result<Duration> {
     let asked = api.turns();
-    let pid = session.status()?.pid.context("a CLI lives")?;
+    let pid = session.status().await?.pid.context("a CLI lives")?;
     let turn = session.stream(format!("WAIT-{n} PROMPT-{n}")).await?;
     let until = Instant::now() + Duration::from_secs(30);
     while api.turns() == asked {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use treewarden::session::SessionState;
+use treewarden::session::{SessionState, Status};
 use treewarden::supervisor::Strategy;
 use treewarden::{ExitReason, Host, Session, SessionOptions, Supervisor};
 
@@ -47,13 +47,25 @@ impl Fleet {
     }
 
     /// The ids of all conversations.
-    pub fn ids(&self) -> HashSet<String> {
-        self.sessions.iter().map(id_of).collect()
+    pub async fn ids(&self) -> HashSet<String> {
+        let mut ids = HashSet::new();
+        for session in &self.sessions {
+            ids.insert(id_of(session).await);
+        }
+        ids
+    }
+
+    async fn statuses(&self) -> Vec<Status> {
+        let mut statuses = Vec::new();
+        for session in &self.sessions {
+            statuses.extend(session.status().await.ok());
+        }
+        statuses
     }
 
     /// The pids of the CLIs that live and are not being ended.
-    pub fn live(&self) -> Vec<u32> {
-        let statuses = self.sessions.iter().filter_map(|session| session.status().ok());
+    pub async fn live(&self) -> Vec<u32> {
+        let statuses = self.statuses().await.into_iter();
         statuses
             .filter(|status| status.state != SessionState::Stopping)
             .filter_map(|status| status.pid)
@@ -61,13 +73,13 @@ impl Fleet {
     }
 
     /// How often sessions were restarted so far.
-    pub fn restarts(&self) -> u64 {
-        self.sessions.iter().filter_map(|session| Some(session.status().ok()?.restarts)).sum()
+    pub async fn restarts(&self) -> u64 {
+        self.statuses().await.iter().map(|status| status.restarts).sum()
     }
 
     /// How many CLIs were spawned so far.
-    pub fn spawns(&self) -> u64 {
-        self.sessions.iter().filter_map(|session| Some(session.status().ok()?.generation)).sum()
+    pub async fn spawns(&self) -> u64 {
+        self.statuses().await.iter().map(|status| status.generation).sum()
     }
 
     /// Stops them all, and checks that no process of any conversation is left.
@@ -76,9 +88,9 @@ impl Fleet {
     ///
     /// If one is left after a while.
     pub async fn end(self) {
-        let ids = self.ids();
+        let ids = self.ids().await;
         self.supervisor.stop(ExitReason::Shutdown).await;
-        eventually("no process is left", || with_cookie_of(&ids).is_empty().then_some(())).await;
+        eventually("no process is left", async || with_cookie_of(&ids).is_empty().then_some(())).await;
     }
 }
 

@@ -80,10 +80,10 @@ pub fn fake_cli_path() -> PathBuf {
 /// # Panics
 ///
 /// If it gives none in time.
-pub async fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
-        if let Some(value) = probe() {
+        if let Some(value) = probe().await {
             return value;
         }
         assert!(Instant::now() < until, "not in time: {what}");
@@ -166,8 +166,8 @@ pub fn context(config: &Path, session_id: &str) -> Vec<String> {
 /// # Panics
 ///
 /// If the session has none yet.
-pub fn id_of(session: &Session) -> String {
-    let status = session.status().expect("the session is there");
+pub async fn id_of(session: &Session) -> String {
+    let status = session.status().await.expect("the session is there");
     status.session_id.expect("a CLI was started").to_string()
 }
 
@@ -177,7 +177,8 @@ pub fn id_of(session: &Session) -> String {
 ///
 /// If it does not come to it in time.
 pub async fn reaches(session: &Session, state: SessionState) {
-    eventually(&format!("{state:?}"), || (session.status().ok()?.state == state).then_some(())).await;
+    eventually(&format!("{state:?}"), async || (session.status().await.ok()?.state == state).then_some(()))
+        .await;
 }
 
 /// Waits until the journal holds the outcome of a turn, and returns it.
@@ -186,7 +187,8 @@ pub async fn reaches(session: &Session, state: SessionState) {
 ///
 /// If it holds none in time.
 pub async fn outcome_of(host: &Host, turn: TurnId) -> serde_json::Value {
-    eventually("the turn is settled", || host.turn(turn).expect("the journal is readable")?.outcome).await
+    eventually("the turn is settled", async || host.turn(turn).expect("the journal is readable")?.outcome)
+        .await
 }
 
 /// Stops the session and checks that no process of it is left.
@@ -195,7 +197,7 @@ pub async fn outcome_of(host: &Host, turn: TurnId) -> serde_json::Value {
 ///
 /// If it does not stop, or leaves a process.
 pub async fn end(session: &Session) {
-    let id = id_of(session);
+    let id = id_of(session).await;
     session.stop().await.expect("stopped");
     assert_nothing_left(&id);
 }
@@ -206,7 +208,7 @@ pub async fn end(session: &Session) {
 ///
 /// If one still does after a while.
 pub async fn nothing_left(session_id: &str) {
-    eventually("no process is left", || {
+    eventually("no process is left", async || {
         faults::processes_with_cookie(session_id).expect("/proc is readable").is_empty().then_some(())
     })
     .await;
@@ -231,6 +233,6 @@ impl Lab {
 
     /// Waits until no CLI runs in this lab, while the runtime goes on.
     pub async fn empty(&self) {
-        eventually("no CLI is left", || self.clis().is_empty().then_some(())).await;
+        eventually("no CLI is left", async || self.clis().is_empty().then_some(())).await;
     }
 }

@@ -22,7 +22,7 @@ enum Ask {
 }
 
 async fn spawn(options: &SessionOptions, guard: &ActorRef<Ask>) -> Result<ActorRef<()>, ActorProcessingErr> {
-    let arguments = SessionArguments::new(options.clone())?;
+    let arguments = SessionArguments::new(options.clone()).await?;
     let (session, _) = SessionActor::spawn_linked(None, SessionActor, arguments, guard.get_cell()).await?;
     Ok(session)
 }
@@ -99,7 +99,7 @@ async fn under_a_supervisor_of_the_users_own_a_crash_is_its_to_mend_and_the_turn
     let failures = failures(&guard).await;
     assert_eq!(failures.len(), 1);
     assert!(failures[0].contains("assistant") && failures[0].contains("exit 70"), "{failures:?}");
-    let id = id_of(&session);
+    let id = id_of(&session).await;
     guard.stop(None);
     ended.await.expect("the supervisor ends");
     nothing_left(&id).await;
@@ -111,17 +111,18 @@ async fn a_session_actor_that_is_killed_leaves_no_process_and_the_next_one_takes
     let (guard, ended) = guard(lab.options("assistant")).await;
     let session = Session::named_in(&lab.host, "assistant");
     session.query("My name is Alice").await.expect("answered");
-    let (id, pid) = (id_of(&session), session.status().expect("status").pid);
+    let (id, pid) = (id_of(&session).await, session.status().await.expect("status").pid);
     let turn = session.stream("my name? STREAM=40:50 ONCE=1").await.expect("opened");
-    eventually("the prompt is read", || (lab.times_in_transcript(&id, "my name?") == 1).then_some(())).await;
+    eventually("the prompt is read", async || (lab.times_in_transcript(&id, "my name?") == 1).then_some(()))
+        .await;
     child(&guard).await.kill();
     let answer = turn.answer().await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
-    assert_ne!(session.status().expect("status").pid, pid);
+    assert_ne!(session.status().await.expect("status").pid, pid);
     assert_eq!(lab.times_in_transcript(&id, "my name?"), 1);
     assert_eq!(failures(&guard).await, ["killed"]);
     let left = faults::processes_with_cookie(&id).expect("/proc is readable");
-    assert_eq!(left, Vec::from_iter(session.status().expect("status").pid), "only the new CLI lives");
+    assert_eq!(left, Vec::from_iter(session.status().await.expect("status").pid), "only the new CLI lives");
     guard.stop(None);
     ended.await.expect("the supervisor ends");
     nothing_left(&id).await;
@@ -130,11 +131,11 @@ async fn a_session_actor_that_is_killed_leaves_no_process_and_the_next_one_takes
 #[tokio::test]
 async fn a_killed_session_actor_without_a_supervisor_leaves_no_process() {
     let lab = Lab::new();
-    let arguments = SessionArguments::new(lab.options("assistant")).expect("the name is free");
+    let arguments = SessionArguments::new(lab.options("assistant")).await.expect("the name is free");
     let (actor, _) = SessionActor::spawn(None, SessionActor, arguments).await.expect("spawned");
     let session = lab.host.session("assistant").expect("it is found by name");
     session.query("PROMPT-1 CHILD").await.expect("answered");
-    let id = id_of(&session);
+    let id = id_of(&session).await;
     assert!(!faults::processes_with_cookie(&id).expect("/proc is readable").is_empty());
     actor.kill();
     nothing_left(&id).await;
@@ -143,13 +144,13 @@ async fn a_killed_session_actor_without_a_supervisor_leaves_no_process() {
 #[tokio::test]
 async fn a_stopped_session_actor_stops_its_cli_and_frees_the_name() {
     let lab = Lab::new();
-    let arguments = SessionArguments::new(lab.options("assistant")).expect("the name is free");
+    let arguments = SessionArguments::new(lab.options("assistant")).await.expect("the name is free");
     let (actor, ended) = SessionActor::spawn(None, SessionActor, arguments).await.expect("spawned");
-    let error = SessionArguments::new(lab.options("assistant")).expect_err("taken");
+    let error = SessionArguments::new(lab.options("assistant")).await.expect_err("taken");
     assert_eq!(error.kind(), StartErrorKind::NameTaken);
     let session = Session::named_in(&lab.host, "assistant");
     session.query("My name is Alice").await.expect("answered");
-    let id = id_of(&session);
+    let id = id_of(&session).await;
     actor.stop(None);
     ended.await.expect("it ends");
     nothing_left(&id).await;
@@ -163,14 +164,14 @@ async fn a_stopped_session_actor_stops_its_cli_and_frees_the_name() {
 #[tokio::test]
 async fn an_unsupervised_session_actor_that_crashes_says_with_what() {
     let lab = Lab::new();
-    let arguments = SessionArguments::new(lab.options("assistant")).expect("the name is free");
+    let arguments = SessionArguments::new(lab.options("assistant")).await.expect("the name is free");
     let (_, ended) = SessionActor::spawn(None, SessionActor, arguments).await.expect("spawned");
     let session = Session::named_in(&lab.host, "assistant");
     session.query("PROMPT-1").await.expect("answered");
-    let id = id_of(&session);
-    faults::kill(session.status().expect("status").pid.expect("a CLI lives")).expect("killed");
+    let id = id_of(&session).await;
+    faults::kill(session.status().await.expect("status").pid.expect("a CLI lives")).expect("killed");
     ended.await.expect("the actor ends");
-    assert!(session.is_alive(), "somebody may take it over yet");
+    assert!(session.is_alive().await, "somebody may take it over yet");
     nothing_left(&id).await;
     let _the_type_is_public: Option<CliCrashed> = None;
 }
@@ -220,7 +221,7 @@ async fn a_session_wrapped_in_an_actor_answers_for_it_and_ends_with_it() {
     said.expect("answered");
     let said = ractor::call!(agent, Chat::Say, "my name? CRASH=delta:1 ONCE=1".to_owned()).expect("answered");
     assert!(said.expect("answered").contains("Alice"), "a crash of the CLI does not reach the actor");
-    let id = id_of(&lab.host.session("assistant").expect("it is found by name"));
+    let id = id_of(&lab.host.session("assistant").expect("it is found by name")).await;
     agent.stop(None);
     ended.await.expect("the actor ends");
     nothing_left(&id).await;
@@ -230,7 +231,7 @@ async fn a_session_wrapped_in_an_actor_answers_for_it_and_ends_with_it() {
 async fn a_name_that_nobody_holds_is_no_such_session() {
     let lab = Lab::new();
     let session = Session::named_in(&lab.host, "nobody");
-    assert!(!session.is_alive());
+    assert!(!session.is_alive().await);
     let error = session.query("PROMPT-1").await.expect_err("nobody");
     assert_eq!(error.kind(), QueryErrorKind::NoSuchSession);
     assert!(error.to_string().contains("nobody"), "{error}");
@@ -250,12 +251,15 @@ async fn a_session_is_found_under_a_name_of_the_programs_own() {
     let session = Session::start(lab.options("a").via(name())).await.expect("started");
     let found = Session::via(name());
     assert!(found.query("My name is Alice").await.expect("answered").text.contains("Alice"));
-    assert_eq!(found.status().expect("it is there").name, session.status().expect("it is there").name);
+    assert_eq!(
+        found.status().await.expect("it is there").name,
+        session.status().await.expect("it is there").name
+    );
     assert!(Session::start(lab.options("b").via(name())).await.is_err(), "the name is taken");
     // The next incarnation has the name again.
     let before = name().whereis().expect("it has an owner").get_id();
-    faults::kill(session.status().expect("it is there").pid.expect("a CLI")).expect("it can be killed");
-    eventually("it is restarted", || name().whereis().filter(|actor| actor.get_id() != before)).await;
+    faults::kill(session.status().await.expect("it is there").pid.expect("a CLI")).expect("it can be killed");
+    eventually("it is restarted", async || name().whereis().filter(|actor| actor.get_id() != before)).await;
     assert!(found.query("What is my name?").await.expect("answered").text.contains("Alice"));
     session.stop().await.expect("stopped");
     let error = found.query("hello").await.expect_err("nobody has the name");

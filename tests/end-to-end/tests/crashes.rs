@@ -12,13 +12,14 @@ async fn dies(lab: &Lab, options: SessionOptions, faults: &str, interruptions: u
     let answer = session.query(format!("PROMPT-1 {faults}")).await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
     assert_eq!(answer.interruptions, interruptions);
-    eventually("the crash is counted", || (session.status().ok()?.restarts == 1).then_some(())).await;
+    eventually("the crash is counted", async || (session.status().await.ok()?.restarts == 1).then_some(()))
+        .await;
     let answer = session.query("PROMPT-2").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
-    let id = id_of(&session);
+    let id = id_of(&session).await;
     assert_eq!(lab.times_in_transcript(&id, "PROMPT-1"), 1);
     assert_eq!(lab.times_in_transcript(&id, "PROMPT-2"), 1);
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.restarts, status.turns, status.generation), (1, 2, 2), "{status:?}");
     end(&session).await;
 }
@@ -49,15 +50,15 @@ async fn a_cli_that_refuses_to_start_does_not_take_the_conversation_along() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
-    let id = id_of(&session);
+    let id = id_of(&session).await;
     session.stop().await.expect("stopped");
     let script = r#"{ "start": "REFUSE=temp_dir_unusable ONCE=1" }"#;
     let session = Session::start(lab.scripted("assistant", script)).await.expect("started");
     let refused = session.query("PROMPT-2").await.expect_err("it is refused");
     assert!(refused.to_string().contains("temp_dir_unusable"), "{refused}");
-    assert_eq!(id_of(&session), id);
+    assert_eq!(id_of(&session).await, id);
     let answer = session.query("PROMPT-3").await.expect("the cause is mended");
-    assert_eq!((answer.session_id.to_string(), id_of(&session)), (id.clone(), id.clone()));
+    assert_eq!((answer.session_id.to_string(), id_of(&session).await), (id.clone(), id.clone()));
     assert_eq!(lab.context(&id), ["PROMPT-1", "PROMPT-3"]);
     end(&session).await;
 }
@@ -101,8 +102,8 @@ async fn a_turn_outlives_two_clis() {
     // The second CLI carries the turn on by itself, and may die before the host could give it the turn.
     assert!((1..=2).contains(&answer.interruptions), "{answer:?}");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
-    assert_eq!(lab.times_in_transcript(&id_of(&session), "PROMPT-1"), 1);
-    assert_eq!(session.status().expect("status").restarts, 2);
+    assert_eq!(lab.times_in_transcript(&id_of(&session).await, "PROMPT-1"), 1);
+    assert_eq!(session.status().await.expect("status").restarts, 2);
     end(&session).await;
 }
 
@@ -116,7 +117,7 @@ async fn a_turn_that_must_not_run_twice_fails_with_its_cli() {
     assert!(error.is_retryable());
     let answer = session.query("PROMPT-2").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
-    assert_eq!(lab.times_in_transcript(&id_of(&session), "PROMPT-1"), 1);
+    assert_eq!(lab.times_in_transcript(&id_of(&session).await, "PROMPT-1"), 1);
     end(&session).await;
 }
 
@@ -130,12 +131,12 @@ async fn a_session_that_crashes_too_often_is_given_up_and_its_turn_fails() {
     let turn = error.turn().expect("the turn was opened");
     let stored = outcome_of(&lab.host, turn).await;
     assert_eq!(stored["failure"], "given_up", "{stored}");
-    eventually("the session is gone", || (!session.is_alive()).then_some(())).await;
+    eventually("the session is gone", async || (!session.is_alive().await).then_some(())).await;
     let error = session.query("PROMPT-2").await.expect_err("nobody serves it");
     assert_eq!(error.kind(), QueryErrorKind::NoSuchSession);
-    let status = session.status().expect("a handle still tells what became of it");
+    let status = session.status().await.expect("a handle still tells what became of it");
     assert_eq!((status.state, status.restarts), (SessionState::Stopped, 3));
-    treewarden_end_to_end::nothing_left(&id_of(&session)).await;
+    treewarden_end_to_end::nothing_left(&id_of(&session).await).await;
 }
 
 #[tokio::test]
@@ -148,7 +149,7 @@ async fn a_turn_that_kills_every_cli_fails_and_the_session_lives_on() {
     let answer = session.query("PROMPT-2").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
     // A CLI that carries the turn on and dies before the host could give it the turn is no attempt.
-    let restarts = session.status().expect("status").restarts;
+    let restarts = session.status().await.expect("status").restarts;
     assert!((2..=10).contains(&restarts), "{restarts}");
     end(&session).await;
 }
@@ -159,7 +160,7 @@ async fn a_cli_that_is_killed_for_memory_is_told_apart_and_the_turn_is_answered(
     let session = Session::start(lab.options("assistant")).await.expect("started");
     let answer = session.query("PROMPT-1 CRASH=delta:1 EXIT=137 ONCE=1").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
-    let last = session.status().expect("status").last_exit.expect("a CLI ended");
+    let last = session.status().await.expect("status").last_exit.expect("a CLI ended");
     assert!(last.contains("out of memory"), "{last}");
     end(&session).await;
 }
@@ -172,7 +173,7 @@ async fn a_cli_that_names_no_prompts_answers_and_the_status_says_so() {
     let session = Session::start(lab.scripted("assistant", WEAK)).await.expect("started");
     let answer = session.query("PROMPT-1").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
-    assert_eq!(session.status().expect("status").attributed, Some(false));
+    assert_eq!(session.status().await.expect("status").attributed, Some(false));
     end(&session).await;
 }
 
@@ -186,7 +187,7 @@ async fn a_cli_that_names_no_prompts_and_dies_mid_turn_is_answered_from_the_tran
         assert!(answer.text.contains("answer to PROMPT-1"), "{point}: {answer}");
         let answer = session.query("PROMPT-2").await.expect("answered");
         assert!(answer.text.contains("answer to PROMPT-2"), "{point}: {answer}");
-        assert_eq!(lab.times_in_transcript(&id_of(&session), "PROMPT-1"), 1, "{point}");
+        assert_eq!(lab.times_in_transcript(&id_of(&session).await, "PROMPT-1"), 1, "{point}");
         end(&session).await;
     }
 }
@@ -203,7 +204,7 @@ fn a_first_turn_that_waits_for_a_place_outlives_its_host() {
         let (busy, waiting) =
             (start("busy").await.expect("started"), start("waiting").await.expect("started"));
         let turn = busy.stream("PROMPT-1 DELAY=600000").await.expect("opened");
-        eventually("it has the place", || busy.status().ok()?.pid).await;
+        eventually("it has the place", async || busy.status().await.ok()?.pid).await;
         let _kept = turn.detach();
         waiting.stream("My name is Alice").await.expect("opened").detach()
     });
@@ -216,7 +217,7 @@ fn a_first_turn_that_waits_for_a_place_outlives_its_host() {
         let session = Session::start(options).await.expect("started again");
         let outcome = outcome_of(&host, turn).await;
         assert_eq!(outcome["outcome"], "completed", "{outcome}");
-        assert_eq!(lab.prompts(&id_of(&session)), ["My name is Alice"]);
+        assert_eq!(lab.prompts(&id_of(&session).await), ["My name is Alice"]);
         end(&session).await;
     });
 }
@@ -231,7 +232,7 @@ fn a_turn_outlives_its_host_and_its_outcome_can_be_fetched_by_its_id() {
         let mut turn = session.stream("my name? STREAM=200:20").await.expect("opened");
         assert!(turn.next().await.is_some());
         let turn = turn.detach();
-        (turn, id_of(&session))
+        (turn, id_of(&session).await)
     });
     // Nothing is stopped: every task of the host is dropped where it stands.
     first.shutdown_timeout(Duration::from_secs(10));
@@ -242,7 +243,7 @@ fn a_turn_outlives_its_host_and_its_outcome_can_be_fetched_by_its_id() {
         let outcome = outcome_of(&lab.host, turn).await;
         assert_eq!(outcome["outcome"], "completed", "{outcome}");
         assert!(outcome["text"].as_str().is_some_and(|text| text.contains("Alice")), "{outcome}");
-        assert_eq!(id_of(&session), id);
+        assert_eq!(id_of(&session).await, id);
         assert_eq!(lab.times_in_transcript(&id, "my name?"), 1);
         end(&session).await;
     });

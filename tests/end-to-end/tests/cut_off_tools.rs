@@ -24,17 +24,19 @@ async fn killed_in_a_tool(cut_off_tools: CutOffTools) -> Option<(usize, bool)> {
 
     let turn = session.stream("PROMPT-cut BASH=echo ran >> ran.txt; sleep 2;;").await.expect("opened");
     let file = real.work().join("ran.txt");
-    eventually("the tool runs", || (runs(&file) == 1).then_some(())).await;
+    eventually("the tool runs", async || (runs(&file) == 1).then_some(())).await;
     // The call itself is on disk a moment after the tool began; without it there is nothing to tell of.
-    let id = session.status().expect("status").session_id.expect("a conversation").to_string();
-    eventually("the call is written down", || real.transcript(&id).contains("ran.txt; sleep").then_some(()))
-        .await;
-    faults::kill(session.status().expect("status").pid.expect("a CLI")).expect("killed");
+    let id = session.status().await.expect("status").session_id.expect("a conversation").to_string();
+    eventually("the call is written down", async || {
+        real.transcript(&id).contains("ran.txt; sleep").then_some(())
+    })
+    .await;
+    faults::kill(session.status().await.expect("status").pid.expect("a CLI")).expect("killed");
     let answer = turn.answer().await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-cut"), "{}", answer.text);
     assert_eq!(answer.interruptions, 1);
     assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-before", "PROMPT-cut"]);
-    let features = session.status().expect("status").cli;
+    let features = session.status().await.expect("status").cli;
     assert_eq!((features.awaits_initialize, features.tells_cut_off_tools), (Some(true), Some(true)));
     let told = real.transcript(&id).contains("outcome is unknown");
     end(&session).await;

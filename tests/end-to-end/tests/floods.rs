@@ -24,7 +24,7 @@ async fn a_line_of_a_hundred_megabytes_is_skipped_in_bounded_memory() {
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
     let grown = peak() - before;
     assert!(grown < BOUND_KIB, "the peak grew by {grown} KiB");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.skipped_lines, status.restarts), (1, 0));
     end(&session).await;
 }
@@ -41,7 +41,7 @@ async fn a_flood_on_stderr_takes_no_memory_and_its_tail_is_kept() {
     assert!(grown < BOUND_KIB, "the peak grew by {grown} KiB");
     let answer = session.query("PROMPT-3 STDERR=1000 CRASH=delta:0 ONCE=1").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-3"), "{answer}");
-    let last = session.status().expect("status").last_exit.expect("a CLI ended");
+    let last = session.status().await.expect("status").last_exit.expect("a CLI ended");
     assert!(last.contains("a line of noise on stderr"), "{last}");
     end(&session).await;
 }

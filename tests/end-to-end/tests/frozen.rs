@@ -17,9 +17,9 @@ async fn a_cli_that_freezes_is_killed_and_the_turn_is_answered() {
     let answer = session.query("PROMPT-1 FREEZE ONCE=1").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
     assert_eq!(answer.interruptions, 1);
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.restarts, status.generation), (1, 2));
-    assert_eq!(lab.times_in_transcript(&id_of(&session), "PROMPT-1"), 1);
+    assert_eq!(lab.times_in_transcript(&id_of(&session).await, "PROMPT-1"), 1);
     end(&session).await;
 }
 
@@ -30,10 +30,10 @@ async fn a_cli_that_is_frozen_from_outside_is_killed_and_the_turn_is_answered() 
     let session = Session::start(options).await.expect("started");
     let turn = session.stream("PROMPT-1 STREAM=20:50").await.expect("opened");
     reaches(&session, SessionState::Busy).await;
-    faults::freeze(session.status().expect("status").pid.expect("a CLI lives")).expect("frozen");
+    faults::freeze(session.status().await.expect("status").pid.expect("a CLI lives")).expect("frozen");
     let answer = turn.answer().await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
-    assert_eq!(session.status().expect("status").restarts, 1);
+    assert_eq!(session.status().await.expect("status").restarts, 1);
     end(&session).await;
 }
 
@@ -44,7 +44,7 @@ async fn a_turn_that_keeps_printing_is_not_taken_for_frozen() {
     let session = Session::start(options).await.expect("started");
     let answer = session.query("PROMPT-1 STREAM=30:50").await.expect("answered");
     assert_eq!(answer.interruptions, 0);
-    assert_eq!(session.status().expect("status").restarts, 0);
+    assert_eq!(session.status().await.expect("status").restarts, 0);
     end(&session).await;
 }
 
@@ -55,7 +55,7 @@ async fn a_slow_silent_tool_is_not_taken_for_frozen_since_the_cli_answers_the_pr
     let session = Session::start(options).await.expect("started");
     let answer = session.query("PROMPT-1 TOOL=1500").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
-    assert_eq!(session.status().expect("status").restarts, 0);
+    assert_eq!(session.status().await.expect("status").restarts, 0);
     end(&session).await;
 }
 
@@ -66,6 +66,6 @@ async fn a_cli_that_does_not_come_up_in_time_is_killed_and_started_again() {
     let session = Session::start(options).await.expect("started");
     let answer = session.query("PROMPT-1").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
-    assert_eq!(session.status().expect("status").restarts, 1);
+    assert_eq!(session.status().await.expect("status").restarts, 1);
     end(&session).await;
 }

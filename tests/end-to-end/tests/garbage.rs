@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use treewarden::Session;
-use treewarden::host::Happening;
+use treewarden::events::Happening;
 use treewarden::session::{Event, FailureKind, Outcome, QueryErrorKind};
 use treewarden_end_to_end::{Lab, assert_nothing_left, end, eventually, id_of};
 
@@ -16,12 +16,12 @@ async fn answers(session: &Session, prompt: &str) {
 async fn lines_that_are_no_frames_are_skipped_counted_and_told() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
-    let mut feed = lab.host.subscribe();
+    let mut feed = lab.host.events().now();
     answers(&session, "PROMPT-1 GARBAGE=5").await;
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.skipped_lines, status.restarts), (5, 0));
     let mut told = 0;
-    while let Ok(event) = feed.try_recv() {
+    while let Some(Ok(event)) = feed.try_next() {
         told += u32::from(matches!(event.what, Happening::Garbage { .. }));
     }
     assert_eq!(told, 5);
@@ -33,11 +33,11 @@ async fn lines_that_are_no_frames_are_skipped_counted_and_told() {
 async fn frames_of_unknown_types_are_counted_and_delivered() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
-    let mut feed = lab.host.subscribe();
+    let mut feed = lab.host.events().now();
     answers(&session, "PROMPT-1 UNKNOWN").await;
     let mut raw = Vec::new();
-    while let Ok(event) = feed.try_recv() {
-        if let Happening::Unsolicited { frame, .. } = event.what {
+    while let Some(Ok(event)) = feed.try_next() {
+        if let Happening::Unsolicited { frame: Some(frame), .. } = &event.what {
             raw.push(String::from_utf8_lossy(frame.raw()).into_owned());
         }
     }
@@ -45,7 +45,7 @@ async fn frames_of_unknown_types_are_counted_and_delivered() {
     // They name no turn, so the feed has them, as they came.
     assert_eq!(raw.len(), 2, "{raw:?}");
     assert!(raw[1].contains("[1,2,3]"), "{raw:?}");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.unknown_frames, status.skipped_lines, status.restarts), (2, 0, 0));
     end(&session).await;
 }
@@ -55,7 +55,7 @@ async fn a_line_that_comes_in_two_writes_is_one_frame() {
     let lab = Lab::new();
     let session = Session::start(lab.streaming("assistant")).await.expect("started");
     answers(&session, "PROMPT-1 PARTIAL").await;
-    assert_eq!(session.status().expect("status").skipped_lines, 0);
+    assert_eq!(session.status().await.expect("status").skipped_lines, 0);
     end(&session).await;
 }
 
@@ -64,7 +64,7 @@ async fn a_torn_last_line_is_counted_and_the_turn_is_answered() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
     answers(&session, "PROMPT-1 CRASH=half_result ONCE=1").await;
-    assert_eq!(session.status().expect("status").skipped_lines, 1);
+    assert_eq!(session.status().await.expect("status").skipped_lines, 1);
     end(&session).await;
 }
 
@@ -74,7 +74,7 @@ async fn a_result_with_hardly_any_fields_is_an_answer_all_the_same() {
     let session = Session::start(lab.options("assistant")).await.expect("started");
     answers(&session, "PROMPT-1 MISSING").await;
     answers(&session, "PROMPT-2").await;
-    assert_eq!(session.status().expect("status").restarts, 0);
+    assert_eq!(session.status().await.expect("status").restarts, 0);
     end(&session).await;
 }
 
@@ -105,12 +105,12 @@ async fn a_cli_that_hears_nothing_and_ignores_sigterm_is_gone_after_a_stop() {
     let options = lab.options("assistant").drain_timeout(Duration::from_millis(300));
     let session = Session::start(options).await.expect("started");
     let turn = session.stream("PROMPT-1 IGNORE_EOF IGNORE_TERM CHILD HANG").await.expect("opened");
-    eventually("the prompt is read", || {
-        let id = session.status().ok()?.session_id?.to_string();
+    eventually("the prompt is read", async || {
+        let id = session.status().await.ok()?.session_id?.to_string();
         (lab.times_in_transcript(&id, "PROMPT-1") == 1).then_some(())
     })
     .await;
-    let (id, began) = (id_of(&session), Instant::now());
+    let (id, began) = (id_of(&session).await, Instant::now());
     session.stop().await.expect("stopped");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert_nothing_left(&id);
@@ -139,7 +139,7 @@ async fn a_consumer_that_does_not_read_keeps_nobody_from_interrupting_or_stoppin
     let session = Session::start(lab.streaming("assistant")).await.expect("started");
     let mut turn = session.stream("PROMPT-1 N=100000000").await.expect("opened");
     assert!(turn.next().await.is_some());
-    let (id, began) = (id_of(&session), Instant::now());
+    let (id, began) = (id_of(&session).await, Instant::now());
     session.stop().await.expect("stopped");
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_nothing_left(&id);

@@ -37,10 +37,10 @@ async fn every_turn_of_a_parked_session_fails_as_given_up_at_once() {
         assert_eq!(report.outcome.expect("it is settled")["failure"], "given_up");
     }
     assert!(clear.await.expect("it ends").is_err(), "a clear does not wait for ever either");
-    let status = weak.status().expect("it is there");
+    let status = weak.status().await.expect("it is there");
     assert_eq!((status.state, status.queued, status.pid), (SessionState::GivenUp, 0, None));
     assert!(status.reason.as_deref().is_some_and(|reason| reason.contains("exit")), "{status:?}");
-    assert!(!weak.is_alive());
+    assert!(!weak.is_alive().await);
     let refused = weak.query("hello").await.expect_err("it is given up");
     assert_eq!((refused.kind(), refused.turn()), (QueryErrorKind::Failed(FailureKind::GivenUp), None));
     lab.host.session("strong").expect("it is there").query("hello").await.expect("its sibling lives on");
@@ -74,7 +74,7 @@ async fn the_sessions_below_a_parked_supervisor_are_given_up_with_it() {
     let error = lab.host.session("weak").expect("there").query("hello").await.expect_err("it is given up");
     assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::GivenUp), "{error}");
     let strong = lab.host.session("strong").expect("it is there");
-    eventually("its sibling is given up as well", || (!strong.is_alive()).then_some(())).await;
+    eventually("its sibling is given up as well", async || (!strong.is_alive().await).then_some(())).await;
     let error = strong.query("hello").await.expect_err("nobody serves it");
     assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::GivenUp), "{error}");
     supervisor.restart_child("team").await.expect("it starts again");
@@ -99,9 +99,9 @@ async fn a_session_that_waits_for_its_restart_when_the_tree_stops_is_not_given_u
     let weak = lab.host.session("weak").expect("it is there");
     let turn = weak.stream("hello").await.expect("opened");
     let id = turn.id();
-    let waits = || {
-        (weak.status().ok()?.restarts == 1 && weak.status().ok()?.state == SessionState::Restarting)
-            .then_some(())
+    let waits = async || {
+        let status = weak.status().await.ok()?;
+        (status.restarts == 1 && status.state == SessionState::Restarting).then_some(())
     };
     eventually("it waits for its second restart", waits).await;
     supervisor.stop(ExitReason::Shutdown).await;

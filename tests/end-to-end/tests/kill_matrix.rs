@@ -36,18 +36,21 @@ impl Matrix {
         Self { real, session, random, rows: BTreeMap::new(), asked: Vec::new(), kills: 0 }
     }
 
-    fn pid(&self) -> Option<u32> {
-        self.session.status().expect("status").pid
+    async fn pid(&self) -> Option<u32> {
+        self.session.status().await.expect("status").pid
     }
 
     /// Kills the CLI, if there is one, and waits until that is seen.
     async fn kill(&mut self) -> bool {
-        let Some(pid) = self.pid() else { return false };
+        let Some(pid) = self.pid().await else { return false };
         if faults::kill(pid).is_err() {
             return false;
         }
         let session = self.session.clone();
-        eventually("the kill is seen", || (session.status().ok()?.pid != Some(pid)).then_some(())).await;
+        eventually("the kill is seen", async || {
+            (session.status().await.ok()?.pid != Some(pid)).then_some(())
+        })
+        .await;
         self.kills += 1;
         true
     }
@@ -57,7 +60,7 @@ impl Matrix {
         let tag = format!("PROMPT-{}-{}", self.asked.len(), self.random.below(1_000_000));
         let n = self.asked.len();
         self.asked.push(tag.clone());
-        if phases.iter().any(|phase| phase.is_before_the_prompt()) && self.pid().is_some() {
+        if phases.iter().any(|phase| phase.is_before_the_prompt()) && self.pid().await.is_some() {
             self.kill().await;
         }
         let prompt = format!("{tag} BASH=echo ran-{n} >> ran.txt; sleep 0.3;; STREAM=6:25");
@@ -110,8 +113,8 @@ impl Matrix {
 
     async fn wait_for_start(&mut self, phase: Phase) {
         let session = self.session.clone();
-        eventually("a CLI is spawned", || {
-            let status = session.status().ok()?;
+        eventually("a CLI is spawned", async || {
+            let status = session.status().await.ok()?;
             (status.pid.is_some() && status.state == SessionState::Starting).then_some(())
         })
         .await;
@@ -126,7 +129,7 @@ impl Matrix {
     }
 
     async fn end(self) -> u64 {
-        let status = self.session.status().expect("status");
+        let status = self.session.status().await.expect("status");
         assert_eq!(status.restarts, self.kills, "each kill is one restart");
         let id = status.session_id.expect("a conversation").to_string();
         self.session.stop().await.expect("stopped");

@@ -49,12 +49,15 @@ impl Run {
 
     /// Kills the CLI, if there is one, and waits until that is seen.
     async fn kill(&mut self, shape: Shape) {
-        let Some(pid) = self.session.status().expect("status").pid else { return };
+        let Some(pid) = self.session.status().await.expect("status").pid else { return };
         if faults::kill(pid).is_err() {
             return;
         }
         let session = self.session.clone();
-        eventually("the kill is seen", || (session.status().ok()?.pid != Some(pid)).then_some(())).await;
+        eventually("the kill is seen", async || {
+            (session.status().await.ok()?.pid != Some(pid)).then_some(())
+        })
+        .await;
         self.tally.kills(shape, 1);
     }
 
@@ -153,7 +156,7 @@ impl Run {
     }
 
     async fn end(mut self) {
-        let id = self.session.status().expect("status").session_id.expect("a conversation").to_string();
+        let id = self.session.status().await.expect("status").session_id.expect("a conversation").to_string();
         self.session.stop().await.expect("stopped");
         assert_nothing_left(&id);
         for (shape, tag) in &self.counted {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use treewarden::Session;
-use treewarden::host::Happening;
+use treewarden::events::Happening;
 use treewarden::session::SessionState;
 use treewarden_end_to_end::{Lab, assert_nothing_left, eventually};
 use treewarden_testkit::faults;
@@ -12,8 +12,8 @@ use treewarden_testkit::faults;
 async fn start_creates_the_actor_and_no_cli() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
-    assert!(session.is_alive());
-    let status = session.status().expect("status");
+    assert!(session.is_alive().await);
+    let status = session.status().await.expect("status");
     assert_eq!((status.state, status.pid, status.generation), (SessionState::Parked, None, 0));
     session.stop().await.expect("stopped");
 }
@@ -24,7 +24,7 @@ async fn first_query_starts_the_cli() {
     let session = Session::start(lab.options("assistant")).await.expect("started");
     let answer = session.query("PROMPT-1").await.expect("answered");
     assert!(answer.text.contains("PROMPT-1"), "{answer}");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.state, status.generation), (SessionState::Ready, 1));
     assert!(status.pid.is_some());
     session.stop().await.expect("stopped");
@@ -33,12 +33,12 @@ async fn first_query_starts_the_cli() {
 #[tokio::test]
 async fn the_feed_tells_of_a_cli_as_soon_as_it_is_spawned() {
     let lab = Lab::new();
-    let mut feed = lab.host.subscribe();
+    let mut feed = lab.host.events().now();
     let session = Session::start(lab.options("assistant")).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
-    let pid = session.status().expect("status").pid;
+    let pid = session.status().await.expect("status").pid;
     let mut states = Vec::new();
-    while let Ok(event) = feed.try_recv() {
+    while let Some(Ok(event)) = feed.try_next() {
         if let Happening::State { state, pid } = event.what {
             states.push((state, pid));
         }
@@ -53,10 +53,10 @@ async fn later_queries_use_the_same_cli() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
     session.query("My name is Alice").await.expect("answered");
-    let first = session.status().expect("status").pid;
+    let first = session.status().await.expect("status").pid;
     let answer = session.query("What's my name?").await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
-    assert_eq!(session.status().expect("status").pid, first);
+    assert_eq!(session.status().await.expect("status").pid, first);
     session.stop().await.expect("stopped");
 }
 
@@ -67,7 +67,7 @@ async fn stop_ends_the_actor_and_the_cli() {
     session.query("PROMPT-1").await.expect("answered");
     let id = session.id().await.expect("id").expect("a CLI was started").to_string();
     session.stop().await.expect("stopped");
-    assert!(!session.is_alive());
+    assert!(!session.is_alive().await);
     assert_nothing_left(&id);
     assert!(session.query("PROMPT-2").await.is_err());
 }
@@ -77,12 +77,13 @@ async fn process_crash_ends_the_actor_and_the_conversation_goes_on() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
     session.query("My name is Alice").await.expect("answered");
-    let pid = session.status().expect("status").pid.expect("a CLI lives");
+    let pid = session.status().await.expect("status").pid.expect("a CLI lives");
     faults::kill(pid).expect("killed");
-    eventually("the crash is seen", || (session.status().ok()?.restarts == 1).then_some(())).await;
+    eventually("the crash is seen", async || (session.status().await.ok()?.restarts == 1).then_some(()))
+        .await;
     let answer = session.query("What's my name?").await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!(status.generation, 2);
     session.stop().await.expect("stopped");
 }
@@ -94,8 +95,10 @@ async fn idle_for_idle_timeout_parks_the_cli_and_the_next_query_resumes() {
     let session = Session::start(options).await.expect("started");
     session.query("My name is Alice").await.expect("answered");
     let id = session.id().await.expect("id");
-    eventually("the session parks", || (session.status().ok()?.state == SessionState::Parked).then_some(()))
-        .await;
+    eventually("the session parks", async || {
+        (session.status().await.ok()?.state == SessionState::Parked).then_some(())
+    })
+    .await;
     assert_nothing_left(&id.expect("a CLI was started").to_string());
     let answer = session.query("What's my name?").await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
@@ -108,7 +111,7 @@ async fn a_restart_that_several_ask_for_at_once_is_made_and_fails_for_none_of_th
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
     session.query("My name is Alice").await.expect("answered");
-    let first = session.status().expect("status").pid;
+    let first = session.status().await.expect("status").pid;
     let asking: Vec<_> = (0..8)
         .map(|_| {
             let session = session.clone();
@@ -120,6 +123,6 @@ async fn a_restart_that_several_ask_for_at_once_is_made_and_fails_for_none_of_th
     }
     let answer = session.query("What's my name?").await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
-    assert_ne!(session.status().expect("status").pid, first);
+    assert_ne!(session.status().await.expect("status").pid, first);
     session.stop().await.expect("stopped");
 }

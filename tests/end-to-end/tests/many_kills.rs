@@ -47,7 +47,7 @@ async fn kill(session: Session, offset: Duration, until: Instant, kills: Arc<Ato
         if Instant::now() >= until {
             return;
         }
-        let pid = session.status().expect("the session is there").pid;
+        let pid = session.status().await.expect("the session is there").pid;
         if pid.is_some_and(|pid| faults::kill(pid).is_ok()) {
             kills.fetch_add(1, Ordering::Relaxed);
         }
@@ -80,8 +80,8 @@ fn thirds(samples: &[u64]) -> (u64, u64) {
 }
 
 /// Each turn has its own answer in the journal too, and stands once in its conversation.
-fn check(fleet: &Fleet, session: &Session, asked: &Asked) {
-    let name = session.status().expect("the session is there").name;
+async fn check(fleet: &Fleet, session: &Session, asked: &Asked) {
+    let name = session.status().await.expect("the session is there").name;
     let limit = usize::try_from(asked.turns).expect("few") + 1;
     let mut stored = fleet.host.store().turns(&name, limit).expect("the journal is readable");
     stored.reverse();
@@ -92,8 +92,8 @@ fn check(fleet: &Fleet, session: &Session, asked: &Asked) {
         assert_eq!(turn.prompt, *prompt.as_str());
         assert_eq!(outcome, Some(format!("answer to {prompt}").into()), "the journal has the same answer");
     }
-    assert_eq!(fleet.lab.prompts(&id_of(session)), prompts, "each prompt once, in order");
-    let status = session.status().expect("the session is there");
+    assert_eq!(fleet.lab.prompts(&id_of(session).await), prompts, "each prompt once, in order");
+    let status = session.status().await.expect("the session is there");
     assert_eq!((status.turns, status.queued), (asked.turns, 0));
 }
 
@@ -139,15 +139,15 @@ async fn soak(count: usize, length: Duration, growth: Growth) {
     let (resident, live) = samples.await.expect("memory is read");
     let (memory, heap) = (thirds(&resident), thirds(&live));
     for (session, asked) in fleet.sessions.iter().zip(&all) {
-        check(&fleet, session, asked);
+        check(&fleet, session, asked).await;
     }
     let turns = all.iter().map(|asked| asked.turns).sum::<u64>();
     let interruptions = all.iter().map(|asked| asked.interruptions).sum::<u64>();
-    let restarts = fleet.restarts();
+    let restarts = fleet.restarts().await;
     println!(
         "{count} sessions for {took:.1?}: {kills} kills, {restarts} restarts, {turns} turns answered once each, \
          {interruptions} interruptions, {} CLIs; KiB of memory in the second and the last third {memory:?}, of live heap {heap:?}; all: {resident:?}, {live:?}",
-        fleet.spawns()
+        fleet.spawns().await
     );
     assert!(
         kills > 0 && turns >= count as u64 && interruptions > 0,

@@ -24,7 +24,7 @@ async fn a_second_session_on_the_same_id_is_refused_and_the_first_goes_on() {
     is_held(&error);
     assert!(error.to_string().contains("first"), "the holder's name is told: {error}");
     assert!(running.answer().await.expect("answered").text.contains("Alice"));
-    assert_eq!(first.status().expect("status").restarts, 0);
+    assert_eq!(first.status().await.expect("status").restarts, 0);
     assert_eq!(lab.times_in_transcript(&id.to_string(), "PROMPT-2"), 0);
     end(&first).await;
     let answer = second.query("What is my name?").await.expect("it is free now");
@@ -40,19 +40,19 @@ async fn a_second_host_on_the_same_state_directory_is_refused_and_the_first_goes
     let running = first.stream("PROMPT-1 STREAM=20:50").await.expect("opened");
     let waiting = first.stream("PROMPT-2").await.expect("opened");
     reaches(&first, SessionState::Busy).await;
-    let pid = first.status().expect("status").pid;
+    let pid = first.status().await.expect("status").pid;
     let options = SessionOptions::from(lab.spec("assistant")).host(&other);
     let second = Session::start(options).await.expect("started");
     is_held(&second.query("PROMPT-3").await.expect_err("refused"));
-    assert_eq!(first.status().expect("status").pid, pid, "its CLI was left alone");
+    assert_eq!(first.status().await.expect("status").pid, pid, "its CLI was left alone");
     let (one, two) = (running.id(), waiting.id());
     assert!(running.answer().await.expect("answered").text.contains("answer to PROMPT-1"));
     assert!(waiting.answer().await.expect("answered").text.contains("answer to PROMPT-2"));
     for turn in [one, two] {
         assert_eq!(outcome_of(&lab.host, turn).await["outcome"], "completed");
     }
-    assert_eq!(first.status().expect("status").restarts, 0);
-    let id = id_of(&first);
+    assert_eq!(first.status().await.expect("status").restarts, 0);
+    let id = id_of(&first).await;
     assert_eq!(lab.times_in_transcript(&id, "PROMPT-1"), 1);
     assert_eq!(lab.times_in_transcript(&id, "PROMPT-3"), 0);
     end(&first).await;
@@ -67,17 +67,17 @@ async fn a_second_state_directory_is_refused_before_it_ends_anything_and_the_fir
     let first = Session::start(lab.options("assistant")).await.expect("started");
     first.query("My name is Alice").await.expect("answered");
     let id = first.id().await.expect("a session").expect("a CLI was started");
-    let pid = first.status().expect("status").pid;
+    let pid = first.status().await.expect("status").pid;
     let options = SessionOptions::from(lab.spec("second").resume(id)).host(&other);
     let second = Session::start(options).await.expect("started");
     let error = second.query("PROMPT-2").await.expect_err("refused");
     is_held(&error);
     let state = lab.host.state_dir().display().to_string();
     assert!(error.to_string().contains(&state), "the holder's state directory is told: {error}");
-    assert_eq!(first.status().expect("status").pid, pid, "its CLI was left alone");
+    assert_eq!(first.status().await.expect("status").pid, pid, "its CLI was left alone");
     let answer = first.query("What is my name?").await.expect("the first goes on");
     assert!(answer.text.contains("Alice"), "{answer}");
-    assert_eq!(first.status().expect("status").restarts, 0);
+    assert_eq!(first.status().await.expect("status").restarts, 0);
     assert_eq!(lab.times_in_transcript(&id.to_string(), "PROMPT-2"), 0);
     end(&first).await;
     let answer = second.query("What is my name?").await.expect("it is free now");
@@ -107,8 +107,8 @@ async fn a_removed_lease_is_made_anew_before_a_turn_or_the_turn_is_refused_if_an
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
     session.query("My name is Alice").await.expect("answered");
-    let (leases, pid) = (lab.path().join("claude/treewarden"), session.status().expect("status").pid);
-    let file = leases.join(format!("leases/{}.lock", id_of(&session)));
+    let (leases, pid) = (lab.path().join("claude/treewarden"), session.status().await.expect("status").pid);
+    let file = leases.join(format!("leases/{}.lock", id_of(&session).await));
     std::fs::remove_dir_all(&leases).expect("removed");
     session.query("PROMPT-2").await.expect("it is mended");
     assert!(file.exists());
@@ -118,13 +118,13 @@ async fn a_removed_lease_is_made_anew_before_a_turn_or_the_turn_is_refused_if_an
     let error = session.query("PROMPT-3").await.expect_err("refused");
     assert_eq!(error.kind(), QueryErrorKind::LeaseLost, "{error}");
     assert!(error.is_retryable());
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert!(status.removed.is_some_and(|why| why.contains("held by")));
     drop(theirs);
     session.query("PROMPT-4").await.expect("it is free, and had again");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.removed, status.pid, status.restarts), (None, pid, 0));
-    assert_eq!(lab.times_in_transcript(&id_of(&session), "PROMPT-3"), 0);
+    assert_eq!(lab.times_in_transcript(&id_of(&session).await, "PROMPT-3"), 0);
     end(&session).await;
 }
 

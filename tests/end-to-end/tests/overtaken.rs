@@ -69,7 +69,7 @@ fn is_overtaken(lab: Lab, base: &SessionSpec, config: &str, words: Words, second
         let awaited = if second.contains("sleep") { r#""type":"tool_use""# } else { second };
         let stands =
             || entries(&lab, id, config).iter().any(|entry| entry["message"].to_string().contains(awaited));
-        eventually("the turn is under way", || stands().then_some(())).await;
+        eventually("the turn is under way", async || stands().then_some(())).await;
         turn.detach()
     });
     // Nothing is stopped: every task of the host is dropped where it stands.
@@ -162,5 +162,5 @@ async fn an_mcp_file_that_is_missing_is_said_and_costs_no_restart() {
     let error = session.query("PROMPT-1").await.expect_err("refused");
     assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::NotStarted), "{error}");
     assert!(error.to_string().contains(&file), "the file is named: {error}");
-    assert_eq!(session.status().expect("status").restarts, 0);
+    assert_eq!(session.status().await.expect("status").restarts, 0);
 }

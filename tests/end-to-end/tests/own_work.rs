@@ -48,12 +48,12 @@ impl Puppet {
 
     /// Says that it works, until that is seen: it may be about to say that it is idle after its turn.
     async fn works(&mut self, session: &Session) {
-        eventually("its work is seen", || {
+        eventually("its work is seen", async || {
             self.prints(
                 r#"{"type":"system","subtype":"task_notification","task_id":"t","status":"completed"}"#,
             );
             self.prints(r#"{"type":"system","subtype":"session_state_changed","state":"running"}"#);
-            (session.status().ok()?.state == SessionState::Working).then_some(())
+            (session.status().await.ok()?.state == SessionState::Working).then_some(())
         })
         .await;
     }
@@ -75,18 +75,18 @@ fn ask(session: &Session, prompt: &'static str) -> tokio::task::JoinHandle<Strin
 
 /// Waits until the task is known; if it never is, the status tells whether the frame was skipped, or its CLI is gone.
 async fn has_one_task(session: &Session) {
-    let status = || session.status().expect("status");
+    let status = async || session.status().await.expect("status");
     let known = async {
-        while status().background_tasks != 1 {
+        while status().await.background_tasks != 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     let seen = tokio::time::timeout(PATIENCE, known).await;
-    assert!(seen.is_ok(), "a frame that was printed once is not seen: {:?}", status());
+    assert!(seen.is_ok(), "a frame that was printed once is not seen: {:?}", status().await);
 }
 
 async fn has_queued(session: &Session) {
-    eventually("the turn is opened", || (session.status().ok()?.queued == 1).then_some(())).await;
+    eventually("the turn is opened", async || (session.status().await.ok()?.queued == 1).then_some(())).await;
 }
 
 #[tokio::test]
@@ -96,15 +96,15 @@ async fn a_turn_waits_until_the_cli_has_done_what_it_does_by_itself() {
     let session = Session::start(puppet.options(&lab, "puppet", &lab.host)).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
     puppet.works(&session).await;
-    assert_eq!(session.status().expect("status").own_work, Some("task_ended"));
+    assert_eq!(session.status().await.expect("status").own_work, Some("task_ended"));
     let waiting = ask(&session, "PROMPT-2");
     has_queued(&session).await;
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.state, status.turn), (SessionState::Working, None));
-    assert_eq!(lab.times_in_transcript(&id_of(&session), "PROMPT-2"), 0, "it is not sent");
+    assert_eq!(lab.times_in_transcript(&id_of(&session).await, "PROMPT-2"), 0, "it is not sent");
     puppet.is_idle();
     assert!(waiting.await.expect("no panic").contains("answer to PROMPT-2"));
-    assert_eq!(session.status().expect("status").own_work, None);
+    assert_eq!(session.status().await.expect("status").own_work, None);
     end(&session).await;
 }
 
@@ -117,7 +117,7 @@ async fn a_turn_that_waits_for_own_work_can_be_cancelled_and_is_sent_when_its_wa
     session.query("PROMPT-1").await.expect("answered");
     puppet.works(&session).await;
     let waiting = session.stream("PROMPT-2").await.expect("opened");
-    session.cancel(waiting.id()).expect("the session is there");
+    session.cancel(waiting.id()).await.expect("the session is there");
     assert!(waiting.answer().await.is_err(), "it was cancelled");
     // The CLI never says that it is idle.
     assert!(session.query("PROMPT-3").await.expect("answered").text.contains("answer to PROMPT-3"));
@@ -139,10 +139,10 @@ async fn a_cli_with_background_tasks_gives_its_place_to_nobody() {
     reaches(&other, SessionState::Starting).await;
     // The turn goes through the same engine as a request for the place would have.
     session.query("PROMPT-3").await.expect("answered");
-    assert_eq!((session.status().expect("status").generation, waiting.is_finished()), (1, false));
+    assert_eq!((session.status().await.expect("status").generation, waiting.is_finished()), (1, false));
     puppet.has_tasks("");
     assert!(waiting.await.expect("no panic").contains("answer to PROMPT-2"));
-    assert_eq!(session.status().expect("status").state, SessionState::Parked);
+    assert_eq!(session.status().await.expect("status").state, SessionState::Parked);
     end(&session).await;
     end(&other).await;
 }
@@ -173,7 +173,7 @@ async fn the_real_cli_ends_its_own_turn_before_the_next_of_ours_and_is_not_parke
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
     // A prompt that was woven into the other turn would stand there under another id.
     assert_eq!(session.unsaved().await.expect("the session is there"), None);
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.generation, status.restarts), (1, 0), "it was not parked at its work");
     reaches(&session, SessionState::Parked).await;
     session.stop().await.expect("stopped");

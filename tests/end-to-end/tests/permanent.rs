@@ -22,12 +22,12 @@ async fn is_refused(session: &Session, kind: FailureKind, reason: &str) -> Query
         assert_eq!(error.kind(), QueryErrorKind::Failed(kind), "{error}");
         assert!(error.to_string().contains(reason), "the error says {reason:?}: {error}");
         assert!(!error.is_retryable());
-        let status = session.status().expect("status");
+        let status = session.status().await.expect("status");
         assert_eq!((status.state, status.restarts), (SessionState::Failed, 0), "{status:?}");
         assert!(status.generation <= attempt, "one attempt for each turn: {status:?}");
         let shown = status.reason.expect("the reason is shown");
         assert!(shown.contains(reason), "the status says {reason:?}: {shown}");
-        assert!(session.is_alive());
+        assert!(session.is_alive().await);
         last = Some(error);
     }
     last.expect("it was asked twice")
@@ -36,7 +36,7 @@ async fn is_refused(session: &Session, kind: FailureKind, reason: &str) -> Query
 async fn is_mended(session: &Session) {
     let answer = session.query("PROMPT-3").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-3"), "{answer}");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.state, status.reason, status.restarts), (SessionState::Ready, None, 0));
     end(session).await;
 }
@@ -89,7 +89,7 @@ async fn bad_flag() {
     let lab = Lab::new();
     let session = start(&lab, lab.spec("assistant").extra_arg("bad-flag", ExtraArg::Flag)).await;
     is_refused(&session, FailureKind::NotStarted, "error: unknown option '--bad-flag'").await;
-    let id = id_of(&session);
+    let id = id_of(&session).await;
     session.stop().await.expect("stopped");
     treewarden_end_to_end::assert_nothing_left(&id);
     is_mended(&start(&lab, lab.spec("assistant")).await).await;
@@ -124,7 +124,7 @@ async fn key_refused() {
     assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::Credentials));
     assert!(error.to_string().contains("401"), "{error}");
     assert!(error.failure().is_some_and(|failure| failure.result.is_some()), "the CLI's own words are kept");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.restarts, status.generation), (0, 1));
     is_mended(&session).await;
 }
@@ -179,7 +179,7 @@ async fn conversation_gone_between_two_turns() {
     let lab = Lab::new();
     let session = start(&lab, lab.spec("assistant")).await;
     session.query("My name is Alice").await.expect("answered");
-    let id = id_of(&session);
+    let id = id_of(&session).await;
     session.stop().await.expect("stopped");
     std::fs::remove_dir_all(lab.path().join("claude")).expect("removed");
     let session = start(&lab, lab.spec("assistant")).await;
@@ -193,12 +193,12 @@ async fn an_answer_that_is_gone_from_the_transcript_is_missed_by_the_session_tha
     let lab = Lab::new();
     let session = start(&lab, lab.spec("assistant")).await;
     session.query("My name is Alice").await.expect("answered");
-    let id = session.status().expect("status").session_id.expect("a CLI was started");
+    let id = session.status().await.expect("status").session_id.expect("a CLI was started");
     let transcript =
         treewarden_transcript::find(&lab.path().join("claude"), id).expect("it has been written");
     let before = std::fs::read(&transcript).expect("it can be read");
     let last = session.query("My name is Bob").await.expect("answered");
-    faults::kill(session.status().expect("status").pid.expect("its CLI lives")).expect("killed");
+    faults::kill(session.status().await.expect("status").pid.expect("its CLI lives")).expect("killed");
     // The conversation up to its first answer is whole; the session knows of a later one.
     std::fs::write(&transcript, before).expect("it can be written");
     let error = session.query("What is my name?").await.expect_err("it would not know");

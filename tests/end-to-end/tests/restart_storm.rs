@@ -84,8 +84,10 @@ async fn storm(count: usize, max_live: usize, hit: Hit, hits: usize, patience: D
     let mut kills = 0;
     for n in 0..hits {
         answered(&done, max_live.min(count / 4) + n * count / (2 * hits), patience).await;
-        let live =
-            eventually("CLIs live", || Some(fleet.live()).filter(|live| live.len() > max_live / 8)).await;
+        let live = eventually("CLIs live", async || {
+            Some(fleet.live().await).filter(|live| live.len() > max_live / 8)
+        })
+        .await;
         let hit = if hit == Hit::Tree { &live[..1] } else { &live[..] };
         kills += hit.iter().filter(|pid| faults::kill(**pid).is_ok()).count();
     }
@@ -94,7 +96,7 @@ async fn storm(count: usize, max_live: usize, hit: Hit, hits: usize, patience: D
     for turn in turns {
         turn.await.expect("every turn is answered");
     }
-    let (spawns, restarts) = (fleet.spawns(), fleet.restarts());
+    let (spawns, restarts) = (fleet.spawns().await, fleet.restarts().await);
     println!(
         "{count} sessions on {max_live} places, {hit:?}, {kills} kills: all answered in {took:.1?}; at most {most} CLIs \
          lived at once, {spawns} were spawned, {restarts} restarts; {} KiB of memory",
@@ -109,7 +111,7 @@ async fn storm(count: usize, max_live: usize, hit: Hit, hits: usize, patience: D
     let again = if hit == Hit::Tree { 2 + (count / max_live).ilog2() as usize } else { 1 };
     assert!(spawns as usize <= count + hits * max_live * again, "{spawns} CLIs were spawned");
     for session in &fleet.sessions {
-        let status = session.status().expect("the session is there");
+        let status = session.status().await.expect("the session is there");
         assert_eq!((status.turns, status.queued), (1, 0), "{}", status.name);
         let prompt = format!("TOKEN-{} DELAY=200", status.name);
         let id = status.session_id.expect("a CLI was started").to_string();

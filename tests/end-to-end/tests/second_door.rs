@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use treewarden::host::Happening;
+use treewarden::events::Happening;
 use treewarden::session::SessionState;
 use treewarden::{Session, SessionOptions, SessionSpec};
 use treewarden_end_to_end::real::RealLab;
@@ -171,15 +171,15 @@ async fn stays_shut(world: &World, spec: SessionSpec, has_socket: bool) {
     let options = world.options(spec).warm(1).idle_timeout(Duration::from_secs(600));
     let session = Session::start(options).await.expect("started");
     // A warm one.
-    eventually("a CLI is warm", || (world.real.lab.host.warm().ready == 1).then_some(())).await;
+    eventually("a CLI is warm", async || (world.real.lab.host.warm().ready == 1).then_some(())).await;
     if has_socket {
-        eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
+        eventually("it has a socket", async || (!world.sockets().is_empty()).then_some(())).await;
     }
     world.knock();
     // An idle one.
     session.query("PROMPT-1").await.expect("answered");
     if has_socket {
-        eventually("they have sockets", || (!world.sockets().is_empty()).then_some(())).await;
+        eventually("they have sockets", async || (!world.sockets().is_empty()).then_some(())).await;
     } else {
         assert!(world.sockets().is_empty(), "there is no door");
     }
@@ -222,7 +222,7 @@ async fn a_parked_session_has_no_door_and_a_turn_of_it_is_its_own() {
     let session = Session::start(options).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
     reaches(&session, SessionState::Parked).await;
-    eventually("no socket is left", || world.sockets().is_empty().then_some(())).await;
+    eventually("no socket is left", async || world.sockets().is_empty().then_some(())).await;
     world.knock();
     session.query("PROMPT-2").await.expect("answered");
     assert_eq!(world.heard(WORD), 0);
@@ -235,13 +235,14 @@ async fn a_session_that_opens_its_door_gets_the_message() {
     let session =
         Session::start(world.options(world.spec.clone().peer_messages(true))).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
-    eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
-    let mut events = world.real.lab.host.subscribe();
+    eventually("it has a socket", async || (!world.sockets().is_empty()).then_some(())).await;
+    let mut events = world.real.lab.host.events().now();
     world.knock();
-    eventually("the model is asked", || (world.heard(WORD) > 0).then_some(())).await;
+    eventually("the model is asked", async || (world.heard(WORD) > 0).then_some(())).await;
     let told = tokio::time::timeout(Duration::from_secs(30), async {
         loop {
-            if matches!(events.recv().await.expect("the feed goes on").what, Happening::Unsolicited { .. }) {
+            let event = events.next().await.expect("the feed goes on").expect("nothing is missed");
+            if matches!(event.what, Happening::Unsolicited { .. }) {
                 return;
             }
         }
@@ -257,14 +258,14 @@ async fn a_message_that_the_cli_holds_back_is_an_event() {
     let spec = spec.permission_mode(PermissionMode::BypassPermissions);
     let session = Session::start(world.options(spec)).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
-    eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
-    let mut events = world.real.lab.host.subscribe();
+    eventually("it has a socket", async || (!world.sockets().is_empty()).then_some(())).await;
+    let mut events = world.real.lab.host.events().now();
     world.knock();
     let told = tokio::time::timeout(Duration::from_secs(30), async {
         loop {
-            if let Happening::PeerMessageHeld { frame } = events.recv().await.expect("the feed goes on").what
-            {
-                return frame;
+            let event = events.next().await.expect("the feed goes on").expect("nothing is missed");
+            if let Happening::PeerMessageHeld { frame: Some(frame), .. } = &event.what {
+                return frame.clone();
             }
         }
     });
@@ -289,11 +290,11 @@ async fn settings_and_mcp_servers_stand_in_no_argument_and_reach_the_cli() {
     spec.mcp_config = Some(McpConfig::Servers([("files".to_owned(), server)].into_iter().collect()));
     let session = Session::start(world.options(spec)).await.expect("started");
     session.query("PROMPT-1").await.expect("answered");
-    eventually("the server is started with its key", || {
+    eventually("the server is started with its key", async || {
         std::fs::read_to_string(&told).is_ok_and(|key| key == "secret-value").then_some(())
     })
     .await;
-    let pid = session.status().expect("status").pid.expect("a CLI");
+    let pid = session.status().await.expect("status").pid.expect("a CLI");
     let argv = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it can be read");
     assert!(!String::from_utf8_lossy(&argv).contains("secret-value"));
     let folder = world.real.lab.host.state_dir().join("settings");
@@ -330,19 +331,19 @@ async fn leaves_nothing(world: &World, spec: SessionSpec, has_socket: bool) {
     for _ in 0..kills {
         session.query("PROMPT-1").await.expect("answered");
         if has_socket {
-            eventually("it has a socket", || (!world.sockets().is_empty()).then_some(())).await;
+            eventually("it has a socket", async || (!world.sockets().is_empty()).then_some(())).await;
         }
         seen += world.sockets().len();
-        let pid = session.status().expect("status").pid.expect("a CLI");
+        let pid = session.status().await.expect("status").pid.expect("a CLI");
         faults::kill(pid).expect("it can be killed");
-        eventually("another one, or none", || {
-            (session.status().expect("status").pid != Some(pid)).then_some(())
+        eventually("another one, or none", async || {
+            (session.status().await.expect("status").pid != Some(pid)).then_some(())
         })
         .await;
         let socket = world.real.lab.path().join(format!("run/cc-socks/{pid}.sock"));
-        eventually("its socket is gone", || (!socket.exists()).then_some(())).await;
+        eventually("its socket is gone", async || (!socket.exists()).then_some(())).await;
     }
-    let _id = id_of(&session);
+    let _id = id_of(&session).await;
     end(&session).await;
     let until = Instant::now() + Duration::from_secs(10);
     while !world.sockets().is_empty() {

@@ -24,8 +24,8 @@ fn resident() -> u64 {
 }
 
 /// How many bytes the session's CLI has written so far; none while it has no CLI.
-fn written(session: &Session) -> u64 {
-    let Some(pid) = session.status().expect("status").pid else { return 0 };
+async fn written(session: &Session) -> u64 {
+    let Some(pid) = session.status().await.expect("status").pid else { return 0 };
     let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("/proc is readable");
     let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).expect("what was written is told");
     line.parse().expect("a number")
@@ -34,8 +34,8 @@ fn written(session: &Session) -> u64 {
 /// Waits until the session's CLI writes no more: each buffer on the way is full.
 async fn stalls(session: &Session) {
     let (mut before, mut same) = (0, 0);
-    eventually("the CLI is made to wait", || {
-        let now = written(session);
+    eventually("the CLI is made to wait", async || {
+        let now = written(session).await;
         same = if now == before && now > 1 << 20 { same + 1 } else { 0 };
         before = now;
         (same == 10).then_some(())
@@ -72,6 +72,23 @@ fn assert_interrupted(outcome: Option<&Outcome>) {
     assert!(matches!(outcome, Some(Outcome::Interrupted)), "{outcome:?}");
 }
 
+/// 1,024 frames of any size were kept for a subscriber that reads nothing.
+#[tokio::test]
+async fn large_frames_of_no_turn_take_little_memory_while_a_reader_of_the_events_reads_nothing() {
+    let lab = Lab::new();
+    let session = Session::start(lab.options("assistant")).await.expect("started");
+    session.query("PROMPT-0").await.expect("answered");
+    let before = resident();
+    let mut reader = lab.host.events().now();
+    session.query("PROMPT-1 STRAY=300:1048576").await.expect("answered");
+    session.query("PROMPT-2 STRAY=400:200000").await.expect("answered");
+    let grown = resident().saturating_sub(before);
+    assert!(grown < BOUND_KIB, "{grown} KiB more");
+    let gap = reader.try_next().expect("there is something").expect_err("the first are gone");
+    assert!(gap.missed.is_some_and(|missed| missed > 300), "{gap}");
+    end(&session).await;
+}
+
 #[tokio::test]
 async fn a_consumer_of_one_frame_a_second_takes_little_memory() {
     let lab = Lab::new();
@@ -99,13 +116,13 @@ async fn an_interrupt_gets_through_to_a_cli_whose_consumer_does_not_read() {
     let mut turn = session.stream(FIREHOSE).await.expect("opened");
     stalls(&session).await;
     let began = Instant::now();
-    assert!(session.interrupt().expect("interrupted"));
+    assert!(session.interrupt().await.expect("interrupted"));
     // The outcome is there while the consumer has read nothing yet.
     assert_eq!(outcome_of(&lab.host, turn.id()).await["outcome"], "interrupted");
     println!("from the interrupt to its outcome: {:?}", began.elapsed());
     let answer = session.query("PROMPT-2").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.restarts, status.generation), (0, 1), "the CLI was not killed for it");
     let (deltas, outcome) = rest(&mut turn).await;
     assert!(deltas.len() > 1000, "what was buffered is delivered: {}", deltas.len());
@@ -165,7 +182,7 @@ async fn a_cli_whose_consumer_does_not_read_is_not_taken_for_frozen() {
     assert!(numbered(&deltas), "{} deltas", deltas.len());
     let answer = outcome.as_ref().and_then(Outcome::answer).expect("answered");
     assert_eq!(answer.interruptions, 0);
-    assert_eq!(session.status().expect("status").restarts, 0);
+    assert_eq!(session.status().await.expect("status").restarts, 0);
     end(&other).await;
     end(&session).await;
 }
@@ -194,9 +211,12 @@ async fn of_eight_consumers_of_a_turn_the_slowest_sets_the_pace_and_each_gets_ev
     let first = session.stream("PROMPT-0 DELAY=300").await.expect("opened");
     let turn = session.stream(format!("PROMPT-1 STREAM={NUMBERED}:0")).await.expect("opened");
     let id = turn.id();
-    let join = || session.attach(id).expect("a session").expect("the turn waits");
-    let mut slow = join();
-    let fast: Vec<_> = (0..6).map(|_| join()).chain([turn]).collect();
+    let join = async || session.attach(id).await.expect("a session").expect("the turn waits");
+    let mut slow = join().await;
+    let mut fast = vec![turn];
+    for _ in 0..6 {
+        fast.push(join().await);
+    }
     first.answer().await.expect("answered");
     let fast: Vec<_> =
         fast.into_iter().map(|mut turn| tokio::spawn(async move { rest(&mut turn).await })).collect();
@@ -219,7 +239,7 @@ async fn a_slow_consumer_that_leaves_holds_the_others_no_longer() {
     let session = Session::start(lab.streaming("assistant")).await.expect("started");
     let first = session.stream("PROMPT-0 DELAY=300").await.expect("opened");
     let mut turn = session.stream(format!("PROMPT-1 STREAM={NUMBERED}:0")).await.expect("opened");
-    let slow = session.attach(turn.id()).expect("a session").expect("the turn waits");
+    let slow = session.attach(turn.id()).await.expect("a session").expect("the turn waits");
     first.answer().await.expect("answered");
     let reader = tokio::spawn(async move { rest(&mut turn).await });
     stalls(&session).await;
@@ -234,13 +254,16 @@ async fn the_sixty_fifth_consumer_of_a_turn_is_refused_until_one_leaves() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
     let turn = session.stream("PROMPT-1 STREAM=2000:50").await.expect("opened");
-    let join = || session.attach(turn.id());
-    let mut joined: Vec<_> = (1..64).map(|_| join().expect("there is room").expect("it is open")).collect();
-    let error = join().expect_err("refused");
+    let join = async || session.attach(turn.id()).await;
+    let mut joined = Vec::new();
+    for _ in 1..64 {
+        joined.push(join().await.expect("there is room").expect("it is open"));
+    }
+    let error = join().await.expect_err("refused");
     assert_eq!((error.kind(), error.turn()), (QueryErrorKind::TooManyConsumers, Some(turn.id())));
     assert!(error.is_retryable() && error.to_string().contains("64"), "{error}");
     drop(joined.pop());
-    joined.push(join().expect("there is room again").expect("it is open"));
+    joined.push(join().await.expect("there is room again").expect("it is open"));
     reaches(&session, SessionState::Busy).await;
     turn.interrupt();
     for consumer in joined {

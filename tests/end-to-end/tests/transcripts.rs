@@ -21,8 +21,8 @@ async fn at_home(real: &RealLab, name: &str) -> Session {
 }
 
 /// The file of a session's conversation below a configuration directory.
-fn transcript(config_dir: &Path, session: &Session) -> PathBuf {
-    let id: SessionId = id_of(session).parse().expect("an id");
+async fn transcript(config_dir: &Path, session: &Session) -> PathBuf {
+    let id: SessionId = id_of(session).await.parse().expect("an id");
     treewarden_transcript::find(config_dir, id).expect("it has been written")
 }
 
@@ -34,9 +34,10 @@ async fn answers(session: &Session, prompt: &str) {
 
 /// Kills the session's CLI; its next turn goes to another one.
 async fn kill(session: &Session) {
-    let pid = session.status().expect("status").pid.expect("its CLI lives");
+    let pid = session.status().await.expect("status").pid.expect("its CLI lives");
     faults::kill(pid).expect("killed");
-    eventually("the kill is seen", || (session.status().ok()?.pid != Some(pid)).then_some(())).await;
+    eventually("the kill is seen", async || (session.status().await.ok()?.pid != Some(pid)).then_some(()))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,19 +76,19 @@ async fn a_cli_that_refuses_to_start_does_not_take_the_conversation_along() {
     let user = std::fs::metadata(&tmp).expect("it is there").uid();
     let session = session(&real, "assistant", &[("CLAUDE_CODE_TMPDIR", &tmp.display().to_string())]).await;
     answers(&session, "PROMPT-1").await;
-    let id = id_of(&session);
+    let id = id_of(&session).await;
     session.restart().await.expect("restarted");
-    eventually("its CLI is gone", || session.status().ok()?.pid.is_none().then_some(())).await;
+    eventually("its CLI is gone", async || session.status().await.ok()?.pid.is_none().then_some(())).await;
     // Where it wants to have a folder somebody else has put a file.
     let own = tmp.join(format!("claude-{user}"));
     drop(std::fs::remove_dir_all(&own));
     std::fs::write(&own, "").expect("written");
     let refused = session.query("PROMPT-2").await.expect_err("it is refused");
     assert!(refused.to_string().contains("temp_dir_unusable"), "{refused}");
-    assert_eq!(id_of(&session), id);
+    assert_eq!(id_of(&session).await, id);
     std::fs::remove_file(&own).expect("removed");
     answers(&session, "PROMPT-3").await;
-    assert_eq!(id_of(&session), id);
+    assert_eq!(id_of(&session).await, id);
     assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-3"]);
     end(&session).await;
 }
@@ -99,9 +100,10 @@ async fn a_transcript_that_somebody_cleaned_up_comes_back() {
     answers(&session, "PROMPT-1").await;
     reaches(&session, SessionState::Ready).await;
     let config_dir = real.config_dir();
-    let path = transcript(&config_dir, &session);
-    let id: SessionId = id_of(&session).parse().expect("an id");
-    let second = eventually("it has its second name", || treewarden_transcript::kept(&config_dir, id)).await;
+    let path = transcript(&config_dir, &session).await;
+    let id: SessionId = id_of(&session).await.parse().expect("an id");
+    let second =
+        eventually("it has its second name", async || treewarden_transcript::kept(&config_dir, id)).await;
     for n in 2..4 {
         session.stop().await.expect("stopped");
         std::fs::remove_dir_all(path.parent().expect("a folder")).expect("removed");
@@ -120,15 +122,17 @@ async fn a_conversation_that_is_left_is_kept_no_longer() {
     let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-1").await;
     let config_dir = real.config_dir();
-    let left: SessionId = id_of(&session).parse().expect("an id");
-    eventually("it has its second name", || treewarden_transcript::kept(&config_dir, left)).await;
+    let left: SessionId = id_of(&session).await.parse().expect("an id");
+    eventually("it has its second name", async || treewarden_transcript::kept(&config_dir, left)).await;
     session.clear().await.expect("cleared");
-    eventually("it has none", || treewarden_transcript::kept(&config_dir, left).is_none().then_some(()))
-        .await;
+    eventually("it has none", async || {
+        treewarden_transcript::kept(&config_dir, left).is_none().then_some(())
+    })
+    .await;
     assert!(treewarden_transcript::find(&config_dir, left).is_some(), "the CLI has it still");
     answers(&session, "PROMPT-2").await;
-    let next: SessionId = id_of(&session).parse().expect("an id");
-    eventually("the next one has its own", || treewarden_transcript::kept(&config_dir, next)).await;
+    let next: SessionId = id_of(&session).await.parse().expect("an id");
+    eventually("the next one has its own", async || treewarden_transcript::kept(&config_dir, next)).await;
     end(&session).await;
 }
 
@@ -140,7 +144,7 @@ async fn a_late_result_on_an_old_call_leaves_the_conversation_where_it_was() {
     answers(&session, "PROMPT-2").await;
     answers(&session, "PROMPT-3 BASH=echo y;;").await;
     session.stop().await.expect("stopped");
-    let path = transcript(&real.config_dir(), &session);
+    let path = transcript(&real.config_dir(), &session).await;
     let mut text = std::fs::read_to_string(&path).expect("it can be read");
     let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let results = lines.iter().filter(|line| line["message"]["content"][0]["type"] == "tool_result");
@@ -174,7 +178,7 @@ async fn the_files_are_looked_for_where_the_cli_keeps_them() {
         let variables = &variables;
         let session = session(&real, name, variables).await;
         answers(&session, &format!("PROMPT-{name}")).await;
-        assert!(transcript(&config_dir, &session).starts_with(&config_dir), "{name}");
+        assert!(transcript(&config_dir, &session).await.starts_with(&config_dir), "{name}");
         kill(&session).await;
         answers(&session, &format!("PROMPT-{name}-again")).await;
         end(&session).await;
@@ -187,9 +191,9 @@ async fn a_transcript_that_is_taken_from_a_live_session_is_back_before_its_next_
     let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-1").await;
     let config_dir = real.config_dir();
-    let path = transcript(&config_dir, &session);
-    let id: SessionId = id_of(&session).parse().expect("an id");
-    eventually("it has its second name", || treewarden_transcript::kept(&config_dir, id)).await;
+    let path = transcript(&config_dir, &session).await;
+    let id: SessionId = id_of(&session).await.parse().expect("an id");
+    eventually("it has its second name", async || treewarden_transcript::kept(&config_dir, id)).await;
     answers(&session, "PROMPT-2").await;
     std::fs::remove_file(&path).expect("as a clean-up does");
     answers(&session, "PROMPT-3").await;
@@ -207,7 +211,7 @@ async fn a_turn_that_was_never_written_costs_the_context_nothing_but_itself() {
         answers(&session, &format!("PROMPT-{n}")).await;
     }
     session.stop().await.expect("stopped");
-    let path = transcript(&real.config_dir(), &session);
+    let path = transcript(&real.config_dir(), &session).await;
     let text = std::fs::read_to_string(&path).expect("it is there");
     // Everything from the second prompt to the third, as if the disk had been full; long ago, so that the CLI itself does not
     // take the two ends for neighbours.
@@ -239,11 +243,13 @@ async fn a_transcript_that_is_emptied_under_a_live_cli_is_said_and_then_lost_and
     let Some(real) = RealLab::new().await else { return };
     let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-1").await;
-    let path = transcript(&real.config_dir(), &session);
+    let path = transcript(&real.config_dir(), &session).await;
     reaches_disk(&real, &session).await;
     std::fs::File::options().write(true).truncate(true).open(&path).expect("emptied in place");
     answers(&session, "PROMPT-2").await;
-    let why = eventually("it is said", || session.status().ok()?.unsaved.map(|why| why.to_string())).await;
+    let why =
+        eventually("it is said", async || session.status().await.ok()?.unsaved.map(|why| why.to_string()))
+            .await;
     assert!(why.contains("beginning"), "{why}");
     kill(&session).await;
     let error = fails(&session, "PROMPT-3").await;
@@ -261,7 +267,7 @@ async fn a_transcript_that_an_editor_emptied_is_put_back() {
     let Some(real) = RealLab::new().await else { return };
     let session = at_home(&real, "assistant").await;
     answers(&session, "PROMPT-1").await;
-    let path = transcript(&real.config_dir(), &session);
+    let path = transcript(&real.config_dir(), &session).await;
     reaches_disk(&real, &session).await;
     let replace = || {
         let new = path.with_extension("new");
@@ -287,8 +293,8 @@ async fn a_conversation_without_an_answer_that_is_gone_does_not_begin_blank() {
     let session = at_home(&real, "assistant").await;
     let turn = session.stream("PROMPT-1 BASH=touch ran; sleep 60;;").await.expect("asked");
     let config_dir = real.config_dir();
-    eventually("the tool runs", || real.work().join("ran").exists().then_some(())).await;
-    session.interrupt().expect("interrupted");
+    eventually("the tool runs", async || real.work().join("ran").exists().then_some(())).await;
+    session.interrupt().await.expect("interrupted");
     assert!(turn.answer().await.is_err(), "it was interrupted");
     session.stop().await.expect("stopped");
     for folder in ["projects", "treewarden/transcripts"] {
@@ -305,8 +311,8 @@ async fn a_conversation_without_an_answer_that_is_gone_does_not_begin_blank() {
 
 /// Waits until the beginning of the conversation was seen on disk, and its last answer.
 async fn reaches_disk(real: &RealLab, session: &Session) {
-    let name = session.status().expect("status").name;
-    let seen = || real.lab.host.store().record(&name).ok()??.first_message().map(drop);
+    let name = session.status().await.expect("status").name;
+    let seen = async || real.lab.host.store().record(&name).ok()??.first_message().map(drop);
     eventually("the beginning of the conversation is seen", seen).await;
     assert_eq!(session.unsaved().await.expect("the session is there"), None);
 }

@@ -230,12 +230,12 @@ async fn one_change_at_a_time_and_none_by_an_old_diff_or_while_the_tree_stops() 
     let slow = child("a", "") + &child("s", "type = \"slow\"");
     let first = ground.begin(&tree, &slow);
     let old = tree.diff(ground.spec(&child("a", "model = \"opus\"")));
-    eventually("its child is being started", || (ground.starts() == 1).then_some(())).await;
+    eventually("its child is being started", async || (ground.starts() == 1).then_some(())).await;
     let busy = tree.apply(old.clone()).await;
     assert!(matches!(busy, Err(ApplyError::Busy)), "{busy:?}");
     first.abort();
     ground.gate.add_permits(1);
-    let gone_on = || (tree.spec().root.children.len() == 2).then_some(());
+    let gone_on = async || (tree.spec().root.children.len() == 2).then_some(());
     eventually("a change goes on when its caller is gone", gone_on).await;
     let applied = loop {
         match tree.apply(old.clone()).await {
@@ -286,15 +286,17 @@ async fn the_callers_of_a_session_that_goes_are_told_that_it_is_stopped() {
     let tree = ground.start(&child("a", "")).await;
     let turn = tree.session("a").stream("hello STREAM=1000:50").await.expect("opened");
     let id = turn.id();
-    eventually("it runs", || (tree.session("a").status().ok()?.state == SessionState::Busy).then_some(()))
-        .await;
+    eventually("it runs", async || {
+        (tree.session("a").status().await.ok()?.state == SessionState::Busy).then_some(())
+    })
+    .await;
     let asked = tokio::spawn(async move { turn.answer().await });
     ground.apply(&tree, "").await.expect("it is applied");
     let error = asked.await.expect("it ends").expect_err("the session is gone");
     assert_eq!(error.kind(), QueryErrorKind::Stopped, "{error}");
     let report = tree.host().turn(id).expect("the journal can be read").expect("it is there");
     assert!(report.outcome.is_none(), "the turn stays open");
-    assert!(!tree.session("a").is_alive());
+    assert!(!tree.session("a").is_alive().await);
     tree.stop().await;
 }
 
@@ -303,15 +305,15 @@ async fn other_times_leave_the_cli_alone() {
     let ground = Ground::new();
     let tree = ground.start(&child("a", "")).await;
     tree.session("a").query("hello").await.expect("answered");
-    let status = || tree.session("a").status().expect("it is there");
-    let before = status().pid;
+    let status = async || tree.session("a").status().await.expect("it is there");
+    let before = status().await.pid;
     let busier = child("a", "silence_timeout = \"5m\"\ntimeout = \"10m\"\nrestart = \"transient\"");
     ground.apply(&tree, &busier).await.expect("it is applied");
     tree.session("a").query("hello").await.expect("answered");
-    assert_eq!((status().pid, status().generation), (before, 1));
+    assert_eq!((status().await.pid, status().await.generation), (before, 1));
     // This one holds at once, also for the CLI that is idle already.
     ground.apply(&tree, &child("a", "idle_timeout = \"50ms\"")).await.expect("it is applied");
-    eventually("it is parked", || (status().state == SessionState::Parked).then_some(())).await;
+    eventually("it is parked", async || (status().await.state == SessionState::Parked).then_some(())).await;
     tree.stop().await;
 }
 
@@ -320,12 +322,13 @@ async fn a_pinned_session_is_not_parked_by_another_idle_timeout() {
     let ground = Ground::new();
     let both = |more: &str| child("a", &format!("pinned = true\n{more}")) + &child("b", more);
     let tree = ground.start(&both("")).await;
-    let state = |name| tree.session(name).status().expect("status").state;
+    let state = async |name| tree.session(name).status().await.expect("status").state;
     tree.session("a").query("hello").await.expect("answered");
     ground.apply(&tree, &both("idle_timeout = \"50ms\"")).await.expect("it is applied");
     tree.session("b").query("hello").await.expect("answered");
-    eventually("the other is parked", || (state("b") == SessionState::Parked).then_some(())).await;
-    assert_eq!(state("a"), SessionState::Ready, "it was idle for longer");
+    eventually("the other is parked", async || (state("b").await == SessionState::Parked).then_some(()))
+        .await;
+    assert_eq!(state("a").await, SessionState::Ready, "it was idle for longer");
     tree.stop().await;
 }
 
@@ -340,7 +343,7 @@ async fn a_session_that_runs_once_holds_its_name_until_it_ends() {
     let answer = tree.session("once").query("What is my name?").await.expect("it is served");
     assert!(answer.text.contains("Alice"), "{answer}");
     run_of(tree.supervisor(), "once").await.cell().kill();
-    eventually("its name is free", || tree.host().session("once").is_none().then_some(())).await;
+    eventually("its name is free", async || tree.host().session("once").is_none().then_some(())).await;
     // It ran once: a change of others does not bring it back.
     ground.apply(&tree, &changed.replace("\"a\"", "\"b\"")).await.expect("it is applied");
     assert_eq!(names(tree.supervisor()).await, ["b"]);
@@ -353,13 +356,13 @@ async fn a_temporary_session_refuses_to_restart_and_lives_on() {
     let tree = ground.start(&child("once", "restart = \"temporary\"")).await;
     let session = tree.session("once");
     session.query("My name is Alice").await.expect("it is served");
-    let pid = session.status().expect("status").pid;
+    let pid = session.status().await.expect("status").pid;
     // Its supervisor forgets a temporary child that is stopped, and could not start it again.
     let error = session.restart().await.expect_err("it would be gone");
     assert!(error.to_string().contains("temporary"), "{error}");
     let answer = session.query("What is my name?").await.expect("it is served");
     assert!(answer.text.contains("Alice"), "{answer}");
-    assert_eq!(session.status().expect("status").pid, pid);
+    assert_eq!(session.status().await.expect("status").pid, pid);
     tree.stop().await;
 }
 
@@ -397,7 +400,7 @@ async fn no_supervisor_is_restarted_in_the_middle_of_a_change() {
     let before = below(&tree, "team").await;
     let slow = team("", &["a"]) + &child("s", "type = \"slow\"");
     let change = ground.begin(&tree, &slow);
-    eventually("its child is being started", || (ground.starts() == 1).then_some(())).await;
+    eventually("its child is being started", async || (ground.starts() == 1).then_some(())).await;
     let error = tree.restart_supervisor("team").await.expect_err("it is refused");
     assert!(matches!(error, RestartError::Busy), "{error}");
     assert!(before.is_alive());

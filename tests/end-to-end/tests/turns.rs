@@ -19,14 +19,14 @@ fn is_settled(outcome: &Outcome, word: &str) -> bool {
 async fn of_three_turns_one_killed_and_one_cancelled_the_others_get_their_own_answers_in_order() {
     let lab = Lab::new();
     let session = Session::start(lab.streaming("assistant")).await.expect("started");
-    let mut feed = lab.host.subscribe();
+    let mut feed = lab.host.events().now();
     let mut first = session.stream("FIRST STREAM=20:50 ONCE=1").await.expect("opened");
     let second = session.stream("SECOND").await.expect("opened");
     let third = session.stream("THIRD").await.expect("opened");
     let order = [second.id(), first.id(), third.id()];
     while !matches!(first.next().await, Some(Event::Frame(frame)) if frame.text_delta().is_some()) {}
-    session.cancel(second.id()).expect("cancelled");
-    faults::kill(session.status().expect("status").pid.expect("a CLI lives")).expect("killed");
+    session.cancel(second.id()).await.expect("cancelled");
+    faults::kill(session.status().await.expect("status").pid.expect("a CLI lives")).expect("killed");
     let first = first.answer().await.expect("answered");
     assert!(first.text.contains("answer to FIRST"), "{first}");
     assert_eq!(first.interruptions, 1);
@@ -35,13 +35,13 @@ async fn of_three_turns_one_killed_and_one_cancelled_the_others_get_their_own_an
     assert!(third.text.contains("answer to THIRD"), "{third}");
     assert_eq!(third.interruptions, 0);
     let mut settled: Vec<TurnId> = Vec::new();
-    while let Ok(event) = feed.try_recv() {
-        if let treewarden::host::Happening::TurnSettled { turn, .. } = event.what {
+    while let Some(Ok(event)) = feed.try_next() {
+        if let treewarden::events::Happening::TurnSettled { turn, .. } = event.what {
             settled.push(turn);
         }
     }
     assert_eq!(settled, order, "each once, in this order");
-    let prompts = lab.prompts(&id_of(&session));
+    let prompts = lab.prompts(&id_of(&session).await);
     assert_eq!(prompts, ["FIRST STREAM=20:50 ONCE=1", "THIRD"]);
     end(&session).await;
 }
@@ -69,20 +69,20 @@ async fn the_caller_after_a_dropped_stream_never_sees_a_frame_of_it() {
         assert!(seen.contains("PROMPT-2"), "{seen}");
         assert!(!seen.contains("alpha") && !seen.contains("gamma"), "{seen}");
     }
-    assert_eq!(session.status().expect("status").restarts, 0);
+    assert_eq!(session.status().await.expect("status").restarts, 0);
     end(&session).await;
 }
 
 /// Opens a query in a task of its own and says which turn it is.
 async fn query(lab: &Lab, session: &Session, prompt: &'static str) -> (JoinHandle<()>, TurnId) {
-    let mut feed = lab.host.subscribe();
+    let mut feed = lab.host.events().now();
     let task = tokio::spawn({
         let session = session.clone();
         async move { panic!("it is dropped before its end: {:?}", session.query(prompt).await) }
     });
     loop {
-        let event = feed.recv().await.expect("the feed goes on");
-        if let treewarden::host::Happening::TurnOpened { turn } = event.what {
+        let event = feed.next().await.expect("the feed goes on").expect("nothing is missed");
+        if let treewarden::events::Happening::TurnOpened { turn } = event.what {
             return (task, turn);
         }
     }
@@ -101,8 +101,8 @@ async fn dropping_a_query_that_waits_cancels_it_and_one_that_runs_is_interrupted
     assert_eq!(outcome_of(&lab.host, running).await["outcome"], "interrupted");
     let answer = session.query("PROMPT-3").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-3"), "{answer}");
-    assert_eq!(session.status().expect("status").restarts, 0);
-    assert_eq!(lab.times_in_transcript(&id_of(&session), "PROMPT-2"), 0);
+    assert_eq!(session.status().await.expect("status").restarts, 0);
+    assert_eq!(lab.times_in_transcript(&id_of(&session).await, "PROMPT-2"), 0);
     end(&session).await;
 }
 
@@ -118,9 +118,9 @@ async fn the_sixty_fifth_turn_is_refused_at_once() {
     assert_eq!(error.kind(), QueryErrorKind::QueueFull);
     assert!(error.is_retryable() && error.turn().is_none());
     assert_eq!(session.clear().await.expect_err("refused").kind(), QueryErrorKind::QueueFull);
-    assert_eq!(session.status().expect("status").queued, 64);
+    assert_eq!(session.status().await.expect("status").queued, 64);
     drop(turns);
-    eventually("the queue is empty", || (session.status().ok()?.queued == 0).then_some(())).await;
+    eventually("the queue is empty", async || (session.status().await.ok()?.queued == 0).then_some(())).await;
     session.query("PROMPT-65").await.expect("there is room again");
     end(&session).await;
 }
@@ -143,7 +143,7 @@ async fn many_tasks_at_once_get_each_their_own_answers() {
     for task in tasks {
         task.await.expect("each task has its answers");
     }
-    assert_eq!(session.status().expect("status").turns, 50);
+    assert_eq!(session.status().await.expect("status").turns, 50);
     end(&session).await;
 }
 
@@ -153,7 +153,7 @@ async fn an_interrupted_turn_says_so_and_the_next_one_runs() {
     let session = Session::start(lab.options("assistant")).await.expect("started");
     let by_session = session.stream(LONG).await.expect("opened");
     reaches(&session, SessionState::Busy).await;
-    assert!(session.interrupt().expect("interrupted"));
+    assert!(session.interrupt().await.expect("interrupted"));
     assert!(is_settled(&by_session.outcome().await.expect("settled"), "interrupted"));
     let by_turn = session.stream(LONG).await.expect("opened");
     reaches(&session, SessionState::Busy).await;
@@ -162,7 +162,7 @@ async fn an_interrupted_turn_says_so_and_the_next_one_runs() {
     assert_eq!(error.kind(), QueryErrorKind::Interrupted);
     let answer = session.query("PROMPT-3").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-3"), "{answer}");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.restarts, status.generation), (0, 1));
     end(&session).await;
 }
@@ -177,7 +177,7 @@ async fn a_turn_out_of_time_fails_and_the_next_one_runs() {
     assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::TimedOut));
     let answer = session.query("PROMPT-2").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
-    assert_eq!(session.status().expect("status").restarts, 0);
+    assert_eq!(session.status().await.expect("status").restarts, 0);
     end(&session).await;
 }
 
@@ -188,8 +188,8 @@ async fn a_turn_that_does_not_end_when_interrupted_costs_its_cli_and_no_other_tu
     let session = Session::start(options).await.expect("started");
     let hangs = session.stream("PROMPT-1 HANG").await.expect("opened");
     let next = session.stream("PROMPT-2").await.expect("opened");
-    eventually("the prompt is read", || {
-        let id = session.status().ok()?.session_id?.to_string();
+    eventually("the prompt is read", async || {
+        let id = session.status().await.ok()?.session_id?.to_string();
         (lab.times_in_transcript(&id, "PROMPT-1") == 1).then_some(())
     })
     .await;
@@ -197,7 +197,7 @@ async fn a_turn_that_does_not_end_when_interrupted_costs_its_cli_and_no_other_tu
     assert!(is_settled(&hangs.outcome().await.expect("settled"), "interrupted"));
     let answer = next.answer().await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
-    assert_eq!(session.status().expect("status").restarts, 1);
+    assert_eq!(session.status().await.expect("status").restarts, 1);
     end(&session).await;
 }
 
@@ -344,11 +344,11 @@ async fn whoever_joins_a_turn_gets_its_outcome_and_ends_nothing_by_leaving() {
     let session = Session::start(lab.streaming("assistant")).await.expect("started");
     let turn = session.stream("PROMPT-1 STREAM=10:20").await.expect("opened");
     let id = turn.id();
-    drop(session.attach(id).expect("a session").expect("the turn is open"));
-    let joined = session.attach(id).expect("a session").expect("the turn is open");
+    drop(session.attach(id).await.expect("a session").expect("the turn is open"));
+    let joined = session.attach(id).await.expect("a session").expect("the turn is open");
     let (own, other) = (turn.answer().await.expect("answered"), joined.answer().await.expect("answered"));
     assert_eq!(own.text, other.text);
-    assert!(session.attach(id).expect("a session").is_none(), "it is settled");
+    assert!(session.attach(id).await.expect("a session").is_none(), "it is settled");
     end(&session).await;
 }
 
@@ -358,7 +358,7 @@ async fn clear_behind_a_turn(session: &Session) -> JoinHandle<Result<(), QueryEr
         let session = session.clone();
         async move { session.clear().await }
     });
-    eventually("the clear waits", || (session.status().ok()?.queued == 2).then_some(())).await;
+    eventually("the clear waits", async || (session.status().await.ok()?.queued == 2).then_some(())).await;
     clear
 }
 
@@ -367,7 +367,7 @@ async fn clear_begins_a_new_conversation_in_its_place_between_the_turns() {
     let lab = Lab::new();
     let session = Session::start(lab.options("assistant")).await.expect("started");
     session.query("My name is Alice").await.expect("answered");
-    let old = id_of(&session);
+    let old = id_of(&session).await;
     let before = session.stream("before: my name? STREAM=5:20").await.expect("opened");
     let clear = clear_behind_a_turn(&session).await;
     let after = session.stream("after: my name?").await.expect("opened");
@@ -378,9 +378,9 @@ async fn clear_begins_a_new_conversation_in_its_place_between_the_turns() {
     let after = after.answer().await.expect("answered");
     assert!(after.text.contains("do not know"), "{after}");
     assert_ne!(after.session_id.to_string(), old);
-    let new = id_of(&session);
+    let new = id_of(&session).await;
     assert_eq!(after.session_id.to_string(), new);
-    assert_eq!(session.status().expect("status").restarts, 0);
+    assert_eq!(session.status().await.expect("status").restarts, 0);
     treewarden_end_to_end::assert_nothing_left(&old);
     end(&session).await;
 }
@@ -449,8 +449,9 @@ async fn a_fork_copies_the_conversation_and_leaves_the_original_alone() {
     session.query("FORKED").await.expect("answered");
     assert_eq!(lab.times_in_transcript(&id.to_string(), "FORKED"), 0);
     // A crash resumes the fork, and does not copy again.
-    faults::kill(session.status().expect("status").pid.expect("a CLI lives")).expect("killed");
-    eventually("the crash is seen", || (session.status().ok()?.restarts == 1).then_some(())).await;
+    faults::kill(session.status().await.expect("status").pid.expect("a CLI lives")).expect("killed");
+    eventually("the crash is seen", async || (session.status().await.ok()?.restarts == 1).then_some(()))
+        .await;
     let again = session.query("What is my name?").await.expect("answered");
     assert_eq!(again.session_id, answer.session_id);
     assert_eq!(lab.times_in_transcript(&answer.session_id.to_string(), "FORKED"), 1);
@@ -470,6 +471,6 @@ async fn a_fork_of_an_unknown_conversation_is_refused_and_never_a_blank_one() {
     let session = Session::start(options).await.expect("started");
     let error = session.query("PROMPT-1").await.expect_err("there is nothing to copy");
     assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::ConversationLost), "{error}");
-    assert_eq!(session.status().expect("status").restarts, 0);
+    assert_eq!(session.status().await.expect("status").restarts, 0);
     end(&session).await;
 }

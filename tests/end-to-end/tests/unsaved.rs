@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use treewarden::host::Happening;
+use treewarden::events::Happening;
 use treewarden::session::{FailureKind, QueryErrorKind, SessionState};
 use treewarden::{Host, Session, SessionOptions};
 use treewarden_end_to_end::real::RealLab;
@@ -19,8 +19,8 @@ fn blocked(folder: &std::path::Path) -> std::path::PathBuf {
 }
 
 async fn is_unsaved(session: &Session) -> String {
-    eventually("it is seen that nothing is saved", || {
-        session.status().ok()?.unsaved.map(|why| why.to_string())
+    eventually("it is seen that nothing is saved", async || {
+        session.status().await.ok()?.unsaved.map(|why| why.to_string())
     })
     .await
 }
@@ -29,7 +29,7 @@ async fn is_unsaved(session: &Session) -> String {
 async fn a_session_that_cannot_save_is_not_parked_until_it_can() {
     let lab = Lab::new();
     let projects = blocked(&lab.path().join("claude"));
-    let mut feed = lab.host.subscribe();
+    let mut feed = lab.host.events().now();
     let session = Session::start(lab.options("alice").idle_timeout(SHORT)).await.expect("started");
     let turn = session.stream("My name is Alice").await.expect("opened");
     let id = turn.id().to_string();
@@ -37,15 +37,15 @@ async fn a_session_that_cannot_save_is_not_parked_until_it_can() {
     let why = is_unsaved(&session).await;
     assert!(why.contains(&id) && why.contains("projects"), "{why}");
     assert_eq!(session.unsaved().await.expect("the session is there"), Some(why));
-    assert_eq!(session.status().expect("status").state, SessionState::Ready);
+    assert_eq!(session.status().await.expect("status").state, SessionState::Ready);
     let answer = session.query("What is my name?").await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
     std::fs::remove_file(&projects).expect("the file is ours");
     session.query("PROMPT-3").await.expect("answered");
     reaches(&session, SessionState::Parked).await;
-    assert_eq!(session.status().expect("status").unsaved, None);
+    assert_eq!(session.status().await.expect("status").unsaved, None);
     let mut told = Vec::new();
-    while let Ok(event) = feed.try_recv() {
+    while let Some(Ok(event)) = feed.try_next() {
         match event.what {
             Happening::Unsaved { .. } => told.push("unsaved"),
             Happening::Saved => told.push("saved"),
@@ -70,11 +70,11 @@ async fn a_session_that_cannot_save_keeps_its_place_until_it_can() {
         async move { bob.query("PROMPT-2").await.expect("answered").text }
     });
     is_unsaved(&alice).await;
-    assert_eq!(bob.status().expect("status").pid, None, "there is no place for it");
+    assert_eq!(bob.status().await.expect("status").pid, None, "there is no place for it");
     std::fs::remove_file(&projects).expect("the file is ours");
     alice.query("PROMPT-3").await.expect("answered");
     assert!(waiting.await.expect("no panic").contains("answer to PROMPT-2"));
-    assert_eq!(alice.status().expect("status").state, SessionState::Parked);
+    assert_eq!(alice.status().await.expect("status").state, SessionState::Parked);
     end(&alice).await;
     end(&bob).await;
 }
@@ -115,12 +115,12 @@ async fn a_turn_waits_while_the_transcript_cannot_be_used_and_is_answered_then()
         let session = session.clone();
         async move { session.query("What is my name?").await.expect("answered").text }
     });
-    let shown = || session.status().ok()?.reason.filter(|why| why.contains("projects"));
+    let shown = async || session.status().await.ok()?.reason.filter(|why| why.contains("projects"));
     let why = eventually("it is said what it waits for", shown).await;
     assert!(why.contains("os error") && why.contains("nothing of the conversation"), "{why}");
     std::fs::remove_file(&projects).expect("the file is ours");
     assert!(waiting.await.expect("no panic").contains("Alice"));
-    assert_eq!(session.status().expect("status").reason, None);
+    assert_eq!(session.status().await.expect("status").reason, None);
     end(&session).await;
 }
 
@@ -146,7 +146,7 @@ async fn the_real_cli_is_not_parked_while_it_cannot_write() {
     session.query("PROMPT-1").await.expect("answered");
     is_unsaved(&session).await;
     session.query("PROMPT-2").await.expect("answered");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.generation, status.restarts), (1, 0));
     session.stop().await.expect("stopped");
 }

@@ -21,12 +21,13 @@ async fn a_turn_that_hits_the_limit_fails_and_the_next_runs_when_it_is_lifted() 
     assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::UsageLimit));
     assert!(error.is_retryable());
     reaches(&session, SessionState::Suspended).await;
-    let until = session.status().expect("status").suspended_until.expect("the end of the limit is shown");
+    let until =
+        session.status().await.expect("status").suspended_until.expect("the end of the limit is shown");
     assert!(until <= now() + 4, "{until}");
     let answer = waiting.answer().await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
     assert!(now() + 1 >= until, "it began before the limit was lifted");
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.restarts, status.suspended_until), (0, None));
     end(&session).await;
 }
@@ -38,7 +39,7 @@ async fn a_suspended_session_that_loses_its_cli_stays_suspended() {
     let limited = session.query("PROMPT-1 LIMIT=3").await;
     limited.expect_err("limited");
     reaches(&session, SessionState::Suspended).await;
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     let until = status.suspended_until.expect("the end of the limit is shown");
     faults::kill(status.pid.expect("a CLI lives")).expect("killed");
     let answer = session.query("PROMPT-2").await.expect("answered");

@@ -13,19 +13,19 @@ async fn start(options: SessionOptions) -> Session {
 }
 
 async fn ready(host: &Host, wanted: usize) {
-    let full = || {
+    let full = async || {
         let warm = host.warm();
         (warm.ready == wanted && warm.wanted == wanted).then_some(())
     };
     eventually("the pool is full", full).await;
 }
 
-fn pid_of(session: &Session) -> u32 {
-    session.status().expect("status").pid.expect("its CLI lives")
+async fn pid_of(session: &Session) -> u32 {
+    session.status().await.expect("status").pid.expect("its CLI lives")
 }
 
-fn restarts(session: &Session) -> u64 {
-    session.status().expect("status").restarts
+async fn restarts(session: &Session) -> u64 {
+    session.status().await.expect("status").restarts
 }
 
 /// The one CLI that runs in the lab.
@@ -38,7 +38,7 @@ fn only(lab: &Lab) -> (u32, String) {
 /// Kills a process, and waits until it is dead, whether or not it was reaped.
 async fn kill(pid: u32) {
     faults::kill(pid).expect("it can be killed");
-    let dead = || {
+    let dead = async || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
         // The first thread may be gone before the others: then nobody can be told yet that the process is.
@@ -64,14 +64,14 @@ async fn the_first_turn_of_a_session_takes_a_warm_cli_and_spawns_nothing() {
     let (pid, id) = only(&lab);
     let answer = session.query("PROMPT-1").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
-    assert_eq!((pid_of(&session), id_of(&session)), (pid, id.clone()));
+    assert_eq!((pid_of(&session).await, id_of(&session).await), (pid, id.clone()));
     assert_eq!(lab.times_in_transcript(&id, "PROMPT-1"), 1);
-    let status = session.status().expect("status");
+    let status = session.status().await.expect("status");
     assert_eq!((status.generation, status.restarts), (1, 0));
     ready(&lab.host, 1).await;
     assert_eq!(lab.clis().len(), 2, "the one that was taken is replaced");
     session.query("PROMPT-2").await.expect("answered");
-    assert_eq!(pid_of(&session), pid, "the same CLI goes on");
+    assert_eq!(pid_of(&session).await, pid, "the same CLI goes on");
     leave(lab, [session]).await;
 }
 
@@ -84,10 +84,11 @@ async fn a_warm_cli_is_taken_once() {
     let (one, two) = tokio::join!(sessions[0].query("PROMPT-1"), sessions[1].query("PROMPT-2"));
     assert!(one.expect("answered").text.contains("PROMPT-1"));
     assert!(two.expect("answered").text.contains("PROMPT-2"));
-    let taken = sessions.iter().filter(|session| pid_of(session) == warm).count();
+    let statuses: Vec<_> = lab.host.sessions();
+    let taken = statuses.iter().filter(|status| status.pid == Some(warm)).count();
     assert_eq!(taken, 1);
-    assert_ne!(id_of(&sessions[0]), id_of(&sessions[1]));
-    assert!(sessions.iter().all(|session| restarts(session) == 0));
+    assert_ne!(id_of(&sessions[0]).await, id_of(&sessions[1]).await);
+    assert!(statuses.iter().all(|status| status.restarts == 0));
     leave(lab, sessions).await;
 }
 
@@ -98,14 +99,14 @@ async fn a_warm_cli_that_died_is_not_handed_out_and_is_replaced() {
     for turn in 1..=5 {
         ready(&lab.host, 1).await;
         let clis = lab.clis();
-        let mine = session.status().expect("status").pid;
+        let mine = session.status().await.expect("status").pid;
         let (warm, _) = clis.iter().find(|(pid, _)| Some(*pid) != mine).expect("one is warm");
         kill(*warm).await;
         let answer = session.query(format!("PROMPT-{turn}")).await.expect("answered");
         assert!(answer.text.contains(&format!("answer to PROMPT-{turn}")), "{answer}");
-        let status = session.status().expect("status");
+        let status = session.status().await.expect("status");
         assert_eq!(answer.interruptions, 0, "turn {turn}: {status:?} {mine:?} {clis:?}");
-        assert_ne!(pid_of(&session), *warm);
+        assert_ne!(pid_of(&session).await, *warm);
         assert_eq!(status.restarts, 0, "a CLI that nobody had costs nobody a restart: {status:?}");
         session.clear().await.expect("cleared");
     }
@@ -117,16 +118,20 @@ async fn a_cli_that_dies_between_its_taking_and_the_first_prompt_costs_no_turn()
     let lab = Lab::new();
     let options = lab.scripted("a", r#"{"start":"DELAY=700"}"#).warm(1);
     let session = start(options).await;
-    let coming = || (lab.host.warm().starting == 1).then(|| lab.clis().first().cloned()).flatten();
+    let coming = async || (lab.host.warm().starting == 1).then(|| lab.clis().first().cloned()).flatten();
     let (pid, id) = eventually("a CLI comes up", coming).await;
     let turn = session.stream("PROMPT-1").await.expect("opened");
-    eventually("it is taken", || (session.status().ok()?.pid == Some(pid)).then_some(())).await;
-    assert_eq!(session.status().expect("status").state, SessionState::Starting, "nothing is written yet");
+    eventually("it is taken", async || (session.status().await.ok()?.pid == Some(pid)).then_some(())).await;
+    assert_eq!(
+        session.status().await.expect("status").state,
+        SessionState::Starting,
+        "nothing is written yet"
+    );
     kill(pid).await;
     let answer = turn.answer().await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
-    assert_eq!((restarts(&session), id_of(&session)), (1, id.clone()));
-    assert_ne!(pid_of(&session), pid);
+    assert_eq!((restarts(&session).await, id_of(&session).await), (1, id.clone()));
+    assert_ne!(pid_of(&session).await, pid);
     assert_eq!(lab.times_in_transcript(&id, "PROMPT-1"), 1);
     leave(lab, [session]).await;
 }
@@ -140,11 +145,11 @@ async fn a_warm_cli_that_dies_with_its_first_prompt_unread_costs_no_turn() {
     faults::freeze(pid).expect("it can be frozen");
     let turn = session.stream("PROMPT-1").await.expect("opened");
     reaches(&session, SessionState::Busy).await;
-    assert_eq!(pid_of(&session), pid);
+    assert_eq!(pid_of(&session).await, pid);
     kill(pid).await;
     let answer = turn.answer().await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
-    assert_eq!((answer.interruptions, restarts(&session), id_of(&session)), (1, 1, id.clone()));
+    assert_eq!((answer.interruptions, restarts(&session).await, id_of(&session).await), (1, 1, id.clone()));
     assert_eq!(lab.times_in_transcript(&id, "PROMPT-1"), 1);
     leave(lab, [session]).await;
 }
@@ -158,14 +163,16 @@ async fn a_session_takes_no_cli_that_was_started_otherwise() {
     ready(&lab.host, 2).await;
     for (session, model) in sessions.iter().zip(["opus", "haiku"]) {
         session.query("PROMPT-1").await.expect("answered");
-        let args = std::fs::read_to_string(format!("/proc/{}/cmdline", pid_of(session))).expect("it lives");
+        let args =
+            std::fs::read_to_string(format!("/proc/{}/cmdline", pid_of(session).await)).expect("it lives");
         assert!(args.contains(&format!("--model={model}")), "{args:?}");
     }
     let other = start(lab.options("c")).await;
     ready(&lab.host, 2).await;
     let before = lab.clis();
     other.query("PROMPT-1").await.expect("answered");
-    assert!(before.iter().all(|(pid, _)| *pid != pid_of(&other)), "it asked for none, and gets none");
+    let own = pid_of(&other).await;
+    assert!(before.iter().all(|(pid, _)| *pid != own), "it asked for none, and gets none");
     end(&other).await;
     drop(other);
     leave(lab, sessions).await;
@@ -176,15 +183,15 @@ async fn the_first_turn_after_a_clear_takes_a_warm_cli() {
     let lab = Lab::new();
     let session = start(lab.options("a").warm(1)).await;
     session.query("My name is Alice").await.expect("answered");
-    let first = id_of(&session);
+    let first = id_of(&session).await;
     ready(&lab.host, 1).await;
     let clis = lab.clis();
     let (warm, id) = clis.iter().find(|(_, id)| *id != first).expect("one is warm");
     session.clear().await.expect("cleared");
-    assert_eq!(id_of(&session), *id);
+    assert_eq!(id_of(&session).await, *id);
     let answer = session.query("What is my name?").await.expect("answered");
     assert!(!answer.text.contains("Alice"), "{answer}");
-    assert_eq!((pid_of(&session), id_of(&session)), (*warm, id.clone()));
+    assert_eq!((pid_of(&session).await, id_of(&session).await), (*warm, id.clone()));
     leave(lab, [session]).await;
 }
 
@@ -193,7 +200,7 @@ async fn a_session_that_carries_a_conversation_on_takes_no_warm_cli() {
     let lab = Lab::new();
     let session = start(lab.options("a").warm(1)).await;
     session.query("My name is Alice").await.expect("answered");
-    let id = id_of(&session);
+    let id = id_of(&session).await;
     end(&session).await;
     drop(session);
     let session = start(lab.options("a").warm(1)).await;
@@ -201,8 +208,9 @@ async fn a_session_that_carries_a_conversation_on_takes_no_warm_cli() {
     let warm = lab.clis();
     let answer = session.query("What is my name?").await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
-    assert_eq!(id_of(&session), id);
-    assert!(warm.iter().all(|(pid, _)| *pid != pid_of(&session)));
+    assert_eq!(id_of(&session).await, id);
+    let own = pid_of(&session).await;
+    assert!(warm.iter().all(|(pid, _)| *pid != own));
     leave(lab, [session]).await;
 }
 
@@ -216,11 +224,11 @@ async fn a_warm_cli_gives_its_place_to_a_session_and_takes_none_from_one() {
     let other = start(lab.options("other").host(&host)).await;
     let turn = other.stream("PROMPT-1 STREAM=30:100").await.expect("opened");
     reaches(&other, SessionState::Busy).await;
-    assert_eq!(only(&lab).0, pid_of(&other), "the warm one is gone before the other is there");
-    assert_ne!(pid_of(&other), warm);
-    let pid = pid_of(&other);
+    assert_eq!(only(&lab).0, pid_of(&other).await, "the warm one is gone before the other is there");
+    assert_ne!(pid_of(&other).await, warm);
+    let pid = pid_of(&other).await;
     assert!(turn.answer().await.expect("answered").text.contains("answer to PROMPT-1"));
-    assert_eq!(pid_of(&other), pid, "an idle session is not parked for a pool");
+    assert_eq!(pid_of(&other).await, pid, "an idle session is not parked for a pool");
     assert_eq!((host.warm().ready, host.warm().wanted), (0, 1));
     keeper.query("PROMPT-2").await.expect("answered");
     end(&keeper).await;
@@ -232,7 +240,7 @@ async fn a_warm_cli_gives_its_place_to_a_session_and_takes_none_from_one() {
 
 /// Waits until nothing of a pool is under way that nobody wants.
 async fn ready_or_unwanted(host: &Host) {
-    eventually("nothing is wanted", || (host.warm().wanted == 0).then_some(())).await;
+    eventually("nothing is wanted", async || (host.warm().wanted == 0).then_some(())).await;
 }
 
 #[tokio::test]
@@ -244,11 +252,11 @@ async fn a_session_waits_for_no_other_sessions_promised_cli() {
     // A clear gives it an id, and so a promise, and no turn that would take it.
     idle.clear().await.expect("cleared");
     let (_, promised) = only(&lab);
-    assert_eq!(id_of(&idle), promised);
+    assert_eq!(id_of(&idle).await, promised);
     let other = start(lab.options("other").host(&host)).await;
     other.query("PROMPT-1").await.expect("answered, in the place of the promised one");
     idle.query("PROMPT-2").await.expect("answered, by a CLI of its own");
-    assert_eq!(id_of(&idle), promised, "the id stays");
+    assert_eq!(id_of(&idle).await, promised, "the id stays");
     end(&idle).await;
     end(&other).await;
     drop((idle, other, host));
@@ -263,7 +271,7 @@ async fn a_warm_cli_that_is_too_old_is_replaced() {
     let session = start(lab.options("a").host(&host).warm(1)).await;
     ready(&host, 1).await;
     let (old, id) = only(&lab);
-    eventually("it is replaced", || lab.clis().iter().any(|(pid, _)| *pid != old).then_some(())).await;
+    eventually("it is replaced", async || lab.clis().iter().any(|(pid, _)| *pid != old).then_some(())).await;
     assert!(lab.clis().iter().all(|(pid, _)| *pid != old), "it is gone before the next one comes");
     let lease = host.state_dir().join("leases").join(format!("{id}.lock"));
     assert!(!lease.exists(), "nothing is left of an id that was never used");
@@ -279,7 +287,7 @@ async fn a_session_that_is_stopped_before_its_first_turn_leaves_no_cli_under_its
     let session = start(lab.options("a").warm(1)).await;
     ready(&lab.host, 1).await;
     session.clear().await.expect("cleared");
-    assert_eq!(id_of(&session), only(&lab).1, "it was promised to this session");
+    assert_eq!(id_of(&session).await, only(&lab).1, "it was promised to this session");
     leave(lab, [session]).await;
 }
 
@@ -309,12 +317,12 @@ async fn no_warm_cli_outlives_its_tree() {
 async fn a_pool_whose_clis_cannot_start_keeps_nobody_from_starting() {
     let lab = Lab::new();
     let session = start(lab.scripted("a", r#"{"start":"CRASH=spawn"}"#).warm(3)).await;
-    eventually("the pool tries", || (lab.host.warm().starting > 0).then_some(())).await;
+    eventually("the pool tries", async || (lab.host.warm().starting > 0).then_some(())).await;
     session.stop().await.expect("stopped");
     drop(session);
     let session = start(lab.options("b").warm(1)).await;
     session.query("PROMPT-1").await.expect("answered");
-    assert_eq!(restarts(&session), 0);
+    assert_eq!(restarts(&session).await, 0);
     leave(lab, [session]).await;
 }
 
@@ -331,14 +339,14 @@ async fn the_real_cli_answers_a_first_turn_that_found_it_warm_and_survives_a_kil
             break;
         }
     }
-    assert_eq!((pid_of(&session), id_of(&session)), (warm, id.clone()));
+    assert_eq!((pid_of(&session).await, id_of(&session).await), (warm, id.clone()));
     kill(warm).await;
     let answer = turn.answer().await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
-    assert_eq!((answer.interruptions, restarts(&session)), (1, 1));
+    assert_eq!((answer.interruptions, restarts(&session).await), (1, 1));
     session.query("PROMPT-2").await.expect("answered");
     assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-1", "PROMPT-2"]);
-    assert_eq!(id_of(&session), id);
+    assert_eq!(id_of(&session).await, id);
     leave(real.lab, [session]).await;
 }
 

@@ -67,7 +67,7 @@ async fn kill(session: Session, n: u64, course: Arc<Course>) {
     let mut random = Random::new(1000 + n);
     while !course.over.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(100 + random.below(700))).await;
-        let pid = session.status().expect("the session is there").pid;
+        let pid = session.status().await.expect("the session is there").pid;
         if pid.is_some_and(|pid| faults::kill(pid).is_ok())
             && course.kills.fetch_add(1, Ordering::Relaxed) + 1 >= course.wanted
         {
@@ -77,8 +77,8 @@ async fn kill(session: Session, n: u64, course: Arc<Course>) {
 }
 
 /// Each prompt stands once in what the model sees, in order, and a refused one never.
-fn check(fleet: &Fleet, asked: &Asked) {
-    let context = fleet.lab.context(&id_of(&asked.session));
+async fn check(fleet: &Fleet, asked: &Asked) {
+    let context = fleet.lab.context(&id_of(&asked.session).await);
     let tags: Vec<&str> = context.iter().filter_map(|prompt| prompt.split(' ').next()).collect();
     let tags: Vec<&str> = tags.into_iter().filter(|tag| tag.starts_with("PROMPT-")).collect();
     assert_eq!(tags, asked.tags, "{}: each prompt once, in order", asked.session.name());
@@ -105,7 +105,7 @@ async fn run(sessions: usize, wanted: u64, shapes: &'static [Shape]) {
     }
     let mut tally = Tally::default();
     for asked in &mut all {
-        check(&fleet, asked);
+        check(&fleet, asked).await;
         for tag in &asked.tags {
             if fleet.lab.path().join("work").join(counter(tag)).exists() {
                 asked.tally.runs(Shape::Tool, &fleet.lab.path().join("work"), tag);

@@ -17,8 +17,9 @@ fn died(lab: Lab) -> (Lab, TurnId, String, PathBuf) {
         let session = Session::start(lab.options("assistant")).await.expect("started");
         session.query("My name is Alice").await.expect("answered");
         let turn = session.stream("my name? STREAM=2000:20").await.expect("opened");
-        let id = id_of(&session);
-        eventually("it was written", || (lab.times_in_transcript(&id, "my name?") == 1).then_some(())).await;
+        let id = id_of(&session).await;
+        eventually("it was written", async || (lab.times_in_transcript(&id, "my name?") == 1).then_some(()))
+            .await;
         (turn.detach(), id)
     });
     // Nothing is stopped: every task of the host is dropped where it stands.
@@ -95,7 +96,7 @@ async fn a_prompt_that_a_hook_refuses_in_the_clis_own_turn_has_that_answer_and_i
     reaches(&session, SessionState::Working).await;
     let answer = session.query("PROMPT-1 REFUSED").await.expect("answered");
     assert!(answer.text.contains("blocked by hook") && answer.text.contains("PROMPT-1"), "{answer}");
-    let id = id_of(&session);
+    let id = id_of(&session).await;
     let said = |word: &str| lab.prompts(&id).iter().any(|prompt| prompt.contains(word));
     assert!(!said("PROMPT-1") && !said("Continue from where you left off."), "{:?}", lab.prompts(&id));
     // A start looks for what was settled, in the journal if the host is another.
@@ -103,7 +104,7 @@ async fn a_prompt_that_a_hook_refuses_in_the_clis_own_turn_has_that_answer_and_i
     drop(session);
     let lab = lab.reopen();
     let session = Session::start(lab.options("a")).await.expect("started again");
-    assert_eq!(id_of(&session), id);
+    assert_eq!(id_of(&session).await, id);
     let answer = session.query("PROMPT-2").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
     end(&session).await;

@@ -43,8 +43,8 @@ async fn working(real: &RealLab) -> Session {
     session
 }
 
-fn kill(session: &Session) {
-    faults::kill(session.status().expect("status").pid.expect("a CLI")).expect("killed");
+async fn kill(session: &Session) {
+    faults::kill(session.status().await.expect("status").pid.expect("a CLI")).expect("killed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,12 +52,12 @@ async fn a_woven_prompt_whose_cli_dies_stands_once_and_is_answered_once() {
     let Some(real) = RealLab::replying(reply).await else { return };
     let session = working(&real).await;
     let turn = session.stream("PROMPT-1").await.expect("opened");
-    let (id, conversation) = (turn.id().to_string(), id_of(&session));
-    eventually("the prompt is woven in", || {
+    let (id, conversation) = (turn.id().to_string(), id_of(&session).await);
+    eventually("the prompt is woven in", async || {
         real.transcript(&conversation).contains(&format!("\"source_uuid\":\"{id}\"")).then_some(())
     })
     .await;
-    kill(&session);
+    kill(&session).await;
     let answer = turn.answer().await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{}", answer.text);
     session.query("PROMPT-2").await.expect("answered");
@@ -71,17 +71,17 @@ async fn a_prompt_that_a_hook_refuses_when_it_is_to_be_woven_in_has_that_answer_
     real.refuse_some();
     let session = working(&real).await;
     let turn = session.stream("PROMPT-1 refuse-this").await.expect("opened");
-    let (id, conversation) = (turn.id().to_string(), id_of(&session));
+    let (id, conversation) = (turn.id().to_string(), id_of(&session).await);
     let answer = turn.answer().await.expect("answered");
     assert!(answer.text.contains("blocked by hook") && answer.text.contains("PROMPT-1"), "{answer}");
     let dropped = |line: &str| {
         line.contains("\"dropped_by_hook\"") && line.contains(&format!("\"commandUuid\":\"{id}\""))
     };
-    eventually("it was to be woven in, and was dropped", || {
+    eventually("it was to be woven in, and was dropped", async || {
         real.transcript(&conversation).lines().any(dropped).then_some(())
     })
     .await;
-    kill(&session);
+    kill(&session).await;
     // A start looks for what was settled.
     session.query("PROMPT-2").await.expect("answered");
     assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-0", "PROMPT-2"]);

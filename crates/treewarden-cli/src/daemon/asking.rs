@@ -42,16 +42,16 @@ pub(super) async fn ask(
 pub(super) async fn wait(shared: &Shared, connection: &mut Connection, turn: TurnId) -> Result<(), Hangup> {
     let name = match shared.tree.host().turn(turn) {
         Ok(Some(report)) if report.outcome.is_none() => report.name,
-        _ => return connection.end(report(shared, turn)).await,
+        _ => return connection.end(report(shared, turn).await).await,
     };
     let _place = match connection.lasting(&shared.clients).await? {
         Ok(place) => place,
         Err(refusal) => return connection.end(Err(refusal)).await,
     };
-    match shared.tree.session(name.as_str()).attach(turn) {
+    match shared.tree.session(name.as_str()).attach(turn).await {
         Ok(Some(joined)) => follow(shared, connection, name.as_str(), joined, Streaming::None).await,
         // It was settled just now, or its session is not served here.
-        Ok(None) => connection.end(report(shared, turn)).await,
+        Ok(None) => connection.end(report(shared, turn).await).await,
         Err(error) => connection.end(Err(refusal(&error))).await,
     }
 }
@@ -72,7 +72,7 @@ async fn follow(
             hangup = connection.gone() => return Err(hangup),
         };
         return match outcome {
-            Ok(outcome) => connection.end(settled(shared, id, name, &outcome)).await,
+            Ok(outcome) => connection.end(settled(shared, id, name, &outcome).await).await,
             Err(error) => connection.end(Err(refusal(&error))).await,
         };
     }
@@ -104,7 +104,7 @@ async fn follow(
                 if let Some(text) = text.filter(|_| stream == Streaming::Text) {
                     connection.item(json!({ "type": "text", "text": text })).await?;
                 }
-                return connection.end(settled(shared, id, name, &outcome)).await;
+                return connection.end(settled(shared, id, name, &outcome).await).await;
             }
             None => {
                 let why = turn.outcome().await.err();
@@ -137,32 +137,34 @@ fn text(frame: &treewarden_proto::frame::Frame, saw_delta: &mut bool) -> Option<
 }
 
 /// A turn as the journal has it, with every key that `--json` promises.
-pub(super) fn report(shared: &Shared, turn: TurnId) -> Result<Value, Refusal> {
+pub(super) async fn report(shared: &Shared, turn: TurnId) -> Result<Value, Refusal> {
     let found = shared.tree.host().turn(turn).map_err(|error| Refusal::new(Code::Failed, error))?;
     let Some(found) = found else {
         return Err(Refusal::new(Code::NoSuchTurn, format!("no turn has the id {turn}")));
     };
-    Ok(said(shared, found))
+    Ok(said(shared, found).await)
 }
 
 /// A turn whose outcome was just delivered; a journal that does not hold that has nothing to say about it.
-fn settled(shared: &Shared, turn: TurnId, name: &str, outcome: &Outcome) -> Result<Value, Refusal> {
+async fn settled(shared: &Shared, turn: TurnId, name: &str, outcome: &Outcome) -> Result<Value, Refusal> {
     let stored = shared.tree.host().turn(turn).ok().flatten().filter(|stored| stored.outcome.is_some());
     match (stored, SessionName::new(name)) {
-        (Some(stored), _) => Ok(said(shared, stored)),
-        (None, Ok(name)) => Ok(said(shared, TurnReport::of_outcome(turn, name, outcome))),
+        (Some(stored), _) => Ok(said(shared, stored).await),
+        (None, Ok(name)) => Ok(said(shared, TurnReport::of_outcome(turn, name, outcome)).await),
         (None, Err(error)) => Err(Refusal::new(Code::Failed, error)),
     }
 }
 
-fn said(shared: &Shared, found: TurnReport) -> Value {
+async fn said(shared: &Shared, found: TurnReport) -> Value {
     let host = shared.tree.host();
     let outcome = found.outcome.unwrap_or_default();
     let get = |key: &str| outcome.get(key).cloned().unwrap_or_default();
     let mut session_id = get("session_id");
     if session_id.is_null() {
-        let status = host.session(found.name.as_str()).and_then(|session| session.status().ok());
-        session_id = json!(status.and_then(|status| status.session_id));
+        session_id = match host.session(found.name.as_str()) {
+            Some(session) => json!(session.id().await.ok().flatten()),
+            None => Value::Null,
+        };
     }
     json!({
         "turn": found.turn, "name": found.name, "outcome": get("outcome"), "text": get("text"),

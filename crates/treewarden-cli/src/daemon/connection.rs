@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -36,6 +37,12 @@ pub(super) struct Connection {
     line: Vec<u8>,
     /// What that may hold at the expense of the others, until it is carried out.
     held: Option<OwnedSemaphorePermit>,
+}
+
+/// A [`Reply::Item`] of what is written without a copy.
+#[derive(Serialize)]
+struct Item<'i, T> {
+    item: &'i T,
 }
 
 /// Serves a client until it goes; true if it was hung up on for another.
@@ -174,6 +181,11 @@ impl Connection {
         self.send(&Reply::Item(item)).await
     }
 
+    /// Sends one line that is not the last, of what need not live until the client has read it.
+    pub(super) async fn item_of(&mut self, item: &impl Serialize) -> Result<(), Hangup> {
+        self.send(&Item { item }).await
+    }
+
     /// Ends an answer.
     pub(super) async fn end(&mut self, answer: Result<Value, Refusal>) -> Result<(), Hangup> {
         match answer {
@@ -186,7 +198,7 @@ impl Connection {
         self.send(&Reply::Error(refusal)).await
     }
 
-    async fn send(&mut self, reply: &Reply) -> Result<(), Hangup> {
+    async fn send(&mut self, reply: &impl Serialize) -> Result<(), Hangup> {
         let mut line = serde_json::to_vec(reply).map_err(|_| Hangup)?;
         line.push(b'\n');
         match tokio::time::timeout(PATIENCE, self.writer.write_all(&line)).await {

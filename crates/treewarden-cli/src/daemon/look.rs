@@ -18,7 +18,7 @@ pub(super) fn ticks() -> Interval {
     ticks
 }
 
-/// Looks at leases, the tree's lock and the state directory, and says what was found as events.
+/// Looks at leases, the tree's lock and the state directory, which says what it finds as events.
 pub(super) async fn keep(shared: &Shared, hangup: &Notify) -> Infallible {
     let mut ticks = ticks();
     loop {
@@ -28,9 +28,6 @@ pub(super) async fn keep(shared: &Shared, hangup: &Notify) -> Infallible {
         }
         let host = shared.tree.host().clone();
         // A file system may take its time.
-        let Ok(news) = tokio::task::spawn_blocking(move || host.look_again()).await else { continue };
-        for missing in &news {
-            shared.journal.removed(&missing.what, missing.mended);
-        }
+        let _what_was_found_is_an_event = tokio::task::spawn_blocking(move || host.look_again()).await;
     }
 }

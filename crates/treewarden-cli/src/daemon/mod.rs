@@ -3,7 +3,6 @@
 mod asking;
 mod clients;
 mod connection;
-mod journal;
 mod look;
 mod orphans;
 mod reload;
@@ -25,8 +24,6 @@ use crate::args::Place;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use clients::{Admission, Clients};
-use journal::Journal;
-pub(crate) use journal::said;
 use orphans::Reaper;
 use signals::{Signals, Wish};
 use socket::ControlSocket;
@@ -36,7 +33,6 @@ pub(crate) use socket::may_speak;
 #[derive(Debug)]
 struct Shared {
     tree: Tree,
-    journal: Journal,
     clients: Clients,
     /// The config file, by its absolute path.
     file: PathBuf,
@@ -58,13 +54,7 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
         () = signals.end() => return Ok(ExitCode::SUCCESS),
     };
     let file = std::path::absolute(file)?;
-    let shared = Arc::new(Shared {
-        journal: Journal::start(&tree),
-        tree,
-        clients: Clients::new(),
-        file,
-        reloading: Mutex::default(),
-    });
+    let shared = Arc::new(Shared { tree, clients: Clients::new(), file, reloading: Mutex::default() });
     let sessions = shared.tree.host().sessions().len();
     tracing::info!(sessions, socket = %socket.path().display(), "the tree is up");
     output::note(format!(
@@ -174,13 +164,13 @@ fn put_back(socket: &mut ControlSocket, shared: &Shared, trouble: &mut Option<St
         Ok(None) => {}
         Ok(Some(what)) => {
             tracing::error!("{what}");
-            shared.journal.removed(&what, true);
+            shared.tree.host().note_removed(what, true);
         }
         Err(error) => {
             let why = format!("the control socket cannot be put back: {error:#}");
             if earlier.as_ref() != Some(&why) {
                 tracing::error!("{why}");
-                shared.journal.removed(&why, false);
+                shared.tree.host().note_removed(why.as_str(), false);
             }
             *trouble = Some(why);
         }

@@ -44,7 +44,7 @@ pub(super) async fn say(shared: &Shared) {
     };
     for one in unsaved {
         tracing::error!(session = %one.name, why = %one.why, "a CLI is ended whose conversation is not on disk");
-        shared.journal.unsaved(one.name.as_str(), &one.why);
+        host.note_unsaved(&one);
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use treewarden::events::{Happening, Reader, SupervisionContext};
 use treewarden::session::{Event, Session, SessionState, Turn};
-use treewarden::supervisor::{Feed, Report};
 use treewarden::{Tree, TurnId};
 
 use super::stage::Stage;
@@ -45,7 +45,7 @@ pub(super) async fn tell(stage: &Stage, tree: &Tree) -> anyhow::Result<()> {
     converse(voice, &assistant, "What is my name?").await?;
     show_sessions(voice, tree, &assistant).await?;
     output::line("")?;
-    let after = assistant.status()?;
+    let after = assistant.status().await?;
     anyhow::ensure!(
         before == after.session_id,
         "the session has another conversation: {:?}",
@@ -108,7 +108,7 @@ async fn kill_and_recover(
     tree: &Tree,
     session: &Session,
 ) -> anyhow::Result<(Option<treewarden::SessionId>, TurnId)> {
-    let mut feed = tree.supervisor().subscribe();
+    let mut events = tree.events().now();
     voice.say("you", QUESTION)?;
     let mut turn = session.stream(QUESTION).await?;
     let id = turn.id();
@@ -124,14 +124,14 @@ async fn kill_and_recover(
             words += 1;
         }
     }
-    let status = session.status()?;
+    let status = session.status().await?;
     let pid = status.pid.context("the session has no CLI")?;
     speech.end()?;
     voice.command(&format!("kill -9 {pid}"))?;
     output::line("")?;
     let killed = Instant::now();
     kill(pid)?;
-    report(voice, &mut feed).await?;
+    report(voice, &mut events).await?;
     // What the dead CLI had printed may still come; the next one begins the answer anew.
     while !matches!(turn.next().await.context("the turn ended with the CLI")?, Event::Resumed { .. }) {}
     let first = loop {
@@ -145,7 +145,7 @@ async fn kill_and_recover(
             _ => {}
         }
     };
-    let next = session.status()?.pid.context("the session has no CLI")?;
+    let next = session.status().await?.pid.context("the session has no CLI")?;
     let late = killed.elapsed().as_millis();
     voice.tell(&format!("CLI:         {next} carries the turn on, {late} ms after the kill"))?;
     output::line("")?;
@@ -157,20 +157,19 @@ async fn kill_and_recover(
 }
 
 /// Shows what the supervisor reports about the end of its child and the start of the next one.
-async fn report(voice: Voice, feed: &mut Feed) -> anyhow::Result<()> {
+async fn report(voice: Voice, events: &mut Reader) -> anyhow::Result<()> {
     let both = async {
         loop {
-            let event = feed.next().await?;
-            match event.report {
-                Report::Error(context, reason, child) => {
-                    voice.tell(&format!("supervisor:  {} {}", context.as_str(), child.id))?;
-                    voice.tell(&format!("             {}", crate::daemon::said(&reason)))?;
-                }
-                Report::Progress(child) => {
-                    voice.tell(&format!("supervisor:  progress {}", child.id))?;
-                    return anyhow::Ok(());
-                }
-                _ => {}
+            let event = events.next().await.context("the tree ended")??;
+            let Happening::Supervision { context, child: Some(child), reason, .. } = &event.what else {
+                continue;
+            };
+            voice.tell(&format!("supervisor:  {} {child}", context.as_str()))?;
+            if let Some(reason) = reason {
+                voice.tell(&format!("             {reason}"))?;
+            }
+            if *context == SupervisionContext::Progress {
+                return anyhow::Ok(());
             }
         }
     };
@@ -187,7 +186,7 @@ fn kill(pid: u32) -> anyhow::Result<()> {
 /// Shows what `treewarden ps` would, when the session rests.
 async fn show_sessions(voice: Voice, tree: &Tree, session: &Session) -> anyhow::Result<()> {
     let until = Instant::now() + Duration::from_secs(2);
-    while session.status()?.state != SessionState::Ready && Instant::now() < until {
+    while session.status().await?.state != SessionState::Ready && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let sessions = serde_json::to_value(tree.host().sessions())?;

@@ -3,15 +3,21 @@
 use std::process::ExitCode;
 
 use serde_json::Value;
+use treewarden::events::Position;
 
 use crate::args::{Output, Place};
 use crate::client::Client;
 use crate::output::{self, Paint};
 use crate::wire::Request;
 
-pub(super) async fn run(follow: bool, output: Output, place: &Place) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(
+    follow: bool,
+    since: Option<Position>,
+    output: Output,
+    place: &Place,
+) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(place).await?;
-    client.send(&Request::Events { follow }).await?;
+    client.send(&Request::Events { follow, since }).await?;
     let paint = Paint(output::is_colourful());
     while let Ok(event) = client.item().await? {
         if event["type"] == "waiting" {
@@ -33,7 +39,7 @@ fn readable(event: &Value, paint: Paint) -> String {
     let details = event.as_object().into_iter().flatten().filter(|(key, value)| {
         !value.is_null()
             && *value != ""
-            && !matches!(key.as_str(), "at" | "event" | "name" | "child" | "frame")
+            && !matches!(key.as_str(), "at" | "boot" | "seq" | "path" | "event" | "name" | "child" | "frame")
     });
     let details = details.map(|(key, value)| match value {
         Value::String(text) => format!("{key}={text}"),

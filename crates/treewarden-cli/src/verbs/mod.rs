@@ -49,7 +49,7 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Interrupt(Target { name, place }) => simple::interrupt(name, &place).await,
         Verb::Tree { output, place } => tree::run(output, &place).await,
-        Verb::Events { follow, output, place } => events::run(follow, output, &place).await,
+        Verb::Events { follow, since, output, place } => events::run(follow, since, output, &place).await,
         Verb::Top { interval, place } => top::run(interval, &place).await,
         Verb::Check { file } => check::run(&file),
         Verb::Schema => check::schema(),

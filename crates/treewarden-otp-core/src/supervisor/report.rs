@@ -1,5 +1,7 @@
 //! Supervision reports as data, with OTP's four contexts and its progress reports.
 
+use std::fmt;
+
 use super::event::Pid;
 use super::spec::{ChildId, Kind, Restart, Shutdown};
 use crate::ExitReason;
@@ -39,6 +41,15 @@ pub enum Reason {
     Exit(ExitReason),
     /// More restarts than the budget allows.
     ReachedMaxRestartIntensity,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(reason) => reason.fmt(f),
+            Self::ReachedMaxRestartIntensity => f.write_str("reached max restart intensity"),
+        }
+    }
 }
 
 /// The run that a report is about.

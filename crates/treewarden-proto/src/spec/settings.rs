@@ -19,7 +19,7 @@ impl SessionSpec {
     ///
     /// What such a turn prints is told as [`Unsolicited`] frames; it is in no journal.
     ///
-    /// [`Unsolicited`]: https://docs.rs/treewarden/latest/treewarden/host/enum.Happening.html
+    /// [`Unsolicited`]: https://docs.rs/treewarden/latest/treewarden/events/enum.Happening.html
     #[must_use]
     pub fn peer_messages(mut self, peer_messages: bool) -> Self {
         self.peer_messages = peer_messages;

@@ -29,6 +29,7 @@
 //! | `SPEAK=<ms>` | the answer itself as deltas, word by word, ms apart |
 //! | `N=<n>` | n equal deltas, as fast as the pipe takes them |
 //! | `GARBAGE=<n>`, `HUGE=<bytes>`, `PARTIAL`, `UNKNOWN` | lines that are not JSON, one long line, a line in two writes, frames of unknown types |
+//! | `STRAY=<n>:<bytes>` | n frames of so many bytes that name no turn |
 //! | `STDERR=<bytes>` | floods stderr |
 //! | `IGNORE_EOF`, `IGNORE_TERM` | lives on after the end of stdin, after SIGTERM |
 //! | `TOOL=<ms>` | a tool call that takes so long; `CHILD` adds a process in its own session |

@@ -126,6 +126,12 @@ impl Cli {
             let filler = "x".repeat(usize::try_from(bytes).unwrap_or(usize::MAX));
             self.system("informational", json!({ "level": "info", "content": filler }));
         }
+        if let Some((times, bytes)) = words.text("STRAY").and_then(|text| text.split_once(':')) {
+            let filler = "x".repeat(bytes.parse().unwrap_or(0));
+            for _ in 0..times.parse().unwrap_or(0) {
+                self.system("from_the_future", json!({ "payload": filler }));
+            }
+        }
         if let Some(bytes) = words.number("STDERR") {
             for _ in 0..bytes.div_ceil(64) {
                 stderr("a line of noise on stderr, which nobody may be reading at all.\n\n");

@@ -65,7 +65,12 @@ impl SessionArguments {
     ///
     /// [`StartError`] if the options contradict each other, the host cannot be opened, or a live session holds the
     /// name.
-    pub fn new(options: impl Into<SessionOptions>) -> Result<Self, StartError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the name may be held, for whoever makes arguments of this name next.
+    #[expect(clippy::unused_async, reason = "whoever else could hold the name will have to be asked")]
+    pub async fn new(options: impl Into<SessionOptions>) -> Result<Self, StartError> {
         let options = Arc::new(options.into());
         options.spec.validate().map_err(|error| StartError::invalid(&error))?;
         let host = options.resolve_host()?;
@@ -344,6 +349,7 @@ impl StartChild for SessionChild {
         let session = Self(Arc::clone(&self.0));
         Box::pin(async move {
             let desk = session.0.desk()?;
+            desk.set_path(context.path());
             if session.stays_stopped(&desk, &context) {
                 desk.close("the session is stopped; start it again");
                 desk.set_state(SessionState::Stopped, None, None);

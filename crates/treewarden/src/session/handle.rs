@@ -117,6 +117,7 @@ impl fmt::Debug for Session {
     }
 }
 
+#[expect(clippy::unused_async, reason = "a handle of a session elsewhere will have to ask")]
 impl Session {
     /// Starts a session of its own, under a supervisor of its own.
     ///
@@ -154,6 +155,8 @@ impl Session {
     }
 
     /// A handle for whoever holds `name` in [`Host::shared`] when it is used.
+    ///
+    /// It does not open the shared host: until the program does, nobody holds a name in it.
     pub fn named(name: &str) -> Self {
         Self { target: Target::Name(None, name.into()) }
     }
@@ -191,7 +194,8 @@ impl Session {
         match &self.target {
             Target::Desk(desk) => Ok(Arc::clone(desk)),
             Target::Name(host, name) => {
-                let host = host.clone().or_else(|| Host::shared().ok());
+                // A program that has not opened its shared host has no session in it; and so none has to be opened here.
+                let host = host.clone().or_else(Host::opened);
                 host.and_then(|host| host.find(name)).ok_or_else(|| QueryError::no_such_session(name))
             }
             Target::Via(name, shown) => {
@@ -258,7 +262,11 @@ impl Session {
     /// # Errors
     ///
     /// [`QueryError`] if nobody holds the name or the turn has 64 consumers.
-    pub fn attach(&self, turn: TurnId) -> Result<Option<Turn>, QueryError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped nothing is joined.
+    pub async fn attach(&self, turn: TurnId) -> Result<Option<Turn>, QueryError> {
         let desk = self.desk()?;
         let sink = Arc::new(Sink::new(false));
         if desk.attach(turn, &sink)? { Ok(Some(Turn::joined(turn, desk, sink))) } else { Ok(None) }
@@ -273,7 +281,6 @@ impl Session {
     /// # Cancel safety
     ///
     /// The future may be dropped at any time.
-    #[expect(clippy::unused_async, reason = "a handle of a session elsewhere will have to ask")]
     pub async fn id(&self) -> Result<Option<SessionId>, QueryError> {
         Ok(self.desk()?.status().session_id)
     }
@@ -283,12 +290,20 @@ impl Session {
     /// # Errors
     ///
     /// [`QueryError`] if nobody holds the name.
-    pub fn status(&self) -> Result<Status, QueryError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn status(&self) -> Result<Status, QueryError> {
         Ok(self.desk()?.status())
     }
 
     /// Tells whether the session can be asked: somebody holds the name, and it was not stopped or given up.
-    pub fn is_alive(&self) -> bool {
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn is_alive(&self) -> bool {
         self.desk().is_ok_and(|desk| desk.is_served())
     }
 
@@ -316,7 +331,11 @@ impl Session {
     /// # Errors
     ///
     /// [`QueryError`] if nobody holds the name.
-    pub fn interrupt(&self) -> Result<bool, QueryError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the interrupt may have been asked for.
+    pub async fn interrupt(&self) -> Result<bool, QueryError> {
         Ok(self.desk()?.command(Command::Interrupt))
     }
 
@@ -325,7 +344,11 @@ impl Session {
     /// # Errors
     ///
     /// [`QueryError`] if nobody holds the name.
-    pub fn cancel(&self, turn: TurnId) -> Result<(), QueryError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the turn may have been cancelled.
+    pub async fn cancel(&self, turn: TurnId) -> Result<(), QueryError> {
         self.desk()?.cancel(turn, treewarden_core::session::DrainReason::Interrupted);
         Ok(())
     }

@@ -24,6 +24,7 @@ mod handle;
 mod options;
 mod outcome;
 mod sink;
+pub(crate) mod state;
 mod status;
 mod stream;
 mod turn;

@@ -1,6 +1,7 @@
 //! A tree that is about to start.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use treewarden_process::ContainmentPolicy;
 use treewarden_proto::SessionName;
@@ -11,7 +12,9 @@ use super::error::{TreeError, TreeErrorKind};
 use super::grow::{Grower, Handles};
 use super::running::Tree;
 use crate::config::TreeSpec;
+use crate::events;
 use crate::host::Host;
+use crate::supervisor::SupervisionEvent;
 
 /// A tree that is about to start.
 #[derive(Debug, Clone)]
@@ -87,7 +90,11 @@ impl TreeBuilder {
         crate::second_door::sweep(host.store());
         let mut handles = Handles::new();
         let plan = Grower { host: &host, handles: &mut handles }.plan(&spec.root, &Vec::new())?;
-        let root = plan.builder().start().await?;
+        let events = host.events();
+        let report = move |event: &SupervisionEvent| {
+            events.publish(Arc::clone(&event.supervisor), None, events::told(event));
+        };
+        let root = plan.builder().on_report(report).start().await?;
         plan.adopt(&host, &root);
         Ok(Tree::new(host, root, lock, swept.processes, Current::new(spec, handles)))
     }

@@ -84,7 +84,7 @@ fn children(supervisor: Supervisor, host: &Host) -> Pin<Box<dyn Future<Output = 
                 ChildState::Parked => (NodeState::Parked, None),
                 ChildState::Stopped => (NodeState::Stopped, None),
             };
-            let session = host.session(&name).and_then(|session| session.status().ok());
+            let session = host.status_of(&name);
             let is_supervisor = info.kind == Kind::Supervisor;
             let session = session.filter(|_| !is_supervisor);
             let below = running.as_ref().and_then(|child| child.extension::<Supervisor>().cloned());

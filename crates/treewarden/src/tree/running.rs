@@ -13,6 +13,7 @@ use super::diff::TreeDiff;
 use super::outline::{self, Outline};
 use super::restart::{self, RestartError};
 use crate::config::{self, ChildTypes, ConfigError, TreeSpec};
+use crate::events::Events;
 use crate::host::Host;
 use crate::session::Session;
 use crate::supervisor::Supervisor;
@@ -83,9 +84,16 @@ impl Tree {
         Self { host, root, swept, lock: is_free, current }
     }
 
-    /// What the tree's sessions share: the store, the names, the feed.
+    /// What the tree's sessions share: the store, the names, the events.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// What happens in the tree, to its supervisors and its sessions, in one order: the events of its [`host`](Self::host).
+    ///
+    /// What its start did is in there too.
+    pub fn events(&self) -> Events {
+        self.host.events()
     }
 
     /// A handle for the session of this name, which may not exist.

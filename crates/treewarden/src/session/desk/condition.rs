@@ -7,7 +7,7 @@ use treewarden_core::session::OwnWork;
 use treewarden_proto::TurnId;
 
 use super::{Desk, Entry};
-use crate::host::Happening;
+use crate::events::Happening;
 use crate::session::Shown;
 use crate::session::sink::Sink;
 use crate::session::status::{SessionState, Status};
@@ -26,7 +26,7 @@ impl Desk {
         drop(inner);
         if changed {
             tracing::debug!(session = %self.name, ?state, pid, "session");
-            self.host.publish(&self.name, || Happening::State { state, pid });
+            self.publish(Happening::State { state, pid });
         }
     }
 
@@ -41,9 +41,9 @@ impl Desk {
         match unsaved {
             Some(why) if before.as_deref() != Some(why) => {
                 tracing::warn!(session = %self.name, why, "a conversation is not on disk, and its CLI is kept");
-                self.host.publish(&self.name, || Happening::Unsaved { why: why.to_owned() });
+                self.publish(Happening::Unsaved { why: why.to_owned() });
             }
-            None if before.is_some() => self.host.publish(&self.name, || Happening::Saved),
+            None if before.is_some() => self.publish(Happening::Saved),
             _ => {}
         }
     }

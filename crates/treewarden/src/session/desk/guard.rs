@@ -3,8 +3,8 @@
 use treewarden_store::LeaseError;
 
 use super::Desk;
+use crate::events::Happening;
 use crate::guards::Missing;
-use crate::host::Happening;
 use crate::session::error::QueryError;
 
 impl Desk {
@@ -32,7 +32,7 @@ impl Desk {
         };
         if let Some(Missing { what, mended }) = news {
             tracing::error!(session = %self.name, mended, "{what}");
-            self.host.publish(&self.name, || Happening::Removed { what, mended });
+            self.publish(Happening::Removed { what, mended });
         }
         found.map(|_| ())
     }

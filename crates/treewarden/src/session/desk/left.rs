@@ -3,7 +3,7 @@
 use treewarden_process::{NotGone, Process, TreeGone};
 
 use super::Desk;
-use crate::host::Happening;
+use crate::events::Happening;
 use crate::session::error::QueryError;
 
 /// What was left, as far as it lives still.
@@ -81,7 +81,7 @@ impl Desk {
         let is_new = self.lock().condition.left.add_refused(error.processes(), &why);
         if is_new {
             tracing::error!(session = %self.name, %error, "processes of a CLI cannot be ended");
-            self.host.publish(&self.name, || Happening::NotGone { why });
+            self.publish(Happening::NotGone { why });
         }
     }
 
@@ -92,7 +92,7 @@ impl Desk {
         let new = inner.condition.left.add_unclear(gone.left());
         drop(inner);
         if let Some(what) = named(new.iter()) {
-            self.host.publish(&self.name, || Happening::MayBeLeft { what });
+            self.publish(Happening::MayBeLeft { what });
         }
     }
 

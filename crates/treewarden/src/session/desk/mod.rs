@@ -36,7 +36,8 @@ use super::outcome::{Failure, Outcome};
 use super::sink::Sink;
 use super::status::Condition;
 use super::turn::Ended;
-use crate::host::{self, Happening, Host};
+use crate::events::Happening;
+use crate::host::Host;
 use crate::supervisor::Supervisor;
 use crate::warm::Want;
 
@@ -172,6 +173,8 @@ pub(crate) struct Inner {
 /// What all incarnations of a session share; see the [module](self).
 pub(crate) struct Desk {
     pub(crate) name: SessionName,
+    /// Where the session is in the tree; its name until a supervisor starts it. Nothing else is locked under this.
+    path: RwLock<Arc<str>>,
     options: RwLock<Arc<SessionOptions>>,
     pub(crate) host: Host,
     inner: Mutex<Inner>,
@@ -196,6 +199,7 @@ impl Desk {
         record: Option<SessionRecord>,
     ) -> Self {
         Self {
+            path: RwLock::new(name.as_str().into()),
             name,
             options: RwLock::new(options),
             host,
@@ -230,6 +234,17 @@ impl Desk {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says where the supervisor that starts the session has it.
+    pub(crate) fn set_path(&self, path: String) {
+        *self.path.write().unwrap_or_else(PoisonError::into_inner) = path.into();
+    }
+
+    /// Tells whoever reads the host's events what happened to the session.
+    pub(crate) fn publish(&self, what: Happening) {
+        let path = Arc::clone(&self.path.read().unwrap_or_else(PoisonError::into_inner));
+        self.host.inner.events.events().publish(path, Some(self.name.clone()), what);
     }
 
     /// What the session is started with; others from one moment to the next when the tree is changed.
@@ -298,7 +313,7 @@ impl Desk {
             return;
         }
         inner.entries.push_back(Entry::Turn(Box::new(entry)));
-        self.host.publish(&self.name, || Happening::TurnOpened { turn });
+        self.publish(Happening::TurnOpened { turn });
         self.ring(inner);
     }
 
@@ -355,7 +370,7 @@ impl Desk {
     /// Stores the outcome of a turn, then delivers the one that counts to everybody who waits for it.
     pub(crate) fn settle(&self, turn: TurnId, outcome: Outcome) {
         let outcome = self.store_outcome(turn, outcome);
-        self.host.publish(&self.name, || host::settled(turn, &outcome));
+        self.publish(Happening::TurnSettled { turn, outcome: outcome.word() });
         let removed = {
             let mut inner = self.lock();
             inner.condition.turns += 1;

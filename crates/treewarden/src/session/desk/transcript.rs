@@ -9,7 +9,7 @@ use treewarden_store::{Seen, SessionRecord, StoreError, is_written};
 use treewarden_transcript::{self as transcript, DiskAnswer, Kept, Known, Settled};
 
 use super::Desk;
-use crate::host::Happening;
+use crate::events::Happening;
 use crate::session::outcome::Outcome;
 
 /// So many turns that the CLI wrote nowhere are remembered behind the last that it did.
@@ -126,7 +126,7 @@ impl Desk {
     /// Says that what was removed is made good.
     pub(crate) fn tell_removed(&self, what: String) {
         tracing::error!(session = %self.name, mended = true, "{what}");
-        self.host.publish(&self.name, || Happening::Removed { what, mended: true });
+        self.publish(Happening::Removed { what, mended: true });
     }
 
     /// Notes where the CLI's file lies.
@@ -156,7 +156,7 @@ impl Desk {
             from.display()
         );
         tracing::warn!(session = %self.name, "{what}");
-        self.host.publish(&self.name, || Happening::Removed { what, mended: true });
+        self.publish(Happening::Removed { what, mended: true });
     }
 
     /// Goes on to another conversation. The one that is left is kept no longer than the CLI keeps it.

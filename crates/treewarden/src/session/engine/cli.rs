@@ -16,7 +16,7 @@ use treewarden_store::Lease;
 
 use super::{Engine, Task, Wake};
 use crate::binaries::{AWAIT_INITIALIZE, Binary};
-use crate::host::Happening;
+use crate::events::Happening;
 use crate::places::Place;
 use crate::second_door::SecondDoor;
 use crate::session::desk::{Desk, Legacy};
@@ -337,7 +337,7 @@ impl Engine {
             tracing::warn!(session = %self.desk.name, exit = %line, "a CLI ended");
         }
         self.desk.lock().condition.last_exit = Some(line.as_str().into());
-        self.desk.host.publish(&self.desk.name, || Happening::Exited { class: line });
+        self.desk.publish(Happening::Exited { class: line });
     }
 
     /// A write that failed: the CLI is gone, which its exit will say.

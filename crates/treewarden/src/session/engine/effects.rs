@@ -11,7 +11,7 @@ use super::Engine;
 use super::cli::How;
 use super::control::Purpose;
 use super::verdict::{self, Matter};
-use crate::host::Happening;
+use crate::events::Happening;
 use crate::session::desk::Look;
 use crate::session::status::SessionState;
 use crate::warm::INITIALIZE;
@@ -158,15 +158,13 @@ impl Engine {
 
     fn rename(&mut self) {
         let id = self.desk.new_conversation();
-        self.desk.host.publish(&self.desk.name, || Happening::Conversation { session_id: id });
+        self.desk.publish(Happening::Conversation { session_id: id });
     }
 
     fn finish(&mut self, end: End) {
         if let End::Crashed(_) = &end {
             for (turn, interruptions) in self.desk.interrupted() {
-                self.desk
-                    .host
-                    .publish(&self.desk.name, || Happening::TurnInterrupted { turn, interruptions });
+                self.desk.publish(Happening::TurnInterrupted { turn, interruptions });
             }
         }
         let state = match &end {

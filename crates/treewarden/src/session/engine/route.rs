@@ -1,4 +1,4 @@
-//! Where a frame goes: to the machine as a fact, to the consumers of the turn, to the feed.
+//! Where a frame goes: to the machine as a fact, to the consumers of the turn, to the events.
 //!
 //! The CLI names the prompts that it works at on the first frames of a run, and not on every frame. So a run is
 //! followed: it begins with a frame that names prompts and ends with a result. A frame without a name belongs to the
@@ -15,7 +15,7 @@ use treewarden_proto::frame::{
 use treewarden_proto::{SessionId, TurnId};
 
 use super::Engine;
-use crate::host::Happening;
+use crate::events::Happening;
 use crate::session::event::Event as TurnEvent;
 
 /// A limit that is said to last longer than this is looked at again after it.
@@ -78,7 +78,7 @@ impl Engine {
         let bytes = u64::try_from(len).unwrap_or(u64::MAX);
         self.desk.lock().condition.skipped_lines += 1;
         tracing::warn!(session = %self.desk.name, bytes, "skipped a line of the CLI that is no frame");
-        self.desk.host.publish(&self.desk.name, || Happening::Garbage { bytes });
+        self.desk.publish(Happening::Garbage { bytes });
     }
 
     fn route(&mut self, frame: Frame) {
@@ -108,7 +108,7 @@ impl Engine {
         frame.uuid_as_turn().is_some_and(|id| self.machine.is_at_hand(id))
     }
 
-    /// Hands a frame to the turn that it belongs to, or else to the feed.
+    /// Hands a frame to the turn that it belongs to, or else to the events.
     fn content(&mut self, frame: Frame) {
         if !frame.turns().is_empty() {
             self.run.turns = frame.turns().clone();
@@ -132,10 +132,7 @@ impl Engine {
     }
 
     fn unsolicited(&self, frame: &Frame) {
-        self.desk.host.publish(&self.desk.name, || Happening::Unsolicited {
-            kind: frame.type_name().into_owned(),
-            frame: frame.unshared(),
-        });
+        self.desk.publish(Happening::unsolicited(frame));
     }
 
     /// Hands what was gathered to the consumers of the turn.
@@ -248,7 +245,7 @@ impl Engine {
     /// `bypass_root`). Whoever followed that would go on with a blank conversation once the cause is mended.
     fn follow(&mut self, id: SessionId) {
         if self.cli.as_ref().is_some_and(|cli| cli.started) && self.desk.follow(id) {
-            self.desk.host.publish(&self.desk.name, || Happening::Conversation { session_id: id });
+            self.desk.publish(Happening::Conversation { session_id: id });
         }
     }
 
@@ -268,12 +265,11 @@ impl Engine {
             SystemKind::Informational => return self.notice(frame),
             SystemKind::SessionWritesLost => {
                 tracing::error!(session = %self.desk.name, "the CLI could not write its transcript");
-                self.desk.host.publish(&self.desk.name, || Happening::WritesLost);
+                self.desk.publish(Happening::WritesLost);
             }
             SystemKind::PeerMessageHold => {
                 // It is of no turn: somebody else sent it.
-                let frame = frame.unshared();
-                return self.desk.host.publish(&self.desk.name, || Happening::PeerMessageHeld { frame });
+                return self.desk.publish(Happening::peer_message_held(&frame));
             }
             SystemKind::Unknown => self.desk.lock().condition.unknown_frames += 1,
             _ => {}

@@ -21,7 +21,7 @@ use treewarden_transcript::{self as transcript, OpenPrompt, Resumable};
 use super::Task;
 use super::cli::{self, Cli};
 use crate::binaries::AWAIT_INITIALIZE;
-use crate::host::Happening;
+use crate::events::Happening;
 use crate::places::{AllPinned, Place};
 use crate::private_files::Private;
 use crate::second_door::SecondDoor;
@@ -414,7 +414,7 @@ async fn opening(
             desk.note_first_name(Some(path));
             if mended > 0 {
                 tracing::warn!(session = %desk.name, mended, "a part of the conversation was never written; it goes on without that");
-                desk.host.publish(&desk.name, || Happening::Incomplete { gaps: mended });
+                desk.publish(Happening::Incomplete { gaps: mended });
             }
             Ok((Opening::Resume(id), open))
         }
