@@ -36,7 +36,7 @@ fn a_crash_before_the_first_turn_is_sent_fails_no_turn() {
 fn a_crash_ends_a_turn_that_was_to_end_anyway() {
     let mut bench = Bench::busy();
     bench.feed(Event::Cancel(turn(1), DrainReason::TimedOut));
-    assert_eq!(bench.on(killed()), [settle(1, Verdict::TimedOut), crashed(CrashKind::Signal(9))]);
+    assert_eq!(bench.on(killed()), [settle(1, Verdict::TimedOut(None)), crashed(CrashKind::Signal(9))]);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_turn_that_was_under_way_is_run_again_before_any_other() {
     bench.feed(Event::Spawned);
     assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
     assert_eq!(bench.machine.in_flight().expect("it was sent").attempts, 2);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), send(2)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(2)]);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_result_that_a_resumed_cli_comes_to_before_it_was_sent_the_turn_is_the_turns
         assert!(bench.machine.is_at_hand(turn(1)) && !bench.machine.is_at_hand(turn(2)));
         assert_eq!(bench.on(result(&[2])), [], "a turn that no CLI was given is nobody's result");
         assert_eq!(bench.on(aborted(&[1])), [], "an abort of before decides nothing");
-        assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+        assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
         assert!(bench.machine.at_hand().is_none());
         if !initialized {
             bench.feed(Event::Initialized { lifecycle: true });
@@ -151,7 +151,7 @@ fn interrupting_the_turn_that_is_being_rerun_ends_it() {
 fn a_rerun_turn_that_runs_out_of_its_time_before_it_is_sent_is_timed_out() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
     let late = Event::Cancel(turn(1), DrainReason::TimedOut);
-    assert_eq!(bench.on(late), [settle(1, Verdict::TimedOut), Action::Kill]);
+    assert_eq!(bench.on(late), [settle(1, Verdict::TimedOut(None)), Action::Kill]);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn a_turn_past_its_deadline_is_interrupted_and_timed_out() {
     }
     assert_eq!(bench.pass(secs(100)), [Action::Interrupt]);
     assert_eq!(bench.state(), State::Draining(turn(1)));
-    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::TimedOut)]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::TimedOut(Some(())))]);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn the_first_reason_to_drain_is_the_one_that_is_told() {
     let mut bench = Bench::busy();
     bench.feed(Event::Cancel(turn(1), DrainReason::TimedOut));
     assert_eq!(bench.on(Event::Interrupt), []);
-    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::TimedOut)]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::TimedOut(Some(())))]);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn an_idle_cli_may_be_silent() {
 fn a_result_that_comes_before_the_kill_takes_effect_is_the_answer() {
     let mut bench = Bench::busy();
     assert_eq!(bench.pass(secs(130)), [Action::Probe, Action::Kill]);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
     assert_eq!(bench.on(killed()), [crashed(CrashKind::Silent)]);
 }
 
@@ -140,6 +140,6 @@ fn nothing_but_the_kill_goes_to_a_cli_that_is_being_killed() {
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), []);
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), []);
     assert_eq!(bench.on(Event::Interrupt), []);
-    let verdict = Verdict::CredentialsRefused;
+    let verdict = Verdict::CredentialsRefused(None);
     assert_eq!(bench.on(killed()), [settle(1, verdict), crashed(CrashKind::Silent)]);
 }

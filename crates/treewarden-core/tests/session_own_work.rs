@@ -89,7 +89,7 @@ fn a_turn_that_is_run_again_is_not_held_back() {
     bench.feed(Event::Spawned);
     bench.feed(frame(Fact::Running));
     assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), send(2)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(2)]);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_weak_cli_gives_its_own_result_to_nobody() {
     bench.feed(frame(Fact::TurnBegan));
     bench.feed(Event::Enqueue(item(1)));
     assert_eq!(bench.on(result(&[])), [send(1)]);
-    assert_eq!(bench.on(result(&[])), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(result(&[])), [settle(1, Verdict::Result(()))]);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_task_that_ends_in_a_turn_has_its_own_turn_before_the_next_of_ours() {
     bench.feed(frame(Fact::Running));
     bench.feed(frame(Fact::TaskEnded));
     bench.feed(Event::Enqueue(item(2)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
     assert_eq!(bench.on(own_result()), []);
     assert_eq!(bench.on(frame(Fact::Idle)), [send(2)]);
 }
@@ -149,8 +149,8 @@ fn a_prompt_that_a_hook_refused_amid_own_work_is_settled_and_the_next_waits_for_
         assert_eq!(bench.on(Event::Enqueue(item(1))), [send(1)]);
         bench.feed(Event::Configure { config: Config::default(), renew: false });
         bench.feed(lifecycle(1, Lifecycle::Completed));
-        assert_eq!(bench.on(frame(Fact::Refused(turn(7)))), [], "of another turn");
-        assert_eq!(bench.on(frame(Fact::Refused(turn(1)))), [settle(1, Verdict::Refused)]);
+        assert_eq!(bench.on(frame(Fact::Refused(turn(7), ()))), [], "of another turn");
+        assert_eq!(bench.on(frame(Fact::Refused(turn(1), ()))), [settle(1, Verdict::Refused(()))]);
         assert_eq!(bench.state(), State::Working, "its own turn goes on");
         assert_eq!(bench.on(Event::Enqueue(item(2))), []);
         let ends = if reports { frame(Fact::Idle) } else { own_result() };
@@ -163,7 +163,7 @@ fn an_interrupted_turn_whose_prompt_a_hook_refused_is_an_interrupted_one() {
     let mut bench = Bench::busy();
     bench.feed(cancel(1));
     bench.feed(lifecycle(1, Lifecycle::Completed));
-    assert_eq!(bench.on(frame(Fact::Refused(turn(1)))), [settle(1, Verdict::Interrupted)]);
+    assert_eq!(bench.on(frame(Fact::Refused(turn(1), ()))), [settle(1, Verdict::Interrupted)]);
 }
 
 #[test]

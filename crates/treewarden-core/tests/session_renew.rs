@@ -35,7 +35,7 @@ fn a_busy_cli_ends_its_turn_first_and_the_one_after_it_goes_to_the_next_cli() {
     bench.feed(Event::Enqueue(item(2)));
     assert_eq!(bench.on(renew()), []);
     assert_eq!(bench.state(), State::Busy(turn(1)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), Action::LookOnDisk]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), Action::LookOnDisk]);
     assert_eq!(bench.on(saved()), [Action::Stop]);
     assert_eq!(bench.on(exited()), [start(false)]);
     bench.feed(Event::Spawned);

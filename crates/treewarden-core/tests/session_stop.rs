@@ -112,7 +112,7 @@ fn a_stop_does_not_wait_for_the_usage_limit_that_its_last_turn_hit() {
     bench.feed(stop(REQUESTED));
     let limited = ResultFact { turns: vec![turn(1)], limited_for: Some(secs(3600)), ..ResultFact::default() };
     let result = frame(Fact::Result(limited));
-    assert_eq!(bench.on(result), [settle(1, Verdict::Result), Action::Stop]);
+    assert_eq!(bench.on(result), [settle(1, Verdict::Result(())), Action::Stop]);
 }
 
 #[test]

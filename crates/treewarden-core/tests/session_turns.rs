@@ -2,10 +2,12 @@
 
 mod session_support;
 
+use std::time::Instant;
+
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, CrashKind, End, Event, Fact, Found, Item, Lifecycle, ResultFact, State, StopReason,
-    Verdict,
+    Action, Config, CrashKind, DrainReason, End, Event, Fact, Found, Item, Lifecycle, Machine, ResultFact,
+    State, StopReason, Verdict,
 };
 
 #[test]
@@ -21,9 +23,9 @@ fn the_cli_is_initialized_before_the_first_turn_is_sent() {
 fn turns_begin_in_the_order_in_which_they_were_opened() {
     let mut bench = Bench::up(Config::default(), vec![item(1), item(2)], true);
     bench.feed(Event::Enqueue(item(3)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), send(2)]);
-    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result), send(3)]);
-    assert_eq!(bench.on(result(&[3])), [settle(3, Verdict::Result)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(2)]);
+    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result(())), send(3)]);
+    assert_eq!(bench.on(result(&[3])), [settle(3, Verdict::Result(()))]);
     assert_eq!(bench.state(), State::Ready);
 }
 
@@ -33,7 +35,7 @@ fn one_turn_at_a_time_is_in_the_cli() {
     assert_eq!(bench.on(Event::Enqueue(item(2))), []);
     assert_eq!(bench.on(lifecycle(1, Lifecycle::Completed)), [], "completed alone is not the end of a turn");
     assert_eq!(bench.machine.queued(), 1);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), send(2)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(2)]);
 }
 
 #[test]
@@ -49,7 +51,7 @@ fn a_turn_enqueued_while_the_cli_starts_waits_for_it() {
 fn a_queued_turn_that_is_cancelled_never_runs() {
     let mut bench = Bench::up(Config::default(), vec![item(1), item(2), item(3)], true);
     assert_eq!(bench.on(cancel(2)), [settle(2, Verdict::Cancelled)]);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result), send(3)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(3)]);
 }
 
 #[test]
@@ -89,7 +91,7 @@ fn an_interrupt_of_an_idle_session_does_nothing() {
 fn a_late_success_while_draining_completes_the_turn() {
     let mut bench = Bench::busy();
     bench.feed(Event::Interrupt);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
 }
 
 #[test]
@@ -111,7 +113,7 @@ fn results_that_name_other_turns_are_ignored() {
     assert_eq!(bench.on(result(&[])), [], "nor is one that names nothing taken, when the CLI can name");
     assert_eq!(bench.on(lifecycle(7, Lifecycle::Dropped)), []);
     assert_eq!(bench.state(), State::Busy(turn(1)));
-    assert_eq!(bench.on(result(&[7, 1])), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(result(&[7, 1])), [settle(1, Verdict::Result(()))]);
 }
 
 #[test]
@@ -129,7 +131,10 @@ fn a_completed_turn_of_an_idle_cli_is_settled_from_the_transcript() {
     assert_eq!(bench.on(frame(Fact::Idle)), []);
     assert_eq!(bench.pass(millis(299)), []);
     assert_eq!(bench.pass(millis(1)), [Action::ReadTranscript(turn(1))]);
-    assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Answer)), [settle(1, Verdict::Transcript)]);
+    assert_eq!(
+        bench.on(Event::TranscriptRead(turn(1), Found::Answer(()))),
+        [settle(1, Verdict::Transcript(()))]
+    );
 }
 
 #[test]
@@ -139,7 +144,7 @@ fn a_cli_that_goes_on_with_a_completed_turn_is_waited_for() {
     bench.feed(frame(Fact::Idle));
     bench.feed(frame(Fact::Running));
     assert_eq!(bench.pass(secs(60)), []);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
 }
 
 #[test]
@@ -148,8 +153,8 @@ fn a_result_during_the_read_of_the_transcript_wins() {
     bench.feed(lifecycle(1, Lifecycle::Completed));
     bench.feed(frame(Fact::Idle));
     bench.pass(millis(300));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
-    assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Answer)), []);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Answer(()))), []);
 }
 
 #[test]
@@ -182,7 +187,7 @@ fn a_cli_that_left_no_answer_is_asked_to_go_on_and_answers_the_turn() {
     bench.feed(frame(Fact::Running));
     bench.feed(frame(Fact::Lifecycle(nudge, Lifecycle::Started)));
     let answer = ResultFact { turns: vec![nudge], ..ResultFact::default() };
-    assert_eq!(bench.on(frame(Fact::Result(answer))), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(frame(Fact::Result(answer))), [settle(1, Verdict::Result(()))]);
 }
 
 #[test]
@@ -240,7 +245,7 @@ fn a_usage_limit_suspends_and_then_the_queue_goes_on() {
     let mut bench = Bench::busy();
     bench.feed(Event::Enqueue(item(2)));
     let limited = ResultFact { turns: vec![turn(1)], limited_for: Some(secs(3600)), ..ResultFact::default() };
-    assert_eq!(bench.on(frame(Fact::Result(limited))), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(frame(Fact::Result(limited))), [settle(1, Verdict::Result(()))]);
     assert_eq!(bench.state(), State::Suspended(bench.now + secs(3600)));
     assert_eq!(bench.on(Event::Enqueue(item(3))), []);
     bench.is_on_disk();
@@ -272,7 +277,7 @@ fn a_suspended_session_does_not_park_before_its_limit_is_lifted() {
 fn credentials_refused_once_are_given_another_chance() {
     let mut bench = Bench::busy();
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), []);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
     bench.feed(Event::Enqueue(item(2)));
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), [], "the count is per turn");
 }
@@ -282,7 +287,7 @@ fn credentials_refused_twice_end_the_turn() {
     let mut bench = Bench::busy();
     bench.feed(frame(Fact::CredentialsRefused));
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), [Action::Interrupt]);
-    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::CredentialsRefused)]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::CredentialsRefused(Some(())))]);
 }
 
 #[test]
@@ -312,4 +317,31 @@ fn only_an_idle_session_parks() {
     assert_eq!(ready.on(Event::Stop(StopReason::Park)), [Action::LookOnDisk]);
     assert_eq!(ready.on(saved()), [Action::Stop]);
     assert_eq!(ready.on(exited()), [Action::End(End::Parked)]);
+}
+
+#[test]
+fn a_verdict_carries_the_result_that_it_was_reached_by_and_no_other() {
+    let now = Instant::now();
+    let mut actions = Vec::new();
+    let mut machine = Machine::<&str>::new(now, Config::default(), vec![item(1)], &mut actions);
+    let result = |evidence, number, aborted| {
+        let fact = ResultFact { evidence, turns: vec![turn(number)], aborted, ..ResultFact::default() };
+        Event::Frame(Fact::Result(fact))
+    };
+    machine.handle(now, Event::Spawned, &mut actions);
+    machine.handle(now, Event::Initialized { lifecycle: true }, &mut actions);
+    machine.handle(now, result("another's", 7, false), &mut actions);
+    machine.handle(now, Event::Cancel(turn(1), DrainReason::TimedOut), &mut actions);
+    machine.handle(now, Event::Enqueue(item(2)), &mut actions);
+    actions.clear();
+    machine.handle(now, result("the first's", 1, true), &mut actions);
+    machine.handle(now, result("the second's", 2, false), &mut actions);
+    let settled = actions.into_iter().filter(|action| matches!(action, Action::Settle(..)));
+    assert_eq!(
+        settled.collect::<Vec<_>>(),
+        [
+            Action::Settle(turn(1), Verdict::TimedOut(Some("the first's"))),
+            Action::Settle(turn(2), Verdict::Result("the second's")),
+        ]
+    );
 }

@@ -22,15 +22,15 @@ fn a_weak_cli_is_said_to_be_one() {
 #[test]
 fn a_nameless_result_of_a_first_attempt_is_its_answer() {
     let mut bench = weak(vec![item(1), item(2)]);
-    assert_eq!(bench.on(result(&[])), [settle(1, Verdict::Result), send(2)]);
-    assert_eq!(bench.on(result(&[])), [settle(2, Verdict::Result)]);
+    assert_eq!(bench.on(result(&[])), [settle(1, Verdict::Result(())), send(2)]);
+    assert_eq!(bench.on(result(&[])), [settle(2, Verdict::Result(()))]);
 }
 
 #[test]
 fn a_nameless_abort_of_a_drained_first_attempt_ends_it() {
     let mut bench = weak(vec![item(1)]);
     bench.feed(Event::Cancel(turn(1), DrainReason::TimedOut));
-    assert_eq!(bench.on(aborted(&[])), [settle(1, Verdict::TimedOut)]);
+    assert_eq!(bench.on(aborted(&[])), [settle(1, Verdict::TimedOut(Some(())))]);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_result_that_something_else_caused_is_nobodys_answer() {
     let mut bench = weak(vec![item(1)]);
     let stray = ResultFact { unsolicited: true, ..ResultFact::default() };
     assert_eq!(bench.on(frame(Fact::Result(stray))), []);
-    assert_eq!(bench.on(result(&[])), [settle(1, Verdict::Result)]);
+    assert_eq!(bench.on(result(&[])), [settle(1, Verdict::Result(()))]);
 }
 
 #[test]
@@ -47,8 +47,8 @@ fn a_nameless_result_after_a_crash_is_checked_against_the_transcript() {
     assert_eq!(bench.on(result(&[])), [Action::ReadTranscript(turn(1))]);
     assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Nothing)), [], "it was an older turn's");
     assert_eq!(bench.on(result(&[])), [Action::ReadTranscript(turn(1))]);
-    let found = Event::TranscriptRead(turn(1), Found::Answer);
-    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript), send(2)]);
+    let found = Event::TranscriptRead(turn(1), Found::Answer(()));
+    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript(())), send(2)]);
 }
 
 #[test]
@@ -57,16 +57,16 @@ fn an_answer_that_reaches_the_transcript_after_the_result_is_found() {
     bench.feed(result(&[]));
     bench.feed(Event::TranscriptRead(turn(1), Found::Nothing));
     assert_eq!(bench.pass(secs(1)), [Action::ReadTranscript(turn(1))], "without another frame");
-    let found = Event::TranscriptRead(turn(1), Found::Answer);
-    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript)]);
+    let found = Event::TranscriptRead(turn(1), Found::Answer(()));
+    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript(()))]);
 }
 
 #[test]
 fn a_turn_that_a_weak_cli_swallows_is_found_in_the_transcript() {
     let mut bench = weak(vec![Item::Turn(taken(1, 1))]);
     assert_eq!(bench.pass(secs(1)), [Action::ReadTranscript(turn(1))], "though the CLI never says a word");
-    let found = Event::TranscriptRead(turn(1), Found::Answer);
-    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript)]);
+    let found = Event::TranscriptRead(turn(1), Found::Answer(()));
+    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript(()))]);
 }
 
 #[test]
@@ -74,14 +74,14 @@ fn a_late_result_of_a_turn_settled_from_the_transcript_is_not_given_to_the_next(
     let mut bench = weak(vec![Item::Turn(taken(1, 1)), item(2)]);
     bench.feed(frame(Fact::Activity));
     assert_eq!(bench.pass(millis(300)), [Action::ReadTranscript(turn(1))]);
-    let found = Event::TranscriptRead(turn(1), Found::Answer);
-    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript), send(2)]);
+    let found = Event::TranscriptRead(turn(1), Found::Answer(()));
+    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript(())), send(2)]);
     let late = bench.on(result(&[]));
     assert_eq!(late, [Action::ReadTranscript(turn(2))], "whose result it is, nobody can say");
     assert_eq!(bench.on(Event::TranscriptRead(turn(2), Found::Nothing)), []);
     assert_eq!(bench.on(result(&[])), [Action::ReadTranscript(turn(2))]);
-    let found = Event::TranscriptRead(turn(2), Found::Answer);
-    assert_eq!(bench.on(found), [settle(2, Verdict::Transcript)]);
+    let found = Event::TranscriptRead(turn(2), Found::Answer(()));
+    assert_eq!(bench.on(found), [settle(2, Verdict::Transcript(()))]);
 }
 
 #[test]

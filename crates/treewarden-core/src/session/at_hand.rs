@@ -10,7 +10,7 @@ use super::event::{Action, Item, OpenTurn, ResultFact, Verdict};
 use super::flight::is_of;
 use super::machine::{Machine, Phase};
 
-impl Machine {
+impl<E> Machine<E> {
     /// The turn that is in the CLI, with its deadline.
     pub fn in_flight(&self) -> Option<&OpenTurn> {
         self.flight.as_ref().map(|flight| &flight.open)
@@ -35,7 +35,7 @@ impl Machine {
     }
 
     /// Settles the turn that the CLI carried on before it was sent to it, if the result is its.
-    pub(super) fn settle_carried_on(&mut self, result: &ResultFact, actions: &mut Vec<Action>) {
+    pub(super) fn settle_carried_on(&mut self, result: ResultFact<E>, actions: &mut Vec<Action<E>>) {
         let Some(turn) = self.carried_on() else { return };
         // An aborted run was aborted by nobody who is there now: the turn is sent, and comes to its outcome so.
         if result.aborted || !result.turns.iter().any(|id| is_of(turn, *id)) {
@@ -44,6 +44,6 @@ impl Machine {
         let turn = turn.turn;
         self.queue.pop_front();
         self.rerunning = false;
-        actions.push(Action::Settle(turn, Verdict::Result));
+        actions.push(Action::Settle(turn, Verdict::Result(result.evidence)));
     }
 }

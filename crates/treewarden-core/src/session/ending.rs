@@ -8,20 +8,20 @@ use super::flight::{Delivery, DrainReason};
 use super::leave::Purpose;
 use super::machine::{Machine, Phase, Then};
 
-impl Machine {
-    pub(super) fn begin_stop(&mut self, then: Then, action: Action, actions: &mut Vec<Action>) {
+impl<E> Machine<E> {
+    pub(super) fn begin_stop(&mut self, then: Then, action: Action<E>, actions: &mut Vec<Action<E>>) {
         self.phase = Phase::Stopping(then);
         self.leave.call_off();
         actions.push(action);
     }
 
-    pub(super) fn kill(&mut self, kind: CrashKind, actions: &mut Vec<Action>) {
+    pub(super) fn kill(&mut self, kind: CrashKind, actions: &mut Vec<Action<E>>) {
         let stop = Then::Stop(StopReason::Requested);
         let then = if self.stop_when_drained { stop } else { Then::Crash(kind) };
         self.begin_stop(then, Action::Kill, actions);
     }
 
-    pub(super) fn stop(&mut self, now: Instant, reason: StopReason, actions: &mut Vec<Action>) {
+    pub(super) fn stop(&mut self, now: Instant, reason: StopReason, actions: &mut Vec<Action<E>>) {
         if matches!(self.phase, Phase::Stopping(_)) && reason != StopReason::Park {
             self.abandon_flight(actions);
         }
@@ -57,7 +57,7 @@ impl Machine {
         self.stop_when_drained || self.phase == Phase::Stopping(Then::Stop(StopReason::Requested))
     }
 
-    pub(super) fn settle_queue(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn settle_queue(&mut self, actions: &mut Vec<Action<E>>) {
         for item in self.queue.drain(..) {
             if let Item::Turn(turn) = item {
                 let verdict = if turn.attempts > 0 { Verdict::Interrupted } else { Verdict::Cancelled };
@@ -67,17 +67,17 @@ impl Machine {
     }
 
     /// Puts the turn back for the next incarnation, unless it was to end anyway or must not run twice.
-    fn abandon_flight(&mut self, actions: &mut Vec<Action>) {
+    fn abandon_flight(&mut self, actions: &mut Vec<Action<E>>) {
         let Some(flight) = self.flight.take() else { return };
         let verdict = match (flight.drain, flight.open.delivery) {
-            (Some((reason, _)), _) => Self::drained(reason),
+            (Some((reason, _)), _) => reason.verdict(),
             (None, Delivery::AtMostOnce) => Verdict::Crashed,
             (None, Delivery::ExactlyOnce) => return self.queue.push_front(Item::Turn(flight.open)),
         };
         actions.push(Action::Settle(flight.turn(), verdict));
     }
 
-    pub(super) fn exited(&mut self, now: Instant, class: ExitClass, actions: &mut Vec<Action>) {
+    pub(super) fn exited(&mut self, now: Instant, class: ExitClass, actions: &mut Vec<Action<E>>) {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Ended => {}
             Phase::Stopping(then) => match then {
@@ -119,12 +119,12 @@ impl Machine {
         }
     }
 
-    pub(super) fn crash(&mut self, class: ExitClass, actions: &mut Vec<Action>) {
+    pub(super) fn crash(&mut self, class: ExitClass, actions: &mut Vec<Action<E>>) {
         self.abandon_flight(actions);
         self.end(End::Crashed(class), actions);
     }
 
-    pub(super) fn fail(&mut self, permanent: Permanent, actions: &mut Vec<Action>) {
+    pub(super) fn fail(&mut self, permanent: Permanent, actions: &mut Vec<Action<E>>) {
         let running = self.flight.take().map(|flight| flight.turn());
         let waiting = self.queue.drain(..).filter_map(|item| match item {
             Item::Turn(turn) => Some(turn.turn),
@@ -136,7 +136,7 @@ impl Machine {
         self.end(End::Failed(permanent), actions);
     }
 
-    pub(super) fn end(&mut self, end: End, actions: &mut Vec<Action>) {
+    pub(super) fn end(&mut self, end: End, actions: &mut Vec<Action<E>>) {
         self.phase = Phase::Ended;
         actions.push(Action::End(end));
     }

@@ -69,7 +69,9 @@ pub enum Lifecycle {
 
 /// What a `result` frame says, as far as the machine cares.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ResultFact {
+pub struct ResultFact<E = ()> {
+    /// The frame, for whoever makes an outcome of it: the verdict that this result leads to carries it.
+    pub evidence: E,
     /// The prompts that the result names.
     pub turns: Vec<TurnId>,
     /// It ended because it was aborted (`terminal_reason` `aborted_*`).
@@ -82,13 +84,13 @@ pub struct ResultFact {
 
 /// What one frame of the CLI means to the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fact {
+pub enum Fact<E = ()> {
     /// The CLI lives; nothing more.
     Activity,
     /// A prompt moved through the CLI's queue.
     Lifecycle(TurnId, Lifecycle),
     /// A turn ended.
-    Result(ResultFact),
+    Result(ResultFact<E>),
     /// The CLI says that it is idle.
     Idle,
     /// The CLI says that it is at work.
@@ -100,8 +102,8 @@ pub enum Fact {
     /// The CLI has so many background tasks from now on (`background_tasks_changed`).
     BackgroundTasks(usize),
     /// A hook refused the prompt of a turn that was woven into one of the CLI's own: no result will name it, and the
-    /// CLI goes on with its own.
-    Refused(TurnId),
+    /// CLI goes on with its own. The notice that says so is the evidence.
+    Refused(TurnId, E),
     /// The CLI waits for the host, which owes it an answer or does not read: silence is not its fault.
     AwaitsHost,
     /// The model API keeps refusing the credentials.
@@ -136,9 +138,9 @@ pub enum StopReason {
 
 /// What the transcript holds of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// Its answer, complete.
-    Answer,
+pub enum Found<E = ()> {
+    /// Its answer, complete, which is the evidence.
+    Answer(E),
     /// A note that it was interrupted.
     Interruption,
     /// No end of it.
@@ -148,8 +150,11 @@ pub enum Found {
 }
 
 /// What happens to a session.
+///
+/// `E` is the evidence that an outcome is made of: a frame, or an answer in the transcript. The machine never looks at it;
+/// it hands what came with an event to the [`Verdict`] that it reaches by that event, and to no other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<E = ()> {
     /// Something joined the queue.
     Enqueue(Item),
     /// A turn is to end: out of the queue, or interrupted if it runs.
@@ -167,11 +172,11 @@ pub enum Event {
         lifecycle: bool,
     },
     /// A frame came.
-    Frame(Fact),
+    Frame(Fact<E>),
     /// The CLI answered the probe.
     ProbeAnswered,
     /// The transcript was asked for the answer to a turn.
-    TranscriptRead(TurnId, Found),
+    TranscriptRead(TurnId, Found<E>),
     /// The disk was looked at, as [`Action::LookOnDisk`] asked.
     OnDisk(Saved),
     /// The CLI is gone, and all it wrote was read.
@@ -187,35 +192,35 @@ pub enum Event {
     },
 }
 
-/// How a turn came out.
+/// How a turn came out, with the evidence that it was judged by; see [`Event`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Verdict {
-    /// The result frame that is being handled is its answer (or its error).
-    Result,
-    /// Its answer stands in the transcript.
-    Transcript,
-    /// A hook refused its prompt, as the frame that is being handled says.
-    Refused,
+pub enum Verdict<E = ()> {
+    /// This result frame is its answer (or its error).
+    Result(E),
+    /// This answer stands in the transcript.
+    Transcript(E),
+    /// A hook refused its prompt, as this notice says.
+    Refused(E),
     /// It was interrupted.
     Interrupted,
     /// It never ran.
     Cancelled,
-    /// It ran out of its time.
-    TimedOut,
+    /// It ran out of its time; with the result that it was cut short by, if there was one.
+    TimedOut(Option<E>),
     /// The CLI died under it, and it must not run again.
     Crashed,
-    /// The model API refuses the credentials.
-    CredentialsRefused,
+    /// The model API refuses the credentials; with the result that it was cut short by, if there was one.
+    CredentialsRefused(Option<E>),
     /// Another writer went on with the conversation behind its prompt: what comes now would be an answer to that.
     Overtaken,
     /// The session cannot start.
     NotStarted(Permanent),
 }
 
-/// What is to be done.
+/// What is to be done; `E` is the evidence of a verdict, see [`Event`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum Action<E = ()> {
     /// Run the start procedure: old tree proven gone, lease, resume point, spawn.
     Start(Start),
     /// Send `initialize`, and whatever was changed at run time.
@@ -234,7 +239,7 @@ pub enum Action {
     /// has not been answered.
     LookOnDisk,
     /// Store the outcome of this turn, then deliver it.
-    Settle(TurnId, Verdict),
+    Settle(TurnId, Verdict<E>),
     /// Walk down the stop ladder.
     Stop,
     /// Send SIGTERM, then SIGKILL: the CLI is to leave its turn as it stands.

@@ -99,14 +99,14 @@ impl Leave {
     }
 }
 
-impl Machine {
+impl<E> Machine<E> {
     /// What of the conversation is not on disk, as far as it was looked for: the CLI is kept for it.
     pub fn unsaved(&self) -> Option<&str> {
         self.leave.unsaved.as_deref()
     }
 
     /// Has the disk looked at, unless that is under way.
-    pub(super) fn look(&mut self, now: Instant, purpose: Purpose, actions: &mut Vec<Action>) {
+    pub(super) fn look(&mut self, now: Instant, purpose: Purpose, actions: &mut Vec<Action<E>>) {
         if let Some(look) = &mut self.leave.look {
             look.purpose = look.purpose.max(purpose);
             return;
@@ -116,14 +116,14 @@ impl Machine {
     }
 
     /// Looks for what was missing, if it is time to; the CLI needs not be free for that.
-    pub(super) fn look_again(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn look_again(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         if self.leave.is_due(now) {
             self.look(now, Purpose::See, actions);
         }
     }
 
     /// Has the CLI replaced, if its last turn is on disk; `false` if the next turn is not to wait for that.
-    pub(super) fn replace_soon(&mut self, now: Instant, actions: &mut Vec<Action>) -> bool {
+    pub(super) fn replace_soon(&mut self, now: Instant, actions: &mut Vec<Action<E>>) -> bool {
         if !self.renew || !self.may_renew() || self.works_by_itself() {
             return false;
         }
@@ -135,7 +135,7 @@ impl Machine {
     }
 
     /// The disk was looked at.
-    pub(super) fn looked(&mut self, now: Instant, saved: Saved, actions: &mut Vec<Action>) {
+    pub(super) fn looked(&mut self, now: Instant, saved: Saved, actions: &mut Vec<Action<E>>) {
         let Some(look) = self.leave.look.as_mut().filter(|look| look.asked) else { return };
         if std::mem::take(&mut look.stale) {
             look.at = now + LOOK_TIME;
@@ -164,21 +164,21 @@ impl Machine {
         }
     }
 
-    fn missing(&mut self, now: Instant, why: String, actions: &mut Vec<Action>) {
+    fn missing(&mut self, now: Instant, why: String, actions: &mut Vec<Action<E>>) {
         let again = Some(now + self.config.look_again);
         self.leave = Leave { look: None, unsaved: Some(why), again };
         self.dispatch(now, actions);
     }
 
     /// Does what waited for the look. That is nothing that happens in the CLI: it is idle for as long as it was.
-    fn go_on(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn go_on(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let idle_since = self.idle_since;
         self.dispatch(now, actions);
         self.idle_since = idle_since;
     }
 
     /// Does what is due about the look at the disk.
-    pub(super) fn look_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn look_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let due = self.leave.is_due(now);
         match &mut self.leave.look {
             Some(look) if look.at > now => {}

@@ -1,6 +1,7 @@
 //! The machine itself: its states, its queue, its deadlines, and how it starts and ends.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::time::Instant;
 
 use treewarden_proto::TurnId;
@@ -58,8 +59,10 @@ pub(super) enum Then {
 }
 
 /// The life of one CLI and of the turns that it answers; see the [module](super).
+///
+/// `E` is the evidence that outcomes are made of; see [`Event`].
 #[derive(Debug)]
-pub struct Machine {
+pub struct Machine<E = ()> {
     pub(super) config: Config,
     pub(super) phase: Phase,
     pub(super) queue: VecDeque<Item>,
@@ -85,14 +88,16 @@ pub struct Machine {
     pub(super) renew: bool,
     pub(super) own: Own,
     pub(super) leave: Leave,
+    /// Evidence passes through and is never kept.
+    evidence: PhantomData<fn(E) -> E>,
 }
 
-impl Machine {
+impl<E> Machine<E> {
     /// Makes the machine of a new incarnation, with what is still open in the order in which it came.
     ///
     /// Turns that have had all their attempts are settled. What is to be cleared first needs no CLI, which a conversation
     /// that is lost could not even be given. Then comes [`Action::Start`], unless nothing is left to do.
-    pub fn new(now: Instant, config: Config, open: Vec<Item>, actions: &mut Vec<Action>) -> Self {
+    pub fn new(now: Instant, config: Config, open: Vec<Item>, actions: &mut Vec<Action<E>>) -> Self {
         let mut machine = Self {
             phase: Phase::Starting,
             queue: VecDeque::with_capacity(open.len()),
@@ -109,6 +114,7 @@ impl Machine {
             renew: false,
             own: Own::default(),
             leave: Leave::default(),
+            evidence: PhantomData,
             config,
         };
         for item in open {
@@ -182,7 +188,7 @@ impl Machine {
     }
 
     /// Takes an event, and adds what is to be done to `actions`.
-    pub fn handle(&mut self, now: Instant, event: Event, actions: &mut Vec<Action>) {
+    pub fn handle(&mut self, now: Instant, event: Event<E>, actions: &mut Vec<Action<E>>) {
         if self.phase == Phase::Ended {
             return;
         }
@@ -222,7 +228,7 @@ impl Machine {
     }
 
     /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    pub fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         match &self.phase {
             Phase::Initializing { until } if *until <= now => {
                 self.kill(CrashKind::StartTimeout, actions);
@@ -244,7 +250,7 @@ impl Machine {
         [held, self.leave.next(), other].into_iter().flatten().min()
     }
 
-    fn free_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn free_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let resumed = self.suspended_until.take_if(|until| *until <= now).is_some();
         if self.expire_own_work(now) | resumed || self.held_until().is_some_and(|until| until <= now) {
             self.dispatch(now, actions);
@@ -262,7 +268,7 @@ impl Machine {
         taken && (turn.delivery == Delivery::AtMostOnce || turn.attempts >= self.config.max_attempts)
     }
 
-    pub(super) fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action>) {
+    pub(super) fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action<E>>) {
         self.phase = Phase::Starting;
         self.renew = false;
         self.opening = opening;
@@ -272,14 +278,14 @@ impl Machine {
         actions.push(Action::Start(Start { opening, rerun: self.rerunning }));
     }
 
-    fn spawned(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn spawned(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         if self.phase == Phase::Starting {
             self.phase = Phase::Initializing { until: now + self.config.start_timeout };
             actions.push(Action::Initialize);
         }
     }
 
-    fn initialized(&mut self, now: Instant, lifecycle: bool, actions: &mut Vec<Action>) {
+    fn initialized(&mut self, now: Instant, lifecycle: bool, actions: &mut Vec<Action<E>>) {
         if matches!(self.phase, Phase::Initializing { .. }) {
             self.phase = Phase::Open;
             self.lifecycle = lifecycle;
@@ -288,7 +294,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn start_failed(&mut self, now: Instant, failure: StartFailure, actions: &mut Vec<Action>) {
+    pub(super) fn start_failed(&mut self, now: Instant, failure: StartFailure, actions: &mut Vec<Action<E>>) {
         if let Phase::Stopping(_) = self.phase {
             return self.exited(now, ExitClass::Clean, actions);
         }
@@ -321,13 +327,13 @@ impl Machine {
         }
     }
 
-    fn reopen(&mut self, opening: Opening, actions: &mut Vec<Action>) {
+    fn reopen(&mut self, opening: Opening, actions: &mut Vec<Action<E>>) {
         self.reopened = true;
         self.start(Some(opening), actions);
     }
 
     /// Begins the next turn if the CLI is free: the one place from which turns begin.
-    pub(super) fn dispatch(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn dispatch(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         if self.phase != Phase::Open || self.flight.is_some() {
             return;
         }
@@ -374,7 +380,7 @@ impl Machine {
     /// Keeps to other times from now on, and sees to it that no new turn goes to a CLI with options of before.
     ///
     /// A CLI that is being ended needs nothing: the next one has the new options.
-    fn configure(&mut self, now: Instant, config: Config, renew: bool, actions: &mut Vec<Action>) {
+    fn configure(&mut self, now: Instant, config: Config, renew: bool, actions: &mut Vec<Action<E>>) {
         self.config = config;
         self.renew |= renew && !matches!(self.phase, Phase::Stopping(_));
         if self.renew {
@@ -382,13 +388,13 @@ impl Machine {
         }
     }
 
-    fn cancel(&mut self, now: Instant, turn: TurnId, reason: DrainReason, actions: &mut Vec<Action>) {
+    fn cancel(&mut self, now: Instant, turn: TurnId, reason: DrainReason, actions: &mut Vec<Action<E>>) {
         if self.flight.as_ref().is_some_and(|flight| flight.turn() == turn) {
             return self.drain(now, reason, actions);
         }
         let found = self.queue.iter().position(|item| matches!(item, Item::Turn(t) if t.turn == turn));
         let Some(Item::Turn(open)) = found.and_then(|at| self.queue.remove(at)) else { return };
-        let verdict = if open.attempts > 0 { Self::drained(reason) } else { Verdict::Cancelled };
+        let verdict = if open.attempts > 0 { reason.verdict() } else { Verdict::Cancelled };
         actions.push(Action::Settle(turn, verdict));
         // The CLI that is coming up would run it again by itself.
         if open.attempts > 0 && !matches!(self.phase, Phase::Stopping(_)) {
@@ -396,7 +402,7 @@ impl Machine {
         }
     }
 
-    fn interrupt(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn interrupt(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let under_way = match (&self.flight, self.queue.front()) {
             (Some(flight), _) => Some(flight.turn()),
             (None, Some(Item::Turn(turn))) if turn.attempts > 0 => Some(turn.turn),

@@ -62,7 +62,7 @@ pub(super) struct Own {
 
 impl Own {
     /// Takes a frame into account; `true` if something ended that kept the CLI busy.
-    fn note(&mut self, now: Instant, fact: &Fact, turn_of_ours: bool) -> bool {
+    fn note<E>(&mut self, now: Instant, fact: &Fact<E>, turn_of_ours: bool) -> bool {
         let begin = match fact {
             Fact::Running => {
                 (self.reports, self.running) = (true, true);
@@ -156,7 +156,7 @@ impl Own {
     }
 }
 
-impl Machine {
+impl<E> Machine<E> {
     /// What the CLI does by itself while no turn is in it.
     pub fn own_work(&self) -> Option<OwnWork> {
         let open = self.phase == Phase::Open && self.flight.is_none();
@@ -174,7 +174,7 @@ impl Machine {
     }
 
     /// Takes a frame as a sign of the CLI's own work; `true` if such work has ended.
-    pub(super) fn note_own_work(&mut self, now: Instant, fact: &Fact) -> bool {
+    pub(super) fn note_own_work(&mut self, now: Instant, fact: &Fact<E>) -> bool {
         let ended = self.own.note(now, fact, self.flight.is_some());
         if ended {
             self.idle_since = now;

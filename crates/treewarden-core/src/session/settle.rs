@@ -29,8 +29,8 @@ const REFUSALS: u32 = 2;
 /// So often does the time between two reads of the transcript double: up to 64 times `settle_grace`.
 const MAX_DOUBLINGS: u32 = 6;
 
-impl Machine {
-    pub(super) fn frame(&mut self, now: Instant, fact: Fact, actions: &mut Vec<Action>) {
+impl<E> Machine<E> {
+    pub(super) fn frame(&mut self, now: Instant, fact: Fact<E>, actions: &mut Vec<Action<E>>) {
         self.active(now);
         let own_work_ended = self.note_own_work(now, &fact);
         match fact {
@@ -48,7 +48,7 @@ impl Machine {
                 flight.idle = false;
                 flight.read_at = None;
             }),
-            Fact::Refused(turn) => self.refused(now, turn, actions),
+            Fact::Refused(turn, notice) => self.refused(now, turn, notice, actions),
             Fact::AwaitsHost => self.with_flight(|flight, _| flight.awaits_host = true),
             Fact::CredentialsRefused => self.credentials_refused(now, actions),
             Fact::Activity | Fact::TurnBegan | Fact::TaskEnded | Fact::BackgroundTasks(_) => {}
@@ -85,7 +85,7 @@ impl Machine {
         }
     }
 
-    fn lifecycle(&mut self, now: Instant, id: TurnId, state: Lifecycle, actions: &mut Vec<Action>) {
+    fn lifecycle(&mut self, now: Instant, id: TurnId, state: Lifecycle, actions: &mut Vec<Action<E>>) {
         let Some(flight) = self.flight.as_mut().filter(|flight| flight.is(id)) else { return };
         match state {
             Lifecycle::Queued => {}
@@ -95,25 +95,26 @@ impl Machine {
                 flight.arm_read(now, &self.config);
             }
             Lifecycle::Dropped => {
-                let verdict = flight.cut_short();
+                let verdict = flight.cut_short(None);
                 self.settle(now, verdict, actions);
             }
         }
     }
 
-    fn result(&mut self, now: Instant, result: ResultFact, actions: &mut Vec<Action>) {
+    fn result(&mut self, now: Instant, result: ResultFact<E>, actions: &mut Vec<Action<E>>) {
         if let Some(limited_for) = result.limited_for {
             self.suspended_until = Some(now + limited_for);
         }
         let needs_transcript = self.needs_transcript();
         if self.flight.is_none() {
-            return self.settle_carried_on(&result, actions);
+            return self.settle_carried_on(result, actions);
         }
         let Some(flight) = &mut self.flight else { return };
         let named = result.turns.iter().any(|id| flight.is(*id));
         let by_position = !self.lifecycle && result.turns.is_empty() && !result.unsolicited;
         if named || (by_position && !needs_transcript) {
-            let verdict = if result.aborted { flight.cut_short() } else { Verdict::Result };
+            let by = result.evidence;
+            let verdict = if result.aborted { flight.cut_short(Some(by)) } else { Verdict::Result(by) };
             self.settle(now, verdict, actions);
         } else if by_position && !flight.reading {
             flight.reading = true;
@@ -123,9 +124,9 @@ impl Machine {
     }
 
     /// Nothing of the prompt is in the conversation, so that the transcript would be asked for its answer in vain.
-    fn refused(&mut self, now: Instant, turn: TurnId, actions: &mut Vec<Action>) {
+    fn refused(&mut self, now: Instant, turn: TurnId, notice: E, actions: &mut Vec<Action<E>>) {
         let Some(flight) = self.flight.as_ref().filter(|flight| flight.is(turn)) else { return };
-        let verdict = flight.drain.map_or(Verdict::Refused, |(reason, _)| Self::drained(reason));
+        let verdict = flight.drain.map_or(Verdict::Refused(notice), |(reason, _)| reason.verdict());
         self.own.goes_on();
         self.settle(now, verdict, actions);
     }
@@ -134,15 +135,15 @@ impl Machine {
         &mut self,
         now: Instant,
         turn: TurnId,
-        found: Found,
-        actions: &mut Vec<Action>,
+        found: Found<E>,
+        actions: &mut Vec<Action<E>>,
     ) {
         let Some(flight) = self.flight.as_mut().filter(|flight| flight.turn() == turn) else { return };
         flight.reading = false;
         match found {
-            Found::Answer => self.settle(now, Verdict::Transcript, actions),
+            Found::Answer(answer) => self.settle(now, Verdict::Transcript(answer), actions),
             Found::Interruption => {
-                let verdict = flight.cut_short();
+                let verdict = flight.cut_short(None);
                 self.settle(now, verdict, actions);
             }
             // Nothing of it runs in this CLI, so that there is nothing to wait for.
@@ -173,10 +174,10 @@ impl Machine {
     ///
     /// Seen with 2.1.330 after two kills behind the turn's last tool: the CLI goes on by itself once, not twice. So it is
     /// asked to, as it asks itself.
-    fn answer_missing(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn answer_missing(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let Some(flight) = &mut self.flight else { return };
         if let Some((reason, _)) = flight.drain {
-            return self.settle(now, Self::drained(reason), actions);
+            return self.settle(now, reason.verdict(), actions);
         }
         if flight.nudged {
             return self.kill(CrashKind::AnswerMissing, actions);
@@ -189,13 +190,13 @@ impl Machine {
     }
 
     /// The turn fails: asked to go on, the CLI would go on with the other writer's turn, and run its tools once more.
-    fn overtaken(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn overtaken(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let Some(flight) = &self.flight else { return };
-        let verdict = flight.drain.map_or(Verdict::Overtaken, |(reason, _)| Self::drained(reason));
+        let verdict = flight.drain.map_or(Verdict::Overtaken, |(reason, _)| reason.verdict());
         self.settle(now, verdict, actions);
     }
 
-    fn credentials_refused(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn credentials_refused(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let Some(flight) = &mut self.flight else { return };
         flight.refusals += 1;
         if flight.refusals >= REFUSALS {
@@ -204,7 +205,7 @@ impl Machine {
     }
 
     /// Makes the running turn end; its outcome is decided by how it does.
-    pub(super) fn drain(&mut self, now: Instant, reason: DrainReason, actions: &mut Vec<Action>) {
+    pub(super) fn drain(&mut self, now: Instant, reason: DrainReason, actions: &mut Vec<Action<E>>) {
         let Some(flight) = &mut self.flight else { return };
         if flight.drain.is_none() {
             flight.drain = Some((reason, now + self.config.drain_timeout));
@@ -215,15 +216,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn drained(reason: DrainReason) -> Verdict {
-        match reason {
-            DrainReason::Interrupted => Verdict::Interrupted,
-            DrainReason::TimedOut => Verdict::TimedOut,
-            DrainReason::CredentialsRefused => Verdict::CredentialsRefused,
-        }
-    }
-
-    fn settle(&mut self, now: Instant, verdict: Verdict, actions: &mut Vec<Action>) {
+    fn settle(&mut self, now: Instant, verdict: Verdict<E>, actions: &mut Vec<Action<E>>) {
         let Some(flight) = self.flight.take() else { return };
         self.rerunning &= !self.lifecycle;
         actions.push(Action::Settle(flight.turn(), verdict));
@@ -245,7 +238,7 @@ impl Machine {
         [turn, life, flight.read_at].into_iter().flatten().min()
     }
 
-    pub(super) fn flight_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn flight_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let Some(flight) = &mut self.flight else { return };
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if due(flight.read_at) && !flight.reading {
@@ -256,7 +249,7 @@ impl Machine {
         if let Some((reason, until)) = flight.drain
             && until <= now
         {
-            actions.push(Action::Settle(flight.turn(), Self::drained(reason)));
+            actions.push(Action::Settle(flight.turn(), reason.verdict()));
             self.flight = None;
             return self.kill(CrashKind::NotDrained, actions);
         }
@@ -275,15 +268,30 @@ impl Machine {
 }
 
 impl Flight {
-    /// What a turn comes to that ended before its time, by whoever made it.
-    fn cut_short(&self) -> Verdict {
-        self.drain.map_or(Verdict::Interrupted, |(reason, _)| Machine::drained(reason))
+    /// What a turn comes to that ended before its time, by whoever made it, and by this result.
+    fn cut_short<E>(&self, by: Option<E>) -> Verdict<E> {
+        self.drain.map_or(Verdict::Interrupted, |(reason, _)| reason.verdict_by(by))
     }
 
     /// Has the transcript asked once the CLI has done with the turn and said no more.
     fn arm_read(&mut self, now: Instant, config: &super::Config) {
         if self.completed && self.idle && !self.reading {
             self.read_at = Some(now + config.settle_grace);
+        }
+    }
+}
+
+impl DrainReason {
+    /// What a turn comes to that no result ended.
+    pub(super) fn verdict<E>(self) -> Verdict<E> {
+        self.verdict_by(None)
+    }
+
+    fn verdict_by<E>(self, by: Option<E>) -> Verdict<E> {
+        match self {
+            Self::Interrupted => Verdict::Interrupted,
+            Self::TimedOut => Verdict::TimedOut(by),
+            Self::CredentialsRefused => Verdict::CredentialsRefused(by),
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
-use treewarden_core::session::{Config, Event, Fact};
+use treewarden_core::session::Config;
 use treewarden_proto::TurnId;
+
+use super::cli::{Event, Fact};
 
 #[derive(Debug, Default)]
 pub(crate) struct AtWork {

@@ -3,8 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use treewarden_core::session::{Event, Fact, Lifecycle, ResultFact};
+use treewarden_core::session::{Lifecycle, ResultFact};
 use treewarden_proto::TurnId;
+
+/// What an outcome is made of in this world: the turn that it truly answers, if it answers one.
+pub(crate) type Truth = Option<TurnId>;
+pub(crate) type Event = treewarden_core::session::Event<Truth>;
+pub(crate) type Fact = treewarden_core::session::Fact<Truth>;
 
 /// A line of the transcript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +28,8 @@ pub(crate) struct Cli {
     context: Vec<Line>,
     /// The end of the context that has not reached the disk.
     pub(crate) unwritten: VecDeque<Line>,
-    /// What it printed and nobody has read, each result with the turn that it truly answers.
-    pub(crate) printed: VecDeque<(Event, Option<TurnId>)>,
+    /// What it printed and nobody has read.
+    pub(crate) printed: VecDeque<Event>,
     waiting: VecDeque<TurnId>,
     running: Option<Run>,
     /// How far it is with a turn of its own, which begins when no other runs.
@@ -106,7 +111,7 @@ impl Cli {
 
     pub(crate) fn probe(&mut self) {
         if !self.dead && !self.frozen {
-            self.printed.push_back((Event::ProbeAnswered, None));
+            self.printed.push_back(Event::ProbeAnswered);
         }
     }
 
@@ -166,12 +171,13 @@ impl Cli {
 
     fn result(&mut self, turn: TurnId, aborted: bool, limited: bool) {
         let fact = ResultFact {
+            evidence: Some(turn),
             turns: if self.weak { vec![] } else { vec![turn] },
             aborted,
             unsolicited: false,
             limited_for: limited.then_some(Duration::from_secs(3600)),
         };
-        self.printed.push_back((Event::Frame(Fact::Result(fact)), Some(turn)));
+        self.print(Fact::Result(fact));
     }
 
     fn write(&mut self, line: Line) {
@@ -180,7 +186,7 @@ impl Cli {
     }
 
     fn print(&mut self, fact: Fact) {
-        self.printed.push_back((Event::Frame(fact), None));
+        self.printed.push_back(Event::Frame(fact));
     }
 
     fn life(&mut self, turn: TurnId, state: Lifecycle) {

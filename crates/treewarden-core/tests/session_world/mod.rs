@@ -9,13 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use at_work::AtWork;
-use cli::{Cli, Line};
+use cli::{Cli, Event, Fact, Line, Truth};
 use treewarden_core::session::{
-    Action, Config, CrashKind, Delivery, DrainReason, End, Event, ExitClass, Fact, Found, Item, Machine,
-    OpenTurn, ResultFact, Saved, Start, StartFailure, State, StopReason, Verdict,
+    Config, CrashKind, Delivery, DrainReason, End, ExitClass, Found, Item, OpenTurn, ResultFact, Saved,
+    Start, StartFailure, State, StopReason,
 };
 use treewarden_proto::TurnId;
 use uuid::Uuid;
+
+type Machine = treewarden_core::session::Machine<Truth>;
+type Action = treewarden_core::session::Action<Truth>;
+type Verdict = treewarden_core::session::Verdict<Truth>;
 
 /// What happens next.
 #[derive(Debug, Clone, Copy)]
@@ -75,8 +79,6 @@ pub(crate) struct World {
     /// The last turn that has an answer.
     answered: Option<TurnId>,
     ending: bool,
-    /// The turn whose result is being handled.
-    truth: Option<TurnId>,
     stop_asked: bool,
     /// How the session ended for good.
     pub(crate) over: Option<End>,
@@ -104,7 +106,6 @@ impl World {
             at_work: AtWork::default(),
             answered: None,
             ending: false,
-            truth: None,
             stop_asked: false,
             over: None,
             parked: false,
@@ -257,10 +258,8 @@ impl World {
     /// The next thing that the CLI printed is read; once all is read, its end is told.
     fn read(&mut self) {
         let Some(cli) = &mut self.cli else { return };
-        if let Some((event, truth)) = cli.printed.pop_front() {
-            self.truth = truth;
+        if let Some(event) = cli.printed.pop_front() {
             self.feed(event);
-            self.truth = None;
         } else if cli.dead {
             self.gone(ExitClass::Crash(CrashKind::Signal(9)));
         }
@@ -300,7 +299,7 @@ impl World {
         }
         if let Some(turn) = self.reads.pop() {
             let found = if self.disk.contains(&Line::Answer(turn)) {
-                Found::Answer
+                Found::Answer(Some(turn))
             } else if self.disk.contains(&Line::Interruption(turn)) {
                 Found::Interruption
             } else {
@@ -334,7 +333,7 @@ impl World {
         let other = TurnId::from_uuid(Uuid::from_u128(1_000_000));
         let turns = if named { vec![other] } else { vec![] };
         let result = ResultFact { turns, unsolicited: !named || self.weak, ..ResultFact::default() };
-        cli.printed.push_back((Event::Frame(Fact::Result(result)), None));
+        cli.printed.push_back(Event::Frame(Fact::Result(result)));
     }
 
     fn act(&mut self, actions: Vec<Action>) {
@@ -395,13 +394,12 @@ impl World {
     }
 
     fn settle(&mut self, turn: TurnId, verdict: Verdict) {
-        match verdict {
-            Verdict::Result => assert_eq!(self.truth, Some(turn), "the result of another turn"),
-            Verdict::Transcript => assert!(self.disk.contains(&Line::Answer(turn)), "no such answer on disk"),
-            _ => {}
-        }
-        if matches!(verdict, Verdict::Result | Verdict::Transcript) {
+        if let Verdict::Result(truth) | Verdict::Transcript(truth) = verdict {
+            assert_eq!(truth, Some(turn), "the answer to another turn");
             self.answered = Some(turn);
+        }
+        if matches!(verdict, Verdict::Transcript(_)) {
+            assert!(self.disk.contains(&Line::Answer(turn)), "no such answer on disk");
         }
         let before = self.settled.insert(turn, verdict);
         assert_eq!(before, None, "{turn} settled twice");

@@ -17,7 +17,7 @@ use treewarden_otp_core::supervisor::GiveUp;
 use treewarden_proto::SessionName;
 
 use super::by_actor;
-use super::desk::{Command, Desk};
+use super::desk::{Command, Desk, Shown};
 use super::engine;
 use super::handle::{Session, StartError};
 use super::options::SessionOptions;
@@ -356,7 +356,7 @@ impl StartChild for SessionChild {
                 return Ok(Started::Ignore);
             }
             if context.attempt() > 0 && context.last_exit().is_some_and(|exit| !exit.is_clean()) {
-                desk.lock().condition.restarts += 1;
+                desk.note(Shown::Restarted);
             }
             let arguments = SessionArguments::of(Arc::clone(&desk));
             let engine = Arc::clone(&arguments.engine);

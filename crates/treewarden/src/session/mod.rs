@@ -32,7 +32,6 @@ mod turn;
 pub use actor::{CliCrashed, SessionActor, SessionActorState, SessionArguments};
 pub(crate) use actor::{Owner, SessionChild};
 pub(crate) use desk::{Command, Desk};
-use engine::Shown;
 pub use error::{QueryError, QueryErrorKind};
 pub use event::Event;
 pub use handle::{Session, StartError, StartErrorKind};

@@ -1,12 +1,8 @@
 //! What is known of a session at any time.
 
-use std::time::SystemTime;
-
 use serde::Serialize;
 use treewarden_proto::{SessionId, SessionName, TurnId};
-use treewarden_store::SessionRecord;
 
-use super::desk::Left;
 pub use super::state::SessionState;
 
 /// What was found out about a session's CLI that decides what holds after a crash.
@@ -38,30 +34,6 @@ fn is_at_least(version: &str, least: [u64; 3]) -> Option<bool> {
     let mut parts = version.split(['.', '-', '+', ' ']).map(|part| part.parse::<u64>().ok());
     let version = [parts.next()??, parts.next()??, parts.next()??];
     Some(version >= least)
-}
-
-/// The moving parts of a status.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Condition {
-    pub(crate) state: SessionState,
-    pub(crate) pid: Option<u32>,
-    pub(crate) turn: Option<TurnId>,
-    pub(crate) generation: u64,
-    pub(crate) restarts: u64,
-    pub(crate) turns: u64,
-    pub(crate) containment: Option<Box<str>>,
-    pub(crate) last_exit: Option<Box<str>>,
-    pub(crate) reason: Option<Box<str>>,
-    pub(crate) attributed: Option<bool>,
-    pub(crate) cli: CliFeatures,
-    pub(crate) suspended_until: Option<SystemTime>,
-    pub(crate) own_work: Option<&'static str>,
-    pub(crate) background_tasks: usize,
-    pub(crate) unsaved: Option<Box<str>>,
-    pub(crate) skipped_lines: u64,
-    pub(crate) unknown_frames: u64,
-    pub(crate) removed: Option<Box<str>>,
-    pub(crate) left: Left,
 }
 
 /// What is known of a session; the answer comes at once, whatever the session is doing.
@@ -117,43 +89,6 @@ pub struct Status {
     pub not_gone: Option<Box<str>>,
     /// Which processes may be its own, and were left alone.
     pub may_be_left: Option<Box<str>>,
-}
-
-impl Status {
-    pub(crate) fn new(
-        name: SessionName,
-        record: Option<&SessionRecord>,
-        queued: usize,
-        condition: &Condition,
-    ) -> Self {
-        let condition = condition.clone();
-        let epoch = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        Self {
-            name,
-            session_id: record.map(|record| record.session_id),
-            state: condition.state,
-            pid: condition.pid,
-            turn: condition.turn,
-            generation: condition.generation,
-            restarts: condition.restarts,
-            turns: condition.turns,
-            containment: condition.containment,
-            last_exit: condition.last_exit,
-            reason: condition.reason,
-            queued,
-            attributed: condition.attributed,
-            cli: condition.cli,
-            suspended_until: condition.suspended_until.map(epoch),
-            own_work: condition.own_work,
-            background_tasks: condition.background_tasks,
-            unsaved: condition.unsaved,
-            skipped_lines: condition.skipped_lines,
-            unknown_frames: condition.unknown_frames,
-            removed: condition.removed,
-            not_gone: condition.left.not_gone().map(Into::into),
-            may_be_left: condition.left.unclear().map(Into::into),
-        }
-    }
 }
 
 #[cfg(test)]

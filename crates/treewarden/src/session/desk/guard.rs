@@ -1,6 +1,6 @@
 //! Whether a session may still write its conversation: looked at before a turn is accepted, and from time to time.
 
-use treewarden_store::LeaseError;
+use treewarden_store::{Lease, LeaseError};
 
 use super::Desk;
 use crate::events::Happening;
@@ -17,12 +17,17 @@ impl Desk {
         })
     }
 
+    /// Looks after this lease from now on: it is that of the CLI of the moment.
+    pub(crate) fn watch(&self, lease: &Lease) {
+        self.lock().identity.set_lease(lease.watch());
+    }
+
     /// Looks whether the lease of the CLI of the moment still keeps others away, and says what was found.
     pub(crate) fn look_at_lease(&self) -> Result<(), LeaseError> {
-        let Some(lease) = self.lock().lease.clone() else { return Ok(()) };
+        let Some(lease) = self.lock().identity.lease().cloned() else { return Ok(()) };
         let found = lease.look_again();
         let lost = found.as_ref().err().map(|error| error.to_string().into_boxed_str());
-        let earlier = std::mem::replace(&mut self.lock().condition.removed, lost.clone());
+        let earlier = self.lock().shown.set_removed(lost.clone());
         let news = match (&found, lost) {
             (Ok(Some(path)), _) => Some(Missing::mended(path.clone())),
             (Err(_), lost) if lost != earlier => {

@@ -78,7 +78,7 @@ impl Desk {
             return;
         }
         let why = error.to_string();
-        let is_new = self.lock().condition.left.add_refused(error.processes(), &why);
+        let is_new = self.lock().shown.left_mut().add_refused(error.processes(), &why);
         if is_new {
             tracing::error!(session = %self.name, %error, "processes of a CLI cannot be ended");
             self.publish(Happening::NotGone { why });
@@ -87,10 +87,12 @@ impl Desk {
 
     /// Takes note of a proof, and says which processes it leaves alone.
     pub(crate) fn note_gone(&self, gone: &TreeGone) {
-        let mut inner = self.lock();
-        inner.condition.left.proven();
-        let new = inner.condition.left.add_unclear(gone.left());
-        drop(inner);
+        let new = {
+            let mut rooms = self.lock();
+            let left = rooms.shown.left_mut();
+            left.proven();
+            left.add_unclear(gone.left())
+        };
         if let Some(what) = named(new.iter()) {
             self.publish(Happening::MayBeLeft { what });
         }
@@ -98,7 +100,7 @@ impl Desk {
 
     /// Whether all that is the session's is gone, as far as that was found out.
     pub(crate) fn is_gone(&self) -> Result<(), QueryError> {
-        let left = self.lock().condition.left.clone();
+        let left = self.lock().shown.left().clone();
         left.not_gone().map_or(Ok(()), |why| Err(QueryError::not_gone(&self.name, &why)))
     }
 }

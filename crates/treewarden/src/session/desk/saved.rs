@@ -67,7 +67,9 @@ impl Desk {
         let timing = self.options().timing();
         for _ in 0..timing.transcript_reads {
             // Without a CLI nothing can be lost with it.
-            self.lock().condition.pid?;
+            if !self.lock().shown.has_cli() {
+                return None;
+            }
             if missing.is_some() {
                 tokio::time::sleep(timing.settle_grace).await;
             }

@@ -1,14 +1,19 @@
-//! Who serves the desk: the actor, its engine, their supervisor.
+//! Who serves the desk: the actor, its engine, their supervisor; and how a session ends for good.
+//!
+//! What is noted of them is the service's, in `rooms/service.rs`. What must be done about it is done here, when the desk's lock
+//! is free again: to wake, to tell callers, to let go of what was kept for the next CLI.
 
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use ractor::{ActorId, ActorRef, ActorStatus};
+use ractor::{ActorId, ActorRef};
 use treewarden_otp_core::ExitReason;
 
-use super::{Command, Desk, Inner, Standing};
+use super::Desk;
+use super::rooms::{Command, Entry, Rooms, Shown};
 use crate::session::outcome::{Failure, FailureKind, Outcome};
 use crate::session::status::SessionState;
+use crate::session::turn::Ended;
 use crate::supervisor::Supervisor;
 
 /// How long callers wait for somebody else's supervisor to start a session again.
@@ -17,60 +22,57 @@ const RESTART_GRACE: Duration = Duration::from_secs(30);
 impl Desk {
     /// Gives a command to the engine; `false` if none lives.
     pub(crate) fn command(&self, command: Command) -> bool {
-        let mut inner = self.lock();
-        if !inner.engine_lives {
+        let mut rooms = self.lock();
+        if !rooms.service.engine_lives() {
             return false;
         }
-        inner.command(command);
-        self.ring(inner);
+        rooms.queue.command(command);
+        self.ring(rooms);
         true
     }
 
     /// Wakes whoever serves the session: the engine, or else the actor that starts one.
-    pub(super) fn ring(&self, mut inner: MutexGuard<'_, Inner>) {
-        if inner.engine_lives {
-            drop(inner);
+    pub(super) fn ring(&self, mut rooms: MutexGuard<'_, Rooms>) {
+        let wakes_engine = rooms.service.ring();
+        drop(rooms);
+        if wakes_engine {
             self.engine_bell.notify_one();
-        } else if !inner.bell_rung
-            && let Some(doorbell) = &inner.doorbell
-        {
-            // At most one ring is under way, so that the actor's mailbox holds one message of ours at most.
-            let rung = doorbell.send_message(()).is_ok();
-            inner.bell_rung = rung;
         }
+    }
+
+    /// Waits until there is something for the engine; a wait that is dropped loses no ring.
+    pub(crate) async fn rung(&self) {
+        self.engine_bell.notified().await;
     }
 
     /// Gives the session to a new incarnation of its actor.
     pub(crate) fn serve(&self, doorbell: ActorRef<()>) {
-        let state = self.lock().condition.state;
+        let state = self.lock().shown.state();
         if matches!(state, SessionState::Restarting | SessionState::Stopped | SessionState::GivenUp) {
-            self.lock().condition.reason = None;
+            self.note(Shown::Trouble(None));
             self.set_state(SessionState::Parked, None, None);
         }
-        let mut inner = self.lock();
-        inner.standing = Standing::Served;
-        inner.doorbell = Some(doorbell);
-        inner.bell_rung = false;
-        if inner.has_work() {
-            self.ring(inner);
+        let mut rooms = self.lock();
+        rooms.service.serve(doorbell);
+        if rooms.queue.has_work() {
+            self.ring(rooms);
         }
     }
 
     /// Answers a ring: `true` if an engine is to be started now.
     pub(crate) fn answer(&self) -> bool {
-        let mut inner = self.lock();
-        inner.bell_rung = false;
-        let start = !inner.engine_lives && inner.has_work();
-        inner.engine_lives |= start;
-        start
+        let mut rooms = self.lock();
+        let has_work = rooms.queue.has_work();
+        rooms.service.answer(has_work)
     }
 
     /// Ends the engine unless there is more to do; `false` if there is.
     pub(crate) fn engine_may_end(&self) -> bool {
-        let mut inner = self.lock();
-        inner.engine_lives = inner.has_work();
-        let may_end = !inner.engine_lives;
-        drop(inner);
+        let may_end = {
+            let mut rooms = self.lock();
+            let has_work = rooms.queue.has_work();
+            rooms.service.engine_may_end(has_work)
+        };
         if may_end {
             self.quiet.notify_waiters();
         }
@@ -79,20 +81,15 @@ impl Desk {
 
     /// Ends the engine whatever there is to do, and wakes the actor.
     pub(crate) fn engine_ended(&self) {
-        let mut inner = self.lock();
-        inner.engine_lives = false;
-        inner.commands.clear();
-        inner.taken = 0;
-        inner.bell_rung = true;
-        if let Some(doorbell) = &inner.doorbell {
-            let _closed = doorbell.send_message(());
-        }
-        drop(inner);
+        let mut rooms = self.lock();
+        rooms.service.engine_ended();
+        rooms.queue.forget_engine();
+        drop(rooms);
         self.quiet.notify_waiters();
     }
 
     pub(crate) fn engine_lives(&self) -> bool {
-        self.lock().engine_lives
+        self.lock().service.engine_lives()
     }
 
     /// Waits until no engine lives.
@@ -108,57 +105,81 @@ impl Desk {
 
     /// The actor that serves the session, if one does.
     pub(crate) fn doorbell(&self) -> Option<ActorRef<()>> {
-        let served = |actor: &ActorRef<()>| (actor.get_status() as u8) < (ActorStatus::Stopping as u8);
-        self.lock().doorbell.clone().filter(served)
+        self.lock().service.doorbell()
     }
 
     /// Notes that this actor is gone; another may come, or may have come already.
     pub(crate) fn unserve(&self, actor: ActorId) {
-        let mut inner = self.lock();
-        if inner.doorbell.as_ref().is_none_or(|doorbell| doorbell.get_id() != actor) {
+        let mut rooms = self.lock();
+        if !rooms.service.unserve(actor) {
             return;
         }
-        inner.doorbell = None;
-        inner.want = None;
-        inner.engine_lives = false;
-        inner.commands.clear();
-        inner.taken = 0;
-        drop(inner);
+        rooms.queue.forget_engine();
+        let want = rooms.next.want(None);
+        drop(rooms);
+        drop(want);
         self.quiet.notify_waiters();
     }
 
     pub(crate) fn supervisor(&self) -> Option<Supervisor> {
-        self.lock().supervisor.clone()
+        self.lock().service.supervisor().cloned()
     }
 
     pub(crate) fn set_supervisor(&self, supervisor: Supervisor) {
-        self.lock().supervisor = Some(supervisor);
+        self.lock().service.set_supervisor(supervisor);
     }
 
     /// Gives the session a supervisor of its own, which ends with it.
     pub(crate) fn set_private_supervisor(&self, supervisor: Supervisor) {
-        let mut inner = self.lock();
-        inner.supervisor = Some(supervisor);
-        inner.private = true;
+        self.lock().service.set_private_supervisor(supervisor);
     }
 
     pub(crate) fn private_supervisor(&self) -> Option<Supervisor> {
-        let inner = self.lock();
-        inner.supervisor.clone().filter(|_| inner.private)
+        self.lock().service.private_supervisor().cloned()
     }
 
     /// A child spec owns the name from now on.
     pub(crate) fn own(&self) {
-        self.lock().owned = true;
+        self.lock().service.own();
+    }
+
+    /// An actor serves the session, or is about to.
+    pub(crate) fn is_served(&self) -> bool {
+        self.lock().service.is_served()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().service.is_closed()
+    }
+
+    /// Takes no more turns; those that wait are still served.
+    pub(crate) fn refuse(&self, why: &str) {
+        self.lock().service.refuse(why);
+    }
+
+    /// Closes the session for good: whoever waits is told, and its turns stay open in the journal.
+    pub(crate) fn close(&self, why: &str) {
+        let mut rooms = self.lock();
+        rooms.service.close(why);
+        let (entries, kept) = (rooms.queue.drain(), rooms.next.clear());
+        drop(rooms);
+        drop(kept);
+        for entry in entries {
+            if let Entry::Turn(entry) = entry {
+                entry.sinks.iter().for_each(|sink| sink.finish(Ended::Left(why.to_owned())));
+            }
+        }
     }
 
     /// An actor of somebody else's tree is gone: unless it was stopped, another has some time to take over.
     pub(crate) fn abandoned(self: &Arc<Self>, actor: ActorId, stopped: bool) {
-        if self.lock().owned || self.doorbell().is_some_and(|doorbell| doorbell.get_id() != actor) {
+        if self.lock().service.is_owned()
+            || self.doorbell().is_some_and(|doorbell| doorbell.get_id() != actor)
+        {
             return;
         }
         self.unserve(actor);
-        let crashed = |desk: &Self| desk.lock().condition.state == SessionState::Restarting;
+        let crashed = |desk: &Self| desk.lock().shown.state() == SessionState::Restarting;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if !stopped => {
                 let desk = Arc::clone(self);
@@ -192,19 +213,21 @@ impl Desk {
     pub(crate) fn give_up(&self, last_exit: Option<&ExitReason>) {
         let failure = self.given_up_for(last_exit);
         let reason = failure.message.as_str().into();
-        let mut inner = self.lock();
-        inner.standing = Standing::GivenUp(failure.clone());
-        inner.condition.reason = Some(reason);
-        inner.legacy = None;
-        drop(inner);
+        let mut rooms = self.lock();
+        rooms.service.give_up(failure.clone());
+        rooms.shown.note(Shown::Trouble(Some(reason)));
+        let inherited = rooms.next.inherit();
+        drop(rooms);
+        drop(inherited);
         self.settle_all(&Outcome::Failed(failure));
         // What is left are clears, whose callers see their end.
-        self.lock().entries.clear();
+        let clears = self.lock().queue.drain();
+        drop(clears);
         self.set_state(SessionState::GivenUp, None, None);
     }
 
     fn given_up_for(&self, last_exit: Option<&ExitReason>) -> Failure {
-        let last = self.lock().condition.last_exit.as_deref().map(str::to_owned);
+        let last = self.lock().shown.last_exit().map(str::to_owned);
         let last = last.or_else(|| last_exit.map(ToString::to_string)).unwrap_or_default();
         let message = format!(
             "the session crashed too often and its supervisor gave it up; restart it to try again; last: {last}"

@@ -5,15 +5,12 @@ use std::sync::Once;
 
 use treewarden_core::session::Saved;
 use treewarden_proto::{SessionId, TurnId};
-use treewarden_store::{Seen, SessionRecord, StoreError, is_written};
+use treewarden_store::{SessionRecord, StoreError, is_written};
 use treewarden_transcript::{self as transcript, DiskAnswer, Kept, Known, Settled};
 
 use super::Desk;
 use crate::events::Happening;
 use crate::session::outcome::Outcome;
-
-/// So many turns that the CLI wrote nowhere are remembered behind the last that it did.
-const MOST: usize = 64;
 
 impl Desk {
     /// What the transcript of the record's conversation must hold. A journal that cannot be read is not taken for an empty
@@ -24,10 +21,8 @@ impl Desk {
     }
 
     fn last_settled(&self, id: SessionId) -> Result<Vec<Settled>, StoreError> {
-        if let Some((conversation, settled)) = &self.lock().completed
-            && *conversation == id
-        {
-            return Ok(settled.clone());
+        if let Some(settled) = self.lock().identity.completed(id) {
+            return Ok(settled.to_vec());
         }
         let settled = |turn: treewarden_store::Completed| Settled {
             turn: turn.turn,
@@ -42,16 +37,9 @@ impl Desk {
         self.last_settled(self.session_id()).is_ok_and(|settled| !settled.iter().any(|turn| turn.written))
     }
 
-    /// Notes with which message the conversation begins, durably: a transcript without it is never taken for a new one.
-    pub(crate) fn note_first(&self, id: SessionId, first: String) {
-        if self.with_record(|record| record.session_id == id && record.first_message() != Some(&first)) {
-            let _said = self.change_record(|record| record.seen = Some(Seen { session_id: id, first }));
-        }
-    }
-
     /// Notes that another may have had the conversation, so that the journal has to be asked for its last answer.
     pub(crate) fn forget_completed(&self) {
-        self.lock().completed = None;
+        self.lock().identity.forget_completed();
     }
 
     /// Remembers a turn that the journal holds as completed.
@@ -59,14 +47,7 @@ impl Desk {
         let Some(answer) = outcome.answer().filter(|_| self.host.store().keeps_turns()) else { return };
         let written = answer.result.as_ref().is_none_or(is_written);
         let settled = Settled { turn, written, answered: !answer.text.is_empty() };
-        let completed = &mut self.lock().completed;
-        match completed {
-            _ if written => *completed = Some((answer.session_id, vec![settled])),
-            Some((conversation, turns)) if *conversation == answer.session_id && turns.len() < MOST => {
-                turns.insert(0, settled);
-            }
-            _ => *completed = None,
-        }
+        self.lock().identity.note_completed(answer.session_id, settled);
     }
 
     /// Looks for the answer to a turn in the CLI's transcript.
@@ -82,7 +63,7 @@ impl Desk {
     /// Gives the transcript its first name back, if somebody's clean-up took it away while its CLI was quiet: the CLI would
     /// begin another file, which goes on from nowhere.
     pub(crate) fn see_to_first_name(&self) {
-        let first = self.lock().first_name.clone();
+        let first = self.lock().identity.first_name().map(Path::to_owned);
         // One look at a name costs microseconds; the rest is done when it is gone.
         if first.is_some_and(|first| !first.exists())
             && let (Some(config_dir), id) = self.place()
@@ -101,8 +82,8 @@ impl Desk {
     pub(crate) fn look_at_transcript(&self) {
         self.see_to_first_name();
         let (first, told) = {
-            let inner = self.lock();
-            (inner.first_name.clone(), inner.told_another)
+            let rooms = self.lock();
+            (rooms.identity.first_name().map(Path::to_owned), rooms.identity.told_another())
         };
         let Some(first) = first else { return };
         let (Some(config_dir), id) = self.place() else { return };
@@ -112,7 +93,7 @@ impl Desk {
                 self.tell_mended(&second);
             }
         } else if !told && !transcript::are_one(&first, &second) && self.look_at_disk().saved != Saved::Yes {
-            self.lock().told_another = true;
+            self.lock().identity.tell_another();
             let text = "was removed while a CLI wrote it, which began another; what came before is kept, and is joined to \
                         it when the session's next CLI starts";
             self.tell_removed(format!("{} {text}", first.display()));
@@ -131,8 +112,7 @@ impl Desk {
 
     /// Notes where the CLI's file lies.
     pub(crate) fn note_first_name(&self, path: Option<PathBuf>) {
-        let mut inner = self.lock();
-        (inner.first_name, inner.told_another) = (path, false);
+        self.lock().identity.set_first_name(path);
     }
 
     /// Says once if transcripts can have no second name here.
@@ -159,12 +139,8 @@ impl Desk {
         self.publish(Happening::Removed { what, mended: true });
     }
 
-    /// Goes on to another conversation. The one that is left is kept no longer than the CLI keeps it.
-    pub(super) fn leave_conversation(&self, to: SessionId) {
-        let (config_dir, left) = self.place();
-        self.note_first_name(None);
-        let _said = self.change_record(|record| record.follow(to));
-        let Some(config_dir) = config_dir else { return };
+    /// Keeps a conversation that was left no longer than the CLI keeps it.
+    pub(super) fn release_transcript(&self, config_dir: PathBuf, left: SessionId) {
         let name = self.name.clone();
         let release = move || {
             if let Err(error) = transcript::release(&config_dir, left) {

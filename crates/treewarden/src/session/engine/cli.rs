@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use treewarden_core::session::{Event, ExitClass, ExitFacts, Permanent, PermanentKind, StartFailure};
+use treewarden_core::session::{ExitClass, ExitFacts, Permanent, PermanentKind, StartFailure};
 use treewarden_process::{Ladder, Line, LineReader, LineWriter, NotGone, Rung, StderrTail, Tree, TreeGone};
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::frame::ResultFrame;
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::Lease;
 
-use super::{Engine, Task, Wake};
+use super::{Engine, Event, Task, Wake};
 use crate::binaries::{AWAIT_INITIALIZE, Binary};
 use crate::events::Happening;
 use crate::places::Place;
 use crate::second_door::SecondDoor;
-use crate::session::desk::{Desk, Legacy};
+use crate::session::desk::{Desk, Inherited, Shown};
 use crate::warm::Spare;
 
 /// How long what a dead CLI left in its pipe is read.
@@ -230,6 +230,13 @@ pub(super) async fn kill(desk: &Desk, tree: Tree, place: Place) {
 }
 
 impl Engine {
+    /// Writes a line to the CLI, if there is one.
+    pub(super) fn write(&mut self, line: Bytes) {
+        if let Some(cli) = &mut self.cli {
+            cli.write(line);
+        }
+    }
+
     /// Begins to end the CLI; what it still prints is read meanwhile.
     pub(super) fn begin_closing(&mut self, how: How) {
         if self.starting.take().is_some() {
@@ -293,7 +300,7 @@ impl Engine {
             () => None,
         };
         if matches!(class, ExitClass::Crash(_) | ExitClass::OutOfMemory) {
-            self.desk.lock().legacy = Some(Legacy { id: cli.id, gone, lease: cli.lease });
+            self.desk.leave_to_next(Inherited { id: cli.id, gone, lease: cli.lease });
         }
         self.handle(match failure {
             Some(failure) => Event::StartFailed(failure),
@@ -308,7 +315,7 @@ impl Engine {
             return None;
         }
         self.desk.host.inner.binaries.refused(binary);
-        self.desk.lock().condition.cli.awaits_initialize = Some(false);
+        self.desk.note(Shown::AwaitsInitialize(false));
         Some(StartFailure::UnknownFlag(permanent.clone()))
     }
 
@@ -324,9 +331,7 @@ impl Engine {
     /// Shows what the status says of a CLI that was spawned, but for its process id: that is told with the state.
     pub(super) fn show_cli(&mut self) {
         let Some(cli) = &self.cli else { return };
-        let mut inner = self.desk.lock();
-        inner.condition.generation += 1;
-        inner.condition.containment = Some(cli.containment());
+        self.desk.note(Shown::Spawned { containment: cli.containment() });
     }
 
     fn show_exit(&self, class: &ExitClass, status: Option<&ExitStatus>, stderr: &str) {
@@ -336,7 +341,7 @@ impl Engine {
         if *class != ExitClass::Clean {
             tracing::warn!(session = %self.desk.name, exit = %line, "a CLI ended");
         }
-        self.desk.lock().condition.last_exit = Some(line.as_str().into());
+        self.desk.note(Shown::Exited(line.as_str().into()));
         self.desk.publish(Happening::Exited { class: line });
     }
 

@@ -1,12 +1,11 @@
 //! Control requests of ours, and what their answers mean.
 
-use bytes::Bytes;
 use serde_json::Value;
-use treewarden_core::session::Event;
 use treewarden_proto::control::{ControlResponse, HostRequest};
 use treewarden_proto::frame::{Body, Frame};
 
-use super::Engine;
+use super::{Engine, Event};
+use crate::session::desk::Shown;
 
 /// What a request was sent for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +55,6 @@ impl Engine {
         self.write(line);
     }
 
-    pub(super) fn write(&mut self, line: Bytes) {
-        if let Some(cli) = &mut self.cli {
-            cli.write(line);
-        }
-    }
-
     pub(super) fn control_response(&mut self, frame: &Frame) {
         let Ok(Body::ControlResponse(response)) = frame.body() else { return };
         match self.pending.take(&response.request_id) {
@@ -86,11 +79,11 @@ impl Engine {
             }
         };
         let lifecycle = capabilities.is_some_and(|all| all.iter().any(|name| name == "msg_lifecycle_v1"));
-        self.desk.lock().condition.reason = None;
+        self.desk.note(Shown::Trouble(None));
         if let Some(cli) = &mut self.cli {
             cli.started = true;
             if cli.on_trial.take().is_some() {
-                self.desk.lock().condition.cli.awaits_initialize = Some(true);
+                self.desk.note(Shown::AwaitsInitialize(true));
             }
         }
         self.handle(Event::Initialized { lifecycle });

@@ -1,23 +1,21 @@
 //! What the machine's actions do.
 
-use std::sync::Arc;
-
-use treewarden_core::session::{Action, End, Found, PermanentKind, Saved, State, Verdict};
+use treewarden_core::session::{Action, End, State};
 use treewarden_proto::TurnId;
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::input::UserFrame;
 
-use super::Engine;
 use super::cli::How;
 use super::control::Purpose;
-use super::verdict::{self, Matter};
+use super::settle::Evidence;
+use super::{Engine, Seen};
 use crate::events::Happening;
-use crate::session::desk::Look;
+use crate::session::desk::Shown;
 use crate::session::status::SessionState;
 use crate::warm::INITIALIZE;
 
 impl Engine {
-    pub(super) fn effect(&mut self, action: Action) {
+    pub(super) fn effect(&mut self, action: Action<Evidence>) {
         match action {
             Action::Start(start) => self.begin_start(start),
             Action::Initialize => self.initialize(),
@@ -81,8 +79,8 @@ impl Engine {
         self.cli.as_ref().is_some_and(|cli| cli.overtaken == Some(turn))
     }
 
-    /// Asks the CLI to go on with a turn that its predecessor wove into one of its own and did not answer.
-    pub(super) fn go_on_with_woven(&mut self, turn: TurnId, found: Found) {
+    /// Asks the CLI to go on with a turn that its predecessor wove into one of its own, unless that is answered.
+    pub(super) fn go_on_with_woven(&mut self, turn: TurnId, is_answered: bool) {
         if !self.is_woven(turn) {
             return;
         }
@@ -90,7 +88,7 @@ impl Engine {
             cli.woven = None;
         }
         let attempts = self.machine.in_flight().filter(|open| open.turn == turn).map(|open| open.attempts);
-        if let Some(attempts) = attempts.filter(|_| found == Found::Nothing) {
+        if let Some(attempts) = attempts.filter(|_| !is_answered) {
             self.nudge(turn, turn.nudge(attempts));
         }
     }
@@ -100,55 +98,6 @@ impl Engine {
         tracing::info!(session = %self.desk.name, %turn, "the CLI is asked to go on with a turn");
         self.run.forget_unless(|id| self.machine.is_at_hand(id));
         self.write(UserFrame::new(id, "Continue from where you left off.").encode());
-    }
-
-    fn read_transcript(&mut self, turn: TurnId) {
-        let desk = Arc::clone(&self.desk);
-        self.reading = Some(Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || desk.answer_on_disk(turn));
-            (turn, read.await.ok().flatten())
-        }));
-    }
-
-    /// Looks whether the last settled turn is on disk; a look that is under way still is followed by another, so that one
-    /// thread at most waits for a disk that does not answer.
-    pub(super) fn look_on_disk(&mut self) {
-        self.look_once_more = self.looking.is_some();
-        if !self.look_once_more {
-            let desk = Arc::clone(&self.desk);
-            self.looking = Some(Box::pin(async move {
-                // Of many sessions whose turns end at once, not each takes a thread.
-                let place = Arc::clone(&desk.host.inner.looks).acquire_owned().await;
-                let looked = tokio::task::spawn_blocking(move || {
-                    let _until_it_is_done = place;
-                    desk.look_at_disk()
-                })
-                .await;
-                let why = |error| Saved::No(format!("the disk was not looked at: {error}"));
-                looked.unwrap_or_else(|error| Look { saved: why(error), first: None })
-            }));
-        }
-    }
-
-    /// Stores the outcome, then delivers it.
-    fn settle(&mut self, turn: TurnId, verdict: Verdict) {
-        if let Verdict::NotStarted(permanent) = &verdict
-            && permanent.kind == PermanentKind::Held
-            && self.desk.leave(turn, &permanent.message)
-        {
-            return;
-        }
-        let matter = Matter {
-            turn,
-            session_id: self.desk.session_id(),
-            interruptions: self.desk.interruptions(turn),
-            result: self.result.as_ref(),
-            refusal: self.refusal.as_ref(),
-            on_disk: self.on_disk.as_ref(),
-        };
-        let outcome = verdict::outcome(verdict, &matter);
-        self.desk.lock().condition.attributed = Some(self.machine.attributes_by_id());
-        self.desk.settle(turn, outcome);
     }
 
     fn new_conversation(&mut self) {
@@ -173,7 +122,7 @@ impl Engine {
             End::Failed(_) => SessionState::Failed,
         };
         if let End::Failed(permanent) = &end {
-            self.desk.lock().condition.reason = Some(permanent.message.as_str().into());
+            self.desk.note(Shown::Trouble(Some(permanent.message.as_str().into())));
         }
         self.desk.forget_work();
         self.desk.set_state(state, None, None);
@@ -182,7 +131,8 @@ impl Engine {
 
     /// Shows what the machine is doing in the status.
     pub(super) fn show_state(&mut self) {
-        let (state, turn) = match self.machine.state() {
+        let Seen { state, work, .. } = &self.seen;
+        let (state, turn) = match *state {
             State::Starting | State::Initializing => (SessionState::Starting, None),
             State::Ready => (SessionState::Ready, None),
             State::Working => (SessionState::Working, None),
@@ -195,9 +145,9 @@ impl Engine {
             State::Stopping => (SessionState::Stopping, None),
             State::Ended => return,
         };
-        self.desk.show_work(&self.shown);
+        self.desk.show_work(work);
         if turn.is_some() {
-            self.desk.lock().condition.attributed = Some(self.machine.attributes_by_id());
+            self.desk.note(Shown::Attributed(self.machine.attributes_by_id()));
         }
         let pid = self.cli.as_ref().map(|cli| cli.pid());
         self.desk.set_state(state, pid, turn);

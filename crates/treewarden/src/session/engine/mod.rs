@@ -7,35 +7,42 @@
 //! An engine lives from the first turn of a session to the moment when its CLI is parked, stopped or dead. A parked
 //! session has none.
 
+mod ahead;
 mod answers;
 mod cli;
 mod control;
+mod disk;
 mod effects;
+mod launch;
+mod lease;
 mod route;
+mod settle;
 mod start;
-mod verdict;
 
-pub(super) use self::start::keep_warm;
+pub(super) use self::ahead::keep_warm;
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use treewarden_core::session::{
-    Action, End, Event, Fact, Found, Machine, OwnWork, Start, StartFailure, State,
-};
+use treewarden_core::session::{End, Start, StartFailure, State};
 use treewarden_process::Line;
 use treewarden_proto::TurnId;
-use treewarden_proto::frame::{Frame, ResultFrame};
 use treewarden_transcript::DiskAnswer;
 
 use self::cli::{Cli, Closing};
 use self::control::Pending;
 use self::route::Run;
-use super::desk::{Command, Desk, Look};
+use self::settle::Evidence;
+use super::desk::{Command, Desk, Look, Work};
 use super::sink::Sink;
 use super::status::SessionState;
+
+/// The machine's, with what outcomes are made of.
+type Machine = treewarden_core::session::Machine<Evidence>;
+type Event = treewarden_core::session::Event<Evidence>;
+type Fact = treewarden_core::session::Fact<Evidence>;
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -53,7 +60,7 @@ pub(super) async fn run(desk: Arc<Desk>) -> End {
 struct Engine {
     desk: Arc<Desk>,
     machine: Machine,
-    actions: Vec<Action>,
+    actions: Vec<treewarden_core::session::Action<Evidence>>,
     /// The start procedure, while it runs.
     starting: Option<Task<Result<Box<Cli>, StartFailure>>>,
     cli: Option<Box<Cli>>,
@@ -63,12 +70,6 @@ struct Engine {
     /// The look whether the last turn is on disk, and whether another is to follow it.
     looking: Option<Task<Look>>,
     look_once_more: bool,
-    /// What the transcript held, while the machine decides about it.
-    on_disk: Option<DiskAnswer>,
-    /// The result frame that is being handled, and what it says.
-    result: Option<(Frame, Box<ResultFrame>)>,
-    /// The notice that is being handled, by which a hook refused a prompt.
-    refusal: Option<Frame>,
     pending: Pending,
     run: Run,
     /// Frames of the turn in flight that were read and not handed on yet.
@@ -77,29 +78,27 @@ struct Engine {
     full: Option<Arc<Sink>>,
     lines: Vec<Line>,
     alarm: Alarm,
-    state: State,
-    shown: Shown,
+    seen: Seen,
     end: Option<End>,
 }
 
-/// What the status says of a CLI besides its state.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Shown {
-    /// What it does by itself.
-    pub(crate) own_work: Option<OwnWork>,
-    pub(crate) background_tasks: usize,
-    pub(crate) unsaved: Option<String>,
+/// What the machine was seen to say last: what the status and the place of the CLI go by.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    state: State,
+    work: Work,
+    /// The CLI could be ended for convenience.
     at_rest: bool,
 }
 
-impl Shown {
+impl Seen {
     fn of(machine: &Machine) -> Self {
-        Self {
-            own_work: machine.own_work(),
+        let work = Work {
+            own: machine.own_work(),
             background_tasks: machine.background_tasks(),
             unsaved: machine.unsaved().map(str::to_owned),
-            at_rest: machine.is_at_rest(),
-        }
+        };
+        Self { state: machine.state(), work, at_rest: machine.is_at_rest() }
     }
 }
 
@@ -128,7 +127,7 @@ impl Engine {
         }
         Self {
             desk,
-            state: machine.state(),
+            seen: Seen { state: machine.state(), work: Work::default(), at_rest: false },
             machine,
             actions,
             starting: None,
@@ -137,16 +136,12 @@ impl Engine {
             reading: None,
             looking: None,
             look_once_more: false,
-            on_disk: None,
-            result: None,
-            refusal: None,
             pending: Pending::default(),
             run: Run::default(),
             batch: Vec::new(),
             full: None,
             lines: Vec::new(),
             alarm: Alarm::default(),
-            shown: Shown::default(),
             end: None,
         }
     }
@@ -194,7 +189,7 @@ impl Engine {
         let (ending, may_read) = (closing.is_some(), full.is_none());
         tokio::select! {
             biased;
-            () = desk.engine_bell.notified() => Wake::Desk,
+            () = desk.rung() => Wake::Desk,
             done = poll_some(starting) => Wake::Started(done),
             (turn, found) = poll_some(reading) => Wake::Transcript(turn, found),
             look = poll_some(looking) => Wake::Looked(look),
@@ -232,37 +227,11 @@ impl Engine {
         }
     }
 
-    fn looked(&mut self, look: Look) {
-        self.looking = None;
-        if let Some((id, first)) = look.first {
-            self.desk.note_first(id, first);
-        }
-        if self.look_once_more {
-            self.look_on_disk();
-        } else {
-            self.handle(Event::OnDisk(look.saved));
-        }
-    }
-
     fn spawned(&mut self, cli: Box<Cli>) {
         self.starting = None;
         self.cli = Some(cli);
         self.show_cli();
         self.handle(Event::Spawned);
-    }
-
-    fn transcript_read(&mut self, turn: TurnId, found: Option<DiskAnswer>) {
-        self.reading = None;
-        let found_as = match verdict::found(found.as_ref()) {
-            // A file that cannot be read now says no more than it did at the start.
-            Found::Nothing if self.is_overtaken(turn) => Found::Overtaken,
-            found_as => found_as,
-        };
-        self.on_disk = found;
-        self.go_on_with_woven(turn, found_as);
-        self.handle(Event::TranscriptRead(turn, found_as));
-        self.perform();
-        self.on_disk = None;
     }
 
     /// Does what the machine asks, in order, until it asks for nothing more.
@@ -272,12 +241,11 @@ impl Engine {
                 self.effect(action);
             }
         }
-        let shown = Shown::of(&self.machine);
-        if self.machine.state() != self.state || shown != self.shown {
-            self.state = self.machine.state();
-            self.shown = shown;
+        let seen = Seen::of(&self.machine);
+        if seen != self.seen {
+            self.seen = seen;
             self.show_state();
-            if matches!(self.state, State::Draining(_)) {
+            if matches!(self.seen.state, State::Draining(_)) {
                 // The result is read for, whoever consumes the turn.
                 self.full = None;
             }
@@ -288,9 +256,9 @@ impl Engine {
     /// Says what the CLI does with its place; if others wait for it, the answer is a command on the desk.
     fn tell_place(&self) {
         let Some(cli) = &self.cli else { return };
-        match self.state {
+        match self.seen.state {
             // Asked to go once more at once, one that must stay would look at the disk in a loop.
-            State::Ready if self.shown.at_rest => cli.place.idle(),
+            State::Ready if self.seen.at_rest => cli.place.idle(),
             State::Stopping | State::Ended => cli.place.leaving(),
             _ => cli.place.busy(),
         }

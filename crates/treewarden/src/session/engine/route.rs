@@ -7,15 +7,17 @@
 
 use std::time::Duration;
 
-use treewarden_core::session::{Fact, Lifecycle, ResultFact, State};
+use treewarden_core::session::{Lifecycle, ResultFact, State};
 use treewarden_process::Line;
 use treewarden_proto::frame::{
     Body, CommandState, Frame, FrameKind, ResultFrame, SessionState, SystemBody, SystemKind, TurnIds,
 };
 use treewarden_proto::{SessionId, TurnId};
 
-use super::Engine;
+use super::settle::Evidence;
+use super::{Engine, Fact};
 use crate::events::Happening;
+use crate::session::desk::Shown;
 use crate::session::event::Event as TurnEvent;
 
 /// A limit that is said to last longer than this is looked at again after it.
@@ -76,7 +78,7 @@ impl Engine {
 
     fn skip(&mut self, len: usize) {
         let bytes = u64::try_from(len).unwrap_or(u64::MAX);
-        self.desk.lock().condition.skipped_lines += 1;
+        self.desk.note(Shown::SkippedLine);
         tracing::warn!(session = %self.desk.name, bytes, "skipped a line of the CLI that is no frame");
         self.desk.publish(Happening::Garbage { bytes });
     }
@@ -96,7 +98,7 @@ impl Engine {
             FrameKind::System(kind) => self.system(kind, frame),
             _ => {
                 if frame.is_unknown() {
-                    self.desk.lock().condition.unknown_frames += 1;
+                    self.desk.note(Shown::UnknownFrame);
                 }
                 self.content(frame);
             }
@@ -189,20 +191,19 @@ impl Engine {
         if let Some(cli) = &mut self.cli {
             cli.note_result(&result);
         }
-        let fact = self.result_fact(&frame, &result);
-        self.result = Some((frame, result));
+        let fact = self.result_fact(frame, result);
         self.fact(Fact::Result(fact));
         self.perform();
-        self.result = None;
     }
 
-    fn result_fact(&mut self, frame: &Frame, result: &ResultFrame) -> ResultFact {
+    fn result_fact(&mut self, frame: Frame, result: Box<ResultFrame>) -> ResultFact<Evidence> {
         let limited = result.api_error_status == Some(429);
         ResultFact {
             turns: frame.turns().to_vec(),
             aborted: result.is_interrupted(),
             unsolicited: frame.origin_kind().is_some_and(|kind| kind != "human"),
             limited_for: if limited { self.limited_for() } else { None },
+            evidence: Evidence::Result(frame, result),
         }
     }
 
@@ -271,7 +272,7 @@ impl Engine {
                 // It is of no turn: somebody else sent it.
                 return self.desk.publish(Happening::peer_message_held(&frame));
             }
-            SystemKind::Unknown => self.desk.lock().condition.unknown_frames += 1,
+            SystemKind::Unknown => self.desk.note(Shown::UnknownFrame),
             _ => {}
         }
         self.content(frame);
@@ -284,10 +285,8 @@ impl Engine {
         let Some(turn) = refused else { return self.content(frame) };
         self.batch.push(TurnEvent::Frame(frame.clone()));
         self.flush_batch();
-        self.refusal = Some(frame);
-        self.fact(Fact::Refused(turn));
+        self.fact(Fact::Refused(turn, Evidence::Notice(frame)));
         self.perform();
-        self.refusal = None;
     }
 
     /// Each turn begins with such a frame; the first one of a CLI is read.
@@ -297,7 +296,7 @@ impl Engine {
             && let Some(version) = init.claude_code_version
         {
             cli.version_known = true;
-            self.desk.lock().condition.cli.set_version(&version);
+            self.desk.note(Shown::Version(version));
         }
     }
 

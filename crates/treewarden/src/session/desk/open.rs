@@ -1,0 +1,75 @@
+//! A desk is opened with whatever an earlier host left under its name.
+//!
+//! Nothing here may be done to a desk that somebody has already: what is put back comes before all that is queued.
+
+use std::sync::Arc;
+
+use treewarden_core::session::{Delivery, OpenTurn};
+use treewarden_proto::SessionName;
+use treewarden_proto::frame::Content;
+use treewarden_store::{SessionRecord, TurnRow, TurnState};
+
+use super::Desk;
+use super::rooms::{Entry, TurnEntry};
+use crate::host::Host;
+use crate::session::handle::StartError;
+use crate::session::options::SessionOptions;
+
+impl Desk {
+    /// Takes the name, with whatever an earlier host left open under it.
+    pub(crate) fn open(
+        host: &Host,
+        options: &Arc<SessionOptions>,
+        name: SessionName,
+    ) -> Result<Arc<Self>, StartError> {
+        let store = host.store();
+        let record = store.record(&name).map_err(|error| StartError::store(&error))?;
+        let record = record.filter(|record| carries_on(record, options));
+        let open = match &record {
+            Some(_) => store.open_turns(&name).map_err(|error| StartError::store(&error))?,
+            None => Vec::new(),
+        };
+        let desk = Arc::new(Self::new(host.clone(), Arc::clone(options), name, record));
+        for row in open {
+            desk.restore(row);
+        }
+        host.claim(Arc::clone(&desk)).map_err(|holder| StartError::taken(&holder.name))
+    }
+
+    /// Puts back a turn that the journal holds open, before anything else is queued.
+    fn restore(&self, row: TurnRow) {
+        let delivery = if row.at_most_once { Delivery::AtMostOnce } else { Delivery::ExactlyOnce };
+        let first = self.first_open().is_none();
+        // Only the first can have been written to a CLI. Whether it was is noted where it matters; otherwise it is
+        // taken for granted, since resending is safe.
+        let sent = first && (row.state != TurnState::Queued || delivery == Delivery::ExactlyOnce);
+        let open = OpenTurn {
+            turn: row.turn,
+            attempts: u32::from(sent).max(row.interruptions),
+            delivery,
+            timeout: self.timeout(),
+            deadline: None,
+        };
+        let entry = TurnEntry {
+            open,
+            asked_in: row.session_id,
+            prompt: Arc::new(content(row.prompt)),
+            interruptions: row.interruptions,
+            in_flight: false,
+            restored: true,
+            sinks: Vec::new(),
+        };
+        self.lock().queue.push(Entry::Turn(Box::new(entry)));
+    }
+}
+
+/// Tells whether the record belongs to what the options ask for: the name wins, unless they name another conversation.
+fn carries_on(record: &SessionRecord, options: &SessionOptions) -> bool {
+    let spec = &options.spec;
+    let wanted = if spec.fork_session { spec.session_id } else { spec.resume.or(spec.session_id) };
+    wanted.is_none_or(|id| record.session_id == id || record.earlier_ids.contains(&id))
+}
+
+fn content(prompt: serde_json::Value) -> Content {
+    serde_json::from_value(prompt).unwrap_or_else(|_| Content::Text(String::new()))
+}

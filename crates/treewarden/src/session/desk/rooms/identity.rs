@@ -1,0 +1,161 @@
+//! Whose conversation the session has: its record, what of it must be in the transcript, where that lies, and the lease on it.
+//!
+//! It is what is known in memory. It must never decide what becomes of a record: `Desk::write_record` does, which stores a
+//! change before it is shown here.
+
+use std::path::{Path, PathBuf};
+
+use treewarden_proto::SessionId;
+use treewarden_store::{LeaseWatch, SessionRecord};
+use treewarden_transcript::Settled;
+
+/// So many turns that the CLI wrote nowhere are remembered behind the last that it did.
+const MOST: usize = 64;
+
+/// Whose conversation the session has; see the [module](self).
+#[derive(Debug)]
+pub(crate) struct Identity {
+    record: Option<Box<SessionRecord>>,
+    /// The store has a record of the session, this one or one before it.
+    recorded: bool,
+    /// The last turns that came to an answer in this conversation, newest first, as far as they are known without a look at
+    /// the journal: they were settled here, under the lease that is held still.
+    completed: Option<(SessionId, Vec<Settled>)>,
+    /// Where the CLI's file of the conversation lies.
+    first_name: Option<PathBuf>,
+    /// It was told that this is another file than what was kept of the conversation.
+    told_another: bool,
+    /// A look at the lease of the CLI of the moment, or of the last one.
+    lease: Option<LeaseWatch>,
+}
+
+impl Identity {
+    /// What an earlier host left, if it left anything.
+    pub(crate) fn new(record: Option<SessionRecord>) -> Self {
+        Self {
+            recorded: record.is_some(),
+            record: record.map(Box::new),
+            completed: None,
+            first_name: None,
+            told_another: false,
+            lease: None,
+        }
+    }
+
+    pub(crate) fn record(&self) -> Option<&SessionRecord> {
+        self.record.as_deref()
+    }
+
+    /// The record; the first call makes it.
+    pub(crate) fn record_or(&mut self, make: impl FnOnce() -> SessionRecord) -> &SessionRecord {
+        self.record.get_or_insert_with(|| Box::new(make()))
+    }
+
+    /// Shows a record to whoever reads it from now on.
+    pub(crate) fn show(&mut self, record: SessionRecord) {
+        self.record = Some(Box::new(record));
+    }
+
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+
+    /// The store has a record of the session from now on.
+    pub(crate) fn is_recorded_now(&mut self) {
+        self.recorded = true;
+    }
+
+    /// The last turns of this conversation that came to an answer, if the journal need not be asked for them.
+    pub(crate) fn completed(&self, id: SessionId) -> Option<&[Settled]> {
+        self.completed.as_ref().filter(|(conversation, _)| *conversation == id).map(|(_, turns)| &**turns)
+    }
+
+    /// Remembers a turn that the journal holds as completed in this conversation.
+    pub(crate) fn note_completed(&mut self, id: SessionId, turn: Settled) {
+        let completed = &mut self.completed;
+        match completed {
+            _ if turn.written => *completed = Some((id, vec![turn])),
+            Some((conversation, turns)) if *conversation == id && turns.len() < MOST => turns.insert(0, turn),
+            _ => *completed = None,
+        }
+    }
+
+    /// Another may have had the conversation, so that the journal has to be asked.
+    pub(crate) fn forget_completed(&mut self) {
+        self.completed = None;
+    }
+
+    /// Where the CLI's file lies, as far as it is known.
+    pub(crate) fn first_name(&self) -> Option<&Path> {
+        self.first_name.as_deref()
+    }
+
+    pub(crate) fn set_first_name(&mut self, path: Option<PathBuf>) {
+        (self.first_name, self.told_another) = (path, false);
+    }
+
+    pub(crate) fn told_another(&self) -> bool {
+        self.told_another
+    }
+
+    /// It is told now that the file is another one.
+    pub(crate) fn tell_another(&mut self) {
+        self.told_another = true;
+    }
+
+    pub(crate) fn lease(&self) -> Option<&LeaseWatch> {
+        self.lease.as_ref()
+    }
+
+    pub(crate) fn set_lease(&mut self, lease: LeaseWatch) {
+        self.lease = Some(lease);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use treewarden_proto::TurnId;
+
+    use super::*;
+
+    fn settled(written: bool) -> Settled {
+        Settled { turn: TurnId::new(), written, answered: true }
+    }
+
+    #[test]
+    fn what_must_be_in_the_transcript_goes_back_to_the_last_turn_that_was_written() {
+        let id = SessionId::random();
+        let mut identity = Identity::new(None);
+        let [first, second, third] = [settled(true), settled(true), settled(false)];
+        identity.note_completed(id, first);
+        identity.note_completed(id, second);
+        identity.note_completed(id, third);
+        assert_eq!(identity.completed(id), Some(&[third, second][..]));
+        assert_eq!(identity.completed(SessionId::random()), None, "nothing is known of another conversation");
+        identity.forget_completed();
+        assert_eq!(identity.completed(id), None);
+    }
+
+    #[test]
+    fn of_turns_that_were_written_nowhere_the_journal_is_asked() {
+        let id = SessionId::random();
+        let mut identity = Identity::new(None);
+        identity.note_completed(id, settled(false));
+        assert_eq!(identity.completed(id), None, "what came before it is not known");
+        identity.note_completed(id, settled(true));
+        (1..MOST).for_each(|_| identity.note_completed(id, settled(false)));
+        assert_eq!(identity.completed(id).map(<[_]>::len), Some(MOST));
+        identity.note_completed(id, settled(false));
+        assert_eq!(identity.completed(id), None, "there are more than are remembered");
+    }
+
+    #[test]
+    fn another_file_under_the_first_name_is_told_once_for_each_name() {
+        let mut identity = Identity::new(None);
+        identity.set_first_name(Some("a".into()));
+        identity.tell_another();
+        assert!(identity.told_another());
+        identity.set_first_name(Some("b".into()));
+        assert!(!identity.told_another());
+    }
+}

@@ -1,0 +1,41 @@
+//! What the desk's lock guards, in five rooms that each keep to themselves.
+//!
+//! A room is memory and the rules about it. Nothing in a room may take a lock, touch the disk, wait, or call its desk: the
+//! desk's lock is held around all of it, and whoever waited here would stop every caller of the session.
+
+mod identity;
+mod next_cli;
+mod queue;
+mod service;
+mod shown;
+
+use treewarden_store::SessionRecord;
+
+pub(super) use self::identity::Identity;
+pub(super) use self::next_cli::NextCli;
+pub(super) use self::queue::{Attached, CONSUMERS, Entry, QUEUE, Queue, TurnEntry};
+pub(super) use self::service::{Service, Standing};
+pub(super) use self::shown::Condition;
+pub(crate) use self::{next_cli::Inherited, queue::Command, shown::Shown, shown::Work};
+
+/// The five rooms.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    pub(super) queue: Queue,
+    pub(super) service: Service,
+    pub(super) identity: Identity,
+    pub(super) shown: Condition,
+    pub(super) next: NextCli,
+}
+
+impl Rooms {
+    pub(super) fn new(record: Option<SessionRecord>) -> Self {
+        Self {
+            queue: Queue::default(),
+            service: Service::default(),
+            identity: Identity::new(record),
+            shown: Condition::default(),
+            next: NextCli::default(),
+        }
+    }
+}

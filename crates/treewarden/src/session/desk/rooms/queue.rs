@@ -1,0 +1,333 @@
+//! What waits in a session, in order; what of it the engine of the moment knows; and what is asked of that engine.
+//!
+//! It keeps the order and the bounds. It is not for the journal, and must never deliver an outcome or wake anybody: what is
+//! taken out of it is the caller's to see to.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use treewarden_core::session::{DrainReason, Item, OpenTurn, StopReason};
+use treewarden_proto::frame::Content;
+use treewarden_proto::{SessionId, TurnId};
+
+use crate::session::sink::Sink;
+
+/// So many turns wait in a session's queue at most.
+pub(crate) const QUEUE: usize = 64;
+
+/// So many consumers one turn has at most.
+pub(crate) const CONSUMERS: usize = 64;
+
+/// Something in a session's queue.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Turn(Box<TurnEntry>),
+    /// Whoever waits for the new conversation is told through it.
+    Clear(oneshot::Sender<()>),
+}
+
+/// An open turn, with whoever waits for it.
+#[derive(Debug)]
+pub(crate) struct TurnEntry {
+    pub(crate) open: OpenTurn,
+    /// The conversation in which it was asked.
+    pub(crate) asked_in: SessionId,
+    pub(crate) prompt: Arc<Content>,
+    pub(crate) interruptions: u32,
+    /// It is in the CLI of the moment.
+    pub(crate) in_flight: bool,
+    /// An earlier host opened it, or one that lives still.
+    pub(crate) restored: bool,
+    pub(crate) sinks: Vec<Arc<Sink>>,
+}
+
+/// What a handle asks of the engine of the moment.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Cancel(TurnId, DrainReason),
+    Interrupt,
+    Stop(StopReason),
+    /// The options are others now; the CLI is to be replaced if they concern it.
+    Configure {
+        renew: bool,
+    },
+}
+
+/// Whether a consumer joined a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attached {
+    Yes,
+    NotOpen,
+    /// The turn has as many consumers as it may have.
+    TooMany,
+}
+
+/// The queue of a session; see the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    entries: VecDeque<Entry>,
+    /// So many entries, from the front, are known to the engine of the moment.
+    taken: usize,
+    /// Places that are taken by turns on their way to the journal.
+    reserved: usize,
+    commands: VecDeque<Command>,
+}
+
+impl Queue {
+    /// Reserves a place; `false` if none is left.
+    pub(crate) fn reserve(&mut self) -> bool {
+        let has_room = self.entries.len() + self.reserved < QUEUE;
+        self.reserved += usize::from(has_room);
+        has_room
+    }
+
+    /// Gives a reserved place back, or up to what is put there before anybody else can ask.
+    pub(crate) fn give_back(&mut self) {
+        self.reserved -= 1;
+    }
+
+    pub(crate) fn push(&mut self, entry: Entry) {
+        self.entries.push_back(entry);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        !self.entries.is_empty() || !self.commands.is_empty()
+    }
+
+    /// Notes a command, unless it is noted already: so there are no more of them than turns, and six.
+    pub(crate) fn command(&mut self, command: Command) {
+        if !self.commands.contains(&command) {
+            self.commands.push_back(command);
+        }
+    }
+
+    /// All that waits, for a new engine.
+    pub(crate) fn take_all(&mut self) -> Vec<Item> {
+        self.taken = 0;
+        self.take_items()
+    }
+
+    /// What is new to the engine of the moment.
+    pub(crate) fn take_new(&mut self) -> (Vec<Item>, VecDeque<Command>) {
+        (self.take_items(), std::mem::take(&mut self.commands))
+    }
+
+    fn take_items(&mut self) -> Vec<Item> {
+        let from = std::mem::replace(&mut self.taken, self.entries.len());
+        let item = |entry: &Entry| match entry {
+            Entry::Turn(entry) => Item::Turn(entry.open.clone()),
+            Entry::Clear(_) => Item::Clear,
+        };
+        self.entries.range(from..).map(item).collect()
+    }
+
+    /// The engine of the moment is gone: what was asked of it concerns no other.
+    pub(crate) fn forget_engine(&mut self) {
+        self.commands.clear();
+        self.taken = 0;
+    }
+
+    /// The turn that is under way, or next.
+    pub(crate) fn first_open(&self) -> Option<TurnId> {
+        self.turns().next()
+    }
+
+    /// The open turns, in order.
+    pub(crate) fn turns(&self) -> impl Iterator<Item = TurnId> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Turn(entry) => Some(entry.open.turn),
+            Entry::Clear(_) => None,
+        })
+    }
+
+    pub(crate) fn turn(&self, turn: TurnId) -> Option<&TurnEntry> {
+        self.entries.iter().find_map(|entry| match entry {
+            Entry::Turn(entry) if entry.open.turn == turn => Some(&**entry),
+            _ => None,
+        })
+    }
+
+    fn turn_mut(&mut self, turn: TurnId) -> Option<&mut TurnEntry> {
+        self.entries.iter_mut().find_map(|entry| match entry {
+            Entry::Turn(entry) if entry.open.turn == turn => Some(&mut **entry),
+            _ => None,
+        })
+    }
+
+    /// Lets another consumer wait for an open turn.
+    pub(crate) fn attach(&mut self, turn: TurnId, sink: &Arc<Sink>) -> Attached {
+        let Some(entry) = self.turn_mut(turn) else { return Attached::NotOpen };
+        // One who has left holds no place.
+        entry.sinks.retain(|sink| Arc::strong_count(sink) > 1);
+        if entry.sinks.len() >= CONSUMERS {
+            return Attached::TooMany;
+        }
+        entry.sinks.push(Arc::clone(sink));
+        Attached::Yes
+    }
+
+    /// Notes that the CLI of the moment has the turn, and counts that once for each CLI.
+    pub(crate) fn in_flight(&mut self, turn: TurnId) -> Option<&mut TurnEntry> {
+        let entry = self.turn_mut(turn)?;
+        if !std::mem::replace(&mut entry.in_flight, true) {
+            // Otherwise a turn that kills every CLI before it is sent to one would have attempts without end.
+            entry.open.attempts += 1;
+        }
+        Some(entry)
+    }
+
+    /// Counts a crash against the turns that were in the CLI, and says which, and how often that has happened to each.
+    pub(crate) fn interrupted(&mut self) -> Vec<(TurnId, u32, Vec<Arc<Sink>>)> {
+        let mut hit = Vec::new();
+        for entry in &mut self.entries {
+            if let Entry::Turn(entry) = entry
+                && std::mem::take(&mut entry.in_flight)
+            {
+                entry.interruptions += 1;
+                hit.push((entry.open.turn, entry.interruptions, entry.sinks.clone()));
+            }
+        }
+        hit
+    }
+
+    /// Takes a turn out.
+    pub(crate) fn remove(&mut self, turn: TurnId) -> Option<Box<TurnEntry>> {
+        let is = |entry: &Entry| matches!(entry, Entry::Turn(entry) if entry.open.turn == turn);
+        match self.remove_first(is)? {
+            Entry::Turn(entry) => Some(entry),
+            Entry::Clear(_) => None,
+        }
+    }
+
+    /// Takes the foremost clear out, which was carried out.
+    pub(crate) fn remove_clear(&mut self) -> Option<oneshot::Sender<()>> {
+        match self.remove_first(|entry| matches!(entry, Entry::Clear(_)))? {
+            Entry::Clear(done) => Some(done),
+            Entry::Turn(_) => None,
+        }
+    }
+
+    fn remove_first(&mut self, is: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        let at = self.entries.iter().position(is)?;
+        // What the engine does not know yet stays new to it.
+        if at < self.taken {
+            self.taken -= 1;
+        }
+        self.entries.remove(at)
+    }
+
+    /// Takes all out, with what was asked of the engine.
+    pub(crate) fn drain(&mut self) -> VecDeque<Entry> {
+        self.forget_engine();
+        std::mem::take(&mut self.entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use treewarden_core::session::Delivery;
+
+    use super::*;
+
+    fn turn(queue: &mut Queue) -> TurnId {
+        let turn = TurnId::new();
+        let delivery = Delivery::ExactlyOnce;
+        queue.push(Entry::Turn(Box::new(TurnEntry {
+            open: OpenTurn { turn, attempts: 0, delivery, timeout: None, deadline: None },
+            asked_in: SessionId::random(),
+            prompt: Arc::new("hello".into()),
+            interruptions: 0,
+            in_flight: false,
+            restored: false,
+            sinks: Vec::new(),
+        })));
+        turn
+    }
+
+    fn ids(items: &[Item]) -> Vec<Option<TurnId>> {
+        let id = |item: &Item| match item {
+            Item::Turn(open) => Some(open.turn),
+            Item::Clear => None,
+        };
+        items.iter().map(id).collect()
+    }
+
+    #[test]
+    fn a_place_on_its_way_counts_until_it_is_given_back() {
+        let mut queue = Queue::default();
+        turn(&mut queue);
+        assert_eq!((1..QUEUE).filter(|_| queue.reserve()).count(), QUEUE - 1);
+        assert!(!queue.reserve());
+        queue.give_back();
+        assert!(queue.reserve());
+        assert!(!queue.reserve());
+    }
+
+    #[test]
+    fn an_engine_is_told_of_each_entry_once_whatever_is_taken_out_meanwhile() {
+        let mut queue = Queue::default();
+        let (first, second) = (turn(&mut queue), turn(&mut queue));
+        let (done, _wait) = oneshot::channel();
+        queue.push(Entry::Clear(done));
+        assert_eq!(ids(&queue.take_all()), [Some(first), Some(second), None]);
+        let third = turn(&mut queue);
+        assert!(queue.remove(first).is_some());
+        assert!(queue.remove_clear().is_some());
+        assert!(queue.remove_clear().is_none());
+        assert_eq!(ids(&queue.take_new().0), [Some(third)]);
+        let fourth = turn(&mut queue);
+        assert!(queue.remove(fourth).is_some(), "it was not known yet");
+        let fifth = turn(&mut queue);
+        assert_eq!(ids(&queue.take_new().0), [Some(fifth)]);
+        assert_eq!(
+            ids(&queue.take_all()),
+            [Some(second), Some(third), Some(fifth)],
+            "to another engine all is new"
+        );
+    }
+
+    #[test]
+    fn what_is_asked_twice_is_asked_once_and_ends_with_the_engine() {
+        let mut queue = Queue::default();
+        queue.command(Command::Interrupt);
+        queue.command(Command::Stop(StopReason::Park));
+        queue.command(Command::Interrupt);
+        assert!(queue.has_work());
+        assert_eq!(queue.take_new().1, [Command::Interrupt, Command::Stop(StopReason::Park)]);
+        assert!(!queue.has_work());
+        queue.command(Command::Interrupt);
+        queue.forget_engine();
+        assert!(!queue.has_work());
+    }
+
+    #[test]
+    fn a_crash_counts_against_what_was_in_the_cli_and_an_attempt_once_for_each_cli() {
+        let mut queue = Queue::default();
+        let (first, second) = (turn(&mut queue), turn(&mut queue));
+        assert_eq!(queue.in_flight(first).map(|entry| entry.open.attempts), Some(1));
+        assert_eq!(queue.in_flight(first).map(|entry| entry.open.attempts), Some(1));
+        let hit: Vec<_> = queue.interrupted().into_iter().map(|(turn, times, _)| (turn, times)).collect();
+        assert_eq!(hit, [(first, 1)]);
+        assert!(queue.interrupted().is_empty(), "one crash");
+        assert_eq!(queue.in_flight(first).map(|entry| entry.open.attempts), Some(2));
+        assert_eq!(queue.turn(second).map(|entry| entry.interruptions), Some(0));
+    }
+
+    #[test]
+    fn a_turn_has_so_many_consumers_and_one_who_left_holds_no_place() {
+        let mut queue = Queue::default();
+        let turn = turn(&mut queue);
+        let mut sinks: Vec<_> = (0..CONSUMERS).map(|_| Arc::new(Sink::new(true))).collect();
+        assert!(sinks.iter().all(|sink| queue.attach(turn, sink) == Attached::Yes));
+        let late = Arc::new(Sink::new(true));
+        assert_eq!(queue.attach(turn, &late), Attached::TooMany);
+        sinks.pop();
+        assert_eq!(queue.attach(turn, &late), Attached::Yes);
+        assert_eq!(queue.attach(TurnId::new(), &late), Attached::NotOpen);
+    }
+}

@@ -1,0 +1,214 @@
+//! Who serves a session: its actor, the engine that the actor starts, their supervisor; and where the session stands while
+//! nobody does.
+//!
+//! It knows whether there is work only from who asks. It must never look at a turn or settle one: that the session is given
+//! up is noted here, and what follows for its turns is the desk's.
+
+use std::time::Instant;
+
+use ractor::{ActorId, ActorRef, ActorStatus};
+
+use crate::session::outcome::Failure;
+use crate::supervisor::Supervisor;
+
+/// Where a session stands between its incarnations.
+#[derive(Debug, Default)]
+pub(crate) enum Standing {
+    /// An actor serves it, or one will.
+    #[default]
+    Served,
+    /// It is down and holds its name until it is started again; its turns fail with this.
+    GivenUp(Failure),
+    /// Nobody will serve it any more, for this reason.
+    Closed(String),
+}
+
+/// Who serves a session; see the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Service {
+    standing: Standing,
+    engine_lives: bool,
+    /// The actor was rung for and has not answered: its mailbox holds one message of ours at most.
+    bell_rung: bool,
+    doorbell: Option<ActorRef<()>>,
+    supervisor: Option<Supervisor>,
+    /// A child spec owns the name, and says when nobody will serve it any more.
+    owned: bool,
+    /// The supervisor is there for this session alone.
+    private: bool,
+    /// No turn begins before: a usage limit outlives the CLI that hit it.
+    suspended_until: Option<Instant>,
+}
+
+impl Service {
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    pub(crate) fn is_served(&self) -> bool {
+        matches!(self.standing, Standing::Served)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.standing, Standing::Closed(_))
+    }
+
+    /// Another incarnation of the actor serves the session.
+    pub(crate) fn serve(&mut self, doorbell: ActorRef<()>) {
+        self.standing = Standing::Served;
+        self.doorbell = Some(doorbell);
+        self.bell_rung = false;
+    }
+
+    /// This actor is gone, and its engine with it; `false` if another serves the session by now.
+    pub(crate) fn unserve(&mut self, actor: ActorId) -> bool {
+        let is_ours = self.doorbell.as_ref().is_some_and(|doorbell| doorbell.get_id() == actor);
+        if is_ours {
+            self.doorbell = None;
+            self.engine_lives = false;
+        }
+        is_ours
+    }
+
+    /// Takes no more turns.
+    pub(crate) fn refuse(&mut self, why: &str) {
+        self.standing = Standing::Closed(why.to_owned());
+    }
+
+    /// Nobody will serve the session any more.
+    pub(crate) fn close(&mut self, why: &str) {
+        self.refuse(why);
+        self.doorbell = None;
+    }
+
+    /// The session stays down until it is started again.
+    pub(crate) fn give_up(&mut self, failure: Failure) {
+        self.standing = Standing::GivenUp(failure);
+    }
+
+    /// Rings for whoever serves the session; `true` if that is an engine, which the caller has to wake.
+    pub(crate) fn ring(&mut self) -> bool {
+        if !self.engine_lives && !self.bell_rung {
+            self.ring_actor();
+        }
+        self.engine_lives
+    }
+
+    fn ring_actor(&mut self) {
+        // One that is gone is followed by another, which looks for work by itself.
+        self.bell_rung = self.doorbell.as_ref().is_some_and(|doorbell| doorbell.send_message(()).is_ok());
+    }
+
+    /// The actor answers a ring; `true` if it has to start an engine.
+    pub(crate) fn answer(&mut self, has_work: bool) -> bool {
+        self.bell_rung = false;
+        let start = !self.engine_lives && has_work;
+        self.engine_lives |= start;
+        start
+    }
+
+    /// Ends the engine unless there is work; `false` if there is.
+    pub(crate) fn engine_may_end(&mut self, has_work: bool) -> bool {
+        self.engine_lives = has_work;
+        !has_work
+    }
+
+    /// Ends the engine whatever there is to do, and wakes the actor: it looks how the engine ended.
+    pub(crate) fn engine_ended(&mut self) {
+        self.engine_lives = false;
+        self.ring_actor();
+        // The notice takes the place of a ring also where nobody is there to take it.
+        self.bell_rung = true;
+    }
+
+    pub(crate) fn engine_lives(&self) -> bool {
+        self.engine_lives
+    }
+
+    /// The actor that serves the session, if one does.
+    pub(crate) fn doorbell(&self) -> Option<ActorRef<()>> {
+        let served = |actor: &&ActorRef<()>| (actor.get_status() as u8) < (ActorStatus::Stopping as u8);
+        self.doorbell.as_ref().filter(served).cloned()
+    }
+
+    pub(crate) fn supervisor(&self) -> Option<&Supervisor> {
+        self.supervisor.as_ref()
+    }
+
+    /// The supervisor that is there for this session alone, if there is one.
+    pub(crate) fn private_supervisor(&self) -> Option<&Supervisor> {
+        self.supervisor.as_ref().filter(|_| self.private)
+    }
+
+    pub(crate) fn set_supervisor(&mut self, supervisor: Supervisor) {
+        self.supervisor = Some(supervisor);
+    }
+
+    /// Gives the session a supervisor of its own, which ends with it.
+    pub(crate) fn set_private_supervisor(&mut self, supervisor: Supervisor) {
+        self.supervisor = Some(supervisor);
+        self.private = true;
+    }
+
+    /// A child spec owns the name from now on.
+    pub(crate) fn own(&mut self) {
+        self.owned = true;
+    }
+
+    pub(crate) fn is_owned(&self) -> bool {
+        self.owned
+    }
+
+    pub(crate) fn suspend(&mut self, until: Instant) {
+        self.suspended_until = Some(until);
+    }
+
+    /// Until when no turn begins, if that is not over.
+    pub(crate) fn suspended_until(&self, now: Instant) -> Option<Instant> {
+        self.suspended_until.filter(|until| *until > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::session::outcome::FailureKind;
+
+    #[test]
+    fn there_is_one_engine_at_a_time_and_it_stays_while_there_is_work() {
+        let mut service = Service::default();
+        assert!(!service.answer(false), "nothing to do");
+        assert!(service.answer(true));
+        assert!(!service.answer(true), "it has one");
+        assert!(service.ring(), "the engine is to be woken");
+        assert!(!service.engine_may_end(true));
+        assert!(service.engine_may_end(false));
+        assert!(!service.ring(), "there is none to wake");
+        assert!(service.answer(true));
+        service.engine_ended();
+        assert!(!service.engine_lives());
+    }
+
+    #[test]
+    fn a_session_that_is_given_up_is_not_served_and_not_closed() {
+        let mut service = Service::default();
+        assert!(service.is_served());
+        let failure = Failure { kind: FailureKind::GivenUp, message: "too often".to_owned(), result: None };
+        service.give_up(failure);
+        assert!(!service.is_served() && !service.is_closed());
+        service.close("stopped");
+        assert!(service.is_closed());
+    }
+
+    #[test]
+    fn a_suspension_is_over_when_its_time_is() {
+        let mut service = Service::default();
+        let now = Instant::now();
+        let until = now + Duration::from_secs(1);
+        service.suspend(until);
+        assert_eq!(service.suspended_until(now), Some(until));
+        assert_eq!(service.suspended_until(until), None);
+    }
+}

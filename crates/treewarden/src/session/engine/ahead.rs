@@ -1,0 +1,73 @@
+//! CLIs that are started ahead of the session's next conversation: which are wanted, and the one that is taken.
+//!
+//! It is not for their life before that, which is `warm/`. What is taken here must be as the session would start it now, or a
+//! turn would run with options that no longer hold.
+
+use std::sync::Arc;
+
+use treewarden_core::session::{PermanentKind, StartFailure};
+use treewarden_store::SessionRecord;
+
+use super::cli::Cli;
+use super::launch::{Surroundings, permanent, private};
+use crate::session::desk::Desk;
+use crate::warm::{Launch, Warm};
+
+/// Has CLIs kept for the session's next conversation, if its options say so.
+pub(in crate::session) async fn keep_warm(desk: &Desk) {
+    if desk.options().warm == 0 {
+        return;
+    }
+    // What cannot be started now may be there when the first turn comes.
+    let Ok(around) = Surroundings::of(desk) else { return };
+    if let Ok(launch) = launch(desk, &around).await {
+        want(desk, launch);
+    }
+}
+
+async fn launch(desk: &Desk, around: &Surroundings) -> Result<Launch, StartFailure> {
+    let private = private(desk, &around.cwd).await?;
+    let Surroundings { path, environment, cwd, config_dir } = around;
+    let (path, cwd, config_dir) = (path.clone(), cwd.clone(), config_dir.clone());
+    Ok(Launch::new(&desk.options().spec, private, path, environment.clone(), cwd, config_dir))
+}
+
+fn want(desk: &Desk, launch: Launch) {
+    let n = desk.options().warm;
+    if !desk.wants(&launch, n) {
+        desk.want(Some(Warm::want(&desk.host, launch, n)));
+    }
+}
+
+/// Takes the CLI that has the id of the session's conversation already, if one was promised and is still as it would be
+/// started now. Nothing was ever asked under that id, so that it is a new conversation without a look at the disk.
+pub(super) async fn started_ahead(
+    desk: &Arc<Desk>,
+    record: &SessionRecord,
+    around: &Surroundings,
+) -> Result<Option<Box<Cli>>, StartFailure> {
+    let warm = &desk.host.inner.warm;
+    if desk.options().warm == 0 && warm.is_empty() {
+        return Ok(None);
+    }
+    let launch = launch(desk, around).await?;
+    let taken = warm.take(record.session_id, &launch).await;
+    if desk.options().warm > 0 {
+        want(desk, launch);
+    } else {
+        desk.want(None);
+    }
+    let Some(spare) = taken else { return Ok(None) };
+    desk.put_record(&around.cwd, &around.config_dir).map_err(|error| {
+        permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
+    })?;
+    if let Err(error) = spare.lease.hand_over(&desk.host.store().holder(&desk.name)) {
+        tracing::debug!(session = %desk.name, %error, "a lease still names the pool");
+    }
+    desk.watch(&spare.lease);
+    // It may have waited for long.
+    if let Err(error) = desk.look_at_lease() {
+        tracing::warn!(session = %desk.name, %error, "the lease of a CLI that was started ahead is lost");
+    }
+    Ok(Some(Box::new(Cli::of_spare(desk, record.session_id, *spare))))
+}

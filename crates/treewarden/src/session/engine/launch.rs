@@ -1,0 +1,131 @@
+//! What a CLI is started with, whichever conversation it gets: its program, its environment, its folders, and what it is given
+//! in files.
+//!
+//! It is not for what depends on the conversation: that is `start.rs`. Nothing here may start anything, or wait for longer than
+//! a look at the disk takes.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use treewarden_core::session::{Permanent, PermanentKind, StartFailure};
+use treewarden_proto::SessionId;
+use treewarden_proto::spec::{Environment, Opening};
+use treewarden_transcript as transcript;
+
+use crate::private_files::Private;
+use crate::second_door::SecondDoor;
+use crate::session::desk::Desk;
+
+/// Has a resumed CLI carry on the turn that its predecessor was killed in, by itself.
+pub(super) const RERUN: &str = "CLAUDE_CODE_RESUME_INTERRUPTED_TURN";
+
+/// Has a resumed CLI keep a tool call that was cut off, and tell the model that its outcome is unknown; without it the
+/// call is dropped, and the tool most often runs again. A CLI that does not know it ignores it.
+pub(super) const SHOW_CUT_OFF: &str = "CLAUDE_CODE_RESUME_SHOWS_CUT_OFF_CALLS";
+
+/// What a CLI finds around it.
+pub(super) struct Surroundings {
+    pub(super) path: PathBuf,
+    pub(super) environment: Environment,
+    pub(super) cwd: PathBuf,
+    /// Where it keeps its transcripts.
+    pub(super) config_dir: PathBuf,
+}
+
+impl Surroundings {
+    /// What the session's options name, as it is now.
+    pub(super) fn of(desk: &Desk) -> Result<Self, StartFailure> {
+        let environment = environment(desk);
+        let cwd = cwd(desk)?;
+        let path = find_cli(desk, &environment)?;
+        let config_dir = config_dir(&environment, &cwd)?;
+        Ok(Self { path, environment, cwd, config_dir })
+    }
+}
+
+/// What the session's options say that goes in files.
+pub(super) async fn private(desk: &Desk, cwd: &Path) -> Result<Private, StartFailure> {
+    let options = desk.options();
+    let private = Private::of(&options.spec, cwd, options.timing().start_timeout).await;
+    private.map_err(|error| permanent(PermanentKind::BadOption, error))
+}
+
+/// The CLI's arguments, with what is secret of them in files; its second door is shut there.
+pub(super) async fn shut(
+    desk: &Desk,
+    id: SessionId,
+    opening: &Opening,
+    around: &Surroundings,
+) -> Result<(Vec<String>, SecondDoor), StartFailure> {
+    let options = desk.options();
+    let spec = &options.spec;
+    let private = private(desk, &around.cwd).await?;
+    let mut args = private.args(spec, opening);
+    let unwritten = |error| {
+        let text = format!("`settings` or `mcp_config` cannot be written for the CLI to read: {error}");
+        permanent(PermanentKind::Store, text)
+    };
+    let files = private.write(desk.host.state_dir(), id).or_else(|error| {
+        if spec.settings.is_some() {
+            return Err(unwritten(error));
+        }
+        // A full disk is no reason not to go on: the variable shuts the door as well.
+        tracing::warn!(session = %desk.name, %error, "the settings of a CLI cannot be written");
+        private.clone().without_settings().write(desk.host.state_dir(), id).map_err(unwritten)
+    })?;
+    let door = SecondDoor::new(files, &around.environment, &around.config_dir);
+    args.extend(door.arguments());
+    Ok((args, door))
+}
+
+/// The CLI's whole environment.
+fn environment(desk: &Desk) -> Environment {
+    let mut environment = desk.options().spec.environment(std::env::vars_os());
+    environment.remove(RERUN);
+    environment.remove(SHOW_CUT_OFF);
+    environment
+}
+
+fn cwd(desk: &Desk) -> Result<PathBuf, StartFailure> {
+    let cwd = match &desk.options().spec.cwd {
+        Some(cwd) => cwd.clone(),
+        None => std::env::current_dir().map_err(|error| {
+            permanent(PermanentKind::CwdMissing, format!("the host's own working directory is gone: {error}"))
+        })?,
+    };
+    if cwd.is_dir() {
+        Ok(cwd)
+    } else {
+        let message = format!("the working directory {} is gone; make it again or set `cwd`", cwd.display());
+        Err(permanent(PermanentKind::CwdMissing, message))
+    }
+}
+
+/// The CLI that the spec names, or the first `claude` on the PATH that the CLI itself would see.
+fn find_cli(desk: &Desk, environment: &Environment) -> Result<PathBuf, StartFailure> {
+    if let Some(path) = &desk.options().spec.cli_path {
+        return Ok(path.clone());
+    }
+    let path = environment.get("PATH").unwrap_or_default();
+    let found = std::env::split_paths(path).map(|dir| dir.join("claude")).find(|file| is_program(file));
+    found.ok_or_else(|| {
+        let message = "no `claude` on the PATH; install it (npm install -g @anthropic-ai/claude-code) or set `cli_path`";
+        permanent(PermanentKind::CliNotFound, message)
+    })
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Where the CLI keeps its transcripts: by the environment that it gets, and not by ours.
+fn config_dir(environment: &Environment, cwd: &Path) -> Result<PathBuf, StartFailure> {
+    let lookup = |name: &str| environment.get(name).map(OsStr::to_owned);
+    transcript::config_dir(lookup, cwd)
+        .map_err(|error| permanent(PermanentKind::BadOption, format!("failed to {error}")))
+}
+
+pub(super) fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {
+    StartFailure::Permanent(Permanent::new(kind, message))
+}

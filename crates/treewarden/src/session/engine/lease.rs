@@ -1,0 +1,76 @@
+//! What a start must have before it may spawn: a place among the live CLIs, the right to write the conversation, and the proof
+//! that nobody writes it any more.
+//!
+//! It is not for what the conversation holds: that is `start.rs`. A proof may never be had without the lease, since to prove a
+//! tree gone is to end what is left of it, and only the holder may do that.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use treewarden_core::session::{CrashKind, ExitClass, PermanentKind, StartFailure};
+use treewarden_process::{Cookie, NotGone, TreeGone};
+use treewarden_proto::SessionId;
+use treewarden_store::{Lease, LeaseError};
+
+use super::launch::permanent;
+use crate::places::{AllPinned, Place};
+use crate::session::desk::{Desk, Inherited};
+
+/// A place among the live CLIs. Whoever has to wait for one keeps no lease meanwhile, and so no proof.
+pub(super) async fn place(desk: &Arc<Desk>) -> Result<Place, StartFailure> {
+    let request = desk.host.inner.places.ask(desk);
+    if request.waits() {
+        drop(desk.inherit());
+    }
+    request.granted().await.map_err(|AllPinned { limit }| {
+        let message = format!(
+            "pinned sessions have all of the {limit} places for live CLIs; raise `max_live` or pin fewer sessions"
+        );
+        permanent(PermanentKind::NoPlace, message)
+    })
+}
+
+/// The right to write the conversation, and the proof that nobody else does.
+///
+/// The lease comes before the proof; see the [module](self).
+pub(super) async fn lease_and_proof(
+    desk: &Desk,
+    id: SessionId,
+    config_dir: &Path,
+) -> Result<(Lease, TreeGone), StartFailure> {
+    if let Some(Inherited { gone, lease, .. }) = desk.inherit().filter(|inherited| inherited.id == id) {
+        if lease.is_in(config_dir) {
+            return Ok((lease, gone));
+        }
+        // The session's options name another config directory now, and with it another conversation of this id.
+        drop(lease);
+        return Ok((self::lease(desk, id, config_dir)?, gone));
+    }
+    let lease = lease(desk, id, config_dir)?;
+    desk.forget_completed();
+    let gone = treewarden_process::prove_gone(Cookie::new(id.to_string())).await;
+    let gone = gone.map_err(|error| not_gone(desk, &error))?;
+    desk.note_gone(&gone);
+    Ok((lease, gone))
+}
+
+pub(super) fn not_gone(desk: &Desk, error: &NotGone) -> StartFailure {
+    desk.note_not_gone(error);
+    let message = format!("processes of the session's last CLI cannot be ended: {error}");
+    permanent(PermanentKind::NotGone, message)
+}
+
+fn lease(desk: &Desk, id: SessionId, config_dir: &Path) -> Result<Lease, StartFailure> {
+    let store = desk.host.store();
+    Lease::acquire(config_dir, store.dir(), id, &store.holder(&desk.name)).map_err(|error| match error {
+        LeaseError::Held(held) => permanent(
+            PermanentKind::Held,
+            format!("the conversation {id} is held by {held}; only one may write it"),
+        ),
+        LeaseError::Shortage { message } => {
+            tracing::warn!(session = %desk.name, message, "failed to take a lease");
+            StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources))
+        }
+        other => permanent(PermanentKind::NoLease, other.to_string()),
+    })
+}
