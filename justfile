@@ -61,3 +61,7 @@ oracle random="0":
 # The documentation, as docs.rs would show it.
 docs:
     cargo doc --workspace --no-deps --open
+
+# Writes what is made from the table of keys: the JSON Schema, and the tables in docs/config.md.
+reference:
+    cargo test -p treewarden --test config_schema -- --ignored --exact write_the_schema_and_the_tables

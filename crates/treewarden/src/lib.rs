@@ -13,6 +13,7 @@ mod places;
 mod private_files;
 mod second_door;
 pub mod session;
+mod supervision;
 mod traces;
 pub mod tree;
 mod warm;

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use treewarden::config::{ChildKind, ChildTable, ChildTypes, SessionDecl, TreeSpec, parse, parse_with};
+use treewarden::SessionOptions;
+use treewarden::config::{ChildKind, ChildTable, ChildTypes, TreeSpec, parse, parse_with};
 use treewarden::supervisor::{Backoff, Restart, Shutdown, StartContext, StartFailure, Started, Strategy};
 
 const FILE: &str = "/srv/app/treewarden.toml";
@@ -12,7 +13,7 @@ fn read(text: &str) -> TreeSpec {
     parse(text, Path::new(FILE)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn session(tree: &TreeSpec, at: usize) -> &SessionDecl {
+fn session(tree: &TreeSpec, at: usize) -> &SessionOptions {
     match &tree.root.children[at].kind {
         ChildKind::Session(session) => session,
         other => panic!("{other:?} is no session"),
@@ -25,8 +26,8 @@ fn the_example_of_the_documentation_is_a_tree() {
     assert_eq!((tree.root.flags.max_restarts, tree.root.flags.max_seconds), (3, 5));
     let names: Vec<&str> = tree.root.children.iter().map(|child| child.name.as_str()).collect();
     assert_eq!(names, ["assistant", "code_reviewer", "pipeline"]);
-    assert_eq!(tree.root.children[1].restart, Restart::Permanent);
-    assert_eq!(tree.root.children[1].shutdown, Some(Shutdown::Timeout(Duration::from_secs(10))));
+    assert_eq!(tree.root.children[1].supervision.restart, Restart::Permanent);
+    assert_eq!(tree.root.children[1].supervision.shutdown, Some(Shutdown::Timeout(Duration::from_secs(10))));
     let ChildKind::Supervisor(pipeline) = &tree.root.children[2].kind else {
         panic!("pipeline is a supervisor")
     };
@@ -53,12 +54,12 @@ fn defaults_fill_in_what_a_session_does_not_say() {
     let (a, b) = (session(&tree, 0), session(&tree, 1));
     assert_eq!((a.spec.model.as_deref(), b.spec.model.as_deref()), (Some("sonnet"), Some("opus")));
     assert_eq!(
-        (a.idle_timeout, b.idle_timeout),
+        (a.timing.idle_timeout, b.timing.idle_timeout),
         (Some(Duration::from_secs(900)), Some(Duration::from_secs(900)))
     );
     assert_eq!((a.pinned, b.pinned), (true, false));
-    assert_eq!(tree.root.children[0].restart, Restart::Transient);
-    assert_eq!(tree.root.children[1].restart, Restart::Permanent);
+    assert_eq!(tree.root.children[0].supervision.restart, Restart::Transient);
+    assert_eq!(tree.root.children[1].supervision.restart, Restart::Permanent);
     let names: Vec<&String> = b.spec.env.keys().collect();
     assert_eq!(names, ["A", "B", "C"]);
     assert_eq!(b.spec.env["B"], treewarden_proto::spec::EnvValue::Unset);
@@ -138,7 +139,8 @@ fn a_back_off_is_the_one_of_the_file_with_the_usual_values_for_the_rest() {
             "[defaults]\nbackoff = {value}\n[[child]]\nname = \"a\"\n[[child]]\nname = \"team\"\n\
              type = \"supervisor\"\nbackoff = {value}\n[[child]]\nname = \"own\"\nbackoff = false"
         ));
-        let backoffs: Vec<_> = tree.root.children.iter().map(|child| child.backoff.clone()).collect();
+        let backoffs: Vec<_> =
+            tree.root.children.iter().map(|child| child.supervision.backoff.clone()).collect();
         assert_eq!(backoffs, [expected.clone(), expected, None], "{value}");
     }
 }

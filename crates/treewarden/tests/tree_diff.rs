@@ -67,7 +67,7 @@ fn every_key_of_a_session_has_its_effect() {
         ("own_work_wait = \"0s\"", "own_work_wait", Effect::AtOnce),
         ("background_wait = \"1m\"", "background_wait", Effect::AtOnce),
         ("silence_timeout = \"1m\"", "silence_timeout", Effect::AtOnce),
-        ("start_timeout = \"1m\"", "start_timeout", Effect::AtOnce),
+        ("start_timeout = \"2m\"", "start_timeout", Effect::AtOnce),
         ("drain_timeout = \"1m\"", "drain_timeout", Effect::AtOnce),
         ("cut_off_tools = \"run_again\"", "cut_off_tools", Effect::AtOnce),
         ("pinned = true", "pinned", Effect::NextCli),
@@ -93,6 +93,19 @@ fn every_key_of_a_session_has_its_effect() {
         .filter(|key| !ours.contains(&key.as_str()) && !table.iter().any(|row| row.1 == *key))
         .collect();
     assert!(missing.is_empty(), "say what a change of these means: {missing:?}");
+}
+
+#[test]
+fn an_option_that_is_set_to_its_default_is_no_difference_and_a_default_that_changes_is_named() {
+    for line in
+        ["start_timeout = \"60s\"", "own_work_wait = \"30s\"", "delivery = \"exactly_once\"", "warm = 0"]
+    {
+        assert!(between(&session(""), &session(line)).is_empty(), "{line}");
+    }
+    let diff = between(&session(""), &session("own_work_wait = \"0s\"\nidle_timeout = \"15m\""));
+    let shown: Vec<String> = diff.nodes[1].keys.iter().map(ToString::to_string).collect();
+    let expected = ["idle_timeout: unset → \"15m\" (at once)", "own_work_wait: \"30s\" → \"0s\" (at once)"];
+    assert_eq!(shown, expected);
 }
 
 #[test]

@@ -2,36 +2,54 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use treewarden_proto::spec::duration;
+
 /// The times and limits that the machine keeps to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Those that a session's options in a file can say are read and written by serde; the others are for programs only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
     /// How long a CLI may take from the spawn to its answer to `initialize`; 60 s.
+    #[serde(with = "duration")]
     pub start_timeout: Duration,
     /// How long a turn may run from its first dispatch, unless the turn says otherwise; 300 s.
+    #[serde(skip)]
     pub turn_timeout: Option<Duration>,
     /// How long an interrupted turn may take to its result before the CLI is killed; 10 s.
+    #[serde(with = "duration")]
     pub drain_timeout: Duration,
     /// How long a busy CLI may be silent before it is asked for a sign of life; 120 s.
+    #[serde(with = "duration")]
     pub silence_timeout: Duration,
     /// How long the CLI may take to give that sign before it is killed; 10 s.
+    #[serde(skip)]
     pub probe_timeout: Duration,
     /// How long the CLI must have been idle, with the turn reported complete and no result seen, before the answer
     /// is looked for in the transcript; 300 ms.
+    #[serde(skip)]
     pub settle_grace: Duration,
     /// How often the transcript is asked for such an answer before the CLI is asked to go on; 4.
+    #[serde(skip)]
     pub transcript_reads: u32,
     /// How many incarnations may work at one turn before it fails; 20.
     ///
     /// The supervisor's budget bounds how fast a session may crash; this bounds a turn that crashes it slowly.
+    #[serde(skip)]
     pub max_attempts: u32,
     /// How long the session may be idle before its CLI is parked; never unless set.
+    #[serde(with = "duration::option")]
     pub idle_timeout: Option<Duration>,
     /// How long a turn waits for a CLI that works at something of its own, from when it is the next one; 30 s.
+    #[serde(with = "duration")]
     pub own_work_wait: Duration,
     /// How long such work, or a background task, keeps its CLI from being parked, from its last sign of life; 1 h.
+    #[serde(with = "duration")]
     pub background_wait: Duration,
     /// How often the disk is looked at for a turn that was not there; each 30 s.
+    #[serde(skip)]
     pub look_again: Duration,
 }
 

@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use treewarden_proto::TurnId;
 
 use super::event::OpenTurn;
 
 /// What a crash means to a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// The turn is carried on by the next incarnation, and stands in the conversation once.
     #[default]

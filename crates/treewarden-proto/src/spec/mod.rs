@@ -8,7 +8,7 @@
 //! It does not read files, look at the file system or know which CLI version is installed.
 
 mod argv;
-mod duration;
+pub mod duration;
 mod environment;
 mod error;
 mod identity;

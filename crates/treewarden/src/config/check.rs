@@ -13,7 +13,7 @@ use treewarden_proto::{SessionId, SessionName};
 
 use super::backoff;
 use super::error::{Faults, Note};
-use super::keys::{Key, Kind};
+use super::key::{Key, Kind};
 use super::suggest::{list, nearest};
 
 /// A value and where it stands.

@@ -13,20 +13,31 @@
 mod backoff;
 mod check;
 mod custom;
+mod effect;
 mod error;
+#[cfg(test)]
+mod every_key;
 mod file;
+pub(crate) mod forms;
+mod key;
 mod keys;
 mod read;
+mod reference;
 mod resolve;
 mod schema;
 mod source;
 mod spec;
 mod suggest;
 
-pub(crate) use keys::may_be_shown;
+pub(crate) use key::{Key, Scope};
+pub(crate) use keys::find;
 
 pub use custom::{ChildTable, ChildTypes};
+pub use effect::Effect;
 pub use error::{ConfigError, Fault, Place};
 pub use file::{load, load_with, parse, parse_with};
+pub use reference::reference;
 pub use schema::schema;
-pub use spec::{ChildDecl, ChildKind, SessionDecl, SupervisorDecl, TreeSpec};
+pub use spec::{ChildDecl, ChildKind, SupervisorDecl, TreeSpec};
+
+pub use crate::supervision::Supervision;

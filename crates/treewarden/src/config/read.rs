@@ -8,7 +8,8 @@ use toml::de::DeTable;
 
 use super::check::{self, Checker, Value};
 use super::custom::ChildTypes;
-use super::keys::{self, Key, Kind, Scope};
+use super::key::{Key, Kind, Scope, Whose};
+use super::keys;
 use super::suggest::{list, nearest};
 
 /// A value that was checked.
@@ -33,8 +34,11 @@ impl Fields {
         self.known.get(key)?.value.as_str()
     }
 
-    pub(super) fn count(&self, key: &str) -> Option<u32> {
-        self.known.get(key)?.value.as_u64().and_then(|count| u32::try_from(count).ok())
+    /// The values of the keys of these owners, for the form that has a field for each.
+    pub(super) fn of(&self, owners: &[Whose]) -> Map<String, Json> {
+        let theirs = |name: &&str| keys::find(name).is_some_and(|key| owners.contains(&key.whose));
+        let known = self.known.iter().filter(|(name, _)| theirs(name));
+        known.map(|(name, field)| ((*name).to_owned(), field.value.clone())).collect()
     }
 
     pub(super) fn span(&self, key: &str) -> &Range<usize> {
@@ -159,7 +163,7 @@ impl Reader<'_, '_> {
                 None => {
                     let near =
                         nearest(name.get_ref(), keys::of(scope).map(|key| key.name)).and_then(keys::find);
-                    if near.is_none_or(Key::is_private) {
+                    if near.is_none_or(|key| key.secret) {
                         // What the value was meant for is not known, so neither is whether it is secret.
                         self.checker.faults.source.hide(value.span());
                     }
@@ -171,7 +175,7 @@ impl Reader<'_, '_> {
     }
 
     fn field(&mut self, fields: &mut Fields, key: &'static Key, value: &Value<'_>) {
-        if key.is_private() {
+        if key.secret {
             self.checker.faults.source.hide(value.span());
         }
         if matches!(key.kind, Kind::Defaults | Kind::Children) {
@@ -204,7 +208,7 @@ impl Reader<'_, '_> {
         let help = match nearest(name, here) {
             Some(near) => format!("did you mean `{near}`?"),
             None if name == "children" || name == "sessions" => "did you mean [[child]]?".to_owned(),
-            None => match nearest(name, keys::KEYS.iter().map(|key| key.name)) {
+            None => match nearest(name, keys::all().map(|key| key.name)) {
                 Some(near) => format!("`{near}` is a key, but it cannot stand {}", scope.place()),
                 None if scope == Scope::Session => {
                     "a flag of the CLI that has no option here goes to `extra_args`".to_owned()

@@ -2,21 +2,20 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::time::Duration;
 
-use serde_json::{Map, Value as Json};
-use treewarden_core::session::Delivery;
-use treewarden_otp_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Shutdown, Strategy};
-use treewarden_proto::{SessionName, SessionSpec};
-use treewarden_store::Durability;
+use serde::Deserialize;
+use serde_json::{Error, Value as Json};
+use treewarden_otp_core::supervisor::{AutoShutdown, Restart};
+use treewarden_proto::SessionName;
 
-use super::backoff;
 use super::custom::{ChildTable, ChildTypes};
 use super::error::Faults;
+use super::forms::{FlagsForm, SupervisionForm, TreeForm};
+use super::key::{Key, Whose};
 use super::keys;
 use super::read::{Fields, RawChild, RawKind, RawTree};
-use super::spec::{ChildDecl, ChildKind, SessionDecl, SupervisorDecl, TreeSpec};
-use crate::session::CutOffTools;
+use super::spec::{ChildDecl, ChildKind, SupervisorDecl, TreeSpec};
+use crate::session::SessionOptions;
 
 /// Resolves a tree.
 pub(super) struct Resolver<'r, 't> {
@@ -29,21 +28,12 @@ pub(super) struct Resolver<'r, 't> {
 impl Resolver<'_, '_> {
     pub(super) fn tree(&mut self, raw: RawTree) -> TreeSpec {
         let RawTree { fields, children, .. } = raw;
-        let durability = match fields.text("durability") {
-            Some("nothing") => Durability::Nothing,
-            Some("power") => Durability::Power,
-            _ => Durability::Process,
-        };
-        TreeSpec {
-            state_dir: fields.text("state_dir").map(Into::into),
-            durability,
-            max_live: fields.count("max_live").map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
-            root: self.supervisor(&fields, children),
-        }
+        let spec = self.form(&fields, &[Whose::Tree], TreeForm::deserialize).unwrap_or_default();
+        TreeSpec { root: self.supervisor(&fields, children), ..spec }
     }
 
     fn supervisor(&mut self, fields: &Fields, raw: Vec<RawChild>) -> SupervisorDecl {
-        let flags = flags(fields);
+        let flags = self.form(fields, &[Whose::Supervisor], FlagsForm::deserialize).unwrap_or_default();
         let mut siblings: HashMap<String, Range<usize>> = HashMap::new();
         let mut children = Vec::new();
         for child in raw {
@@ -88,24 +78,12 @@ impl Resolver<'_, '_> {
         if is_session {
             self.unique(&name, fields.span("name"));
         }
-        let restart = match own.text("restart") {
-            Some("transient") => Restart::Transient,
-            Some("temporary") => Restart::Temporary,
-            _ => Restart::Permanent,
-        };
-        let significant = own.known.get("significant").is_some_and(|field| field.value == Json::Bool(true));
-        if significant {
-            self.significance(&own, restart, auto_shutdown, parent);
+        let supervision = self.form(&own, &[Whose::Child], SupervisionForm::deserialize).unwrap_or_default();
+        if supervision.significant {
+            self.significance(&own, supervision.restart, auto_shutdown, parent);
         }
         let kind = self.kind(what, &own, Some(&name))?;
-        Some(ChildDecl {
-            name,
-            restart,
-            shutdown: own.text("shutdown").and_then(shutdown),
-            significant,
-            backoff: own.known.get("backoff").and_then(|field| backoff::resolve(&field.value)),
-            kind,
-        })
+        Some(ChildDecl { name, supervision, kind })
     }
 
     /// What OTP refuses: a significant child that is always restarted, or whose end nobody acts on.
@@ -157,7 +135,7 @@ impl Resolver<'_, '_> {
                 None => {
                     merged.known.insert(name, default.clone());
                 }
-                Some(field) if keys::find(name).is_some_and(keys::Key::is_merged) => {
+                Some(field) if keys::find(name).is_some_and(Key::is_merged) => {
                     if let (Json::Object(own), Json::Object(default)) = (&mut field.value, &default.value) {
                         for (key, value) in default {
                             own.entry(key.clone()).or_insert_with(|| value.clone());
@@ -172,7 +150,9 @@ impl Resolver<'_, '_> {
 
     fn kind(&mut self, what: RawKind, fields: &Fields, name: Option<&SessionName>) -> Option<ChildKind> {
         match what {
-            RawKind::Session => self.session(fields).map(|session| ChildKind::Session(Box::new(session))),
+            RawKind::Session => {
+                self.session(fields, name).map(|session| ChildKind::Session(Box::new(session)))
+            }
             RawKind::Supervisor(children) => Some(ChildKind::Supervisor(self.supervisor(fields, children))),
             RawKind::Custom { type_name, options, spans } => {
                 let table = ChildTable { name: name?.to_string(), options };
@@ -189,41 +169,13 @@ impl Resolver<'_, '_> {
         }
     }
 
-    fn session(&mut self, fields: &Fields) -> Option<SessionDecl> {
-        let spec = self.spec(fields)?;
-        let duration = |key: &str| fields.text(key).and_then(|text| humantime::parse_duration(text).ok());
-        Some(SessionDecl {
-            spec,
-            idle_timeout: duration("idle_timeout"),
-            own_work_wait: duration("own_work_wait"),
-            background_wait: duration("background_wait"),
-            pinned: fields.known.get("pinned").is_some_and(|field| field.value == Json::Bool(true)),
-            silence_timeout: duration("silence_timeout"),
-            start_timeout: duration("start_timeout"),
-            drain_timeout: duration("drain_timeout"),
-            delivery: fields.text("delivery").map(|delivery| match delivery {
-                "at_most_once" => Delivery::AtMostOnce,
-                _ => Delivery::ExactlyOnce,
-            }),
-            cut_off_tools: fields.text("cut_off_tools").map(|tools| match tools {
-                "run_again" => CutOffTools::RunAgain,
-                _ => CutOffTools::Tell,
-            }),
-            warm: fields.count("warm").map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
-        })
-    }
-
-    fn spec(&mut self, fields: &Fields) -> Option<SessionSpec> {
-        let is_option = |name: &str| keys::find(name).is_some_and(keys::is_session_option);
-        let options = fields.known.iter().filter(|(name, _)| is_option(name));
-        let options: Map<String, Json> =
-            options.map(|(name, field)| ((*name).to_owned(), field.value.clone())).collect();
-        let Ok(spec) = serde_json::from_value::<SessionSpec>(Json::Object(options.clone())) else {
-            self.refused_options(fields, options);
-            return None;
-        };
-        match spec.validate() {
-            Ok(()) => Some(spec),
+    /// A session's options, which agree with each other.
+    fn session(&mut self, fields: &Fields, name: Option<&SessionName>) -> Option<SessionOptions> {
+        let owners = [Whose::Session, Whose::Cli];
+        let mut options = self.form(fields, &owners, SessionOptions::deserialize)?;
+        options.spec.name = name.cloned();
+        match options.spec.validate() {
+            Ok(()) => Some(options),
             Err(error) => {
                 for text in error.faults() {
                     self.conflict(fields, text);
@@ -233,14 +185,35 @@ impl Resolver<'_, '_> {
         }
     }
 
-    /// Finds the options that `SessionSpec` itself refuses, one by one.
-    fn refused_options(&mut self, fields: &Fields, options: Map<String, Json>) {
-        for (name, value) in options {
-            let alone: Map<String, Json> = [(name.clone(), value)].into_iter().collect();
-            if let Err(error) = serde_json::from_value::<SessionSpec>(Json::Object(alone)) {
-                self.faults.add(fields.span(&name), format!("`{name}`: {error}"));
+    /// Reads the values of the keys of these owners into their form.
+    fn form<T>(
+        &mut self,
+        fields: &Fields,
+        owners: &[Whose],
+        read: impl Fn(Json) -> Result<T, Error>,
+    ) -> Option<T> {
+        let values = fields.of(owners);
+        let error = match read(Json::Object(values.clone())) {
+            Ok(form) => return Some(form),
+            Err(error) => error,
+        };
+        // What serde says does not name the key: each is held against the form by itself.
+        let mut found = false;
+        for (name, value) in values {
+            let span = fields.span(&name);
+            if let Err(error) = read(Json::Object([(name.clone(), value)].into_iter().collect())) {
+                // What serde says may repeat the value.
+                let secret = keys::find(&name).is_none_or(|key| key.secret);
+                let why = if secret { "cannot be used".to_owned() } else { error.to_string() };
+                self.faults.add(span, format!("`{name}`: {why}"));
+                found = true;
             }
         }
+        if !found {
+            // Together they are refused for their names alone, which are no secret.
+            self.faults.add(&fields.header, error.to_string());
+        }
+        None
     }
 
     /// Notes a fault in which the options are named between back-ticks, at the place of the first that is set.
@@ -262,34 +235,4 @@ impl Resolver<'_, '_> {
 /// The words of a text that stand between back-ticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
-}
-
-fn shutdown(text: &str) -> Option<Shutdown> {
-    match text {
-        "brutal_kill" => Some(Shutdown::BrutalKill),
-        "infinity" => Some(Shutdown::Infinity),
-        text => humantime::parse_duration(text).ok().map(|limit: Duration| Shutdown::Timeout(limit)),
-    }
-}
-
-fn flags(fields: &Fields) -> Flags {
-    let default = Flags::default();
-    Flags {
-        strategy: match fields.text("strategy") {
-            Some("one_for_all") => Strategy::OneForAll,
-            Some("rest_for_one") => Strategy::RestForOne,
-            _ => Strategy::OneForOne,
-        },
-        max_restarts: fields.count("max_restarts").unwrap_or(default.max_restarts),
-        max_seconds: fields.count("max_seconds").unwrap_or(default.max_seconds),
-        auto_shutdown: match fields.text("auto_shutdown") {
-            Some("any_significant") => AutoShutdown::AnySignificant,
-            Some("all_significant") => AutoShutdown::AllSignificant,
-            _ => AutoShutdown::Never,
-        },
-        give_up: match fields.text("give_up") {
-            Some("park") => GiveUp::Park,
-            _ => GiveUp::Escalate,
-        },
-    }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{self, Kind, Scope};
+use super::key::{Kind, Scope};
+use super::keys;
 
 /// The JSON Schema (draft 7) of `treewarden.toml`.
 ///

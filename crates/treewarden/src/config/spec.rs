@@ -3,16 +3,14 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
-use treewarden_core::session::Delivery;
-use treewarden_otp_core::Backoff;
-use treewarden_otp_core::supervisor::{Flags, Restart, Shutdown};
-use treewarden_proto::{SessionName, SessionSpec};
+use treewarden_otp_core::supervisor::Flags;
+use treewarden_proto::SessionName;
 use treewarden_store::Durability;
 
-use crate::session::CutOffTools;
+use crate::session::SessionOptions;
+use crate::supervision::Supervision;
 use crate::supervisor::StartChild;
 
 /// A whole tree as a file describes it.
@@ -31,7 +29,7 @@ pub struct TreeSpec {
 
 impl TreeSpec {
     /// Every session of the tree, in the order of their starts.
-    pub fn sessions(&self) -> Vec<&SessionDecl> {
+    pub fn sessions(&self) -> Vec<&SessionOptions> {
         let mut found = Vec::new();
         self.root.collect(&mut found);
         found
@@ -49,7 +47,7 @@ pub struct SupervisorDecl {
 }
 
 impl SupervisorDecl {
-    fn collect<'a>(&'a self, found: &mut Vec<&'a SessionDecl>) {
+    fn collect<'a>(&'a self, found: &mut Vec<&'a SessionOptions>) {
         for child in &self.children {
             match &child.kind {
                 ChildKind::Session(session) => found.push(session),
@@ -66,14 +64,8 @@ impl SupervisorDecl {
 pub struct ChildDecl {
     /// Its name, unique among its siblings.
     pub name: SessionName,
-    /// When it is started again.
-    pub restart: Restart,
-    /// How it is stopped; unset is the default of its kind.
-    pub shutdown: Option<Shutdown>,
-    /// Whether its end counts for the supervisor's `auto_shutdown`.
-    pub significant: bool,
-    /// How long its restarts wait; unset is not at all.
-    pub backoff: Option<Backoff>,
+    /// How it is supervised.
+    pub supervision: Supervision,
     /// What it is.
     pub kind: ChildKind,
 }
@@ -82,8 +74,10 @@ pub struct ChildDecl {
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum ChildKind {
-    /// A session.
-    Session(Box<SessionDecl>),
+    /// A session; its options agree with each other, and its name is set.
+    ///
+    /// What only a program can set of them, such as their host, is the tree's, or is not compared by a diff.
+    Session(Box<SessionOptions>),
     /// A supervisor with children of its own.
     Supervisor(SupervisorDecl),
     /// Something that the embedding program knows how to start.
@@ -105,32 +99,4 @@ impl fmt::Debug for ChildKind {
             Self::Custom { type_name, .. } => f.debug_tuple("Custom").field(type_name).finish(),
         }
     }
-}
-
-/// A session of the tree; what is unset is the default of [`SessionOptions`](crate::session::SessionOptions).
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct SessionDecl {
-    /// Its options, which agree with each other; its name is set.
-    pub spec: SessionSpec,
-    /// How long it may be idle before its CLI is parked.
-    pub idle_timeout: Option<Duration>,
-    /// How long a turn waits for a CLI that works at something of its own.
-    pub own_work_wait: Option<Duration>,
-    /// How long background tasks keep its CLI from being parked.
-    pub background_wait: Option<Duration>,
-    /// Whether its CLI is kept once it is started.
-    pub pinned: bool,
-    /// How long a busy CLI may be silent before it is probed.
-    pub silence_timeout: Option<Duration>,
-    /// How long a CLI may take to start.
-    pub start_timeout: Option<Duration>,
-    /// How long an interrupted turn may take to its result.
-    pub drain_timeout: Option<Duration>,
-    /// What a crash means to a turn.
-    pub delivery: Option<Delivery>,
-    /// What becomes of a tool that was running when its CLI died.
-    pub cut_off_tools: Option<CutOffTools>,
-    /// How many CLIs are kept initialized for sessions that are started alike.
-    pub warm: Option<usize>,
 }

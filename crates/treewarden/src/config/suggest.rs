@@ -12,7 +12,7 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 
 /// How far a word is from a candidate, if it is near at all.
 fn far(word: &str, candidate: &str) -> Option<usize> {
-    let distance = distance(word, candidate);
+    let distance = strsim::osa_distance(word, candidate);
     let begins = |long: &str, short: &str| short.len() >= 3 && long.starts_with(short);
     let near = distance <= candidate.len().max(3) / 3;
     (near || begins(word, candidate) || begins(candidate, word)).then_some(distance)
@@ -21,31 +21,8 @@ fn far(word: &str, candidate: &str) -> Option<usize> {
 /// The word without what people vary: case, dashes, underscores, spaces.
 fn plain(word: &str) -> String {
     let letters = word.chars().filter(|c| !matches!(c, '_' | '-' | ' '));
-    // A longer word is near to nothing, and would make the table below large.
+    // A longer word is near to nothing, and the distance takes time for each pair of letters.
     letters.take(64).flat_map(char::to_lowercase).collect()
-}
-
-/// How many insertions, deletions, changes and swaps of neighbours lead from one word to the other.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    for (j, cell) in rows[0].iter_mut().enumerate() {
-        *cell = j;
-    }
-    for i in 1..=a.len() {
-        for j in 1..=b.len() {
-            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = change.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = best;
-        }
-    }
-    rows[a.len()][b.len()]
 }
 
 /// Writes candidates as a list for a message: `` `a`, `b` or `c` ``.

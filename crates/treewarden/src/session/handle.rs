@@ -135,7 +135,7 @@ impl Session {
         let mut options = options.into();
         options.asked_for = true;
         let host = options.resolve_host()?;
-        let (max_restarts, max_seconds) = (options.max_restarts, options.max_seconds);
+        let flags = options.flags.clone();
         let spec = options.child_spec(&host)?;
         let name = spec.id().to_string();
         if host.find(&name).is_some_and(|desk| !desk.is_closed()) {
@@ -143,8 +143,7 @@ impl Session {
             return Err(StartError::taken(&name));
         }
         let supervisor = Supervisor::builder()
-            .max_restarts(max_restarts)
-            .max_seconds(max_seconds)
+            .flags(flags)
             .child(spec)
             .start()
             .await

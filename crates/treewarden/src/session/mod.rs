@@ -39,5 +39,5 @@ pub use options::{CutOffTools, SessionOptions};
 pub use outcome::{Answer, Failure, FailureKind, Outcome};
 pub use status::{CliFeatures, SessionState, Status};
 pub use stream::{Collected, Frames, Text, TextDeltas, ToolUses};
-pub use treewarden_core::session::{Delivery, ExitClass, StopReason};
+pub use treewarden_core::session::{Config as Timing, Delivery, ExitClass, StopReason};
 pub use turn::Turn;

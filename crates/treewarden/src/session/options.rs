@@ -3,19 +3,22 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use treewarden_core::session::{Config, Delivery};
 use treewarden_otp_core::Backoff;
-use treewarden_otp_core::supervisor::{Restart, Shutdown};
+use treewarden_otp_core::supervisor::{Flags, Restart, Shutdown};
 use treewarden_proto::spec::SessionSpec;
 
 use super::actor::{Owner, SessionChild};
 use super::handle::StartError;
 use crate::host::{self, Host};
 use crate::registry::Name;
+use crate::supervision::Supervision;
 use crate::supervisor::ChildSpec;
 
 /// What becomes of a tool that was running when its CLI died.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CutOffTools {
     /// The model is told that the tool's outcome is unknown, and decides what follows; with CLIs from 2.1.310 on.
@@ -28,46 +31,66 @@ pub enum CutOffTools {
 }
 
 /// A [`SessionSpec`] with what treewarden itself does with the session: times, delivery, restart.
-#[derive(Debug, Clone)]
+///
+/// This is the one form of a session's options: a program sets them here, and a file's table is read into it, unknown keys
+/// refused. What serde leaves out is for programs only: the host, the registry's name, and how the session is supervised,
+/// which a file says of [every child](crate::config::ChildDecl).
+///
+/// An option is added here, or in [`SessionSpec`] if it is the CLI's, or in [`Timing`](super::Timing) if it is a time that
+/// the session's machine keeps to; its row in the table of keys (`config/keys.rs`) is the other edit.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden::{SessionOptions, SessionSpec};
+///
+/// let text = r#"{ "model": "sonnet", "idle_timeout": "15m" }"#;
+/// let read: SessionOptions = serde_json::from_str(text)?;
+/// assert_eq!(read.spec, SessionSpec::new().model("sonnet"));
+/// assert_eq!(read.timing.idle_timeout, Some(std::time::Duration::from_secs(900)));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[must_use = "options do nothing until a session is started with them"]
+#[non_exhaustive]
 pub struct SessionOptions {
-    pub(crate) spec: SessionSpec,
+    /// The options of its CLI.
+    #[serde(flatten)]
+    pub spec: SessionSpec,
+    /// The times and limits that it keeps to.
+    #[serde(flatten)]
+    pub timing: Config,
+    /// What a crash means to a turn.
+    pub delivery: Delivery,
+    /// What becomes of a tool that was running when its CLI died.
+    pub cut_off_tools: CutOffTools,
+    /// Whether its CLI is kept once it is started.
+    pub pinned: bool,
+    /// How many CLIs are kept initialized for sessions that are started alike.
+    pub warm: usize,
+    /// An option of the tests alone, which goes through all that is made of the table of keys.
+    #[cfg(test)]
+    pub(crate) rehearsal: Option<String>,
+
+    #[serde(skip)]
     pub(crate) host: Option<Host>,
-    pub(crate) timing: Config,
-    pub(crate) delivery: Delivery,
-    pub(crate) cut_off_tools: CutOffTools,
-    pub(crate) restart: Restart,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) significant: bool,
-    pub(crate) pinned: bool,
-    pub(crate) backoff: Option<Backoff>,
+    #[serde(skip)]
     pub(crate) via: Option<Name>,
-    pub(crate) warm: usize,
-    pub(crate) max_restarts: u32,
-    pub(crate) max_seconds: u32,
+    /// How it is supervised where no file says so.
+    #[serde(skip)]
+    pub(crate) supervision: Supervision,
+    /// Its supervisor's flags, where it is started by itself.
+    #[serde(skip)]
+    pub(crate) flags: Flags,
     /// Somebody starts this very session, so that it runs even if it was stopped before.
+    #[serde(skip)]
     pub(crate) asked_for: bool,
 }
 
 impl From<SessionSpec> for SessionOptions {
     fn from(spec: SessionSpec) -> Self {
-        Self {
-            spec,
-            host: None,
-            timing: Config::default(),
-            delivery: Delivery::ExactlyOnce,
-            cut_off_tools: CutOffTools::Tell,
-            restart: Restart::Permanent,
-            shutdown: Self::SHUTDOWN,
-            significant: false,
-            pinned: false,
-            backoff: None,
-            via: None,
-            warm: 0,
-            max_restarts: 3,
-            max_seconds: 5,
-            asked_for: false,
-        }
+        Self { spec, ..Self::default() }
     }
 }
 
@@ -184,25 +207,25 @@ impl SessionOptions {
 
     /// When the session is restarted; always by default.
     pub fn restart(mut self, restart: Restart) -> Self {
-        self.restart = restart;
+        self.supervision.restart = restart;
         self
     }
 
     /// How the session is stopped; in good order within 10 s by default.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
-        self.shutdown = shutdown;
+        self.supervision.shutdown = Some(shutdown);
         self
     }
 
     /// Whether the session's end counts for its supervisor's `auto_shutdown`.
     pub fn significant(mut self, significant: bool) -> Self {
-        self.significant = significant;
+        self.supervision.significant = significant;
         self
     }
 
     /// How long restarts wait; they are immediate unless set.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.backoff = Some(backoff);
+        self.supervision.backoff = Some(backoff);
         self
     }
 
@@ -233,13 +256,13 @@ impl SessionOptions {
 
     /// How many restarts within `max_seconds` are too many, for a session that is started by itself; 3.
     pub fn max_restarts(mut self, restarts: u32) -> Self {
-        self.max_restarts = restarts;
+        self.flags.max_restarts = restarts;
         self
     }
 
     /// The window of `max_restarts`, in seconds; 5.
     pub fn max_seconds(mut self, seconds: u32) -> Self {
-        self.max_seconds = seconds.max(1);
+        self.flags.max_seconds = seconds.max(1);
         self
     }
 
@@ -261,14 +284,7 @@ impl SessionOptions {
         let options = Arc::new(self);
         let child = SessionChild::new(Arc::clone(&options), host.clone(), name.clone());
         let owner = Arc::downgrade(child.owner());
-        let spec = ChildSpec::new(name.as_str(), child)
-            .restart(options.restart)
-            .shutdown(options.shutdown)
-            .significant(options.significant);
-        let spec = match options.backoff.clone() {
-            Some(backoff) => spec.backoff(backoff),
-            None => spec,
-        };
-        Ok((spec, owner))
+        let spec = ChildSpec::new(name.as_str(), child).shutdown(Self::SHUTDOWN);
+        Ok((options.supervision.of(spec), owner))
     }
 }

@@ -13,11 +13,12 @@ use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::ChildId;
 
 use super::current::{Current, MadeOf};
-use super::diff::{self, Change, Effect, KeyDiff, TreeDiff};
+use super::diff::{self, Change, KeyDiff, TreeDiff};
 use super::grow::{self, Branch, Grower, Handle, Handles, Leaf, Path, below};
 use super::settings::by_name;
-use crate::config::{ChildDecl, ChildKind, SupervisorDecl, TreeSpec};
+use crate::config::{ChildDecl, ChildKind, Effect, SupervisorDecl, TreeSpec};
 use crate::host::Host;
+use crate::session::SessionOptions;
 use crate::supervisor::{ChildSpec, ChildState, Supervisor, UpdateError};
 
 /// Why a tree was not changed, or not wholly.
@@ -156,7 +157,7 @@ impl<'f> Fate<'f> {
 
     /// Whether its supervisor needs another spec of it.
     fn needs_spec(&self) -> bool {
-        let alike = self.old.is_some_and(|old| grow::supervised_alike(old, self.new));
+        let alike = self.old.is_some_and(|old| old.supervision == self.new.supervision);
         self.is_new() || !alike || self.has(Effect::Restart)
     }
 }
@@ -349,7 +350,7 @@ impl Work {
                 if let Some(Handle::Session(owner)) = self.handles.get(&path)
                     && let Some(owner) = owner.upgrade()
                 {
-                    owner.reconfigure(grow::options(session), fate.has(Effect::NextCli));
+                    owner.reconfigure(SessionOptions::clone(session), fate.has(Effect::NextCli));
                 }
                 Some(fate.new.clone())
             }

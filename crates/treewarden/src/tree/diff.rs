@@ -20,7 +20,8 @@ use serde_json::Value;
 
 use super::outline::NodeKind;
 use super::settings;
-use crate::config::{ChildDecl, ChildKind, SupervisorDecl, TreeSpec};
+use crate::config::forms::{of_flags, of_tree};
+use crate::config::{ChildDecl, ChildKind, Effect, SupervisorDecl, TreeSpec};
 
 /// What would become of a running tree.
 ///
@@ -81,39 +82,6 @@ pub struct KeyDiff {
     pub to: Value,
 }
 
-/// What a setting that differs means to what runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Effect {
-    /// It holds at once, and nothing is restarted for it.
-    AtOnce,
-    /// It holds for turns that are opened from now on.
-    NextTurn,
-    /// The session's CLI is replaced: at once if it is idle, after its turn if it is busy.
-    NextCli,
-    /// The child is restarted.
-    Restart,
-    /// The child is stopped, and another is started in its place.
-    Replace,
-    /// It holds when the tree is started again.
-    NextTree,
-}
-
-impl Effect {
-    /// The effect in words.
-    fn said(self) -> &'static str {
-        match self {
-            Self::AtOnce => "at once",
-            Self::NextTurn => "from the next turn on",
-            Self::NextCli => "another CLI: at once if it is idle, else after its turn",
-            Self::Restart => "restarts the child",
-            Self::Replace => "replaces the child",
-            Self::NextTree => "not before the tree is started again",
-        }
-    }
-}
-
 impl TreeDiff {
     /// Compares two specs.
     pub fn between(old: &TreeSpec, new: &TreeSpec) -> Self {
@@ -122,8 +90,7 @@ impl TreeDiff {
 
     pub(super) fn of(old: &TreeSpec, new: TreeSpec, revision: u64) -> Self {
         let mut nodes = Vec::new();
-        let mut keys =
-            settings::differing(&settings::of_tree(old), &settings::of_tree(&new), |_| Effect::NextTree);
+        let mut keys = settings::differing(&of_tree(old), &of_tree(&new), settings::effect);
         keys.extend(supervisor_keys(&old.root, &new.root));
         nodes.push(NodeDiff { path: String::new(), kind: NodeKind::Supervisor, change: kept(&keys), keys });
         children(&old.root, &new.root, "", &mut nodes);
@@ -160,15 +127,11 @@ pub(super) fn compare(old: &ChildDecl, new: &ChildDecl) -> (Change, Vec<KeyDiff>
     };
     if !same_type {
         let (from, to) = (type_of(old).into(), type_of(new).into());
-        let key = KeyDiff { key: "type".into(), effect: Effect::Replace, from, to };
+        let key = KeyDiff { key: "type".into(), effect: settings::effect("type"), from, to };
         return (Change::Replaced, vec![key]);
     }
-    let named = |key: &str| match &new.kind {
-        ChildKind::Session(session) => settings::names_conversation(session, key),
-        _ => false,
-    };
     let custom = matches!(new.kind, ChildKind::Custom { .. });
-    let effect = |key: &str| settings::effect(key, custom, named(key));
+    let effect = |key: &str| settings::effect_in(new, key);
     let mut keys = settings::differing(&settings::of_child(old), &settings::of_child(new), effect);
     if custom {
         // Only the type knows which of its options are secret.
@@ -197,8 +160,7 @@ fn kept(keys: &[KeyDiff]) -> Change {
 
 /// The flags of a supervisor, and the order of the children that stay.
 fn supervisor_keys(old: &SupervisorDecl, new: &SupervisorDecl) -> Vec<KeyDiff> {
-    let flags = (settings::of_flags(&old.flags), settings::of_flags(&new.flags));
-    let mut keys = settings::differing(&flags.0, &flags.1, |_| Effect::AtOnce);
+    let mut keys = settings::differing(&of_flags(&old.flags), &of_flags(&new.flags), settings::effect);
     let both = |a: &SupervisorDecl, b: &SupervisorDecl| -> Vec<Value> {
         let there = settings::by_name(b);
         let names =
@@ -208,7 +170,7 @@ fn supervisor_keys(old: &SupervisorDecl, new: &SupervisorDecl) -> Vec<KeyDiff> {
     let (from, to) = (both(old, new), both(new, old));
     if from != to {
         let (from, to) = (Value::Array(from), Value::Array(to));
-        keys.push(KeyDiff { key: "child".into(), effect: Effect::AtOnce, from, to });
+        keys.push(KeyDiff { key: "child".into(), effect: settings::effect("child"), from, to });
     }
     keys
 }

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use treewarden_otp_core::ExitReason;
 use treewarden_proto::SessionName;
 
-use super::settings;
-use crate::config::{ChildDecl, ChildKind, SessionDecl, SupervisorDecl};
+use crate::config::{ChildDecl, ChildKind, SupervisorDecl};
 use crate::host::Host;
 use crate::session::{Owner, SessionChild, SessionOptions, StartError};
 use crate::supervisor::{
@@ -35,7 +34,7 @@ impl Handle {
             }
             Self::Branch(branch) => ChildSpec::new(id, Shoot(branch.upgrade()?)).kind(Kind::Supervisor),
         };
-        Some(supervised(child, spec))
+        Some(child.supervision.of(spec))
     }
 }
 
@@ -63,7 +62,7 @@ impl Grower<'_> {
         let place = below(path, &child.name);
         let spec = match &child.kind {
             ChildKind::Session(session) => {
-                let (spec, owner) = options(session).child(self.host)?;
+                let (spec, owner) = SessionOptions::clone(session).child(self.host)?;
                 self.handles.insert(place, Handle::Session(owner));
                 spec
             }
@@ -75,57 +74,12 @@ impl Grower<'_> {
             }
             ChildKind::Custom { start, .. } => ChildSpec::from_arc(id, Arc::clone(start)),
         };
-        Ok(supervised(child, spec))
+        Ok(child.supervision.of(spec))
     }
 }
 
 pub(super) fn below(path: &Path, name: &SessionName) -> Path {
     path.iter().chain([name]).cloned().collect()
-}
-
-/// Sets how a child is supervised.
-fn supervised(child: &ChildDecl, spec: ChildSpec) -> ChildSpec {
-    let spec = spec.restart(child.restart).significant(child.significant);
-    let spec = match child.shutdown {
-        Some(shutdown) => spec.shutdown(shutdown),
-        None => spec,
-    };
-    match &child.backoff {
-        Some(backoff) => spec.backoff(backoff.clone()),
-        None => spec,
-    }
-}
-
-pub(super) fn options(session: &SessionDecl) -> SessionOptions {
-    let mut options = SessionOptions::from(session.spec.clone()).pinned(session.pinned);
-    if let Some(timeout) = session.idle_timeout {
-        options = options.idle_timeout(timeout);
-    }
-    if let Some(wait) = session.own_work_wait {
-        options = options.own_work_wait(wait);
-    }
-    if let Some(wait) = session.background_wait {
-        options = options.background_wait(wait);
-    }
-    if let Some(timeout) = session.silence_timeout {
-        options = options.silence_timeout(timeout);
-    }
-    if let Some(timeout) = session.start_timeout {
-        options = options.start_timeout(timeout);
-    }
-    if let Some(timeout) = session.drain_timeout {
-        options = options.drain_timeout(timeout);
-    }
-    if let Some(delivery) = session.delivery {
-        options = options.delivery(delivery);
-    }
-    if let Some(cut_off_tools) = session.cut_off_tools {
-        options = options.cut_off_tools(cut_off_tools);
-    }
-    if let Some(warm) = session.warm {
-        options = options.warm(warm);
-    }
-    options
 }
 
 /// What a supervisor of the tree is made of at its next start.
@@ -199,9 +153,4 @@ impl StartChild for Shoot {
         let plan = self.0.plan().clone();
         plan.children.iter().for_each(|leaf| leaf.spec.parked_with(how, last_exit));
     }
-}
-
-/// Whether two children are supervised alike, so that the supervisor of one needs no other spec for the other.
-pub(super) fn supervised_alike(old: &ChildDecl, new: &ChildDecl) -> bool {
-    settings::of_supervision(old) == settings::of_supervision(new)
 }

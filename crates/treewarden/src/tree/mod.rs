@@ -24,8 +24,10 @@ mod settings;
 
 pub use apply::{ApplyError, NotApplied};
 pub use builder::TreeBuilder;
-pub use diff::{Change, Effect, KeyDiff, NodeDiff, TreeDiff};
+pub use diff::{Change, KeyDiff, NodeDiff, TreeDiff};
 pub use error::{TreeError, TreeErrorKind};
 pub use outline::{NodeKind, NodeState, Outline};
 pub use restart::RestartError;
 pub use running::Tree;
+
+pub use crate::config::Effect;
