@@ -10,12 +10,13 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use treewarden_service::{Reply, Request};
 
 use crate::args::Place;
 use crate::daemon::may_speak;
 use crate::exit::{Exit, Failure};
+use crate::lines::{MAX_ANSWER, read_line};
 use crate::output;
-use crate::wire::{MAX_ANSWER, Reply, Request, read_line};
 
 /// A tree that says nothing for so long does not answer: it is stopped, or has no processor.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +50,7 @@ impl Client {
     }
 
     /// Waits for the next line of the answer.
-    pub(crate) async fn next(&mut self) -> anyhow::Result<Reply> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Reply<Value, Value>> {
         self.line.clear();
         if !read_line(&mut self.reader, &mut self.line, MAX_ANSWER).await? {
             return Err(Failure::new(Exit::Failed, "the tree ended before it answered").into());
@@ -63,7 +64,7 @@ impl Client {
         match self.next().await? {
             Reply::Item(item) => Ok(Ok(item)),
             Reply::Ok(value) => Ok(Err(value)),
-            Reply::Error(refusal) => Err(Failure::new(refusal.code.exit(), refusal.message).into()),
+            Reply::Error(refusal) => Err(Failure::from(refusal).into()),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use treewarden_service::{Code, Refusal};
+
 /// How the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -46,6 +48,32 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<Refusal> for Failure {
+    /// A refusal in the command's words: what would have it done all the same is an option here.
+    fn from(refusal: Refusal) -> Self {
+        let exit = Exit::from(refusal.code);
+        match refusal.anyway {
+            Some(field) => {
+                let option = field.replace('_', "-");
+                Self::new(exit, format!("{}. With --{option} it is done all the same", refusal.message))
+            }
+            None => Self::new(exit, refusal.message),
+        }
+    }
+}
+
+impl From<Code> for Exit {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::BadRequest => Self::Usage,
+            Code::NoSuchSession | Code::NoSuchTurn => Self::NotFound,
+            Code::Busy => Self::Busy,
+            Code::Config => Self::Config,
+            _ => Self::Failed,
+        }
+    }
+}
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

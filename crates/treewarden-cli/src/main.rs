@@ -1,17 +1,17 @@
 //! The treewarden command: runs a tree of sessions, and talks to one that runs.
 //!
-//! It holds no logic that an embedder would miss: `daemon` serves what the `treewarden` crate offers on a socket,
-//! `verbs` are clients of it, `demo` shows both without a key.
+//! It holds no logic that an embedder would miss: `daemon` is a door to `treewarden-service`, by a socket, `verbs` are clients of
+//! it, `demo` shows both without a key.
 
 mod args;
 mod client;
 mod daemon;
 mod demo;
 mod exit;
+mod lines;
 mod output;
 mod place;
 mod verbs;
-mod wire;
 
 use std::process::ExitCode;
 

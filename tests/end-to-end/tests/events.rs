@@ -57,7 +57,8 @@ async fn supervisors_and_sessions_are_told_of_in_one_order_each_with_its_path() 
     let alice = tree.session("alice");
     alice.query("My name is Alice").await.expect("answered");
     faults::kill(alice.status().await.expect("status").pid.expect("a CLI lives")).expect("killed");
-    eventually("it is started again", async || (alice.status().await.ok()?.restarts == 1).then_some(())).await;
+    eventually("it is started again", async || (alice.status().await.ok()?.restarts == 1).then_some(()))
+        .await;
     tree.session("bob").query("PROMPT-1").await.expect("answered");
     let mut reader = tree.events().kept();
     let events = all(&mut reader);

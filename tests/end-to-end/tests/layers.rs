@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may need of the others, from the bottom up.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("treewarden-otp-core", &[]),
     ("treewarden-otp", &["treewarden-otp-core"]),
     ("treewarden-proto", &[]),
@@ -26,17 +26,11 @@ const LAYERS: [(&str, &[&str]); 10] = [
             "treewarden-transcript",
         ],
     ),
+    ("treewarden-service", &["treewarden"]),
     ("treewarden-testkit", &[]),
     (
         "treewarden-cli",
-        &[
-            "treewarden",
-            "treewarden-core",
-            "treewarden-process",
-            "treewarden-proto",
-            "treewarden-store",
-            "treewarden-testkit",
-        ],
+        &["treewarden", "treewarden-process", "treewarden-service", "treewarden-store", "treewarden-testkit"],
     ),
 ];
 
@@ -97,6 +91,14 @@ fn language_and_decisions_know_no_runtime() {
         "treewarden-transcript",
     ] {
         assert!(!all[name].contains("ractor"), "{name} needs ractor");
+    }
+}
+
+#[test]
+fn the_service_knows_no_door() {
+    let all = dependencies();
+    for door in ["rustix", "libc", "clap", "anyhow", "tracing-subscriber", "tokio-util", "hyper"] {
+        assert!(!all["treewarden-service"].contains(door), "the service needs {door}");
     }
 }
 

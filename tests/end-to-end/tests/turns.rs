@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use treewarden::session::{Event, FailureKind, Outcome, QueryError, QueryErrorKind, SessionState};
+use treewarden::session::{Event, FailureKind, Outcome, QueryError, QueryErrorKind, SessionState, TextEvent};
 use treewarden::{Session, SessionId, SessionOptions, TurnId};
 use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of, reaches};
 use treewarden_testkit::faults;
@@ -296,7 +296,7 @@ async fn what_a_dead_cli_streamed_is_not_collected_twice() {
 async fn an_answer_that_no_frame_told_is_in_the_views_of_the_text() {
     let lab = Lab::new();
     let session = Session::start(lab.streaming("assistant")).await.expect("started");
-    for (n, view) in ["deltas", "text", "collect"].into_iter().enumerate() {
+    for (n, view) in ["deltas", "text", "events", "collect"].into_iter().enumerate() {
         // The CLI dies when its answer is stored, and the next one has nothing more to print of it: a view has the text
         // of the dead one and, after `Resumed`, that of the outcome.
         let mut turn = session.stream(format!("PROMPT-{n} CRASH=result ONCE=1")).await.expect("opened");
@@ -313,6 +313,22 @@ async fn an_answer_that_no_frame_told_is_in_the_views_of_the_text() {
                     texts.push_str(&text);
                 }
                 2
+            }
+            "events" => {
+                let mut told = Vec::new();
+                while let Some(event) = turn.text_events().next().await {
+                    match event {
+                        TextEvent::Text(text) => texts.push_str(&text),
+                        TextEvent::Resumed { interruptions } => {
+                            assert_eq!((interruptions, &*told), (1, &[][..]));
+                            texts.clear();
+                        }
+                        TextEvent::Outcome(outcome) => told.push(outcome.word()),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                assert_eq!(told, ["completed"]);
+                1
             }
             _ => {
                 texts = turn.collect().await.expect("settled").text;

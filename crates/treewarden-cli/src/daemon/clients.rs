@@ -1,25 +1,20 @@
-//! Which clients are served: many may be connected, what lasts is bounded by itself, and nobody keeps `ps` or `stop` out.
+//! Which clients are connected: many may be, and nobody keeps `ps` or `stop` out.
 //!
 //! ```text
-//! accepted ─► connected (CLIENTS) ─► request read (UNFINISHED bytes, TO_FINISH) ─┬► control: answered at once
-//!     └ full: the client that has                                                └► ask, wait, follow: LASTING places,
-//!       asked nothing for longest is hung up on                                     WAITING may wait for one
+//! accepted ─► connected (CLIENTS) ─► request read (UNFINISHED bytes, TO_FINISH) ─► the service: control is answered at once,
+//!     └ full: the client that has                                                  asks, waits and followers have places there
+//!       asked nothing for longest is hung up on
 //! ```
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use treewarden_service::{LASTING, WAITING};
 
-/// So many asks, waits and followers are served at once.
-pub(super) const LASTING: usize = 256;
-
-/// So many more of them wait for their turn; further ones are refused.
-const WAITING: usize = 128;
-
-/// So many clients are connected at once. It is more than the lasting ones and those that wait, so that there is always room
-/// for control.
+/// So many clients are connected at once. It is more than the service lets last and wait, so that there is always room for
+/// control.
 const CLIENTS: usize = LASTING + WAITING + 64;
 
 /// So many KiB all requests together may hold, beyond the first [`FREE`] of each, until they are carried out.
@@ -36,8 +31,6 @@ pub(super) const TO_FINISH: Duration = Duration::from_secs(10);
 pub(super) struct Clients {
     connected: Arc<Semaphore>,
     idle: Mutex<Idlers>,
-    lasting: Semaphore,
-    waiting: Semaphore,
     unfinished: Arc<Semaphore>,
 }
 
@@ -58,15 +51,6 @@ pub(super) enum Admission {
     Full,
 }
 
-/// Why an ask or a follower has no place.
-#[derive(Debug)]
-pub(super) enum Lasting<'c> {
-    Place(SemaphorePermit<'c>),
-    /// It may wait while it holds this.
-    Waits(SemaphorePermit<'c>),
-    Full,
-}
-
 /// A client between two requests; it may be hung up on while this lives.
 #[derive(Debug)]
 pub(super) struct Idle<'c> {
@@ -80,8 +64,6 @@ impl Clients {
         Self {
             connected: Arc::new(Semaphore::new(CLIENTS)),
             idle: Mutex::default(),
-            lasting: Semaphore::new(LASTING),
-            waiting: Semaphore::new(WAITING),
             unfinished: Arc::new(Semaphore::new(UNFINISHED)),
         }
     }
@@ -115,20 +97,6 @@ impl Clients {
         idlers.next += 1;
         idlers.hang_up.insert(number, hang_up);
         Idle { clients: self, number, hung_up }
-    }
-
-    /// Looks for a place for an ask, a wait or a follower.
-    pub(super) fn lasting(&self) -> Lasting<'_> {
-        // One after the other: whoever has a place must not take that of one who waits, not even for a moment.
-        if let Ok(place) = self.lasting.try_acquire() {
-            return Lasting::Place(place);
-        }
-        self.waiting.try_acquire().map_or(Lasting::Full, Lasting::Waits)
-    }
-
-    /// Waits for such a place.
-    pub(super) async fn lasting_place(&self) -> SemaphorePermit<'_> {
-        self.lasting.acquire().await.expect("the semaphore is never closed")
     }
 
     /// Lets a request grow from `held` to `size` bytes, at the expense of the others; false if they hold too much.
@@ -189,16 +157,6 @@ mod tests {
     #[test]
     fn asks_and_followers_leave_room_for_control() {
         let clients = Clients::new();
-        let mut places = Vec::new();
-        let mut may_wait = Vec::new();
-        loop {
-            match clients.lasting() {
-                Lasting::Place(place) => places.push(place),
-                Lasting::Waits(waits) => may_wait.push(waits),
-                Lasting::Full => break,
-            }
-        }
-        assert_eq!((places.len(), may_wait.len()), (LASTING, WAITING));
         let _all = (0..LASTING + WAITING).map(|_| clients.admit()).collect::<Vec<_>>();
         assert!(matches!(clients.admit(), Admission::Place(_)), "there is room beside them");
     }

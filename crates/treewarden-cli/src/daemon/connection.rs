@@ -1,25 +1,23 @@
 //! One client: its requests one after another, each answered before the next is read.
+//!
+//! It is a door of the service: it reads requests and writes answers as lines, and decides nothing about them.
 
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
+use treewarden_service::{Access, Answer, Caller, Code, Gone, Item, Progress, Refusal, Reply, Request, Sink};
 
-use super::clients::{Clients, LASTING, Lasting, TO_FINISH};
-use super::{Shared, requests};
-use crate::wire::{Code, MAX_REQUEST, Refusal, Reply, Request};
+use super::Shared;
+use super::clients::{Clients, TO_FINISH};
+use crate::lines::MAX_REQUEST;
 
 /// A client that takes nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The end of a connection, for whatever reason.
-#[derive(Debug)]
-pub(super) struct Hangup;
 
 /// What a client does that has asked nothing.
 enum Next {
@@ -37,12 +35,6 @@ pub(super) struct Connection {
     line: Vec<u8>,
     /// What that may hold at the expense of the others, until it is carried out.
     held: Option<OwnedSemaphorePermit>,
-}
-
-/// A [`Reply::Item`] of what is written without a copy.
-#[derive(Serialize)]
-struct Item<'i, T> {
-    item: &'i T,
 }
 
 /// Serves a client until it goes; true if it was hung up on for another.
@@ -65,20 +57,18 @@ pub(super) async fn serve(stream: UnixStream, shared: &Shared) -> bool {
         });
         // What comes after a part of a line is no request.
         if let Err(refusal) = read {
-            let _gone = connection.refuse(refusal).await;
-            return false;
-        }
-        // Whoever gave up is not obeyed later.
-        if connection.is_abandoned() {
+            let _gone = connection.end(Err(refusal)).await;
             return false;
         }
         let request = serde_json::from_slice::<Request>(&connection.line);
         connection.line = Vec::new();
         let answered = match request {
-            Ok(request) => requests::answer(request, &mut connection, shared).await,
-            Err(error) => connection.refuse(Refusal::new(Code::BadRequest, error)).await,
+            // The socket is its owner's and the super-user's, who could do anything to the tree without it.
+            Ok(request) => {
+                shared.service.answer(request, Caller::with(Access::Change), &mut connection).await
+            }
+            Err(error) => connection.end(Err(Refusal::new(Code::BadRequest, error))).await,
         };
-        connection.is_carried_out();
         if answered.is_err() {
             return false;
         }
@@ -88,7 +78,7 @@ pub(super) async fn serve(stream: UnixStream, shared: &Shared) -> bool {
 /// Tells a client for whom there is no place so, and hangs up.
 pub(super) fn turn_away(stream: &UnixStream) {
     let text = "every client that the tree can serve is connected and at work; try again later";
-    let reply = Reply::Error(Refusal::new(Code::Busy, text));
+    let reply: Reply<Value, Value> = Reply::Error(Refusal::new(Code::Busy, text));
     if let Ok(mut line) = serde_json::to_vec(&reply) {
         line.push(b'\n');
         // It is the first thing on this socket, which has room for it.
@@ -140,78 +130,43 @@ impl Connection {
         }
     }
 
+    /// Writes one line. What it was made of is dropped first: a client that reads slowly keeps no event and no frame alive.
+    async fn send(&mut self, reply: Reply<Item, Answer>) -> Result<(), Gone> {
+        let mut line = serde_json::to_vec(&reply).map_err(|_| Gone)?;
+        drop(reply);
+        line.push(b'\n');
+        match tokio::time::timeout(PATIENCE, self.writer.write_all(&line)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Gone),
+        }
+    }
+}
+
+impl Sink for Connection {
+    async fn item(&mut self, item: Item) -> Result<(), Gone> {
+        // The prompt is stored: its bytes are the turn's from now on, however long that runs.
+        if matches!(item, Item::Progress(Progress::Opened { .. })) {
+            self.held = None;
+        }
+        self.send(Reply::Item(item)).await
+    }
+
+    async fn end(&mut self, end: Result<Answer, Refusal>) -> Result<(), Gone> {
+        self.held = None;
+        self.send(end.map_or_else(Reply::Error, Reply::Ok)).await
+    }
+
+    /// Ready also when the client speaks out of turn, which ends the connection too.
+    async fn gone(&mut self) -> Gone {
+        let _end_or_noise = self.reader.fill_buf().await;
+        Gone
+    }
+
     /// Whether the client has closed the connection; one that only says no more still listens.
-    fn is_abandoned(&self) -> bool {
+    fn is_gone(&self) -> bool {
         let stream: &UnixStream = self.reader.get_ref().as_ref();
         let mut asked = [PollFd::new(stream, PollFlags::empty())];
         let polled = poll(&mut asked, Some(&Timespec::default()));
         polled.is_ok() && asked[0].revents().contains(PollFlags::HUP)
-    }
-
-    /// Gives back what the request held.
-    pub(super) fn is_carried_out(&mut self) {
-        self.held = None;
-    }
-
-    /// Waits for a place for an ask, a wait or a follower, and tells the client that it waits.
-    pub(super) async fn lasting<'c>(
-        &mut self,
-        clients: &'c Clients,
-    ) -> Result<Result<SemaphorePermit<'c>, Refusal>, Hangup> {
-        let _may_wait = match clients.lasting() {
-            Lasting::Place(place) => return Ok(Ok(place)),
-            Lasting::Waits(may_wait) => may_wait,
-            Lasting::Full => {
-                let text = format!(
-                    "{LASTING} asks and followers are served, and more wait already; try again later"
-                );
-                return Ok(Err(Refusal::new(Code::Busy, text)));
-            }
-        };
-        let text = format!("one of the {LASTING} asks and followers that are served at once to end");
-        self.item(json!({ "type": "waiting", "for": text })).await?;
-        tokio::select! {
-            place = clients.lasting_place() => Ok(Ok(place)),
-            hangup = self.gone() => Err(hangup),
-        }
-    }
-
-    /// Sends one line that is not the last.
-    pub(super) async fn item(&mut self, item: Value) -> Result<(), Hangup> {
-        self.send(&Reply::Item(item)).await
-    }
-
-    /// Sends one line that is not the last, of what need not live until the client has read it.
-    pub(super) async fn item_of(&mut self, item: &impl Serialize) -> Result<(), Hangup> {
-        self.send(&Item { item }).await
-    }
-
-    /// Ends an answer.
-    pub(super) async fn end(&mut self, answer: Result<Value, Refusal>) -> Result<(), Hangup> {
-        match answer {
-            Ok(value) => self.send(&Reply::Ok(value)).await,
-            Err(refusal) => self.refuse(refusal).await,
-        }
-    }
-
-    async fn refuse(&mut self, refusal: Refusal) -> Result<(), Hangup> {
-        self.send(&Reply::Error(refusal)).await
-    }
-
-    async fn send(&mut self, reply: &impl Serialize) -> Result<(), Hangup> {
-        let mut line = serde_json::to_vec(reply).map_err(|_| Hangup)?;
-        line.push(b'\n');
-        match tokio::time::timeout(PATIENCE, self.writer.write_all(&line)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Hangup),
-        }
-    }
-
-    /// Ready when the client is gone, or speaks out of turn, which ends the connection too.
-    ///
-    /// Cancelling loses nothing.
-    pub(super) async fn gone(&mut self) -> Hangup {
-        let _end_or_noise = self.reader.fill_buf().await;
-        Hangup
     }
 }

@@ -1,24 +1,25 @@
-//! `treewarden run`: a tree, and the socket on which it is talked to.
+//! `treewarden run`: a tree, its service, and the socket on which that is talked to.
+//!
+//! Here is what a process has and a tree has not: signals, orphans, a socket and its clients. What can be asked is the
+//! service's.
 
-mod asking;
 mod clients;
 mod connection;
 mod look;
 mod orphans;
-mod reload;
-mod requests;
 mod signals;
 mod socket;
-mod unsaved;
 
-use std::path::{Path, PathBuf};
+use std::convert::Infallible;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::net::UnixStream;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 use treewarden::Tree;
 use treewarden::tree::{TreeError, TreeErrorKind};
+use treewarden_service::Service;
 
 use crate::args::Place;
 use crate::exit::{Exit, Failure};
@@ -32,12 +33,8 @@ pub(crate) use socket::may_speak;
 /// What the connections share.
 #[derive(Debug)]
 struct Shared {
-    tree: Tree,
+    service: Service,
     clients: Clients,
-    /// The config file, by its absolute path.
-    file: PathBuf,
-    /// Held by whoever reads the file again and changes the tree.
-    reloading: Mutex<()>,
 }
 
 /// Runs the tree of a file until it ends or is told to.
@@ -54,8 +51,9 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
         () = signals.end() => return Ok(ExitCode::SUCCESS),
     };
     let file = std::path::absolute(file)?;
-    let shared = Arc::new(Shared { tree, clients: Clients::new(), file, reloading: Mutex::default() });
-    let sessions = shared.tree.host().sessions().len();
+    let service = Service::new(tree.clone()).config_file(file);
+    let shared = Arc::new(Shared { service, clients: Clients::new() });
+    let sessions = tree.host().sessions().len();
     tracing::info!(sessions, socket = %socket.path().display(), "the tree is up");
     output::note(format!(
         "{sessions} sessions are up; listening on {} (pid {})",
@@ -64,7 +62,7 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     ));
     let ended_by_itself = serve(&mut socket, &shared, &mut signals).await;
     if ended_by_itself {
-        let reason = shared.tree.wait().await;
+        let reason = tree.wait().await;
         let text = format!(
             "the tree ended by itself ({reason}): a child crashed more often than max_restarts allows, or was \
              significant; with give_up = \"park\" such a child stays down and its siblings live on"
@@ -73,8 +71,8 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     }
     tracing::info!("stopping; a second signal ends at once");
     let stop = async {
-        unsaved::say(&shared).await;
-        shared.tree.stop().await
+        shared.service.say_unsaved().await;
+        tree.stop().await
     };
     let code = tokio::select! {
         _reason = stop => ExitCode::SUCCESS,
@@ -92,8 +90,19 @@ async fn serve(socket: &mut ControlSocket, shared: &Arc<Shared>, signals: &mut S
     let (hangup, look) = (Notify::new(), Notify::new());
     tokio::select! {
         ended_by_itself = accept(socket, shared, signals, [&hangup, &look]) => ended_by_itself,
-        never = reload::on_hangup(shared, &hangup) => match never {},
+        never = reload(&shared.service, &hangup) => match never {},
         never = look::keep(shared, &look) => match never {},
+    }
+}
+
+/// Reads the file again whenever somebody sends a hangup; several that come during a reload are one.
+async fn reload(service: &Service, hangup: &Notify) -> Infallible {
+    loop {
+        hangup.notified().await;
+        match service.reload().await {
+            Ok(reloaded) => tracing::info!("reloaded:\n{}", reloaded.text),
+            Err(refusal) => tracing::error!("not reloaded: {}", Failure::from(refusal)),
+        }
     }
 }
 
@@ -105,7 +114,7 @@ async fn accept(
 ) -> bool {
     let mut ticks = look::ticks();
     let mut trouble = None;
-    let ended = shared.tree.wait();
+    let ended = shared.service.tree().wait();
     tokio::pin!(ended);
     loop {
         let stream = tokio::select! {
@@ -164,13 +173,13 @@ fn put_back(socket: &mut ControlSocket, shared: &Shared, trouble: &mut Option<St
         Ok(None) => {}
         Ok(Some(what)) => {
             tracing::error!("{what}");
-            shared.tree.host().note_removed(what, true);
+            shared.service.tree().host().note_removed(what, true);
         }
         Err(error) => {
             let why = format!("the control socket cannot be put back: {error:#}");
             if earlier.as_ref() != Some(&why) {
                 tracing::error!("{why}");
-                shared.tree.host().note_removed(why.as_str(), false);
+                shared.service.tree().host().note_removed(why.as_str(), false);
             }
             *trouble = Some(why);
         }

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::Value;
+use treewarden_service::{Request, Streaming};
 
 use super::turn;
 use crate::args::{Ask, Output};
 use crate::client::Client;
+use crate::lines::MAX_REQUEST;
 use crate::output;
-use crate::wire::{MAX_REQUEST, Request, Streaming};
 
 pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
     let Ask { name, prompt, stream, detach, output, place } = ask;

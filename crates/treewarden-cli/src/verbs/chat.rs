@@ -4,12 +4,13 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tokio::io::BufReader;
+use treewarden_service::{Request, Streaming};
 
 use super::ask;
 use crate::args::{Output, Place};
 use crate::client::Client;
+use crate::lines::{MAX_REQUEST, read_line};
 use crate::output::{self, Paint};
-use crate::wire::{MAX_REQUEST, Request, Streaming, read_line};
 
 pub(super) async fn run(name: &str, place: &Place) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(place).await?;

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use treewarden::config::{self, ConfigError};
+use treewarden::config;
+use treewarden_service::invalid;
 
 use crate::exit::Exit;
 use crate::output;
@@ -21,13 +22,6 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
             Ok(Exit::Config.into())
         }
     }
-}
-
-/// Everything that is wrong with a file.
-pub(crate) fn invalid(file: &Path, error: &ConfigError) -> String {
-    let count = error.faults().len();
-    let word = if count == 1 { "error" } else { "errors" };
-    format!("{error}\n\n{} is not valid: {count} {word}", file.display())
 }
 
 pub(super) fn schema() -> anyhow::Result<ExitCode> {

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 use treewarden::events::Position;
+use treewarden_service::Request;
 
 use crate::args::{Output, Place};
 use crate::client::Client;
 use crate::output::{self, Paint};
-use crate::wire::Request;
 
 pub(super) async fn run(
     follow: bool,

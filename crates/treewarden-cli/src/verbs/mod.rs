@@ -11,14 +11,14 @@ mod top;
 mod tree;
 mod turn;
 
-pub(crate) use check::invalid;
 pub(crate) use ps::table as session_table;
 pub(crate) use tree::outline_text;
 
 use std::process::ExitCode;
 
+use treewarden_service::Request;
+
 use crate::args::{Target, Verb};
-use crate::wire::Request;
 use crate::{daemon, demo};
 
 /// Runs a verb to its end.

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use serde_json::Value;
+use treewarden_service::Request;
 
 use crate::args::{Output, Place};
 use crate::client::Client;
 use crate::exit::{Exit, code};
 use crate::output;
-use crate::wire::Request;
 
 pub(super) async fn run(request: Request, output: Output, place: &Place) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(place).await?;

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use treewarden::TurnId;
+use treewarden_service::Request;
 
 use crate::args::Place;
 use crate::client::Client;
 use crate::output;
-use crate::wire::Request;
 
 pub(super) async fn run(request: Request, done: &str, place: &Place) -> anyhow::Result<ExitCode> {
     Client::connect(place).await?.call(&request).await?;

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use treewarden_service::Request;
+
 use crate::args::Place;
 use crate::client::Client;
 use crate::output::{self, Paint};
-use crate::wire::Request;
 
 pub(super) async fn run(interval: f64, place: &Place) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(place).await?;

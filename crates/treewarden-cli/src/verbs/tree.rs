@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use serde_json::Value;
+use treewarden_service::Request;
 
 use crate::args::{Output, Place};
 use crate::client::Client;
 use crate::output::{self, Paint};
-use crate::wire::Request;
 
 pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCode> {
     let tree = Client::connect(place).await?.call(&Request::Tree {}).await?;

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 use treewarden::TurnId;
+use treewarden_service::Request;
 
 use crate::args::{Output, Place};
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::output;
-use crate::wire::Request;
 
 pub(super) async fn run(turn: TurnId, wait: bool, output: Output, place: &Place) -> anyhow::Result<ExitCode> {
     let report = Client::connect(place).await?.call(&Request::Turn { turn, wait }).await?;

@@ -125,6 +125,36 @@ fn a_request_whose_client_is_gone_is_not_obeyed_later() {
 }
 
 #[test]
+fn an_ask_that_waits_for_a_place_is_not_asked_once_its_client_is_gone() {
+    let names = ["a", "b", "c", "d", "e", "gone", "next"];
+    let children: String = names.iter().map(|name| format!("[[child]]\nname = \"{name}\"\n")).collect();
+    let world = World::with(&children);
+    let _daemon = world.daemon();
+    let ask = |name: &str| request(&world, &json!({ "op": "ask", "name": name, "prompt": "x DELAY=600000" }));
+    let mut served: Vec<UnixStream> = (0..LASTING).map(|index| ask(names[index % 5])).collect();
+    for stream in &served {
+        assert_eq!(line(stream)["item"]["type"], "opened");
+    }
+    let (gone, next) = (ask("gone"), ask("next"));
+    for waits in [&gone, &next] {
+        assert_eq!(line(waits)["item"]["type"], "waiting");
+    }
+    drop(gone);
+    drop(served.pop());
+    assert_eq!(line(&next)["item"]["type"], "opened", "the place is the next one's");
+    let session = world.session("gone");
+    assert_eq!((&session["state"], &session["queued"]), (&json!("parked"), &json!(0)), "{session}");
+    let events = world.run(&["events", "--json"]);
+    let events = String::from_utf8_lossy(&events.stdout);
+    let opened = |name: &str| {
+        let of =
+            |line: &&str| line.contains("\"turn_opened\"") && line.contains(&format!("\"name\":\"{name}\""));
+        events.lines().filter(of).count()
+    };
+    assert_eq!((opened("gone"), opened("next")), (0, 1));
+}
+
+#[test]
 fn a_verb_gives_up_when_the_tree_says_nothing_and_says_so() {
     let world = World::new();
     let daemon = world.daemon();

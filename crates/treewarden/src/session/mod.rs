@@ -38,6 +38,6 @@ pub use handle::{Session, StartError, StartErrorKind};
 pub use options::{CutOffTools, SessionOptions};
 pub use outcome::{Answer, Failure, FailureKind, Outcome};
 pub use status::{CliFeatures, SessionState, Status};
-pub use stream::{Collected, Frames, Text, TextDeltas, ToolUses};
+pub use stream::{Collected, Frames, Text, TextDeltas, TextEvent, TextEvents, ToolUses};
 pub use treewarden_core::session::{Config as Timing, Delivery, ExitClass, StopReason};
 pub use turn::Turn;

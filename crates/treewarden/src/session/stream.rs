@@ -14,6 +14,21 @@ use super::event::Event;
 use super::outcome::Outcome;
 use super::turn::Turn;
 
+/// What a reader of a turn's text is told; see [`Turn::text_events`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum TextEvent {
+    /// The text goes on with this.
+    Text(String),
+    /// The CLI died and another one carries the turn on: the text so far may come again.
+    Resumed {
+        /// How often that has happened to this turn.
+        interruptions: u32,
+    },
+    /// The turn is settled; always the last item.
+    Outcome(Outcome),
+}
+
 /// Everything that a turn came to.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -38,6 +53,31 @@ impl Turn {
     /// is not affected. Where no frame told what the answer is, its text comes at the end, whole.
     pub fn text_deltas(&mut self) -> TextDeltas<'_> {
         TextDeltas { turn: self }
+    }
+
+    /// The same text, with the moments at which it begins anew, and the outcome.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(session: treewarden::Session) -> Result<(), Box<dyn std::error::Error>> {
+    /// use treewarden::session::TextEvent;
+    ///
+    /// let mut turn = session.stream("Tell me a story.").await?;
+    /// let mut shown = String::new();
+    /// while let Some(event) = turn.text_events().next().await {
+    ///     match event {
+    ///         TextEvent::Text(text) => shown.push_str(&text),
+    ///         TextEvent::Resumed { .. } => shown.clear(),
+    ///         TextEvent::Outcome(outcome) => println!("{shown} ({})", outcome.word()),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn text_events(&mut self) -> TextEvents<'_> {
+        TextEvents { turn: self }
     }
 
     /// The text of each whole message; that of the answer, where no message told it.
@@ -163,6 +203,52 @@ macro_rules! view {
 }
 
 view! {
+    /// The text of a turn, where it begins anew, and the outcome; see [`Turn::text_events`].
+    TextEvents, TextEvent
+}
+
+impl Stream for TextEvents<'_> {
+    type Item = TextEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<TextEvent>> {
+        loop {
+            let Some(event) = ready!(Pin::new(&mut *self.turn).poll_next(cx)) else {
+                return Poll::Ready(None);
+            };
+            let frame = match event {
+                Event::Frame(frame) => frame,
+                Event::Outcome(outcome) => {
+                    let Some(text) = self.turn.untold(&outcome) else {
+                        return Poll::Ready(Some(TextEvent::Outcome(outcome)));
+                    };
+                    // Two items of one event: the second comes next, from whichever view is asked.
+                    self.turn.put_back(Event::Outcome(outcome));
+                    return Poll::Ready(Some(TextEvent::Text(text)));
+                }
+                Event::Resumed { interruptions } => {
+                    return Poll::Ready(Some(TextEvent::Resumed { interruptions }));
+                }
+            };
+            match frame.kind() {
+                FrameKind::StreamEvent if frame.parent_tool_use_id().is_none() => {
+                    if let Some(text) = frame.text_delta() {
+                        self.turn.saw_delta = true;
+                        return Poll::Ready(Some(TextEvent::Text(text.into_owned())));
+                    }
+                }
+                FrameKind::Assistant if !self.turn.saw_delta => {
+                    if let Some(text) = own_text(&frame) {
+                        return Poll::Ready(Some(TextEvent::Text(text)));
+                    }
+                }
+                FrameKind::Assistant => self.turn.saw_delta = false,
+                _ => {}
+            }
+        }
+    }
+}
+
+view! {
     /// The text of a turn as it comes; see [`Turn::text_deltas`].
     TextDeltas, String
 }
@@ -171,32 +257,12 @@ impl Stream for TextDeltas<'_> {
     type Item = String;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<String>> {
+        let mut events = self.turn.text_events();
         loop {
-            let Some(event) = ready!(Pin::new(&mut *self.turn).poll_next(cx)) else {
-                return Poll::Ready(None);
-            };
-            let frame = match event {
-                Event::Frame(frame) => frame,
-                Event::Outcome(outcome) => match self.turn.untold(&outcome) {
-                    Some(text) => return Poll::Ready(Some(text)),
-                    None => continue,
-                },
-                Event::Resumed { .. } => continue,
-            };
-            match frame.kind() {
-                FrameKind::StreamEvent if frame.parent_tool_use_id().is_none() => {
-                    if let Some(text) = frame.text_delta() {
-                        self.turn.saw_delta = true;
-                        return Poll::Ready(Some(text.into_owned()));
-                    }
-                }
-                FrameKind::Assistant if !self.turn.saw_delta => {
-                    if let Some(text) = own_text(&frame) {
-                        return Poll::Ready(Some(text));
-                    }
-                }
-                FrameKind::Assistant => self.turn.saw_delta = false,
-                _ => {}
+            match ready!(Pin::new(&mut events).poll_next(cx)) {
+                Some(TextEvent::Text(text)) => return Poll::Ready(Some(text)),
+                Some(_) => {}
+                None => return Poll::Ready(None),
             }
         }
     }

@@ -163,6 +163,11 @@ impl Turn {
         untold.then(|| text.clone())
     }
 
+    /// Has an event that a view took come once more, as the next one.
+    pub(super) fn put_back(&mut self, event: Event) {
+        self.batch.push_front(event);
+    }
+
     /// Lets the turn run on without a consumer; its outcome can be asked for by its id.
     pub fn detach(mut self) -> TurnId {
         self.detached = true;

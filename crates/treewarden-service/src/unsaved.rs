@@ -8,36 +8,35 @@ use std::time::Duration;
 use treewarden::SessionName;
 use treewarden::tree::{NodeKind, Outline};
 
-use super::Shared;
-use crate::wire::{Code, Refusal};
+use crate::refusal::{Code, Refusal};
+use crate::service::Service;
 
-/// So long does the end of the daemon wait for a look at all transcripts.
+/// So long does the end of a tree wait for a look at all transcripts.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// Refuses to end the CLIs of these sessions if one of them has the only copy of its conversation.
-pub(super) async fn refuse(
-    shared: &Shared,
+pub(crate) async fn refuse(
+    service: &Service,
     names: impl IntoIterator<Item = &str>,
     what: &str,
-    again: &str,
 ) -> Result<(), Refusal> {
     let names: Vec<SessionName> = names.into_iter().filter_map(|name| SessionName::new(name).ok()).collect();
-    let unsaved = shared.tree.host().unsaved(names).await;
+    let unsaved = service.tree.host().unsaved(names).await;
     if unsaved.is_empty() {
         return Ok(());
     }
     let all: Vec<String> = unsaved.iter().map(|one| format!("that of {}: {}", one.name, one.why)).collect();
     let message = format!(
         "{what}, since a conversation is not on disk, and would not be found at the next start: {}. See that the CLI can \
-         write there, or {again} with --force",
+         write there",
         all.join("; ")
     );
-    Err(Refusal::new(Code::Unsaved, message))
+    Err(Refusal::new(Code::Unsaved, message).unless("force"))
 }
 
-/// Says which conversations are lost with the daemon's end, since that cannot be refused.
-pub(super) async fn say(shared: &Shared) {
-    let host = shared.tree.host();
+/// Says which conversations are lost with the tree's end, since that cannot be refused.
+pub(crate) async fn say(service: &Service) {
+    let host = service.tree.host();
     let names: Vec<SessionName> = host.sessions().into_iter().map(|session| session.name).collect();
     let Ok(unsaved) = tokio::time::timeout(LAST_LOOK, host.unsaved(names)).await else {
         return tracing::warn!("whether all conversations are on disk could not be seen in time");
@@ -49,7 +48,7 @@ pub(super) async fn say(shared: &Shared) {
 }
 
 /// The sessions below a supervisor of this name.
-pub(super) fn below(node: &Outline, name: &str) -> Vec<String> {
+pub(crate) fn below(node: &Outline, name: &str) -> Vec<String> {
     if node.kind == NodeKind::Supervisor && node.name == name {
         return sessions(node);
     }

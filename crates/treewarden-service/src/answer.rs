@@ -1,0 +1,245 @@
+//! What a caller is told, as types whose JSON is the protocol's: items that come before the end, and the end.
+//!
+//! Keys are only ever added. A key that has no value is `null`, not missing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use treewarden::events::{Gap, HostEvent, Position};
+use treewarden::host::WarmStatus;
+use treewarden::session::Status;
+use treewarden::tree::{NodeDiff, Outline};
+use treewarden::{SessionId, SessionName, TurnId};
+
+/// What comes before the end of an answer.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Item {
+    /// How far the request is.
+    Progress(Progress),
+    /// Something that happened in the tree.
+    Event(#[serde(serialize_with = "within")] Arc<HostEvent>),
+    /// Events that the caller was too slow or too late for.
+    Missed(Gap),
+}
+
+/// As it is; serde asks for this where a value is shared.
+fn within<S: Serializer>(event: &Arc<HostEvent>, serializer: S) -> Result<S::Ok, S::Error> {
+    event.serialize(serializer)
+}
+
+impl From<Progress> for Item {
+    fn from(progress: Progress) -> Self {
+        Self::Progress(progress)
+    }
+}
+
+/// How far a request is.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Progress {
+    /// All places are taken, and it waits for one.
+    Waiting {
+        /// What for, in words.
+        r#for: String,
+    },
+    /// It was taken up, and may take its time.
+    Begun,
+    /// The prompt is stored, and on its way.
+    Opened {
+        /// The turn.
+        turn: TurnId,
+    },
+    /// The answer's text goes on.
+    Text {
+        /// With this.
+        text: String,
+    },
+    /// The CLI printed this.
+    Frame {
+        /// As it came; null if it is beyond what JSON numbers can hold.
+        frame: Value,
+    },
+    /// The CLI died, and another one carries the turn on: what was told may come again.
+    Resumed {
+        /// How often that has happened to this turn.
+        interruptions: u32,
+    },
+}
+
+/// How a request ends that was not refused.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Answer {
+    /// To `hello`.
+    Hello(Hello),
+    /// To `ps`.
+    Sessions(Sessions),
+    /// To `tree`.
+    Tree(Outline),
+    /// To `ask` and `turn`.
+    Turn(TurnAnswer),
+    /// To `ask` with `detach`.
+    Detached {
+        /// The turn.
+        turn: TurnId,
+        /// Its session.
+        name: String,
+    },
+    /// To `cancel`.
+    Cancelled {
+        /// Whether the turn was open.
+        cancelled: bool,
+    },
+    /// To `interrupt`.
+    Interrupted {
+        /// Whether there was something to interrupt.
+        interrupted: bool,
+    },
+    /// To `stop`.
+    Stopped {
+        /// Which processes were left alone, as nothing says whether they are the session's.
+        may_be_left: Option<Box<str>>,
+    },
+    /// To `reload`.
+    Reloaded(Reloaded),
+    /// To `events`: behind the last one that was told.
+    Position(Position),
+    /// It was done, and there is nothing to say about it.
+    Done {},
+}
+
+/// Who serves.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Hello {
+    /// The version of the protocol.
+    pub protocol: u32,
+    /// The version of treewarden.
+    pub version: &'static str,
+    /// The process that the tree runs in.
+    pub pid: u32,
+    /// Where it keeps its state.
+    pub state_dir: PathBuf,
+}
+
+/// The sessions, and what is true of them all.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Sessions {
+    /// Each, by name.
+    pub sessions: Vec<Status>,
+    /// How many CLIs are kept for the next conversations.
+    pub warm: WarmStatus,
+    /// Why no turn is taken, if that is so.
+    pub removed: Option<String>,
+}
+
+/// What became of a turn.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct TurnAnswer {
+    /// The turn.
+    pub turn: TurnId,
+    /// Its session.
+    pub name: SessionName,
+    /// `completed`, `failed`, `interrupted` or `cancelled`; `None` while it is open.
+    pub outcome: Option<String>,
+    /// The answer.
+    pub text: Option<String>,
+    /// The conversation.
+    pub session_id: Option<SessionId>,
+    /// How many CLIs died while they worked at it.
+    pub interruptions: u32,
+    /// The kind of failure.
+    pub failure: Option<String>,
+    /// What happened, in words.
+    pub message: Option<String>,
+    /// The CLI's `result` frame as it came.
+    pub result: Option<Value>,
+}
+
+/// What a reload meant, or would mean.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Reloaded {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// Whether anything differs.
+    pub changed: bool,
+    /// How many children do not.
+    pub unchanged: usize,
+    /// Every node of the tree before or after, the root first.
+    pub nodes: Vec<NodeDiff>,
+    /// What was not applied.
+    pub failed: Vec<NotReloaded>,
+    /// The same for people.
+    pub text: String,
+}
+
+/// A child that a reload could not change or start.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct NotReloaded {
+    /// Its place in the tree; a supervisor stands for all below it.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn is(told: impl Serialize, expected: &Value) {
+        assert_eq!(&serde_json::to_value(told).expect("it is JSON"), expected);
+    }
+
+    #[test]
+    fn items_are_told_apart_by_their_type() {
+        let turn = TurnId::new();
+        let item = |progress: Progress| Item::from(progress);
+        is(item(Progress::Waiting { r#for: "x".into() }), &json!({ "type": "waiting", "for": "x" }));
+        is(item(Progress::Begun), &json!({ "type": "begun" }));
+        is(item(Progress::Opened { turn }), &json!({ "type": "opened", "turn": turn }));
+        is(item(Progress::Text { text: "x".into() }), &json!({ "type": "text", "text": "x" }));
+        is(item(Progress::Frame { frame: json!([1]) }), &json!({ "type": "frame", "frame": [1] }));
+        is(item(Progress::Resumed { interruptions: 2 }), &json!({ "type": "resumed", "interruptions": 2 }));
+    }
+
+    #[test]
+    fn ends_have_the_documented_keys_and_null_for_what_has_no_value() {
+        let turn = TurnId::new();
+        is(Answer::Done {}, &json!({}));
+        is(Answer::Detached { turn, name: "a".into() }, &json!({ "turn": turn, "name": "a" }));
+        is(Answer::Cancelled { cancelled: true }, &json!({ "cancelled": true }));
+        is(Answer::Interrupted { interrupted: false }, &json!({ "interrupted": false }));
+        is(Answer::Stopped { may_be_left: None }, &json!({ "may_be_left": null }));
+        let open = TurnAnswer {
+            turn,
+            name: "a".parse().expect("a name"),
+            outcome: None,
+            text: None,
+            session_id: None,
+            interruptions: 1,
+            failure: None,
+            message: None,
+            result: None,
+        };
+        is(
+            Answer::Turn(open),
+            &json!({
+                "turn": turn, "name": "a", "outcome": null, "text": null, "session_id": null, "interruptions": 1,
+                "failure": null, "message": null, "result": null,
+            }),
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! The verbs that act on a session or a supervisor: none of them waits for work, and none needs a place.
+
+use treewarden::TurnId;
+use treewarden::session::QueryErrorKind;
+use treewarden::tree::RestartError;
+
+use crate::answer::Answer;
+use crate::refusal::{Code, Refusal, Unanswered};
+use crate::service::{Service, still_there};
+use crate::sink::Sink;
+use crate::{turns, unsaved};
+
+pub(crate) async fn cancel(service: &Service, turn: TurnId) -> Result<Answer, Unanswered> {
+    let found = turns::found(service, turn)?;
+    let is_open = found.outcome.is_none();
+    if is_open {
+        service.tree.session(found.name.as_str()).cancel(turn).await?;
+    }
+    Ok(Answer::Cancelled { cancelled: is_open })
+}
+
+pub(crate) async fn interrupt(service: &Service, name: &str) -> Result<Answer, Unanswered> {
+    let interrupted = service.tree.session(name).interrupt().await?;
+    Ok(Answer::Interrupted { interrupted })
+}
+
+pub(crate) async fn clear(service: &Service, name: &str) -> Result<Answer, Unanswered> {
+    service.tree.session(name).clear().await?;
+    Ok(Answer::Done {})
+}
+
+pub(crate) async fn start(service: &Service, name: &str) -> Result<Answer, Unanswered> {
+    let session = service.tree.session(name);
+    // A call to somebody who is not there is that, before it is anything else.
+    session.status().await?;
+    session.start_again().await?;
+    Ok(Answer::Done {})
+}
+
+/// Stops a session, unless that would lose its conversation and nobody insists.
+pub(crate) async fn stop(
+    service: &Service,
+    sink: &mut impl Sink,
+    name: &str,
+    force: bool,
+) -> Result<Answer, Unanswered> {
+    let session = service.tree.session(name);
+    if !force {
+        unsaved::refuse(service, [name], &format!("{name} is not stopped")).await?;
+    }
+    still_there(sink)?;
+    session.stop().await?;
+    let may_be_left = session.status().await.ok().and_then(|status| status.may_be_left);
+    Ok(Answer::Stopped { may_be_left })
+}
+
+/// Restarts a session, or else a supervisor of this name, unless that would lose a conversation and nobody insists.
+pub(crate) async fn restart(
+    service: &Service,
+    sink: &mut impl Sink,
+    name: &str,
+    force: bool,
+) -> Result<Answer, Unanswered> {
+    let session = service.tree.session(name);
+    if !force {
+        let below = match session.status().await {
+            Ok(_) => vec![name.to_owned()],
+            Err(_) => unsaved::below(&service.tree.outline().await, name),
+        };
+        let below = below.iter().map(String::as_str);
+        unsaved::refuse(service, below, &format!("{name} is not restarted")).await?;
+    }
+    still_there(sink)?;
+    // Asked again: the look took its time.
+    match session.status().await {
+        Ok(_) => session.restart().await?,
+        Err(error) if error.kind() == QueryErrorKind::NoSuchSession => {
+            let restarted = service.tree.restart_supervisor(name).await;
+            restarted.map_err(|error| not_restarted(service, name, &error))?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Answer::Done {})
+}
+
+fn not_restarted(service: &Service, name: &str, error: &RestartError) -> Refusal {
+    match error {
+        RestartError::NotFound { known, .. } => {
+            let sessions = service.tree.host().sessions();
+            let sessions: Vec<String> = sessions.iter().map(|session| session.name.to_string()).collect();
+            let message = format!(
+                "nothing that can be restarted is named {name:?}; sessions: {}; supervisors: {}",
+                listed(&sessions),
+                listed(known)
+            );
+            Refusal::new(Code::NoSuchSession, message)
+        }
+        RestartError::Ambiguous { .. } => Refusal::new(Code::BadRequest, error),
+        RestartError::Busy => Refusal::new(Code::Busy, error),
+        RestartError::Stopping => Refusal::new(Code::Stopped, error),
+        _ => Refusal::failed(error),
+    }
+}
+
+/// The first names of a list, and how many more there are.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    match names.len() {
+        0 => "none".to_owned(),
+        len if len > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), len - SHOWN),
+        _ => names.join(", "),
+    }
+}

@@ -1,0 +1,146 @@
+//! Control does not queue behind work: asks, waits and followers are bounded, and nothing else is.
+//!
+//! What lasts has [`LASTING`] places, whichever door it came through, and [`WAITING`] more wait for one. All other requests need no
+//! place and are answered at once, so a door must let in more callers than these, or `stop` would wait outside. Bytes and
+//! connections are the door's to bound.
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::answer::Progress;
+use crate::refusal::{Code, Refusal, Unanswered};
+use crate::sink::Sink;
+
+/// So many asks, waits and followers are served at once.
+pub const LASTING: usize = 256;
+
+/// So many more of them wait for a place; further ones are refused.
+pub const WAITING: usize = 128;
+
+/// The places of what lasts.
+#[derive(Debug)]
+pub(crate) struct Places {
+    lasting: Semaphore,
+    waiting: Semaphore,
+}
+
+impl Places {
+    pub(crate) fn new() -> Self {
+        Self { lasting: Semaphore::new(LASTING), waiting: Semaphore::new(WAITING) }
+    }
+
+    /// Takes a place, or waits for one and says so.
+    pub(crate) async fn take(&self, sink: &mut impl Sink) -> Result<SemaphorePermit<'_>, Unanswered> {
+        // One after the other: whoever has a place must not take that of one who waits, not even for a moment.
+        if let Ok(place) = self.lasting.try_acquire() {
+            return Ok(place);
+        }
+        let Ok(_may_wait) = self.waiting.try_acquire() else {
+            let text =
+                format!("{LASTING} asks and followers are served, and more wait already; try again later");
+            return Err(Refusal::new(Code::Busy, text).into());
+        };
+        let text = format!("one of the {LASTING} asks and followers that are served at once to end");
+        sink.item(Progress::Waiting { r#for: text }.into()).await?;
+        tokio::select! {
+            // First: a caller who went away while the last place was freed must not be obeyed.
+            biased;
+            gone = sink.gone() => Err(gone.into()),
+            place = self.lasting.acquire() => Ok(place.expect("the semaphore is never closed")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::answer::{Answer, Item};
+    use crate::sink::Gone;
+
+    /// Counts what it is told, and goes when it is notified.
+    #[derive(Debug, Clone, Default)]
+    struct Heard(Arc<(AtomicUsize, Notify)>);
+
+    impl Sink for Heard {
+        async fn item(&mut self, _item: Item) -> Result<(), Gone> {
+            self.0.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        async fn end(&mut self, _end: Result<Answer, Refusal>) -> Result<(), Gone> {
+            Ok(())
+        }
+
+        async fn gone(&mut self) -> Gone {
+            self.0.1.notified().await;
+            Gone
+        }
+
+        fn is_gone(&self) -> bool {
+            false
+        }
+    }
+
+    async fn all(places: &Places) -> Vec<SemaphorePermit<'_>> {
+        let mut all = Vec::new();
+        for _ in 0..LASTING {
+            all.push(places.take(&mut Heard::default()).await.expect("there is one"));
+        }
+        all
+    }
+
+    async fn until_told(heard: &Heard) {
+        while heard.0.0.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_no_place_is_told_so_and_gets_the_next_one() {
+        let places = Places::new();
+        let mut held = all(&places).await;
+        let heard = Heard::default();
+        let mut waits = heard.clone();
+        let freed = async {
+            until_told(&heard).await;
+            held.pop();
+        };
+        let (place, ()) = tokio::join!(places.take(&mut waits), freed);
+        assert!(place.is_ok());
+    }
+
+    #[tokio::test]
+    async fn only_so_many_wait_and_one_who_goes_leaves_the_place_to_another() {
+        let places = Arc::new(Places::new());
+        let held = all(&places).await;
+        let sinks: Vec<Heard> = (0..WAITING).map(|_| Heard::default()).collect();
+        let waiting: Vec<_> = sinks
+            .iter()
+            .map(|sink| {
+                let (places, mut sink) = (Arc::clone(&places), sink.clone());
+                tokio::spawn(async move { places.take(&mut sink).await.map(SemaphorePermit::forget) })
+            })
+            .collect();
+        for sink in &sinks {
+            until_told(sink).await;
+        }
+        let refused = places.take(&mut Heard::default()).await.expect_err("all wait already");
+        assert!(matches!(refused, Unanswered::Refused(Refusal { code: Code::Busy, .. })));
+        // Both at once: the callers go, and there are places.
+        for sink in &sinks {
+            sink.0.1.notify_one();
+        }
+        drop(held);
+        for task in waiting {
+            assert!(
+                matches!(task.await.expect("no panic"), Err(Unanswered::Gone)),
+                "who is gone takes no place"
+            );
+        }
+        assert_eq!(all(&places).await.len(), LASTING, "every place is free again");
+    }
+}

@@ -1,0 +1,175 @@
+//! One service over one tree: who may ask, who has a place, and who carries a request out.
+//!
+//! It must never know what is behind a [`Sink`]: no socket, exit code, terminal or argument of a command is named here. A door
+//! that misses something here gets it here, so that the next door has it too.
+
+use std::path::PathBuf;
+
+use tokio::sync::{Mutex, SemaphorePermit};
+use treewarden::Tree;
+
+use crate::access::Caller;
+use crate::answer::{Answer, Hello, Progress, Reloaded, Sessions};
+use crate::limits::Places;
+use crate::message::{Request, VERSION};
+use crate::refusal::{Code, Refusal, Unanswered};
+use crate::reload::{self, Reload};
+use crate::sink::{Gone, Sink};
+use crate::{control, events, turns, unsaved};
+
+/// What can be asked of one tree, for any number of doors.
+#[derive(Debug)]
+pub struct Service {
+    pub(crate) tree: Tree,
+    places: Places,
+    /// The config file, by its absolute path.
+    pub(crate) file: Option<PathBuf>,
+    /// Held by whoever reads the file again and changes the tree.
+    pub(crate) reloading: Mutex<()>,
+}
+
+impl Service {
+    /// Serves a tree.
+    pub fn new(tree: Tree) -> Self {
+        Self { tree, places: Places::new(), file: None, reloading: Mutex::default() }
+    }
+
+    /// Names the file that a reload reads unless it names another, by its absolute path.
+    #[must_use]
+    pub fn config_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.file = Some(file.into());
+        self
+    }
+
+    /// The tree that is served.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Carries a request out, and tells the caller's sink: some items, then one end.
+    ///
+    /// A request whose caller has gone is not carried out later: not after it waited for a place, for a lock, for the disk or
+    /// for a look at a conversation. One that has begun is carried through, but for a turn that nobody waits for any more,
+    /// which is interrupted.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`] if the caller went before the end was told. A refusal is no error: it is an end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future interrupts a turn that is asked for. Whatever else it does may be left half done, as the methods of
+    /// [`Session`](treewarden::Session) and [`Tree`] say.
+    pub async fn answer(&self, request: Request, caller: Caller, sink: &mut impl Sink) -> Result<(), Gone> {
+        let (place, answered) = match self.admit(&request, caller, sink).await {
+            Ok(place) => (place, self.carry_out(request, sink).await),
+            Err(refused) => (None, Err(refused)),
+        };
+        let end = match answered {
+            Ok(answer) => Ok(answer),
+            Err(Unanswered::Refused(refusal)) => Err(refusal),
+            Err(Unanswered::Gone) => return Err(Gone),
+        };
+        let told = sink.end(end).await;
+        // Not before: callers who read their ends slowly would fill the door, and keep control out.
+        drop(place);
+        told
+    }
+
+    /// Looks whether the caller may ask this, says that it has begun if it takes its time, and finds a place for what lasts.
+    async fn admit(
+        &self,
+        request: &Request,
+        caller: Caller,
+        sink: &mut impl Sink,
+    ) -> Result<Option<SemaphorePermit<'_>>, Unanswered> {
+        still_there(sink)?;
+        if !caller.may(request) {
+            let text =
+                format!("this caller may not use {:?}, which takes {:?}", request.op(), request.access());
+            return Err(Refusal::new(Code::Forbidden, text).into());
+        }
+        // A caller waits for a sign of life, and not for the end.
+        if request.takes_its_time() {
+            sink.item(Progress::Begun.into()).await?;
+        }
+        let lasts = match request {
+            // Whoever does not wait for the answer needs no place among those who do.
+            Request::Ask { detach, .. } => !detach,
+            Request::Turn { turn, wait } => *wait && turns::is_open(self, *turn),
+            Request::Events { follow, .. } => *follow,
+            _ => false,
+        };
+        if lasts { self.places.take(sink).await.map(Some) } else { Ok(None) }
+    }
+
+    async fn carry_out(&self, request: Request, sink: &mut impl Sink) -> Result<Answer, Unanswered> {
+        // It may have waited for a place, or for its caller to take that it has begun.
+        still_there(sink)?;
+        match request {
+            Request::Hello {} => Ok(Answer::Hello(self.hello())),
+            Request::Ps {} => Ok(Answer::Sessions(self.sessions())),
+            Request::Tree {} => Ok(Answer::Tree(self.tree.outline().await)),
+            Request::Ask { name, prompt, stream, detach } => {
+                turns::ask(self, sink, name, prompt, stream, detach).await
+            }
+            Request::Turn { turn, wait: true } => turns::wait(self, sink, turn).await,
+            Request::Turn { turn, wait: false } => Ok(turns::report(self, turn).await?),
+            Request::Cancel { turn } => control::cancel(self, turn).await,
+            Request::Interrupt { name } => control::interrupt(self, &name).await,
+            Request::Clear { name } => control::clear(self, &name).await,
+            Request::Start { name } => control::start(self, &name).await,
+            Request::Stop { name, force } => control::stop(self, sink, &name, force).await,
+            Request::Restart { name, force } => control::restart(self, sink, &name, force).await,
+            Request::Reload { file, dry_run, allow_empty, force } => {
+                reload::asked(self, sink, file, Reload { dry_run, allow_empty, force }).await
+            }
+            Request::Events { follow, since } => events::tell(self, sink, follow, since).await,
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            protocol: VERSION,
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            state_dir: self.tree.host().state_dir().to_owned(),
+        }
+    }
+
+    fn sessions(&self) -> Sessions {
+        let host = self.tree.host();
+        Sessions { sessions: host.sessions(), warm: host.warm(), removed: host.removed() }
+    }
+
+    /// Reads the config file again and makes the tree what it says, once whoever does that now is done.
+    ///
+    /// As `reload` without a field, for whoever is no caller, such as a signal.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]: the file is not valid or declares no child, a conversation would be lost, or the tree is stopping.
+    ///
+    /// # Cancel safety
+    ///
+    /// A change of the tree that has begun goes on when the future is dropped.
+    pub async fn reload(&self) -> Result<Reloaded, Refusal> {
+        reload::unasked(self).await
+    }
+
+    /// Says, in the log and the events, which conversations are lost with the tree's end, since an end cannot be refused.
+    ///
+    /// It takes five seconds at most.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn say_unsaved(&self) {
+        unsaved::say(self).await;
+    }
+}
+
+/// Leaves a request alone whose caller has gone: to be asked after each wait and before each effect.
+pub(crate) fn still_there(sink: &impl Sink) -> Result<(), Gone> {
+    if sink.is_gone() { Err(Gone) } else { Ok(()) }
+}

@@ -1,0 +1,172 @@
+//! Turns: asked, streamed, waited for, and interrupted when the caller goes.
+
+use serde_json::Value;
+use treewarden::host::TurnReport;
+use treewarden::session::{Event, Outcome, TextEvent, Turn};
+use treewarden::{SessionName, TurnId};
+
+use crate::answer::{Answer, Progress, TurnAnswer};
+use crate::message::Streaming;
+use crate::refusal::{Code, Refusal, Unanswered};
+use crate::service::Service;
+use crate::sink::Sink;
+
+/// Sends a prompt to a session, and answers with the turn's outcome.
+pub(crate) async fn ask(
+    service: &Service,
+    sink: &mut impl Sink,
+    name: String,
+    prompt: String,
+    stream: Streaming,
+    detach: bool,
+) -> Result<Answer, Unanswered> {
+    let turn = service.tree.session(&name).stream(prompt).await?;
+    if detach {
+        return Ok(Answer::Detached { turn: turn.detach(), name });
+    }
+    sink.item(Progress::Opened { turn: turn.id() }.into()).await?;
+    follow(service, sink, &name, turn, stream).await
+}
+
+/// Waits for a turn without owning it, and answers with its outcome.
+pub(crate) async fn wait(
+    service: &Service,
+    sink: &mut impl Sink,
+    turn: TurnId,
+) -> Result<Answer, Unanswered> {
+    let found = found(service, turn)?;
+    if found.outcome.is_some() {
+        return Ok(said(service, found).await);
+    }
+    let name = found.name.as_str();
+    match service.tree.session(name).attach(turn).await? {
+        Some(joined) => follow(service, sink, name, joined, Streaming::None).await,
+        // It was settled just now, or its session is not served here.
+        None => Ok(report(service, turn).await?),
+    }
+}
+
+/// Whether the journal has the turn, without an outcome.
+pub(crate) fn is_open(service: &Service, turn: TurnId) -> bool {
+    found(service, turn).is_ok_and(|found| found.outcome.is_none())
+}
+
+/// What a turn yields.
+enum Yield {
+    Item(Progress),
+    Outcome(Outcome),
+    /// The session ended before the turn did.
+    End,
+}
+
+/// Passes a turn's events on until its outcome. When the caller goes the turn is dropped, which interrupts it unless it was
+/// only joined.
+async fn follow(
+    service: &Service,
+    sink: &mut impl Sink,
+    name: &str,
+    mut turn: Turn,
+    stream: Streaming,
+) -> Result<Answer, Unanswered> {
+    let id = turn.id();
+    // Nobody reads its frames: the CLI must not wait for that.
+    while stream != Streaming::None {
+        let told = tokio::select! {
+            told = next(&mut turn, stream) => told,
+            gone = sink.gone() => return Err(gone.into()),
+        };
+        match told {
+            Yield::Item(item) => sink.item(item.into()).await?,
+            Yield::Outcome(outcome) => return Ok(settled(service, id, name, &outcome).await?),
+            Yield::End => break,
+        }
+    }
+    let outcome = tokio::select! {
+        outcome = turn.outcome() => outcome?,
+        gone = sink.gone() => return Err(gone.into()),
+    };
+    Ok(settled(service, id, name, &outcome).await?)
+}
+
+/// Waits for what a caller is told next. Nothing is lost when the future is dropped.
+async fn next(turn: &mut Turn, stream: Streaming) -> Yield {
+    loop {
+        let event = match stream {
+            Streaming::Text => turn.text_events().next().await.map(told_as_text),
+            _ => turn.next().await.map(told_as_frames),
+        };
+        match event {
+            Some(Some(told)) => return told,
+            Some(None) => {}
+            None => return Yield::End,
+        }
+    }
+}
+
+fn told_as_text(event: TextEvent) -> Option<Yield> {
+    match event {
+        TextEvent::Text(text) => Some(Yield::Item(Progress::Text { text })),
+        TextEvent::Resumed { interruptions } => Some(Yield::Item(Progress::Resumed { interruptions })),
+        TextEvent::Outcome(outcome) => Some(Yield::Outcome(outcome)),
+        _ => None,
+    }
+}
+
+fn told_as_frames(event: Event) -> Option<Yield> {
+    match event {
+        Event::Frame(frame) => {
+            // A number that no parser takes would make the whole message unreadable.
+            let frame = serde_json::from_slice::<Value>(frame.raw()).unwrap_or_default();
+            Some(Yield::Item(Progress::Frame { frame }))
+        }
+        Event::Resumed { interruptions } => Some(Yield::Item(Progress::Resumed { interruptions })),
+        Event::Outcome(outcome) => Some(Yield::Outcome(outcome)),
+        _ => None,
+    }
+}
+
+/// A turn as the journal has it.
+pub(crate) fn found(service: &Service, turn: TurnId) -> Result<TurnReport, Refusal> {
+    let found = service.tree.host().turn(turn).map_err(Refusal::failed)?;
+    found.ok_or_else(|| Refusal::new(Code::NoSuchTurn, format!("no turn has the id {turn}")))
+}
+
+/// The same as an answer.
+pub(crate) async fn report(service: &Service, turn: TurnId) -> Result<Answer, Refusal> {
+    Ok(said(service, found(service, turn)?).await)
+}
+
+/// A turn whose outcome was just delivered; a journal that does not hold that has nothing to say about it.
+async fn settled(service: &Service, turn: TurnId, name: &str, outcome: &Outcome) -> Result<Answer, Refusal> {
+    let stored = service.tree.host().turn(turn).ok().flatten().filter(|stored| stored.outcome.is_some());
+    match (stored, SessionName::new(name)) {
+        (Some(stored), _) => Ok(said(service, stored).await),
+        (None, Ok(name)) => Ok(said(service, TurnReport::of_outcome(turn, name, outcome)).await),
+        (None, Err(error)) => Err(Refusal::failed(error)),
+    }
+}
+
+/// With every key that the protocol promises; a turn without an answer has the conversation that its session has.
+async fn said(service: &Service, found: TurnReport) -> Answer {
+    let mut outcome = found.outcome.unwrap_or_default();
+    let mut take = |key: &str| outcome.get_mut(key).map(Value::take).filter(|value| !value.is_null());
+    let text = |value: Option<Value>| match value {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    };
+    let mut session_id = take("session_id").and_then(|id| serde_json::from_value(id).ok());
+    if session_id.is_none() {
+        session_id = service.tree.session(found.name.as_str()).id().await.ok().flatten();
+    }
+    Answer::Turn(TurnAnswer {
+        turn: found.turn,
+        name: found.name,
+        outcome: text(take("outcome")),
+        text: text(take("text")),
+        session_id,
+        interruptions: found.interruptions,
+        failure: text(take("failure")),
+        message: text(take("message")),
+        result: take("result"),
+    })
+}

@@ -1,0 +1,90 @@
+//! The verbs that change the tree: who may use them, and for whom they are not carried out.
+
+use serde_json::json;
+use treewarden_service::{Access, Caller, Code, Gone, Request};
+
+use super::support::{Door, World};
+
+#[tokio::test]
+async fn a_caller_is_refused_what_its_level_does_not_allow() {
+    let world = World::of(&["a"]).await;
+    for level in [Access::Look, Access::Talk] {
+        let mut door = Door::default();
+        let stop = Request::Stop { name: "a".into(), force: true };
+        world.service.answer(stop, Caller::with(level), &mut door).await.expect("the caller stays");
+        assert_eq!(door.end().expect_err("refused").code, Code::Forbidden);
+        assert_eq!(door.items(), Vec::<serde_json::Value>::new(), "it has not begun");
+    }
+    assert_eq!(world.state("a").await, "parked");
+    world.ask(json!({ "op": "stop", "name": "a" })).await.expect("whoever may change things stops it");
+    assert_eq!(world.state("a").await, "stopped");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_a_caller_asked_who_went_meanwhile_is_not_done_later() {
+    let world = World::of(&["a", "b"]).await;
+    world.ask(json!({ "op": "stop", "name": "b" })).await.expect("stopped");
+    world.declare("c");
+    for request in [
+        json!({ "op": "stop", "name": "a", "force": true }),
+        json!({ "op": "stop", "name": "a" }),
+        json!({ "op": "start", "name": "b" }),
+        json!({ "op": "reload" }),
+    ] {
+        let mut door = Door::left_at("begun");
+        assert_eq!(world.tell(request.clone(), &mut door).await, Err(Gone), "{request}");
+        let mut gone_before = Door::default();
+        gone_before.leave();
+        assert_eq!(world.tell(request, &mut gone_before).await, Err(Gone));
+        assert_eq!(gone_before.items(), Vec::<serde_json::Value>::new());
+    }
+    assert_eq!((&*world.state("a").await, &*world.state("b").await), ("parked", "stopped"));
+    assert_eq!(world.service.tree().spec().root.children.len(), 2);
+    world.ask(json!({ "op": "reload" })).await.expect("it can be done");
+    assert_eq!(world.state("c").await, "parked");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_has_it_done_all_the_same() {
+    let world = World::of(&["a"]).await;
+    let empty = world.service.tree().host().state_dir().join("empty.toml");
+    std::fs::write(&empty, "").expect("written");
+    let refusal = world.ask(json!({ "op": "reload", "file": empty })).await.expect_err("refused");
+    assert_eq!((refusal.code, refusal.anyway.as_deref()), (Code::Config, Some("allow_empty")));
+    let nobody = world.ask(json!({ "op": "restart", "name": "nobody" })).await.expect_err("refused");
+    assert_eq!((nobody.code, nobody.anyway), (Code::NoSuchSession, None));
+    let reloaded =
+        world.ask(json!({ "op": "reload", "file": empty, "allow_empty": true })).await.expect("done");
+    assert_eq!((&reloaded["changed"], &reloaded["failed"]), (&json!(true), &json!([])));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_asked_has_the_keys_that_are_documented() {
+    let world = World::of(&["a"]).await;
+    let keys =
+        |value: serde_json::Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    for (op, documented) in [
+        ("hello", &["pid", "protocol", "state_dir", "version"][..]),
+        ("ps", &["removed", "sessions", "warm"]),
+        ("reload", &["changed", "dry_run", "failed", "nodes", "text", "unchanged"]),
+        ("events", &["boot", "seq"]),
+    ] {
+        assert_eq!(keys(world.ask(json!({ "op": op })).await.expect("answered")), documented, "{op}");
+    }
+    let tree = world.ask(json!({ "op": "tree" })).await.expect("answered");
+    assert_eq!((&tree["kind"], &tree["children"][0]["name"]), (&json!("supervisor"), &json!("a")));
+    world.end().await;
+}
+
+#[test]
+fn the_levels_of_the_verbs_are_documented() {
+    let page = include_str!("../../../../docs/command.md");
+    for (op, access) in treewarden_service::VERBS {
+        let row = format!("| {} |", format!("{access:?}").to_lowercase());
+        let row = page.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no row {row}"));
+        assert!(row.contains(&format!("`{op}`")), "{op} is not in {row}");
+    }
+}
