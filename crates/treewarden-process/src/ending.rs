@@ -61,6 +61,8 @@ impl Ending {
         match result {
             Ok(gone) => Ok(self.proven(gone, scope)),
             Err(error) => {
+                // Dropped whole, it would go through the same ten seconds once more in a thread. What lives
+                // on is noted, and the session's next proof begins with it.
                 drop(self.disarm());
                 Err(error)
             }
@@ -87,8 +89,12 @@ impl Drop for Ending {
         let mut seen = std::mem::take(&mut self.seen);
         members.leader.signal(Signal::TERM);
         let members = Arc::new(members);
+        // A thread that cannot be started drops its closure, and the members in it: this is what is killed
+        // then.
         let unended = Arc::clone(&members);
         let end = move || {
+            // Before the leader is gone: what slipped away is known by its parents only as long as these
+            // live. If it cannot be looked at now, `kill_all` looks again.
             if let Ok(found) = members.look_everywhere() {
                 seen.note(&found);
             }

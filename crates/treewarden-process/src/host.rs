@@ -64,6 +64,8 @@ impl Host {
 
     fn own_and_realm() -> (Self, Realm) {
         static OWN: OnceLock<(Host, Realm, Option<HostLock>)> = OnceLock::new();
+        // Made once and kept for good: the socket in it holds the name, and a second one would be another
+        // host to everybody who has read our mark.
         let make = || {
             let pid = std::process::id();
             let own = Pid::new(pid).and_then(Process::find);
@@ -122,9 +124,13 @@ impl Host {
 
     fn life(self, here: &Realm) -> Life {
         let Some(more) = self.more else { return self.life_by_id(here, true) };
+        // Nothing outlives its boot. So another boot id is another machine's, or one that could not be read
+        // (0): then neither the name nor the numbers can be asked for here.
         if more.boot != here.boot {
             return Life::Unknown;
         }
+        // Each network namespace has abstract names of its own: asked in another one, the name of a live host
+        // seems to be free, and its CLIs would be ended.
         let asks = more.lock != 0 && more.net == os::net_namespace();
         if asks && os::is_held(more.lock) == Some(false) {
             return Life::Dead;
@@ -136,7 +142,8 @@ impl Host {
         if self.pids != here.pids || self.start_time == 0 {
             return Life::Unknown;
         }
-        // As the first process of a container it cannot be dead while we live in there.
+        // `Pid` leaves out process 1. A host with that id is the first process of the container that we live
+        // in, and so cannot be dead.
         let Some(pid) = Pid::new(self.pid) else { return Life::Alive };
         // Where `/proc` hides the processes of others, what is not to be seen there may live.
         let exists = rustix::process::test_kill_process(pid.as_rustix()) != Err(Errno::SRCH);
@@ -144,6 +151,8 @@ impl Host {
             _ if !exists => Life::Dead,
             Ok(Some(found)) if same_times && found.start_time == self.start_time => Life::Alive,
             Ok(Some(_)) if same_times => Life::Dead,
+            // A zombie: `look` passes over it, `stat` sees it. Where neither sees anything, `/proc` hides the
+            // process, and it may live.
             Ok(None) if os::stat(pid).is_ok_and(|stat| stat.is_some()) => Life::Dead,
             _ => Life::Unknown,
         }
@@ -176,6 +185,8 @@ impl FromStr for Host {
             let (users, user) = (number(10)?, number(10)?.try_into().ok()?);
             Some(More { boot, times, net, users, user, lock: number(16)? })
         };
+        // A shorter mark is an earlier version's and says less; what a later version adds behind the last
+        // number is not looked at. Neither is an error: a host that cannot be read would be nobody's.
         Ok(Self { pid, start_time, pids, more: rest() })
     }
 }

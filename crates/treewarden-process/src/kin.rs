@@ -125,6 +125,8 @@ impl Question {
     pub(crate) fn answer(&self, rows: &[Row]) -> Answer {
         let mut found: HashMap<u32, Proof> = HashMap::new();
         let mut unclear = Vec::new();
+        // Held processes are taken out before descent is followed, or the CLI of a live host would be ended
+        // as the child of a tool that started that host.
         let candidates: Vec<&Row> =
             rows.iter().filter(|row| row.process.pid.get() != self.own && row.claim != Claim::Held).collect();
         for row in &candidates {
@@ -133,9 +135,13 @@ impl Question {
             }
         }
         let mut sessions: HashSet<u32> = HashSet::new();
+        // Until nothing is added: a child may stand before its parent in the list, as ids are given out anew
+        // from below, and each new member brings the session that it is in.
         loop {
             let before = found.len();
             let members = candidates.iter().filter(|row| found.contains_key(&row.process.pid.get()));
+            // Session 0 is that of every process whose session cannot be seen from here: by it, one member
+            // would make members of them all.
             sessions.extend(members.map(|row| row.session).filter(|id| *id != 0 && *id != self.own_session));
             for row in &candidates {
                 let pid = row.process.pid.get();
@@ -187,6 +193,8 @@ impl Question {
         row.parent == self.own
             && row.process.start_time >= orphans.since
             && matches!(row.claim, Claim::Nothing | Claim::Unreadable)
+            // A tree's processes are in the session that its leader began, or in a later one. What is in the
+            // host's session was started by the program itself.
             && row.session != self.own_session
             && ![row.process.pid.get(), row.group, row.session].into_iter().any(is_leader)
     }

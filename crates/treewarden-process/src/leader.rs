@@ -37,6 +37,8 @@ impl Leader {
     /// here.
     pub(crate) fn watch_over(self: Arc<Self>) {
         let waiting = Arc::clone(&self);
+        // There is such a thread for each live CLI, and it makes one call: the default stack would reserve 2
+        // GiB of addresses for a thousand of them.
         let thread = std::thread::Builder::new().name(format!("tw-wait-{}", self.pid())).stack_size(64 << 10);
         if let Err(error) = thread.spawn(move || waiting.wait()) {
             tracing::error!(pid = %self.pid(), %error, "no thread can be started that waits for a child; it is killed");
@@ -46,6 +48,8 @@ impl Leader {
     }
 
     fn wait(&self) {
+        // NOWAIT leaves a zombie, which keeps the id of the process and of its group taken until `reap`. A
+        // plain wait would free them at once, and the SIGKILL to the group could hit another's.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let status = loop {
             match process::waitid(WaitId::Pid(self.process.pid.as_rustix()), options) {
@@ -53,6 +57,8 @@ impl Leader {
                 Ok(None) | Err(Errno::INTR) => {}
                 Err(error) => {
                     tracing::error!(pid = %self.process.pid, %error, "a child was reaped by somebody else");
+                    // Who ignores SIGCHLD, or waits for any child, has had the status before us. The id may
+                    // be another's by now: nothing is sent to it any more.
                     *self.is_reaped() = true;
                     orphans::ended(self.process);
                     break ExitStatus::from_raw(UNKNOWN);
@@ -100,6 +106,8 @@ impl Leader {
     pub(crate) fn signal(&self, signal: Signal) {
         let is_reaped = self.is_reaped();
         if !*is_reaped {
+            // While it is not reaped the id is its own. What fails here fails for a leader that runs as
+            // another user, and the proof says so.
             let _already_ended = process::kill_process(self.process.pid.as_rustix(), signal);
         }
     }
@@ -116,6 +124,7 @@ impl Leader {
     pub(crate) fn reap(&self) {
         let mut is_reaped = self.is_reaped();
         if self.status().is_some() && !*is_reaped {
+            // It does not block under the lock: the status says that there is a zombie to reap.
             while let Err(Errno::INTR) =
                 process::waitpid(Some(self.process.pid.as_rustix()), WaitOptions::empty())
             {}
@@ -135,6 +144,8 @@ impl Drop for Leader {
 const UNKNOWN: i32 = 255 << 8;
 
 fn exit_status(status: &WaitIdStatus) -> ExitStatus {
+    // As `wait` packs it: the code in the second byte, or a signal in the low seven bits and 0x80 for a core
+    // dump.
     let raw = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => (code & 0xff) << 8,
         (None, Some(signal)) => signal | if status.dumped() { 0x80 } else { 0 },

@@ -13,7 +13,7 @@ use crate::proof::Leftovers;
 
 /// Begins to end what is found. The leader keeps its id until that is done.
 pub(crate) fn begin(mut members: Members) -> Leftovers {
-    // It is empty, and goes now.
+    // The cgroup is empty. Dropped here, its folder goes now, and not only when the search has ended.
     members.cgroup = None;
     let (done, ended) = watch::channel(None);
     let search = move || {
@@ -25,10 +25,14 @@ pub(crate) fn begin(mut members: Members) -> Leftovers {
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "what a crashed tree left is not gone"),
         }
+        // First the leader is reaped and the mark is free: whoever goes on at the word must not find this
+        // tree among the live ones.
         drop(members);
         done.send_replace(Some(result.map(|gone| gone.found())));
     };
     if let Err(error) = std::thread::Builder::new().name("tw-left".to_owned()).spawn(search) {
+        // The closure is dropped with the sender in it: whoever waits is told that there is no proof, and
+        // starts nothing.
         tracing::error!(%error, "failed to start a thread that looks for what a crashed tree left");
     }
     Leftovers(ended)

@@ -60,6 +60,8 @@ impl LineReader {
     /// Nothing that was read is lost.
     pub async fn next_batch(&mut self, lines: &mut Vec<Line>) -> io::Result<bool> {
         loop {
+            // A read takes no more than there is room for: with a few bytes of it left, each system call
+            // would bring a few bytes.
             if self.buffer.capacity() - self.buffer.len() < CHUNK / 4 {
                 self.buffer.reserve(CHUNK);
             }
@@ -76,6 +78,8 @@ impl LineReader {
 
     /// Takes whole lines off the buffer, whose bytes before `from` hold no line end; `true` if there were any.
     fn split(&mut self, from: usize, lines: &mut Vec<Line>) -> bool {
+        // Only what is new is searched: a line of 64 MiB comes in a thousand reads, and to begin each time at
+        // its start would be quadratic.
         let Some(last) = memrchr(b'\n', &self.buffer[from..]) else {
             self.bound();
             return false;
@@ -103,6 +107,8 @@ impl LineReader {
             self.buffer.clear();
         } else if self.buffer.len() > self.max_line {
             self.skipping = Some(self.buffer.len() as u64);
+            // Not `clear`: the buffer has grown to the limit, and would keep those 64 MiB as long as the
+            // session lives.
             self.buffer = BytesMut::new();
         }
     }

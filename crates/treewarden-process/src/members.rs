@@ -85,6 +85,8 @@ impl Members {
             (Some(left), _) => Err(left),
             (None, None) => Err(vec![self.leader.process()]),
             (None, Some(status)) => {
+                // Not before everything was looked at: once it is reaped, the number of its group and session
+                // may be another's.
                 if scope == Scope::Everything {
                     self.leader.reap();
                 }
@@ -120,6 +122,8 @@ fn killed(members: &Members, scope: Scope, seen: &mut Seen) -> Result<TreeGone, 
             Ok(left) => {
                 let left = left.err().unwrap_or_default();
                 asked.kill(&left);
+                // They run as another user, by a set-user-ID program: no number of further signals would be
+                // allowed, and ten seconds of waiting change nothing.
                 if asked.all_refused(&left) {
                     return Err(NotGone::refused(left).having(seen.proofs()));
                 }

@@ -32,6 +32,8 @@ static ADOPTS: AtomicBool = AtomicBool::new(false);
 static ARE_OF_TREES: AtomicBool = AtomicBool::new(false);
 
 /// The leaders that are not reaped yet, by their ids, with their start times.
+// Always the last lock: it is taken under `BIRTH` and under a leader's `is_reaped`, and nothing is locked
+// under it.
 static LEADERS: Mutex<BTreeMap<Pid, u64>> = Mutex::new(BTreeMap::new());
 
 /// Held while a leader is made, and while orphans are reaped or told: a child is no orphan before it is known for a leader.
@@ -55,6 +57,9 @@ pub fn adopt_orphans() -> io::Result<()> {
         // Asked before any can come: what is a child by then was there before this program was.
         ARE_OF_TREES.store(std::process::id() != 1 && has_no_child(), Ordering::Release);
         process::set_child_subreaper(Some(process::getpid()))?;
+        // Last, and read first with `Acquire` in `of`: whoever sees that orphans come here also sees whose
+        // they are, and does not leave those of a tree alone as anybody's. If the kernel refuses, nothing is
+        // ever reaped.
         ADOPTS.store(true, Ordering::Release);
     }
     Ok(())
@@ -79,7 +84,10 @@ pub fn reap_orphans() -> usize {
     if !ADOPTS.load(Ordering::Acquire) {
         return 0;
     }
+    // Without it, a CLI that has been made and is not on the list yet would be reaped here if it ended at
+    // once, and its exit status be lost.
     let Some(_no_birth) = no_birth() else { return 0 };
+    // Kernels without CONFIG_PROC_CHILDREN do not list them: then all processes are looked at.
     let children = os::adopted().map_or_else(found, Ok);
     let children = children.unwrap_or_else(|error| {
         tracing::warn!(%error, "orphans that have ended cannot be found; they stay");

@@ -65,6 +65,8 @@ impl Process {
 
     /// Sends a signal, unless the id belongs to another process by now; `false` if that is not allowed.
     pub(crate) fn signal(self, signal: Signal) -> bool {
+        // A tool may have moved this process into a tree's cgroup. Whatever the proof says, a host that ends
+        // itself ends all its sessions.
         if self.pid.get() == std::process::id() {
             return true;
         }
@@ -73,6 +75,8 @@ impl Process {
             // The descriptor holds the process, so that the check below stays true until the signal is sent.
             return !self.is_alive() || process::pidfd_send_signal(&handle, signal) != Err(Errno::PERM);
         }
+        // macOS and kernels before 5.3 have no descriptor of a process: there the id may be given anew
+        // between the look and the signal.
         !self.is_alive() || process::kill_process(self.pid.as_rustix(), signal) != Err(Errno::PERM)
     }
 }

@@ -87,7 +87,10 @@ impl TreeId {
     /// Makes the mark of the next tree of this host.
     pub(crate) fn next() -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
+        // `Relaxed`: the number must only be given once, and nothing is published by it.
         let id = format!("{}:{}", Host::own(), SERIAL.fetch_add(1, Ordering::Relaxed));
+        // Before any process can carry the mark: in a look at this moment it would be the mark of no live
+        // tree, and its bearer anybody's orphan.
         live().insert(id.clone());
         Self(id)
     }

@@ -84,6 +84,8 @@ impl Leftovers {
     pub(crate) async fn ended(&self) -> Result<Proofs, NotGone> {
         let mut ended = self.0.clone();
         let result = ended.wait_for(Option::is_some).await.map(|result| result.clone());
+        // The sender goes without a word if the thread could not be started: what was looked at by nobody is
+        // no proof.
         result.ok().flatten().unwrap_or_else(|| Err(NotGone::stopped()))
     }
 }

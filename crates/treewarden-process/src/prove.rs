@@ -33,9 +33,13 @@ const BOUND: Duration = Duration::from_secs(10);
 /// Once the future is dropped no process is signalled any more: the next tree of the session may begin at once, and is not
 /// to be taken for an earlier one. What was found by then is left to the next proof.
 pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
+    // The blocking task outlives this future. Without the right that ends with it, the task would end
+    // whatever it finds later: by then that may be the session's next tree, which carries the same cookie.
     let warrant = Warrant::new();
     let held = warrant.clone();
     let _until_dropped = Revoke(warrant);
+    // A child carries no mark before it executes its program: a look that comes before would miss one that is
+    // being started, and prove its tree gone.
     spawn::settled().await;
     let ended = tokio::task::spawn_blocking(move || {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -47,6 +51,8 @@ pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
                 }
             }
         };
+        // A cgroup of ours that is empty is removed when the list is dropped. Listed after the right has
+        // ended, that could be the next tree's, which is made before its leader.
         held.during(sort).ok_or_else(NotGone::stopped)?;
         let look = || {
             let mut found = scan::of_session(&cookie, &ours)?;
@@ -61,9 +67,12 @@ pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
             Ok(found)
         };
         let ended = end(look, &held).inspect_err(|error| survivors::note(&cookie, error));
+        // Only dropped, an empty one would be removed, from under a live host that is about to start a CLI in
+        // it.
         theirs.into_iter().for_each(|(_, cgroup)| cgroup.leave());
         ended
     });
+    // The runtime shuts down and never ran the search: no proof, although no process was found.
     let found = ended.await.unwrap_or_else(|_| Err(NotGone::stopped()))?;
     Ok(TreeGone::proven(None, found, Vec::new()))
 }
@@ -116,6 +125,8 @@ pub(crate) fn end(look: impl Fn() -> io::Result<Found>, warrant: &Warrant) -> Re
                 }
                 Some(left) => {
                     let act = || if elapsed >= GRACE { asked.kill(&left) } else { asked.ask(&left) };
+                    // All signals of one look go out under the lock: whoever drops the future waits for them,
+                    // and then none comes any more.
                     warrant.during(act).ok_or_else(NotGone::stopped)?;
                     if asked.all_refused(&left) {
                         return Err(NotGone::refused(left).having(seen.proofs()));
@@ -125,6 +136,8 @@ pub(crate) fn end(look: impl Fn() -> io::Result<Found>, warrant: &Warrant) -> Re
             Err(error) if elapsed >= GRACE + BOUND => {
                 return Err(NotGone::unreadable(&error).having(seen.proofs()));
             }
+            // A host that is out of descriptors sees nothing for a while. Taken for an absence, that would
+            // prove a live tree gone.
             Err(error) => tracing::debug!(%error, "processes cannot be looked at; trying again"),
         }
         std::thread::sleep(pause);

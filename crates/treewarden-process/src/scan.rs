@@ -104,6 +104,8 @@ pub(crate) fn of_tree(tree: &TreeId, leader: Option<Process>, cgroup: Option<&Cg
         Some(_) => Claim::Other,
         None => Claim::Nothing,
     })?;
+    // After the look: a leader that was just being made during it carries no mark in `rows`. It is on the
+    // list by now, and so is not ended as an orphan of this tree.
     let orphans = leader.and_then(orphans::of);
     if orphans.is_some() {
         // An orphan that lies in the cgroup of another tree is that one's, whatever it hides.
@@ -210,6 +212,8 @@ fn rows(mut claim: impl FnMut(Process, u32, &[u8]) -> Claim) -> io::Result<Vec<R
         let process = Process { pid, start_time: stat.start_time };
         let claimed = match os::environ(pid, &mut environ)? {
             Environ::Read => claim(process, stat.parent, &environ),
+            // As the kernel shows it while a process executes another program: the mark of a CLI's new tool
+            // would be missed, so it is read once more below.
             Environ::Empty => {
                 between.push(rows.len());
                 Claim::Nothing
@@ -225,6 +229,8 @@ fn rows(mut claim: impl FnMut(Process, u32, &[u8]) -> Claim) -> io::Result<Vec<R
     }
     for index in between {
         let row: &mut Row = &mut rows[index];
+        // Looked at again behind the reading: if the id was given anew in that millisecond, the mark is
+        // another process's, and says nothing of this row.
         if os::environ(row.process.pid, &mut environ)? == Environ::Read && row.process.is_alive() {
             row.claim = claim(row.process, row.parent, &environ);
         }

@@ -63,6 +63,8 @@ pub(crate) async fn spawned(
 ///
 /// The future may be dropped at any time.
 pub(crate) async fn settled() {
+    // A copy, as the lock must not be held over the waits below. Without a spawner nothing was ever asked
+    // for.
     let spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let Some(spawner) = spawner else { return };
     let (tell, reached) = oneshot::channel();
@@ -91,13 +93,16 @@ fn spawner() -> std::io::Result<mpsc::Sender<Job>> {
 
 fn work(job: Job) {
     match job {
+        // Its caller has gone: a CLI that nobody takes would write into the conversation until it is ended
+        // again.
         Job::Spawn { reply, .. } if reply.is_closed() => {}
         Job::Spawn { program, cookie, policy, reply } => {
             let spawned = start(&program, &cookie, policy);
             let leader = spawned.as_ref().ok().map(|spawned| Arc::clone(&spawned.members.get().leader));
             // If whoever wanted it is gone, the value that comes back ends it.
             let _unwanted = reply.send(spawned);
-            // Only now: a thread that is started before competes with whoever waits for the reply, and with the child.
+            // The thread that waits for the child is started only now: before, it would compete for the
+            // processors with the child and with whoever waits for the reply.
             leader.into_iter().for_each(Leader::watch_over);
         }
         Job::Reached(tell) => {
@@ -115,9 +120,13 @@ fn start(program: &Program, cookie: &Cookie, policy: ContainmentPolicy) -> Resul
         ContainmentPolicy::Best => own_cgroup(cookie),
         ContainmentPolicy::GroupAndCookie => None,
     };
+    // Until the leader is on the list. In between, a reaper would take it for an orphan and swallow its exit
+    // status.
     let _no_orphan = orphans::birth();
     let mut launched = os::launch(program, &file, &marks, cgroup.as_ref());
     if let Err(refusal) = &launched
+        // The kernel may let us make a cgroup and not let a process enter it: that also takes the right to
+        // write the `cgroup.procs` of the common ancestor, which a delegation need not give.
         && refusal.stage == Stage::Cgroup
     {
         tracing::debug!(errno = %refusal.errno, "a cgroup cannot be entered; going without");

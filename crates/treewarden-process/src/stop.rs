@@ -72,8 +72,11 @@ impl Tree {
         let scope = if crashed { Scope::Contained } else { Scope::Everything };
         let mut is_told = false;
         if !crashed && !members.leader.has_exited() {
-            // A signal needs nobody on this side: it is sent there, so that it comes although this is not polled for long.
+            // SIGTERM needs no pipe of ours. So the blocking thread sends it right after the look, and it
+            // comes even if this future is not polled for a while.
             is_told = matches!(ladder.rungs.first(), Some((Rung::Terminate, _)));
+            // If the runtime shuts down first, the closure is dropped with `ending` in it, which ends the
+            // tree.
             let looking = tokio::task::spawn_blocking(move || ending.looked_at(is_told));
             ending = looking.await.map_err(|_| NotGone::stopped())?;
         }
@@ -87,10 +90,13 @@ impl Tree {
             let mut status = ending.get().leader.watch();
             let exited = async {
                 if let Some(stdin) = &mut stdin {
+                    // A leader that has closed its stdin may still be ending well: its exit is what counts,
+                    // and the deadline.
                     let _broken = stdin.flush().await;
                 }
                 let _ended = status.wait_for(Option::is_some).await;
             };
+            // Late is no failure: the next rung is a harder one, and behind the last one comes SIGKILL.
             let _late = tokio::time::timeout(deadline, exited).await;
         }
         drop(stdin);
@@ -102,6 +108,8 @@ impl Tree {
                 Err(_) => Err(NotGone::stopped()),
             },
         };
+        // With a bound, since a process that survived, or that was handed the pipe from outside the tree,
+        // keeps it open.
         stderr.closed(TAIL).await;
         result
     }
@@ -112,6 +120,8 @@ fn climb(rung: Rung, members: &Members, stdin: &mut Option<LineWriter>) {
     match rung {
         Rung::WriteLine(line) => {
             if let Some(stdin) = stdin {
+                // A leader that does not take the line does not exit by it either: then the deadline of this
+                // rung is over, and the next one comes.
                 let _gone = stdin.push(line);
             }
         }

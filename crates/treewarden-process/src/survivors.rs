@@ -19,6 +19,8 @@ fn all() -> MutexGuard<'static, HashMap<Cookie, Vec<Process>>> {
 
 /// Takes note of what lives on.
 pub(crate) fn note(cookie: &Cookie, error: &NotGone) {
+    // What a live host owns would be ended by the next proof, which counts whatever is noted here as the
+    // session's own.
     if error.is_another_hosts() || error.processes().is_empty() {
         return;
     }

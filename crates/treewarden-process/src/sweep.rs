@@ -40,6 +40,8 @@ fn swept() -> Swept {
     let own = rustix::process::geteuid().as_raw();
     let mut cgroups = Vec::new();
     for (host, user, cgroup) in os::cgroups(None) {
+        // Left by word: dropped, the empty cgroup of a live host would be removed from under the CLI that is
+        // about to be born in it.
         if user == own && host.is_dead() { cgroups.push(cgroup) } else { cgroup.leave() }
     }
     let first = Cell::new(None);
@@ -48,6 +50,7 @@ fn swept() -> Swept {
         first.set(first.get().or(Some(found.members.len())));
         Ok(found)
     };
+    // Nobody revokes this right, and nobody has to: what a dead host left cannot be a session's next tree.
     let left = match end(look, &Warrant::new()) {
         Ok(_) => Vec::new(),
         Err(error) => {

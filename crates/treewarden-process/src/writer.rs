@@ -71,6 +71,8 @@ impl LineWriter {
                 Ok(_) => drop(self.queue.pop_front()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => {
+                    // Nobody reads any more. Lines that stayed would fill the queue, and the caller would be
+                    // told of a slow CLI instead of a dead one.
                     self.queue.clear();
                     return Err(error);
                 }

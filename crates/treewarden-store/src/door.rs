@@ -77,6 +77,8 @@ mod linux {
             let mut tries = 0;
             loop {
                 let socket = socket().map_err(Held::unknown)?;
+                // Between the two calls whoever knocks is refused, as by a holder that is leaving, and so
+                // knocks again.
                 match bind(&socket, &address).and_then(|()| listen(&socket, 16)) {
                     Ok(()) => return Ok(Self(Some(socket))),
                     Err(Errno::ADDRINUSE) => {}
@@ -112,6 +114,8 @@ mod linux {
 
         fn sweep(&self) {
             let Some(socket) = &self.0 else { return };
+            // Whoever knocked has left a place in the line of sixteen taken. Once it is full nobody can ask
+            // any more who holds the name.
             while accept_with(socket, SocketFlags::CLOEXEC).is_ok() {}
         }
     }
@@ -126,6 +130,8 @@ mod linux {
     }
 
     fn socket() -> rustix::io::Result<OwnedFd> {
+        // NONBLOCK: to connect to a full line would wait for its holder, which answers nobody. CLOEXEC: a CLI
+        // with a copy of the socket would keep the name when its host is dead.
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
     }

@@ -60,6 +60,8 @@ impl Files {
         if shared.1.is_at(&path) {
             return Ok(None);
         }
+        // Whoever finds the removed lock's path free could set the database aside while it is used here: so
+        // it is made anew and shared at once.
         let file = crate::lock::open(&path)?;
         schema::share(&file, Patience::of_an_open_store())?;
         let place = Place::of(&file.metadata()?);

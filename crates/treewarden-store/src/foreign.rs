@@ -24,6 +24,8 @@ pub(crate) fn own(folder: &Path, me: u32) -> Result<(), Foreign> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Foreign::Failed(error)),
         _ => {}
     }
+    // After it was made, and of whatever is there now: a check before could be of another folder than the one
+    // that is used.
     let meta = fs::symlink_metadata(folder).map_err(Foreign::Failed)?;
     if meta.is_symlink() {
         return Err(Foreign::Link);

@@ -107,6 +107,8 @@ impl Holder {
     /// Its process is known to be dead: whoever has the lock now has not written itself in.
     pub(crate) fn is_dead(&self) -> bool {
         let here = process();
+        // The numbers of another boot may be another machine's, over a shared disk: there a live holder would
+        // seem to be dead.
         if self.boot_id.is_none() || self.boot_id != here.boot_id || self.pid_namespace != here.pid_namespace
         {
             return false;

@@ -37,6 +37,8 @@ pub(crate) fn put_back(dir: &Path, id: &str) -> Option<PathBuf> {
     if path.exists() {
         return None;
     }
+    // Never over one that another process has put back: whoever read that one would know the directory by
+    // another id. What fails here is tried again at the next look.
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path).ok()?;
     file.write_all(id.as_bytes()).is_ok().then_some(path)
 }

@@ -136,6 +136,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        // By word: a watch that looks just now has the `Arc` as well, and would keep the lease for longer
+        // than its holder.
         drop(self.inner.locks().take());
     }
 }
@@ -226,6 +228,7 @@ fn of_another(path: &Path, folder: &Path, uid: u32) -> LeaseError {
     match lock::holder_of(path) {
         Ok(Some(by)) => LeaseError::Held(Held { by, owner: Some(uid), ..Held::default() }),
         Ok(None) => LeaseError::Impossible { message: told(folder, uid) },
+        // The file may not be opened (it has mode 0600): what is left is what the kernel tells of its locks.
         Err(_) => unseen(path, folder, uid),
     }
 }

@@ -99,6 +99,8 @@ impl LockFile {
 
     /// Makes the file anew, which was removed, and locks it; the lock on the old one keeps nobody away and is let go.
     pub(crate) fn again(&mut self) -> Result<(), LockError> {
+        // The old value goes after the new one is had. Its drop writes `released`, and that must stand in the
+        // file that is gone.
         *self = Self::acquire(&self.path, &self.holder)?;
         Ok(())
     }
@@ -110,6 +112,7 @@ impl LockFile {
     /// Removes the file of a lock that is about to be freed, which whoever opened it meanwhile notices.
     pub(crate) fn remove(&self) {
         if self.is_in_place() {
+            // A file that stays is one more lock that nobody holds.
             let _left = fs::remove_file(&self.path);
         }
     }
@@ -135,6 +138,8 @@ impl LockFile {
 impl Drop for LockFile {
     fn drop(&mut self) {
         self.holder.released = true;
+        // Whether the holder lives is told by the lock alone: what stands in the file when this fails
+        // misleads nobody but people.
         let _still_readable = self.write();
         // Unlocked by name and not only closed: a child that is being forked just now still has a copy of it.
         let _unlocked = self.file.unlock();
@@ -144,6 +149,7 @@ impl Drop for LockFile {
 /// Who holds a lock that this process may look at and not take; `None` if nobody does.
 pub(crate) fn holder_of(path: &Path) -> io::Result<Option<Option<Box<Holder>>>> {
     let file = placed::open(path, File::options().read(true), Links::Refuse)?;
+    // Shared, so that two who look at once do not take each other for the holder.
     match file.try_lock_shared() {
         Ok(()) => Ok(None),
         Err(TryLockError::WouldBlock) => Ok(Some(read_holder(&file))),
@@ -225,7 +231,8 @@ fn read_holder(file: &File) -> Option<Box<Holder>> {
     for _ in 0..READS {
         let mut text = vec![0; MAX_TEXT];
         let len = file.read_at(&mut text, 0).ok()?;
-        // One that gave it up stands there until the next one has written itself in.
+        // Until the new holder has written itself in, the last one stands there as `released`: such a text is
+        // read again.
         if let Ok(holder) = serde_json::from_slice::<Holder>(&text[..len])
             && !holder.released
         {

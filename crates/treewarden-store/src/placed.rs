@@ -42,7 +42,9 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions, links: Links) -> io::
         // Through one that another user made, a file of ours would be overwritten.
         flags |= OFlags::NOFOLLOW;
     }
+    // NONBLOCK: to open a named pipe would wait for its other end for ever. It changes nothing for a file.
     let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    // Looked at once more by the descriptor: what stands at the path may have been exchanged since.
     regular(file.metadata()?.file_type())?;
     Ok(file)
 }

@@ -68,6 +68,8 @@ impl Store {
         for Bad { key, reason } in bad {
             tracing::error!(%reason, name = key, "the record of a session cannot be read and is set aside");
             self.write(move |db| {
+                // Both or neither: a host that is killed in between would lose the row for good, or report it
+                // once for each start.
                 atomically(db, |db| {
                     db.execute(
                         "INSERT INTO quarantine(kind, key, reason, body, at)

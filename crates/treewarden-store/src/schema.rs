@@ -60,12 +60,15 @@ pub(crate) fn open(dir: &Path, durability: Durability, patience: Patience) -> Re
     let path = dir.join("treewarden.db");
     let lock = lock::open(&lock_path(dir))?;
     share(&lock, patience)?;
+    // Under the shared lock: while another process sets a damaged database aside the name may be free for a
+    // moment, and a directory in full use would be refused as one that lost its database.
     mark::refuse_lost(dir, &path)?;
     let open = || patience.run(|| open_file(&path, durability));
     let damage = match open() {
         Err(error) if error.kind() == StoreErrorKind::Corrupt => error,
         opened => return Ok(Opened { db: opened?, path, lock }),
     };
+    // Given up first, as the standard library leaves open what happens to a lock that is taken twice.
     lock.unlock()?;
     match lock.try_lock() {
         Ok(()) => {}
@@ -118,6 +121,8 @@ fn open_file(path: &Path, durability: Durability) -> Result<Connection, StoreErr
     refuse_newer(path, version_in_header(path)?)?;
     prepare_file(path)?;
     let db = Connection::open(path)?;
+    // Until the version is known: closing the last connection writes the log into the file and removes it,
+    // and a newer version's files are not to be touched.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.busy_timeout(BUSY)?;
     refuse_newer(path, version(&db)?)?;
@@ -137,6 +142,7 @@ fn tune(db: &Connection, durability: Durability) -> Result<(), StoreError> {
     // NORMAL syncs at checkpoints only: a power loss may take the newest commits, never the whole file.
     let synchronous = if durability == Durability::Power { "FULL" } else { "NORMAL" };
     db.pragma_update(None, "synchronous", synchronous)?;
+    // A checkpoint syncs, and whoever commits then waits for it: four times as seldom as by default.
     db.pragma_update(None, "wal_autocheckpoint", 4000)?;
     // A transaction that is not committed must need no disk: see `Store::journal`.
     db.pragma_update(None, "cache_spill", false)?;
@@ -192,6 +198,7 @@ fn version_in_header(path: &Path) -> Result<i64, StoreError> {
     let mut header = [0; 64];
     match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
         Ok(()) if header.starts_with(b"SQLite format 3\0") => {
+            // `user_version` stands in bytes 60 to 63 of the header, the highest byte first.
             let [.., a, b, c, d] = header;
             Ok(i32::from_be_bytes([a, b, c, d]).into())
         }
@@ -227,6 +234,7 @@ fn set_aside(path: &Path, durability: Durability, why: &str) -> Result<PathBuf, 
     // One file and no log, which would stay behind under another name.
     db.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
     db.close().map_err(|(_, error)| error)?;
+    // First: a log that still stood there would be taken for that of the new database.
     for (from, to) in companions(path).iter().zip(companions(&aside)) {
         if_there(fs::rename(from, to))?;
     }

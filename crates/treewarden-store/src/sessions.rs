@@ -85,6 +85,8 @@ impl Store {
     pub fn all(&self) -> Result<Vec<SessionRecord>, StoreError> {
         let (mut all, mut bad) = (Vec::new(), Vec::new());
         {
+            // The lock ends with this block: setting aside takes it again, and this thread would wait for
+            // itself.
             let db = self.db();
             let mut query = db.prepare_cached("SELECT name, record FROM sessions ORDER BY name")?;
             let mut rows = query.query([])?;

@@ -61,6 +61,8 @@ struct Inner {
     host_id: Option<String>,
     keeps_turns: bool,
     /// Ends before what it writes to does.
+    // The order of the drops: the writer stores what it was given, then the tail goes into the database, and
+    // until both are through the lock in `files` keeps others from setting the database aside.
     writer: Option<Writer>,
     tail: Arc<Mutex<Tail>>,
     newest: Arc<Newest>,
@@ -103,7 +105,7 @@ impl Store {
         let keeps_turns = options.durability != Durability::Nothing;
         // A full disk is no reason to refuse what can be read: the id is for people.
         let host_id = host_id::read_or_make(dir).ok();
-        // What is there from now on is what is looked for.
+        // Takes note of SQLite's log and shared memory, so that later looks notice when they are gone.
         files.look_again()?;
         let (dir, db) = (dir.to_owned(), Mutex::new(db));
         Ok(Self { inner: Arc::new(Inner { dir, host_id, keeps_turns, writer, tail, newest, db, files }) })
@@ -129,7 +131,7 @@ impl Store {
             // By it the next start knows a directory that was used, and begins no name blank in what is left of it.
             let _none = put_id_back();
         })?;
-        // Whoever has it just now appends, and looks itself.
+        // Whoever holds the tail at this moment is appending, and `Tail::append` looks by itself.
         if let Ok(tail) = self.inner.tail.try_lock() {
             tail.look_again()?;
         }
@@ -152,6 +154,7 @@ impl Store {
     }
 
     /// The connection for reads, and for writes that need no sync.
+    // This lock and the tail's are never held together, so there is no order between them to keep.
     pub(crate) fn db(&self) -> MutexGuard<'_, Connection> {
         self.inner.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -261,6 +264,8 @@ pub(crate) fn atomically<T>(
     db: &Connection,
     op: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
+    // Within the writer's transaction a savepoint: what fails takes itself back, and not the jobs of other
+    // callers. `ROLLBACK TO` leaves the savepoint open, hence the release.
     let (begin, end, back) = if db.is_autocommit() {
         ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
     } else {

@@ -70,6 +70,7 @@ impl Queue {
 
     fn push(&self, mut state: MutexGuard<'_, State>, job: Job) {
         state.jobs.push_back(job);
+        // Not under the lock: the thread that is woken would run into it at once.
         drop(state);
         self.work.notify_one();
     }
@@ -171,6 +172,8 @@ impl Drop for Writer {
         self.queue.state().closed = true;
         self.queue.work.notify_one();
         // What was accepted is written before the store is gone.
+        // The last handle of a store may go within a job, on the writer's own thread, which cannot wait for
+        // itself.
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != std::thread::current().id()
         {
@@ -190,6 +193,8 @@ fn run(queue: &Queue, db: &Connection, tail: &Mutex<Tail>) {
     loop {
         let mut state = queue.state();
         while state.jobs.is_empty() {
+            // Only with nothing left: whoever closes waits for the thread, and what was accepted is stored by
+            // then.
             if state.closed {
                 return;
             }
@@ -198,6 +203,8 @@ fn run(queue: &Queue, db: &Connection, tail: &Mutex<Tail>) {
         let count = state.jobs.len().min(BATCH);
         let jobs: Vec<Job> = state.jobs.drain(..count).collect();
         drop(state);
+        // Everybody: up to 256 places are free now, and one who is woken alone would leave the others to
+        // wait for the next batch.
         queue.room.notify_all();
         queue.room_async.notify_waiters();
         let (mut appends, mut writes) = (Vec::new(), Vec::new());
@@ -230,6 +237,7 @@ fn append(tail: &Mutex<Tail>, jobs: Vec<Append>) {
         }
     }
     let synced = tail.sync();
+    // Whoever is answered asks the tail again, and would wait for all the other answers.
     drop(tail);
     for answer in answers {
         answer(synced.clone());
@@ -241,6 +249,8 @@ fn write(db: &Connection, jobs: Vec<Write>) {
     let mut answers: Vec<Answer> = Vec::with_capacity(jobs.len());
     for job in jobs {
         // A job that panics answers nothing: its caller sees that the writer dropped it.
+        // SQLite ends the transaction by itself when the disk is full. A job that ran on would commit alone,
+        // and be told with the others that nothing was stored.
         let db = begun.clone().and_then(|()| if db.is_autocommit() { Err(rolled_back()) } else { Ok(db) });
         if let Ok(answer) = catch_unwind(AssertUnwindSafe(|| job(db))) {
             answers.push(answer);
@@ -253,6 +263,7 @@ fn write(db: &Connection, jobs: Vec<Write>) {
         db.execute_batch("COMMIT").map_err(StoreError::from)
     });
     if committed.is_err() && !db.is_autocommit() {
+        // A commit that failed leaves the transaction open: every later BEGIN would be refused.
         let _rolled_back = db.execute_batch("ROLLBACK");
     }
     for answer in answers {

@@ -40,6 +40,7 @@ impl VirtualClock {
 pub fn poll_until<T>(limit: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
+        // Looked at before the clock, so that what came about during the last sleep counts.
         if let Some(value) = check() {
             return Some(value);
         }

@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::clock::poll_until;
 
 fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    // 0 would mean the test's own process group, and a negative number somebody else's.
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     Ok(kill_process(pid, signal)?)
@@ -59,6 +60,7 @@ pub fn processes_with_cookie(cookie: &str) -> io::Result<Vec<u32>> {
     let pids = std::fs::read_dir("/proc")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid: &u32| {
+            // A process that is gone by now, or that is another user's, carries no mark that could be read.
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environ.split(|b| *b == 0).any(|variable| variable == wanted.as_bytes())
         });

@@ -33,6 +33,7 @@ pub(crate) fn program(name: &str) -> io::Result<PathBuf> {
         if !is_new(&file) {
             let lock = dir.join("treewarden-testkit.lock");
             let _lock = target::lock(&lock)?;
+            // Looked at again: another test process may have built it while this one waited for the lock.
             if !is_new(&file) {
                 build(name, dir, &file)?;
             }
@@ -73,6 +74,7 @@ fn build(name: &str, dir: &Path, file: &Path) -> io::Result<()> {
         return Err(fail(format!("its source is not at {}", manifest_dir().display())));
     }
     let profile = match dir.file_name().and_then(|profile| profile.to_str()) {
+        // What cargo builds with the profile `dev` lies in a folder of this name.
         Some("debug") => "dev",
         Some(profile) if dir.join("deps").is_dir() => profile,
         _ => return Err(fail("this is no folder of cargo".to_owned())),
@@ -91,6 +93,8 @@ fn build(name: &str, dir: &Path, file: &Path) -> io::Result<()> {
         .spawn()
         .map_err(|error| fail(format!("{}: {error}", cargo.display())))?;
     let Some(ended) = poll_until(LIMIT, || child.try_wait().transpose()) else {
+        // A cargo that hangs would keep the lock of the target folder, and every later build would hang as
+        // well.
         drop(child.kill().and_then(|()| child.wait()));
         return Err(fail(format!("cargo did not end within {LIMIT:?}")));
     };

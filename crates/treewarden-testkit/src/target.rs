@@ -24,6 +24,7 @@ pub(crate) fn target_dir() -> io::Result<PathBuf> {
 /// Waits for the lock of this file, across processes; it is held until the value is dropped.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    // The system's lock ends with its holder: a test process that is killed while it builds keeps nobody out.
     file.lock()?;
     Ok(file)
 }

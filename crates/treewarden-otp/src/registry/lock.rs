@@ -30,6 +30,7 @@ impl<K: Eq + Hash + Clone> KeyLocks<K> {
     }
 
     fn place(&self, key: K) -> Place<'_, K> {
+        // This lock is held for the map alone and never over an await, so that it may be taken in a drop.
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lock = locks.entry(key.clone()).or_default().clone();
         Place { locks: &self.0, key, lock }

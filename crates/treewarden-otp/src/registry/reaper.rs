@@ -52,17 +52,22 @@ impl Reaper {
             state.new.push(owner.clone());
             !std::mem::replace(&mut state.running, true)
         });
+        // It keeps a permit if the task does not wait just now, so that no owner is overlooked.
         this.notify.notify_one();
         if !must_start {
             return;
         }
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
+                // All of them, and not only the new one: those that an earlier task knew of went with its
+                // runtime.
                 let owners = registry.owners();
                 this.with(|state| state.new = owners);
                 drop(runtime.spawn(run(Running(Arc::downgrade(registry)), this.notify.clone())));
             }
             Err(_) => this.with(|state| {
+                // Nobody can wait here. The next owner that is registered within a runtime starts the task,
+                // which then gets every owner there is, this one too.
                 state.running = false;
                 state.new.clear();
             }),
@@ -85,6 +90,8 @@ async fn run<R: Reap>(running: Running<R>, notify: Arc<Notify>) {
     let mut waits: FuturesUnordered<Pin<Box<dyn Future<Output = ActorId> + Send>>> = FuturesUnordered::new();
     loop {
         {
+            // For a moment only: a task that kept the registry would keep it alive for ever, and itself with
+            // it.
             let Some(registry) = running.0.upgrade() else { return };
             for cell in registry.reaper().with(|state| std::mem::take(&mut state.new)) {
                 waits.push(Box::pin(async move {

@@ -103,6 +103,8 @@ impl<K: Key, V: Value> Reap for Inner<K, V> {
     }
 
     fn forget(&self, owner: ActorId) {
+        // The lock of the owners is free again here. It and that of a shard are never held together, so there
+        // is no order between them to keep.
         let Some(owned) = self.tables.owners(owner).remove(&owner) else { return };
         for key in owned.keys {
             self.remove(&key, |slot| slot.owner.get_id() == owner);
@@ -188,6 +190,8 @@ impl<K: Key, V: Value> Registry<K, V> {
             let mut shard = self.0.tables.write(&key);
             let slots = shard.entry(key.clone()).or_default();
             if self.0.kind == Keys::Unique {
+                // Until the reaper comes, an owner that has ended stands here. One in its stop hook still
+                // counts: a successor would run beside it.
                 slots.retain(|slot| !slot.is_vacant());
                 if let Some(slot) = slots.first() {
                     return Err(AlreadyRegistered { owner: slot.owner.clone() });

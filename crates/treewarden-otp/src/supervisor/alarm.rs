@@ -23,9 +23,11 @@ impl Alarm {
         self.deadline = deadline;
         match (deadline, &self.sleep) {
             (None, _) => Poll::Pending,
+            // It goes off early then and is set anew, which costs less than to set a timer for each stop.
             (Some(at), Some(sleep)) if sleep.deadline().into_std() <= at => Poll::Pending,
             (Some(at), _) => {
                 self.sleep = Some(Box::pin(tokio::time::sleep_until(at.into())));
+                // Polled at once, since a timer that was never polled wakes nobody.
                 self.poll(cx)
             }
         }

@@ -218,6 +218,8 @@ impl SupervisorBuilder {
         let notices = Arc::new(Notices::default());
         let watcher = Watcher { notices: notices.clone(), ring: ring.clone(), drive: drive.clone() };
         let (watcher, watcher_task) = spawn(watcher, None).await?;
+        // Before the driver exists: without a watcher its rings would go to the driver's task, and no
+        // `Caught` would ever answer them.
         ring.attach(&watcher);
         let gate = Gate {
             control: control.clone(),
@@ -229,10 +231,13 @@ impl SupervisorBuilder {
         let (gate, gate_task) = match spawn(gate, parent).await {
             Ok(gate) => gate,
             Err(error) => {
+                // Nobody else knows of the watcher yet: it would live on for good.
                 watcher.stop(None);
                 return Err(error);
             }
         };
+        // Before a child is started: whoever comes second for a name has started nothing that would have to
+        // be taken back.
         if let Some(taken) = via.as_ref().and_then(|name| name.register(&gate).err()) {
             gate.kill();
             watcher.stop(None);
@@ -251,6 +256,7 @@ impl SupervisorBuilder {
         };
         let parent = Arc::new(Parent { watcher, path, feed });
         if via.is_some() {
+            // Before the driver's first turn: a child that starts may look its supervisor up by the name.
             by_gate::note(gate.get_id(), supervisor.clone());
         }
         let driver = Driver {
@@ -268,6 +274,8 @@ impl SupervisorBuilder {
             done,
             state: State::new(ring),
         };
+        // A start may be dropped half way, as by a limit that a parent sets. The killed gate has the driver
+        // take down what was started.
         let guard = KillOnDrop(Some(driver.gate.clone()));
         let task = ractor::concurrency::spawn(drive.run(driver));
         match result.await {

@@ -9,6 +9,8 @@ use ractor::ActorId;
 
 use super::handle::Supervisor;
 
+// Looked up by the gate's id and not by name: an id is given once, so an entry that is forgotten late is
+// never another supervisor's.
 static SUPERVISORS: LazyLock<RwLock<HashMap<ActorId, Supervisor>>> = LazyLock::new(RwLock::default);
 
 /// Notes whose gate an actor is.

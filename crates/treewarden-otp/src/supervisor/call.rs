@@ -87,6 +87,8 @@ async fn exchange<M: Message, T: Send + 'static>(
     message: impl FnOnce(RpcReplyPort<T>) -> M,
     ended: impl Future<Output = Option<ExitReason>>,
 ) -> Result<T, CallError> {
+    // Before it is asked: an actor that ends later was there, and whoever calls may want to know how it
+    // ended.
     if actor.get_status() == ActorStatus::Stopped {
         return Err(CallError::NoProc);
     }

@@ -71,7 +71,7 @@ impl Drive {
         let place = Place(self);
         poll_fn(move |cx| {
             let drive = &place.0;
-            // First, so that what happens during the turn is not missed.
+            // Before the turn: a bell that rings while it is under way would otherwise wake nobody.
             drive.bell.0.register(cx.waker());
             if drive.take_turn(|driver, cx| driver.poll_all(cx)) == Turn::Over {
                 Poll::Ready(())
@@ -89,6 +89,8 @@ impl Drive {
     /// Gives the driver a notice and a turn; gives the notice back if somebody else has the driver, who does not
     /// learn of that.
     pub(super) fn turn_with_notice(&self, notice: Notice) -> Option<Notice> {
+        // Not counted as in `take_turn`: the notice lies nowhere yet. Whoever has the driver could look for
+        // it before it is queued, and nobody would look again.
         if self.asked.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return Some(notice);
         }
@@ -104,6 +106,8 @@ impl Drive {
 
     /// Gives the driver a call and a turn, if it has nothing else to do; gives the call back otherwise.
     pub(super) fn turn_with(&self, call: Call) -> Option<Call> {
+        // A turn may start children, which are spawned on the runtime of the thread: they would end with the
+        // caller's runtime, and not with their supervisor's.
         if self.runtime.is_none() || self.runtime != current_runtime() {
             return Some(call);
         }
@@ -121,6 +125,8 @@ impl Drive {
     }
 
     fn take_turn(&self, work: impl FnOnce(&mut Driver, &mut Context<'_>) -> Poll<()>) -> Turn {
+        // What was brought before this is seen by whoever takes the count back with `swap`, and rings for the
+        // driver's task, which looks at everything.
         if self.asked.fetch_add(1, Ordering::AcqRel) > 0 {
             return Turn::Taken;
         }
@@ -138,10 +144,14 @@ impl Drive {
             None => true,
         };
         let ended = if over { seat.take() } else { None };
+        // The seat is free before the count is: whoever makes that 1 finds the mutex unlocked, and no turn
+        // ever waits for another.
         drop(seat);
         if self.asked.swap(0, Ordering::AcqRel) > 1 {
             self.bell.ring();
         }
+        // With neither lock nor count: what users put into a driver may call this supervisor as it is
+        // dropped.
         dispose(ended);
         if over {
             // The driver's task ends when it finds the seat empty.
@@ -179,6 +189,8 @@ struct Place(Arc<Drive>);
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // The guard ends with this line. Under it, a drop that asks this supervisor for something would wait
+        // for its own thread.
         let driver = self.0.seat().take();
         dispose(driver);
     }

@@ -112,6 +112,8 @@ impl Driver {
                 return Poll::Pending;
             }
         }
+        // There is more to do. The driver's task goes on with it: whoever gave this turn, a caller or the
+        // watcher, gets its thread back.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -121,6 +123,8 @@ impl Driver {
         if !std::mem::replace(&mut self.state.initiated, true) {
             self.machine.handle(now(), Event::Init);
         }
+        // First: a supervisor that was killed must not restart a child that was killed with it, whose end
+        // waits among the notices.
         self.poll_kill(cx);
         if !self.control.is_suspended() && self.state.alarm.poll(cx).is_ready() {
             self.tick();
@@ -151,6 +155,8 @@ impl Driver {
                     // First the typed reason: the child may read it as soon as it is told.
                     child.run().tell(&signal);
                     child.cell().stop(text);
+                    // Nobody will tell of this end. If the task was seen to have ended, nothing comes any
+                    // more, and the stop would wait for it until its deadline.
                     if !watched {
                         self.settle(child.cell().get_id());
                     }
@@ -228,6 +234,8 @@ impl Driver {
 
     /// Does one thing, if there is one to do: first what others want of the supervisor itself, then ends, then calls.
     fn step(&mut self, cx: &mut Context<'_>) -> bool {
+        // Before the notices: with a child that ends as fast as it is restarted there is always one, and the
+        // supervisor could not be stopped.
         if let Some(reason) = self.control.take_stop() {
             // A suspension holds up everything but the end.
             self.control.set_suspended(false);
@@ -242,9 +250,13 @@ impl Driver {
         if self.poll_start(cx) || self.link_new() || self.poll_reaped(cx) {
             return true;
         }
+        // Starts and ends that are under way were polled above: they have woken the driver, and would not do
+        // so a second time. Calls and deadlines wait.
         if suspended {
             return false;
         }
+        // While a group is being stopped or started a call would find half of it: it waits, as in OTP's
+        // single process.
         if !self.machine.is_busy() && (self.poll_call(cx) || self.retry_one(cx)) {
             return true;
         }
@@ -309,6 +321,8 @@ impl Driver {
     }
 
     fn poll_call(&mut self, cx: &mut Context<'_>) -> bool {
+        // Callers that come one after another would otherwise keep a failed restart from ever being tried
+        // again.
         if !self.state.retries.is_empty() && self.state.calls_since_retry >= CALLS_BETWEEN_RETRIES {
             return false;
         }
@@ -342,6 +356,8 @@ impl Driver {
     /// Takes a notice at once, if nothing comes before it.
     pub(super) fn hear(&mut self, notice: Notice) {
         self.act();
+        // A notice must not overtake those that are queued: the machine restarts in the order in which
+        // children ended.
         if self.state.finished.is_none() && self.control.is_calm() && self.notices.is_empty() {
             self.noticed(notice);
         } else {
@@ -365,6 +381,7 @@ impl Driver {
         if let Some((pid, reason)) = self.state.runs.take_gone(id) {
             self.machine.handle(now(), Event::Exited(pid, reason));
         } else if self.state.runs.is_silent(id) {
+            // Without a watcher nothing more can be said of anybody: ring 0 counts as heard.
             if self.state.watcher_gone {
                 self.state.runs.note_silent(id, 0);
                 self.settle_silent(0);
@@ -388,8 +405,12 @@ impl Driver {
         }
         if !self.state.watcher_gone && Pin::new(&mut self.watcher_task).poll(cx).is_ready() {
             self.state.watcher_gone = true;
+            // The watcher told how children ended. From here on their tasks are all that tells, and those who
+            // waited for a ring are not answered by one.
             self.state.runs.reap_all();
             self.settle_silent(u64::MAX);
+            // The gate is what others are linked to: it has to end as a killed supervisor does, or a parent
+            // would never learn of it.
             self.gate.kill();
             self.killed();
         }
@@ -402,6 +423,8 @@ impl Driver {
         }
         self.control.set_suspended(false);
         self.machine.handle(now(), Event::Killed);
+        // The future is dropped with what it holds. The machine still waits for its outcome, and would never
+        // finish without one.
         if let Some(starting) = self.state.starting.take() {
             self.machine.handle(now(), Event::Started(starting.run.pid(), Err(ExitReason::Killed)));
         }
@@ -410,15 +433,20 @@ impl Driver {
     /// All children are gone: refuses the calls that are left, and ends gate and watcher.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !std::mem::replace(&mut self.state.closed, true) {
+            // Closed before it is emptied: a call that came behind the last look would wait for an answer for
+            // ever.
             self.calls.close();
             if self.is_named {
                 by_gate::forget(self.gate.get_id());
             }
             while let Ok((_, caller)) = self.calls.try_recv() {
+                // A caller that has given up does not want to know.
                 let _ = caller.send(Reply::NoProc);
             }
             let reason = self.state.finished.clone().unwrap_or(ExitReason::Shutdown);
             if let Some(lifeline) = &self.lifeline {
+                // Before the gate ends: with a stop ractor carries a string, and the parent reads the typed
+                // reason when it hears of the end.
                 lifeline.exit_with(reason.clone());
             }
             self.gate.stop(stop_text(&reason));

@@ -90,6 +90,7 @@ impl Feed {
             match receiver.recv().await {
                 Ok(event) => return Ok(event),
                 Err(broadcast::error::RecvError::Lagged(missed)) => return Err(Lagged(missed)),
+                // The feed holds its own sender, so that this does not come; if it did, no event ever would.
                 Err(broadcast::error::RecvError::Closed) => {}
             }
         }

@@ -35,6 +35,7 @@ impl Control {
     pub(super) fn stop(&self, reason: ExitReason) {
         let mut wanted = self.wanted();
         wanted.get_or_insert(reason);
+        // Under the lock, and behind the reason: whoever sees it finds one, or somebody else has taken it.
         self.asked.store(true, Ordering::SeqCst);
         drop(wanted);
         self.bell.ring();
@@ -45,6 +46,7 @@ impl Control {
             return None;
         }
         let mut wanted = self.wanted();
+        // Under the lock as well, or a stop that is asked for just now would be cleared before it was seen.
         self.asked.store(false, Ordering::SeqCst);
         wanted.take()
     }
@@ -97,6 +99,8 @@ impl Gate {
 
     async fn post_stop(&self, _myself: ActorRef<()>, _state: &mut ()) -> Result<(), ActorProcessingErr> {
         let told = self.lifeline.as_ref().and_then(Lifeline::told);
+        // A gate that is stopped by ractor's own means brings no typed reason: for the children that is a
+        // shutdown.
         self.control.stop(told.unwrap_or(ExitReason::Shutdown));
         // An error means that the driver is gone, which is the same.
         let _ = self.done.clone().wait_for(Option::is_some).await;

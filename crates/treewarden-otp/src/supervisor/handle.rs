@@ -273,6 +273,8 @@ impl Supervisor {
         // The sender is dropped as the driver's last act.
         while done.changed().await.is_ok() {}
         let reason = done.borrow().clone();
+        // A driver that was dropped before it could say a reason panicked, or lost its runtime: its children
+        // were killed.
         reason.unwrap_or(ExitReason::Killed)
     }
 
@@ -313,6 +315,8 @@ impl Supervisor {
     /// Sends a request and waits for its answer; none means that the supervisor has ended.
     pub(super) async fn call(&self, request: Request) -> Option<Reply> {
         let (caller, answer) = oneshot::channel();
+        // Given back where the driver is busy or lives on another runtime: then the call waits for one of 64
+        // places in the queue, without blocking a thread.
         if let Some(call) = self.drive.turn_with((request, caller)) {
             self.calls.send(call).await.ok()?;
         }

@@ -46,6 +46,8 @@ impl PartitionSupervisor {
     /// The partition of a key: the same for equal keys, in every process and run.
     #[must_use]
     pub fn partition_of(&self, key: &(impl Hash + ?Sized)) -> usize {
+        // Made so, it has the same keys each time. `RandomState` would send a key to another partition for
+        // each call.
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         (hasher.finish() % self.partitions.get() as u64) as usize

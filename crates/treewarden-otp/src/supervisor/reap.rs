@@ -41,10 +41,12 @@ impl Future for Reap {
             let _ = ready!(Pin::new(task).poll(cx));
             let Some(resource) = self.resource.take() else { return Poll::Ready(self.id) };
             self.left = Left::Release(Box::pin(async move {
-                // What panics has let go of what it could.
+                // A release that panics is over: nobody could go on with it, and the restart waits for it.
                 let _ = AssertUnwindSafe(async { resource.release().await }).catch_unwind().await;
             }));
         }
+        // In the same poll: until it is polled once, the release has not begun, and nothing would wake
+        // whoever waits for it.
         if let Left::Release(release) = &mut self.left {
             ready!(release.as_mut().poll(cx));
         }
@@ -80,6 +82,7 @@ impl Reaping {
             return Poll::Ready(Some(id));
         }
         match self.more.poll_next_unpin(cx) {
+            // A set with nothing in it is at its end at once, and that would hide that `one` is waited for.
             Poll::Ready(None) if self.one.is_some() => Poll::Pending,
             next => next,
         }

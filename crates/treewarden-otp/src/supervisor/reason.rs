@@ -21,6 +21,8 @@ pub fn exit_reason(text: Option<&str>) -> ExitReason {
     match text {
         None | Some("normal" | "Drained") => ExitReason::Normal,
         Some("shutdown") => ExitReason::Shutdown,
+        // ractor has only these words for a kill and for a task that was aborted: a stop with the same word
+        // looks the same.
         Some("killed" | "actor_task_cancelled") => ExitReason::Killed,
         Some(other) => match other.strip_prefix("shutdown: ") {
             Some(cause) => ExitReason::shutdown_with(StoppedWith(cause.to_owned())),

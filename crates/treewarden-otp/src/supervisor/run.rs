@@ -57,6 +57,7 @@ impl Run {
 
     /// Why the supervisor told the child to stop, once it has.
     pub(super) fn told(&self) -> Option<ExitReason> {
+        // 0, for nothing told, wraps round to a place that the list does not have.
         TOLD.get(self.told.load(Ordering::Acquire).wrapping_sub(1)).cloned()
     }
 
@@ -94,6 +95,8 @@ impl Run {
         match &mut *self.end.lock().unwrap_or_else(PoisonError::into_inner) {
             End::Known(reason) => Ok(reason.clone()),
             End::Awaited(waiting) => {
+                // Those who gave up are taken out here: a child that is waited for again and again with a
+                // time limit would collect them for as long as it lives.
                 waiting.retain(|waiting| !waiting.is_closed());
                 let (sender, receiver) = oneshot::channel();
                 waiting.push(sender);

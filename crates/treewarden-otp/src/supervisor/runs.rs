@@ -43,8 +43,10 @@ impl Owned {
 /// The runs of one supervisor.
 ///
 /// A run is gone when three things have happened: its task has ended, its resources are released, and the watcher has
-/// dropped its state and said how it ended. The last never happens for a child that unlinked itself: then the driver
-/// rings for the watcher, and after the `Caught` notice for that ring nothing can follow.
+/// dropped its state and said how it ended. The watcher hears nothing of a child that unlinked itself. So
+/// once the task of such a child has ended, the driver sends the watcher a message (it rings). The watcher
+/// answers with a `Caught` notice after all ends that came before: if the child's was not among them, none
+/// will come.
 #[derive(Default)]
 pub(super) struct Runs {
     runs: HashMap<ActorId, Owned, NearBuild>,
@@ -53,9 +55,10 @@ pub(super) struct Runs {
     new: VecDeque<ActorId>,
     /// Runs that were told to end a short while ago; most have by now.
     expected: Vec<ActorId>,
-    /// Whether one that was told to end has, since that was last asked.
+    /// Whether a run that was told to end has ended since [`reap_expected`](Self::reap_expected) last asked.
     some_ended: bool,
-    /// Runs of which nothing was said when they were reaped, and the ring after which nothing will be.
+    /// Runs whose tasks ended before the watcher said how, each with the number of the ring after which the
+    /// watcher will say nothing more of it.
     silent: Vec<(ActorId, u64)>,
 }
 
@@ -104,6 +107,7 @@ impl Runs {
     /// Kills a run that is expected to end.
     pub(super) fn kill(&mut self, id: ActorId) {
         if let Some(run) = self.runs.get_mut(&id) {
+            // One that had ended by itself before keeps its own reason.
             run.killed |= run.child.cell().get_status() != ractor::ActorStatus::Stopped;
             run.child.cell().kill();
         }
@@ -124,8 +128,8 @@ impl Runs {
         linked
     }
 
-    /// Begins to wait for those that were expected to end and about which nothing was said; for none yet as long as
-    /// others end that were told to, for then their turn may come.
+    /// Begins to wait for the tasks of the runs that were told to end and of which nothing was heard. As long
+    /// as other runs that were told to end do end, it waits for none: they may only be behind those.
     ///
     /// Says whether some are still expected.
     pub(super) fn reap_expected(&mut self) -> (Vec<ActorId>, bool) {
@@ -146,7 +150,9 @@ impl Runs {
         }
         let Some(join) = run.join.take() else { return };
         let mut reap = Reap::new(id, join, run.resource.take());
-        // What is gone at once is noted at once, so that ends are told in the order in which they were seen.
+        // Polled once here, so that a task that has ended already is noted now: put into the set, its end
+        // would be told after others that were seen later. `poll_reaped` polls it again with a waker that
+        // counts.
         match Pin::new(&mut reap).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(_) => run.reaped = true,
             Poll::Pending => self.reaping.push(reap),
@@ -171,12 +177,15 @@ impl Runs {
     /// Notes how an actor ended, and begins to reap it; takes the run out if it is gone already, as it mostly is.
     pub(super) fn ended(&mut self, id: ActorId, reason: ExitReason) -> Option<(Pid, ExitReason)> {
         let Entry::Occupied(mut entry) = self.runs.entry(id) else { return None };
+        // Children are mostly stopped one by one, so that it is the newest on the list. Others leave the list
+        // in `reap_expected`: to search for each would make the stop of many children quadratic.
         if self.expected.last() == Some(&id) {
             self.expected.pop();
         }
         let run = entry.get_mut();
         let reason = match (&reason, run.child.run().said()) {
-            // ractor had only a string for these.
+            // ractor passes a stop on as a string only: the typed reason that the child said before stands in
+            // for that. A kill, a panic and an error of a handler are what happened, whatever the child said.
             (ExitReason::Killed | ExitReason::Panic(_), _) | (_, None) => reason,
             (ExitReason::Error(cause), Some(_)) if !is_text(cause.as_ref()) => reason,
             (_, Some(said)) => said.clone(),
@@ -218,6 +227,7 @@ impl Runs {
         let silent = due.into_iter().filter(|id| self.is_silent(*id)).collect::<Vec<_>>();
         let gone = silent.into_iter().filter_map(|id| self.runs.remove(&id));
         gone.map(|run| {
+            // As a monitor in Erlang says of a process that is gone: nobody knows how it ended.
             let reason = if run.killed { ExitReason::Killed } else { ExitReason::NoProc };
             run.child.run().ended(&reason);
             (run.child.pid(), reason)

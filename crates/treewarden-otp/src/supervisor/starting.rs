@@ -43,6 +43,8 @@ impl Starting {
             Ok(future) => future,
             Err(panic) => return Poll::Ready(Err(panic.clone())),
         };
+        // The start before its limit: a start that is through when its time is over has a child, which would
+        // be left running.
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(StartFailure::into_reason)),
             Ok(Poll::Pending) => self.poll_limit(cx),

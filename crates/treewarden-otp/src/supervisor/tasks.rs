@@ -117,6 +117,8 @@ impl Tasks {
             let (tasks, name) = (tasks.clone(), name.clone());
             async move {
                 let task = tasks.spawn(&name, work).await.map_err(|_| ExitReason::NoProc)?;
+                // Whoever drops the stream drops this future, and with it the task that nobody will hear of
+                // any more.
                 let _stopped = KillOnDrop(task.child.cell().clone());
                 task.join().await
             }
@@ -211,11 +213,16 @@ impl Runner {
     ) -> Result<AbortOnDrop, ActorProcessingErr> {
         let work = arguments.into_inner().unwrap_or_else(PoisonError::into_inner);
         let outcome = self.outcome.clone();
+        // In a task of its own, beside the actor: ractor hears a stop between two messages only, and work
+        // within a handler could be killed but not stopped.
         let task = tokio::spawn(async move {
             let Some(work) = work else { return };
             match work.await {
                 Ok(()) => myself.stop(None),
                 Err(reason) => {
+                    // Beside the message, which is `()`: ractor's feature `cluster` takes the blanket
+                    // `Message` implementation away, and with another type this would no longer compile under
+                    // it.
                     *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
                     // An actor that is gone has ended already.
                     let _ = myself.send_message(());

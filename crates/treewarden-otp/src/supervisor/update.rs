@@ -127,6 +127,8 @@ impl Supervisor {
         let put = |spec: &ChildSpec| (spec.id().clone(), spec.clone());
         let specs: HashMap<ChildId, ChildSpec> = diff.changed.iter().chain(&diff.added).map(put).collect();
         let new = diff.changed.iter().chain(&diff.added).map(|spec| spec.id().clone());
+        // The plan comes before what runs: a child that crashes in the middle of this is restarted by its new
+        // spec already. Refused, it leaves everything as it was.
         if let Err(error) = self.update(None, diff.order, specs).await {
             let refused = ExitReason::error(error);
             return Err(ApplyError { failed: new.map(|id| (id, refused.clone())).collect() });
@@ -138,6 +140,8 @@ impl Supervisor {
         for spec in diff.changed {
             let id = spec.id().clone();
             let was_up = self.is_up(&id).await;
+            // An error says that it is gone by now, which is what was wanted; the spec that it starts with
+            // next is the new one all the same.
             let _gone = self.terminate_child(id.clone()).await;
             if was_up && let Err(reason) = self.begin(&id).await {
                 failed.push((id, reason));
@@ -146,6 +150,8 @@ impl Supervisor {
         for spec in diff.added {
             let id = spec.id().clone();
             if let Err(reason) = self.begin(&id).await {
+                // It never ran. Left in the list, the next `diff` would take it for one that is there and
+                // stopped, and never start it.
                 let _gone = self.delete_child(id.clone()).await;
                 failed.push((id, reason));
             }

@@ -22,7 +22,7 @@ use super::reason::exit_reason;
 pub(super) enum Notice {
     /// A child's actor has ended, and its state is dropped.
     Ended(ActorId, ExitReason),
-    /// Every end before the rings up to this one was noted before this.
+    /// So many rings were heard: every end that came before one of them was noted before this.
     Caught(u64),
 }
 
@@ -42,6 +42,8 @@ impl Notices {
     pub(super) fn push(&self, notice: Notice) {
         let mut waiting = self.lock();
         waiting.push_back(notice);
+        // Under the lock, so that it never stays another than the queue's. Who pushes asks for a turn
+        // afterwards: a driver that still read 0 looks again.
         self.length.store(waiting.len(), Ordering::Release);
     }
 
@@ -87,7 +89,10 @@ impl Ring {
 
     /// Rings; returns the number that a `Caught` notice must reach for every end so far to be noted.
     pub(super) fn ring(&self) -> u64 {
-        // Counted first: so there is a ring that came after every end so far among the first `number` that are heard.
+        // Counted before it is sent. Fewer than `number` rings were counted before, so one of the first
+        // `number` that the watcher hears was sent after this line, and ractor hands it all ends before that
+        // message. Sent first, a ring that somebody sent earlier and has not counted yet would pass for this
+        // one.
         let number = self.rings.fetch_add(1, Ordering::AcqRel) + 1;
         let sent = self.watcher.get().is_some_and(|watcher| watcher.send_message(()).is_ok());
         if !sent {
@@ -98,6 +103,8 @@ impl Ring {
     }
 
     fn answer(&self) -> u64 {
+        // Before the driver looks: a task that ends from now on rings anew. Cleared after the look, an end in
+        // between would ring for nobody.
         self.rung.store(false, Ordering::Release);
         self.heard.fetch_add(1, Ordering::AcqRel) + 1
     }
@@ -124,6 +131,8 @@ pub(super) struct Watcher {
 impl Watcher {
     fn note(&self, notice: Notice) {
         if let Some(notice) = self.drive.turn_with_notice(notice) {
+            // Queued first and asked for then: the turn of somebody else could end in between, without having
+            // seen the notice.
             self.notices.push(notice);
             self.drive.turn();
         }

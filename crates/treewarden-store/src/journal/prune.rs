@@ -41,6 +41,8 @@ impl Store {
                     atomically(db, |db| {
                         Ok(db.prepare_cached(&remove())?.execute(params![
                             name,
+                            // No turn is kept, or none is settled: everything that is settled is older than
+                            // that.
                             edge.unwrap_or(i64::MAX),
                             STEP
                         ])?)

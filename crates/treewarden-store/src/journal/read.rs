@@ -43,6 +43,8 @@ impl Store {
     ///
     /// [`StoreError`] if the journal cannot be read.
     pub fn open_turns(&self, name: &SessionName) -> Result<Vec<TurnRow>, StoreError> {
+        // Before the database is asked, for the same reason as in `Store::settle`: what it says is true for
+        // this segment only.
         let segment = self.tail().number();
         let rows = self.select(OPEN, [name.as_str()])?;
         let mut tail = self.tail();
@@ -63,6 +65,8 @@ impl Store {
     fn select(&self, which: &str, by: impl Params) -> Result<Vec<TurnRow>, StoreError> {
         let (mut turns, mut bad) = (Vec::new(), Vec::new());
         {
+            // The lock ends with this block: `quarantine_turns` takes it again, and this thread would wait
+            // for itself.
             let db = self.journal()?;
             let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM turns {which}"))?;
             for row in query.query_map(by, decode)? {
@@ -95,6 +99,7 @@ impl Store {
     /// [`StoreError`] if the journal cannot be read.
     pub fn completed(&self, id: SessionId) -> Result<Vec<Completed>, StoreError> {
         loop {
+            // One at a time, as the rows hold the database locked and setting aside takes that lock again.
             let (found, bad) = self.look_for_completed(id)?;
             let Some(bad) = bad else { return Ok(found) };
             self.quarantine_turns(vec![bad])?;

@@ -183,6 +183,8 @@ impl Store {
 
     /// The outcome of a turn that the tail does not know as open; `None` if the tail knows it as open now.
     fn first_outcome(&self, turn: TurnId) -> Result<Option<Box<RawValue>>, StoreError> {
+        // Before the database is asked: if a segment is sealed in between, its answer may be stale, since
+        // another process can have settled the turn there, and `found_open` drops it.
         let segment = self.tail().number();
         let outcome: Option<Option<String>> = self
             .journal()?

@@ -37,6 +37,8 @@ pub(crate) fn fold_for_now(db: &Connection, dir: &Path) -> Result<(), StoreError
 /// Does so over a connection that syncs its commits, and removes the segments that are done.
 pub(crate) fn fold_for_good(db: &Connection, dir: &Path) -> Result<(), StoreError> {
     atomically(db, |db| apply(db, dir))?;
+    // Only after the commit, which is synced: a segment that went before would be the only copy, and a power
+    // loss would take its turns.
     let (number, _) = folded(db)?;
     for done in segment::numbers(dir)?.into_iter().filter(|segment| *segment < number) {
         segment::remove(dir, done)?;
@@ -74,6 +76,7 @@ fn apply(db: &Connection, dir: &Path) -> Result<(), StoreError> {
             match read {
                 Line::Fact(Fact::Sealed) => sealed = true,
                 Line::Fact(fact) => batch.add(fact),
+                // Cut short by a full disk, or by a kill amid the write: nobody was told that it is stored.
                 Line::Torn => {}
                 Line::Damaged(reason) => {
                     let key = format!("turns-{number}.log:{}", place + at as u64);
@@ -152,6 +155,7 @@ impl<'a> Batch<'a> {
 
     fn store(self, db: &Connection) -> Result<(), StoreError> {
         let mut turns: Vec<(usize, TurnId)> = self.of.into_iter().map(|(turn, at)| (at, turn)).collect();
+        // The database numbers them as they come, and the open turns of a session are run in that order.
         turns.sort_unstable_by_key(|(at, _)| *at);
         for ((_, turn), change) in turns.into_iter().zip(&self.changes) {
             change.store(db, &turn.to_string())?;
@@ -183,6 +187,7 @@ impl Change<'_> {
                     outcome,
                     at
                 ])?;
+            // Otherwise the row is there: an earlier fold made it, and only what is new is added.
             if inserted == 1 {
                 return Ok(());
             }

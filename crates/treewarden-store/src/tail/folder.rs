@@ -28,6 +28,7 @@ impl Folder {
     /// Waits for the fold that is under way.
     pub(super) fn wait(&mut self) {
         if let Some(ended) = self.under_way.take() {
+            // Nothing is ever sent: the error that comes when the sender is dropped is what is waited for.
             let _ended = ended.recv();
         }
     }

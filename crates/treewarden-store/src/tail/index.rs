@@ -110,7 +110,8 @@ impl Tail {
             if self.turns.contains_key(&turn) {
                 return Err(held(turn));
             }
-            // What another process appended just before came first.
+            // If another process opened the same turn just before, `append` has read that line, and it
+            // counts.
             if self.append(line)? && !self.turns.contains_key(&turn) {
                 self.turns.insert(turn, true);
                 self.rotate();
@@ -129,6 +130,8 @@ impl Tail {
             }
             if self.append(line)?
                 && let Some(open) = self.turns.get_mut(&turn)
+                // `append` has read what others wrote before this line. If one of them settled the turn, that
+                // outcome stands, and the next look says so.
                 && std::mem::replace(open, false)
             {
                 self.rotate();
@@ -153,7 +156,8 @@ impl Tail {
     fn note_newest(&self, db: &Connection) -> Result<(), StoreError> {
         let newest: Option<String> =
             db.query_row("SELECT CAST(max(turn) AS TEXT) FROM turns", [], |row| row.get(0))?;
-        // One that is no id hides what else is there, so that the database is to be asked each time.
+        // If the greatest text is no id, it hides the newest of the ids: then the database is asked each
+        // time.
         self.newest.note(newest.map_or(0, |turn| turn.parse().map_or(u64::MAX, time)));
         Ok(())
     }
@@ -163,6 +167,8 @@ impl Tail {
         let Self { turns, newest, .. } = self;
         turns.retain(|turn, open| {
             if !*open {
+                // Before the entry goes: then only the database knows the turn, and without this note
+                // `refuse_held` would not ask it, so that one id could be opened twice.
                 newest.note(time(*turn));
             }
             *open
@@ -201,6 +207,8 @@ impl Tail {
         }
         let segment = self.segment.as_mut().expect("the segment was entered");
         let end = segment.append(line)?;
+        // Before anything can fail below: the line stands in the file, to be synced and to be folded when
+        // this is dropped.
         (self.wrote, self.synced) = (true, false);
         let begin = end - line.len() as u64;
         if begin > self.seen {
@@ -228,7 +236,7 @@ impl Tail {
         let Some(segment) = self.segment.as_ref().filter(|segment| !segment.is_in_place()) else {
             return Ok(());
         };
-        // Of one that another process sealed the database has it all.
+        // A segment is removed when another process has sealed it and the database has all of it: no loss.
         let mut sealed = false;
         lines(&segment.read(self.seen, segment.len()?)?, |_, _, line| {
             sealed |= matches!(line, Line::Fact(Fact::Sealed));
@@ -249,6 +257,8 @@ impl Tail {
             // A segment that the database has had is gone, and must not be made anew.
             let (number, seen) = folded(db)?;
             if number > self.number {
+                // It was made by the opening above. Left there, a later new database would begin at it
+                // (`first_segment`), find no seal, and never come to the segments behind it.
                 if segment.len()? == 0 {
                     segment::remove(&self.dir, self.number)?;
                 }
@@ -301,6 +311,8 @@ impl Tail {
         if self.seen < SEGMENT {
             return;
         }
+        // The fold of the segment before is under way, and to seal this one waits for it. Callers wait only
+        // once this segment is four times too long: else a slow disk would let the tail grow without end.
         if self.folder.is_busy() && self.seen < PATIENCE * SEGMENT {
             return;
         }
@@ -315,6 +327,7 @@ impl Tail {
         // Later syncs are of another file.
         self.sync()?;
         let db = self.connect()?;
+        // Otherwise another process has sealed it just before, and `append` has gone on to the next segment.
         if self.append(&Fact::Sealed.encode()?)? {
             self.forget_settled();
             self.enter_next(&db)?;

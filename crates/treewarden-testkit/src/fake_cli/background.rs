@@ -73,6 +73,7 @@ impl Cli {
 
     fn tell_of_tasks(&self) {
         let task = |task: &Task| json!({ "task_id": task.id, "run_id": task.run, "task_type": "local_bash", "description": "x" });
+        // The whole set each time, as in the real CLI: whoever missed one frame is right again with the next.
         let tasks: Vec<Value> = self.tasks.iter().map(task).collect();
         self.system("background_tasks_changed", json!({ "tasks": tasks }));
     }
@@ -122,6 +123,8 @@ impl Cli {
         self.begin_own(None);
         let text = note_text(&task.id, &task.call, "completed", "Background command \"x\" completed");
         let origin = json!({ "kind": "task-notification", "producer": "session-task", "runId": task.run });
+        // The note's own entry is written when its turn begins and not when the task ends: a kill in between
+        // leaves an `enqueue` alone.
         self.transcript.queue_operation("dequeue", json!({}));
         self.transcript.append_more(
             "user",
@@ -185,6 +188,9 @@ impl Cli {
                 self.drop_refused(&prompt);
                 continue;
             }
+            // No `user` entry has the uuid of a prompt that is woven in: the attachment names it as
+            // `source_uuid`. Who looks for the prompt among user entries takes it for lost, and sends it
+            // twice.
             self.transcript.queue_operation(
                 "remove",
                 json!({ "content": prompt.text,
@@ -219,14 +225,18 @@ impl Cli {
         if !origin.is_null() {
             result["origin"] = origin;
         }
+        // Before the result, while in a turn of the host's `completed` comes behind it: a host must not take
+        // the order for a sign.
         let state = if self.interrupted { "cancelled" } else { "completed" };
         for id in &ids {
             self.lifecycle(id, state);
         }
+        // Carried on after a crash, such a turn has a result that names no prompt, although it answered one.
         self.result(result, &ids, &words, again);
         (self.own, self.interrupted) = (false, false);
         self.current.clear();
         self.end_tasks();
+        // With another note the next turn follows, and the CLI does not say `idle` in between.
         if self.notes.is_empty() && !again {
             self.state("idle");
         }
@@ -234,6 +244,7 @@ impl Cli {
 
     /// Tells of the tasks that died with the last CLI, without asking the model.
     pub(super) fn tell_of_dead_tasks(&mut self, takes_up: bool) {
+        // All that is told of them costs no question to the model: the result has `num_turns` 0.
         let dead = std::mem::take(&mut self.transcript.unended);
         if dead.is_empty() {
             return;

@@ -68,6 +68,8 @@ impl Bare {
         let each = self.delta.len();
         let per = BLOCK / each;
         if count > 0 && block.is_empty() {
+            // Made with the first firehose and kept: to put 64 KiB together for each write would be what is
+            // measured.
             *block = self.delta.as_bytes().repeat(per);
         }
         let mut left = count;

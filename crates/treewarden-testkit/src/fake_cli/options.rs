@@ -118,6 +118,8 @@ impl Options {
                 let value = value.or_else(|| args.next().cloned());
                 Some(value.ok_or_else(|| format!("error: option '{flag}' argument missing"))?)
             } else if OPTIONAL.contains(&flag) {
+                // A value that may be left out is none if it looks like a flag, or `--resume --verbose` would
+                // resume a conversation of that name.
                 value.or_else(|| args.next_if(|next| !next.starts_with('-')).cloned())
             } else if flag.starts_with('-') && !(SWITCHES.contains(&flag) && value.is_none()) {
                 return Err(format!("error: unknown option '{arg}'"));

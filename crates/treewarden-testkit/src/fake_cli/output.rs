@@ -13,6 +13,8 @@ pub(super) fn exit(code: i32) -> ! {
 
 pub(super) fn raw(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
+    // Flushed each time: a frame that waited in a buffer would be lost in a crash that a test puts behind it.
+    // Whoever reads no more has gone, and nobody is left to be told.
     if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
         exit(1);
     }

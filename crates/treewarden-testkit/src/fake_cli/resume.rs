@@ -18,6 +18,8 @@ impl Cli {
             );
             exit(1);
         }
+        // Kept, and answered when a turn or the loop reads next: what is taken up after a resume begins
+        // before that.
         self.first = Some(line);
         true
     }

@@ -119,6 +119,8 @@ fn watch_sigterm() {
     std::thread::spawn(move || {
         for _ in signals.forever() {
             if !IGNORE_TERM.load(Ordering::Relaxed) {
+                // From a thread of its own, as the CLI ends in the middle of whatever it does: no result
+                // comes, and the exit code is 128 + 15.
                 exit(143);
             }
         }
@@ -129,6 +131,8 @@ fn watch_sigterm() {
 fn watch_sigterm() {}
 
 fn read_stdin() -> Receiver<Input> {
+    // In a thread, so that an interrupt is read while a turn waits. A host that sends more than 1024 lines
+    // ahead is held up by its pipe.
     let (sender, receiver) = sync_channel(1024);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
@@ -137,6 +141,7 @@ fn read_stdin() -> Receiver<Input> {
                 return;
             }
         }
+        // Nobody receives any more: the process is ending.
         drop(sender.send(Input::Eof));
     });
     receiver
@@ -152,7 +157,7 @@ impl Cli {
             crash(&start);
         }
         if let Some(reason) = start.text("REFUSE") {
-            // Under an id that is nobody's.
+            // A CLI that refuses to start has no conversation yet: its result has a session id of its own.
             frame(&json!({
                 "type": "result", "subtype": "error_during_execution", "is_error": true, "num_turns": 0,
                 "startup_failure_reason": reason, "errors": [format!("cannot start: {reason}")],
@@ -161,6 +166,8 @@ impl Cli {
             }));
             return Err(ExitCode::FAILURE);
         }
+        // The two refusals below differ as the real ones do: an unknown id is told by a result and exit code
+        // 1, an id in use on stderr alone.
         let mut transcript = Transcript::new(&session_id);
         let exists = transcript.path().exists();
         if options.resume.is_some() {
@@ -223,6 +230,7 @@ impl Cli {
         }
         while !self.ended {
             self.end_tasks();
+            // A prompt that waits goes before a turn of the CLI's own.
             if let Some(prompt) = self.queue.pop_front() {
                 self.next(prompt);
             } else if let Some(note) = self.notes.pop_front() {
@@ -257,6 +265,8 @@ impl Cli {
         let mut fresh = Vec::new();
         for prompt in prompts {
             match self.transcript.find(&prompt.uuid) {
+                // A prompt that is sent again and was answered is not run again: `completed` comes at once.
+                // 2.1.197 says nothing at all, and so swallows also one that a kill cut off.
                 Some(at) if self.transcript.is_settled(at) || !self.script.lifecycle => {
                     self.replay(&prompt);
                     // What this process ran itself is not `completed` again.
@@ -265,6 +275,8 @@ impl Cli {
                     }
                     self.state("idle");
                 }
+                // One that a resume left on a dead branch is `completed` and never run: the host has to send
+                // it under another uuid.
                 None if self.transcript.is_elsewhere(&prompt.uuid) => {
                     self.replay(&prompt);
                     self.lifecycle(&prompt.uuid, "completed");
@@ -302,6 +314,7 @@ impl Cli {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if self.eof {
+                // Nothing can come any more, but the time of a turn goes by all the same.
                 std::thread::sleep(left);
                 return;
             }
@@ -325,6 +338,7 @@ impl Cli {
             return;
         }
         let Ok(value) = serde_json::from_str::<Value>(line) else {
+            // Half a line or no JSON is fatal to the real CLI as well, in the middle of a turn too.
             stderr("Error parsing streaming input line\n");
             exit(1);
         };
@@ -350,6 +364,8 @@ impl Cli {
             return;
         };
         self.replay(&prompt);
+        // Sent again while it is being run again: `completed` for its own uuid comes at once where a tool was
+        // called or the model asked, long before there is a result.
         if run.at_once {
             self.lifecycle(&run.uuid, "completed");
         }
@@ -410,6 +426,8 @@ impl Cli {
             "subtype": "success", "request_id": value["request_id"], "response": response,
         }}));
         if self.ended {
+            // Only a clean end writes which leaf is resumed. After a kill the hint of the last start stands
+            // there, which may be on a dead branch.
             self.transcript.hint();
             exit(0);
         }
@@ -427,6 +445,7 @@ pub(super) fn crash(words: &Words) -> ! {
 
 pub(super) fn hang() -> ! {
     loop {
+        // A park may end without a reason.
         std::thread::park();
     }
 }

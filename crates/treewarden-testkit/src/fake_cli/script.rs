@@ -41,6 +41,7 @@ impl Script {
     /// Tells whether the version knows `--await-initialize`, which 2.1.197 does not.
     pub(super) fn awaits_initialize(&self) -> bool {
         let parts: Vec<u32> = self.version.split('.').filter_map(|part| part.parse().ok()).collect();
+        // By numbers: as text 2.1.30 would be newer than 2.1.197.
         parts.as_slice() > [2, 1, 197].as_slice()
     }
 

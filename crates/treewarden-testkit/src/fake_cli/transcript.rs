@@ -79,6 +79,8 @@ impl Transcript {
             chain.reverse();
             chain
         };
+        // The newest leaf behind the hint, even where newer ones stand beside that: so does the real CLI, and
+        // loses every turn that was said beside a dead branch.
         let hint = entries.iter().rev().find(|e| e["type"] == "last-prompt");
         let hint = hint.and_then(|e| e["leafUuid"].as_str()).filter(|u| by_uuid.contains_key(u));
         self.branch = entries
@@ -98,6 +100,8 @@ impl Transcript {
             (!notes.contains(task)).then(|| (task.to_owned(), call.to_owned()))
         });
         self.unended = tasks.collect();
+        // A start that resumes writes the hint, before it says a word. That is the one that a kill leaves
+        // behind.
         self.hint();
         self.cut_off();
         self.loaded = self.branch.len();
@@ -120,6 +124,8 @@ impl Transcript {
         }
         while self.branch.last().is_some_and(is_call) {
             self.branch.pop();
+            // The branch goes on before the call, which is asked of the model again: so its tool may run
+            // twice.
             self.dangling = true;
         }
     }
@@ -129,6 +135,7 @@ impl Transcript {
         let mut fork = Self::new(session_id);
         for entry in &self.branch {
             let mut entry = entry.clone();
+            // A fork keeps the uuids: a prompt that the old conversation ran is known in the new one.
             entry["sessionId"] = json!(session_id);
             fork.write(&entry);
             fork.branch.push(entry);
@@ -187,6 +194,8 @@ impl Transcript {
     pub(super) fn compact(&mut self, uuid: &str) {
         let leaf = self.branch.last().map_or(Value::Null, |e| e["uuid"].clone());
         self.hint();
+        // What was said before the compaction is no longer in the branch. Sent again, such a prompt is
+        // completed without being run.
         self.elsewhere.extend(self.branch.drain(..).filter_map(|e| Some(e["uuid"].as_str()?.to_owned())));
         self.loaded = 0;
         self.append_more(
@@ -276,6 +285,7 @@ impl Transcript {
     pub(super) fn is_settled(&self, at: usize) -> bool {
         self.branch[at..].iter().any(|e| {
             let block = &e["message"]["content"][0];
+            // A call of a tool is no answer: a prompt that has nothing more behind it was cut off.
             (e["type"] == "assistant" && block["type"] != "tool_use")
                 || [INTERRUPTED, INTERRUPTED_TOOL].contains(&text_of(&e["message"]).as_str())
         })

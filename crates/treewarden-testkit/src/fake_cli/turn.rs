@@ -17,6 +17,8 @@ impl Cli {
         self.interrupted = false;
         let text = prompts.iter().map(|p| p.text.as_str()).collect::<Vec<_>>().join("\n");
         let (words, answer) = self.script.steer(&text);
+        // By the prompt's uuid, which a resume keeps: counted for each process, `ONCE=1` would crash every
+        // CLI that carries the turn on.
         let words = words.once(&config_dir(), &prompts[0].uuid);
         self.current = prompts.iter().map(|p| p.uuid.clone()).collect();
         self.said.clear();
@@ -27,6 +29,7 @@ impl Cli {
             self.drain(Duration::from_millis(20));
         } else {
             for prompt in &prompts {
+                // It was said already when it came amid a turn of the CLI's own.
                 if !prompt.announced {
                     self.lifecycle(&prompt.uuid, "queued");
                 }
@@ -118,6 +121,7 @@ impl Cli {
             crash(words);
         }
         self.ignore_eof |= words.has("IGNORE_EOF");
+        // `Relaxed`: the thread that reads it looks at nothing else of this one.
         IGNORE_TERM.fetch_or(words.has("IGNORE_TERM"), Ordering::Relaxed);
         for n in 0..words.number("GARBAGE").unwrap_or(0) {
             raw(format!("this is not JSON {n}\n").as_bytes());
@@ -142,6 +146,8 @@ impl Cli {
             self.system("from_the_future", json!({ "payload": [1, 2, 3] }));
         }
         if words.has("CHILD") {
+            // In a session of its own, as the shells of the real CLI's tools are: a signal to the CLI's
+            // process group does not reach them.
             let child = std::process::Command::new("setsid").args(["sleep", "300"]).spawn();
             if let Err(error) = child {
                 stderr(&format!("setsid sleep: {error}\n"));
@@ -162,6 +168,7 @@ impl Cli {
         let until = std::time::Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(std::time::Instant::now());
+            // In slices, so that an interrupt ends the wait after 20 ms at most.
             self.drain(left.min(Duration::from_millis(20)));
             if self.interrupted || left.is_zero() {
                 return;
@@ -193,11 +200,14 @@ impl Cli {
         };
         let text = format!("API Error: {status} scripted");
         self.say(&json!([{ "type": "text", "text": text }]), "stop_sequence");
+        // An error of the API ends a turn as a success that `is_error`: who looks at the subtype alone takes
+        // the error's text for an answer.
         Some(json!({ "subtype": "success", "is_error": true, "api_error_status": status,
             "terminal_reason": "api_error", "result": text }))
     }
 
     pub(super) fn recall(&self, text: &str) -> String {
+        // The words that carry a turn on are nobody's prompt: what was cut off is answered.
         if text == GO_ON
             && let Some(asked) = self.transcript.asked_last()
         {
@@ -215,6 +225,7 @@ impl Cli {
 
     /// Streams the answer; returns what the result says of it.
     pub(super) fn answer(&mut self, words: &Words, answer: &str) -> Value {
+        // Of a turn that is carried on, the tool has its result: called again, it would run twice.
         let is_called = self.taken_up.is_some() && self.transcript.has_a_result();
         if let Some(length) = words.number("BACKGROUND").filter(|_| !is_called) {
             self.start_task(words, Duration::from_millis(length));
@@ -228,6 +239,8 @@ impl Cli {
             self.deltas(words, answer);
         }
         if self.interrupted {
+            // An interrupted answer leaves what was streamed of it, marked as aborted, then a note in the
+            // user's name, and a result that is an error by its subtype and no failure.
             let said = std::mem::take(&mut self.said);
             if !said.is_empty() {
                 self.speech(&json!([{ "type": "text", "text": said }]), &Value::Null, true);
@@ -276,6 +289,7 @@ impl Cli {
             return self.speak(answer, Duration::from_millis(gap));
         }
         for n in 0..count {
+            // Before the delta of this number, so that `delta:0` dies with nothing streamed.
             if die == Some(n) {
                 crash(words);
             }
@@ -283,6 +297,8 @@ impl Cli {
             let line = self.delta(&word);
             self.said.push_str(&word);
             if words.has("PARTIAL") && n == 0 {
+                // Two writes with a pause between: whoever takes what one read brings for a line has half a
+                // frame.
                 let (head, tail) = line.split_at(line.len() / 2);
                 raw(head.as_bytes());
                 self.wait(Duration::from_millis(50));
@@ -338,6 +354,7 @@ impl Cli {
 
     fn firehose(&mut self, count: u64) {
         let line = self.delta("The quick brown fox ");
+        // What a pipe holds goes into one write, or this process would be what a bench measures.
         let per = (64 * 1024 / line.len()).max(1);
         let block = line.repeat(per);
         let mut left = usize::try_from(count).unwrap_or(usize::MAX);
@@ -359,6 +376,7 @@ impl Cli {
             let request = uuid();
             frame(&json!({ "type": "control_request", "request_id": request, "request": {
                 "subtype": "can_use_tool", "tool_name": "Bash", "input": input, "tool_use_id": id } }));
+            // A host that is gone never answers: the end of stdin is the only word of that.
             while self.answered.is_none() && !self.interrupted && !self.eof {
                 self.drain(Duration::from_millis(100));
             }
@@ -369,6 +387,7 @@ impl Cli {
             allowed = answer["response"]["response"]["behavior"] == "allow";
         }
         if allowed {
+            // When it begins: a tool whose CLI is killed under it has run, and that is what a test counts.
             count(words);
         }
         self.wait(words.millis("TOOL"));
@@ -409,6 +428,7 @@ impl Cli {
                 }
             }
         }
+        // 2.1.197 names no prompts on its results: there they are matched by their order.
         if self.script.lifecycle && !words.has("MISSING") {
             if let Some(first) = ids.first() {
                 result["user_message_uuid"] = json!(first);
@@ -423,6 +443,7 @@ impl Cli {
         self.failed = result["is_error"] == true;
         let line = format!("{result}\n");
         if words.text("CRASH") == Some("half_result") {
+            // No line end comes behind it: a reader must not take a result that was begun for one.
             raw(&line.as_bytes()[..line.len() / 2]);
             crash(words);
         }

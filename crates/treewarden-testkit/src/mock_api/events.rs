@@ -31,6 +31,7 @@ impl Body for Events {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if let Some(pause) = &mut self.pause {
+            // The pause comes after its event: the client has the delta while it waits for the next one.
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
         }

@@ -79,6 +79,8 @@ impl Reply {
             return Self::hang();
         }
         let command = ask.split_once("BASH=").and_then(|(_, rest)| rest.split_once(";;"));
+        // Not behind a tool's result: the words stand in the context still, and the tool would be called
+        // without end.
         if let Some((command, _)) = command.filter(|_| !request.after_tool) {
             return Self::bash(command).delay(delay);
         }
@@ -110,6 +112,8 @@ impl Reply {
                     block(json!({ "type": "tool_use", "id": id, "name": name, "input": {} })),
                     Duration::ZERO,
                 );
+                // The block begins with an empty input, which comes as text behind it: that is how the API
+                // streams a call, and the CLI reads no other form.
                 let partial = json!({ "type": "input_json_delta", "partial_json": input.to_string() });
                 put(delta(partial), Duration::ZERO);
                 "tool_use"

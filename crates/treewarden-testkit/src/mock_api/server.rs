@@ -208,6 +208,7 @@ async fn listen(listener: TcpListener, state: Arc<State>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         connections.spawn(connection(stream, Arc::clone(&state)));
+        // Those that have ended are taken out, or the set would grow with every connection of a soak.
         while connections.try_join_next().is_some() {}
     }
 }
@@ -227,6 +228,8 @@ async fn answer(http: hyper::Request<Incoming>, state: &State) -> Response<BoxBo
     if head.method != Method::POST || !path.starts_with("/v1/messages") {
         return plain(404, &json!({}));
     }
+    // A test that fails prints requests, and the key of a CLI that was started with a real one must not be
+    // among that.
     let secret = |name: &str| name == "authorization" || name == "x-api-key" || name == "cookie";
     let headers = head.headers.iter().filter(|(name, _)| !secret(name.as_str()));
     let headers = headers
@@ -235,6 +238,8 @@ async fn answer(http: hyper::Request<Incoming>, state: &State) -> Response<BoxBo
     let Ok(body) = body.collect().await else { return plain(400, &json!({})) };
     let body = serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null);
     let request = Request::new(&path, headers, body);
+    // Before any delay: a test that waits for the request sees it while the answer is still held back. The
+    // lock ends here, since the handler may ask what was seen.
     let serial = state.seen().record(&request);
     if path.ends_with("count_tokens") {
         return plain(200, &json!({ "input_tokens": 10 }));
@@ -242,6 +247,7 @@ async fn answer(http: hyper::Request<Incoming>, state: &State) -> Response<BoxBo
     let reply = if request.background { Reply::text("ok") } else { (state.handler)(&request) };
     tokio::time::sleep(reply.delay).await;
     match reply.body {
+        // Until the client goes or the server is dropped: the task of the connection ends with either.
         Body::Hang => std::future::pending().await,
         Body::Error(status) => plain(status, &error_body(status)),
         _ if request.stream => {

@@ -90,6 +90,7 @@ fn npm(prefix: &Path, version: &str) -> Result<(), RealCliError> {
             _ => RealCliError::io("npm")(error),
         })?;
     let Some(ended) = poll_until(LIMIT, || child.try_wait().transpose()) else {
+        // Ended and reaped, as the folder that it writes to is removed next.
         drop(child.kill().and_then(|()| child.wait()));
         return Err(RealCliError::NpmHung { package, limit: LIMIT });
     };
@@ -115,6 +116,7 @@ fn link(prefix: &Path, version: &str) -> Result<(), RealCliError> {
         match says(&scope.join(name).join("claude")) {
             Ok(says) if says.split_whitespace().next() == Some(version) => {
                 let link = prefix.join("node_modules").join(".bin").join("claude");
+                // Whatever npm put there is in the way of ours; that it put nothing there is no error.
                 drop(fs::remove_file(&link));
                 let to = Path::new("..").join("@anthropic-ai").join(name).join("claude");
                 return std::os::unix::fs::symlink(to, &link).map_err(RealCliError::io(&link));

@@ -34,6 +34,7 @@ impl Cgroup {
     pub(crate) fn create(cookie: &Cookie) -> io::Result<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let own = own()?.ok_or(io::ErrorKind::Unsupported)?;
+        // `Relaxed`: the number keeps names apart, and orders nothing.
         let (host, serial) = (Host::own(), SERIAL.fetch_add(1, Ordering::Relaxed));
         let name = format!("{PREFIX}-{host}-{serial}-{}", encoded(cookie));
         if name.len() > MAX_NAME {
@@ -71,7 +72,8 @@ impl Cgroup {
         list(&self.path, &mut found)?;
         let all = found.len();
         found.retain(|process| !self.is_guest(*process));
-        // What is seen in another namespace only counts as long as nothing tells what else is in there.
+        // A populated cgroup that lists nobody holds processes of another namespace, and counts. One that
+        // lists guests alone holds nothing of the tree.
         Ok((all == 0 || !found.is_empty()).then_some(found))
     }
 
@@ -82,11 +84,14 @@ impl Cgroup {
 
     /// Kills everything in it at once, where the kernel can; `false` if it cannot, or would hit somebody else.
     pub(crate) fn kill(&self) -> bool {
+        // The kernel's kill asks for nobody: with a guest inside, this host or the CLI of another session
+        // would die with the tree.
         self.evict();
         let mut found = Vec::new();
         if list(&self.path, &mut found).is_err() || found.iter().any(|process| self.is_guest(*process)) {
             return false;
         }
+        // Kernels before 5.14 have no such file: then what is found is killed one by one.
         fs::write(self.path.join("cgroup.kill"), "1").is_ok()
     }
 
@@ -100,6 +105,7 @@ impl Cgroup {
     fn evict(&self) {
         let Some(above) = self.path.parent() else { return };
         let mut found = Vec::new();
+        // The caller lists them once more, and kills nothing if it cannot.
         let _unreadable = list(&self.path, &mut found);
         for guest in found.into_iter().filter(|process| self.is_guest(*process)) {
             tracing::warn!(pid = %guest.pid, "was moved into the cgroup of a session, and is moved out again");
@@ -112,6 +118,8 @@ impl Cgroup {
     /// Counts the cgroups below it as well, and zombies not at all.
     fn is_populated(&self) -> io::Result<bool> {
         match fs::read_to_string(self.path.join("cgroup.events")) {
+            // Whatever is not said to be empty counts as populated. A cgroup that is gone was empty: the
+            // kernel removes no other.
             Ok(events) => Ok(!events.lines().any(|line| line == "populated 0")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -141,6 +149,8 @@ fn remove(path: &Path) -> io::Result<()> {
     if fs::remove_dir(path).is_ok() {
         return Ok(());
     }
+    // A tool may have made cgroups below: while there is one, the kernel does not remove the one above,
+    // though nothing lives in either.
     below(path)?.iter().try_for_each(|child| remove(child))?;
     fs::remove_dir(path)
 }
@@ -175,6 +185,8 @@ pub(crate) fn is_in_another_tree(pid: Pid, own: Option<&Cgroup>) -> bool {
     let place = lines.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
     let own = own.and_then(|own| own.path.file_name()?.to_str());
     let mut trees = place.split('/').filter(|part| parsed(part).is_some());
+    // The innermost one counts: a host that is a tool of a session makes the cgroups of its trees below that
+    // session's.
     trees.next_back().is_some_and(|tree| Some(tree) != own)
 }
 
@@ -224,6 +236,8 @@ struct Mount {
 impl Mount {
     fn find(mounts: &str) -> Option<Self> {
         mounts.lines().find_map(|line| {
+            // The fields after the dash are at fixed places; before it stands a number of optional ones that
+            // varies. The root and the mount point come three fields in.
             let (fields, kind) = line.split_once(" - ")?;
             let mut fields = kind.starts_with("cgroup2 ").then(|| fields.split(' ').skip(3))?;
             Some(Self { root: fields.next()?.into(), at: fields.next()?.into() })

@@ -27,6 +27,8 @@ pub(super) type Stack = [u128];
 /// `enter` must never return, and must use only what `argument` points to, which must be valid and left alone until the
 /// child has executed or ended. All signals must be blocked.
 pub(super) unsafe fn child(stack: &mut Stack, enter: Enter, argument: *mut c_void) -> Result<i32, Errno> {
+    // VFORK keeps this thread in the kernel until the child has executed or ended: its stack and argument are
+    // freed after that. SIGCHLD makes it a child that a plain wait finds.
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the end of `stack` is the end of a live, aligned allocation on which nothing else runs; the rest is this
     // function's own contract.

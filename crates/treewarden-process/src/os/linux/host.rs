@@ -26,6 +26,7 @@ pub(crate) fn net_namespace() -> u64 {
 }
 
 fn namespace(name: &str) -> u64 {
+    // 0 on a kernel that has no such namespace, as for times before 5.6: there all processes share one.
     fs::metadata(format!("/proc/{name}")).map_or(0, |meta| meta.ino())
 }
 
@@ -66,6 +67,8 @@ pub(crate) fn is_held(number: u64) -> Option<bool> {
     match asking {
         Ok(()) => Some(true),
         Err(error) => match Errno::from_io_error(&error) {
+            // The only answer that says that nobody has it. No descriptor left, or a confinement that forbids
+            // the call, says nothing: a live host must not look dead by that.
             Some(Errno::CONNREFUSED) => Some(false),
             _ => None,
         },

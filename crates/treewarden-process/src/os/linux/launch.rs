@@ -124,6 +124,8 @@ impl Text {
             pair.push(value);
             text(&pair)
         };
+        // A host that is itself a tool of a session has marks in its environment. Twice in one environment,
+        // the outer one would be read first, and the tree be taken for the outer session's.
         let is_mark = |name: &OsStr| marks.iter().any(|(mark, _)| OsStr::new(mark) == name);
         let own =
             program.env.iter().filter(|(name, _)| !is_mark(name)).map(|(name, value)| pair(name, value));
@@ -164,6 +166,8 @@ fn begin(make: Make, child: &mut Child, cgroup: Option<&Cgroup>) -> Result<rusti
     let restored = unsafe {
         let mut all = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigfillset(all.as_mut_ptr());
+        // Before the child is made, which inherits the mask: a handler of the host's that ran in it would
+        // change the host's memory.
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr())
     };
     if restored != 0 {
@@ -225,6 +229,8 @@ unsafe fn prepare_and_execute(child: &Child) -> Stage {
     // SAFETY: these are system calls on this process alone, with descriptors and strings that `child` keeps valid. The
     // child has a descriptor table and signal actions of its own, as neither CLONE_FILES nor CLONE_SIGHAND is set.
     unsafe {
+        // The signal comes when the *thread* ends that made the child, which is why one thread makes them
+        // all. It stays set when a program is executed, unless that is a set-user-ID one.
         if libc::setsid() < 0 || libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) < 0 {
             return Stage::Prepare;
         }
@@ -237,6 +243,8 @@ unsafe fn prepare_and_execute(child: &Child) -> Stage {
             return Stage::Cgroup;
         }
         let mut standard = 0;
+        // The copies are not closed on execution, as the originals are. `dup2` onto the same number would
+        // change nothing and leave that flag set: hence no pipe has a number below 3.
         while standard < 3 {
             if libc::dup2(child.pipes[standard as usize], standard) < 0 {
                 return Stage::Prepare;
@@ -249,6 +257,8 @@ unsafe fn prepare_and_execute(child: &Child) -> Stage {
         // Nothing of the host's is inherited, whoever opened it. Old kernels do not know the call: then each
         // descriptor's own flag decides.
         libc::syscall(libc::SYS_close_range, 3, c_int::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        // Executing a program resets handlers, but not what is ignored. Rust programs ignore SIGPIPE:
+        // inherited, a tool in a broken pipeline would write for ever.
         let mut default = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
         default.sa_sigaction = libc::SIG_DFL;
         let mut signal = 1;
@@ -257,6 +267,8 @@ unsafe fn prepare_and_execute(child: &Child) -> Stage {
             libc::sigaction(signal, &default, ptr::null_mut());
             signal += 1;
         }
+        // The mask is inherited over the execution as well: left as it is, a CLI could not be told to end by
+        // SIGTERM.
         let mut none = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());

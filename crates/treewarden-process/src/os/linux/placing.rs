@@ -36,6 +36,8 @@ impl Placing {
     /// It makes system calls only.
     pub(super) fn part(self) {
         if self.0.is_some() {
+            // The child inherited the thread's one processor: without this its program would stay on that for
+            // good.
             let mut elsewhere = everywhere();
             let _refused = sched_setaffinity(None, &elsewhere);
             elsewhere.unset(sched_getcpu());
@@ -62,6 +64,7 @@ fn online() -> u32 {
     static ONLINE: OnceLock<u32> = OnceLock::new();
     *ONLINE.get_or_init(|| {
         let online = std::fs::read_to_string("/sys/devices/system/cpu/online");
+        // Where it cannot be told, no thread seems to be free to run everywhere, and none is placed.
         online.ok().and_then(|ranges| count(ranges.trim())).unwrap_or(u32::MAX)
     })
 }

@@ -119,6 +119,8 @@ pub(crate) fn user(pid: Pid) -> io::Result<Option<u32>> {
 /// The children that a process was given, and those of its first thread; `None` if the kernel does not list them.
 pub(crate) fn adopted() -> Option<Vec<Pid>> {
     let own = std::process::id();
+    // The kernel gives an orphan to the first thread of the process that adopts it, unless that thread has
+    // ended.
     let listed = fs::read_to_string(format!("/proc/self/task/{own}/children")).ok()?;
     Some(listed.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(Pid::new).collect())
 }
