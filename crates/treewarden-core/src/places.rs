@@ -32,13 +32,13 @@ pub enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
     Busy,
-    /// Idle, so long.
+    /// Idle, since the time in its standing.
     Idle(Standing),
     /// Asked to go, or going by itself.
     Leaving,
 }
 
-/// Who is asked to go first: a spare before a session, and then the one that has been idle longest.
+/// Who is asked to go first, by the order of the fields: a spare before a session, then the one idle longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {
     is_session: bool,
@@ -91,6 +91,8 @@ impl Places {
     /// Asks for a place. A pinned holder keeps it however long it is idle.
     pub fn ask(&mut self, pinned: bool) -> Ticket {
         let ticket = Ticket(self.stamp());
+        // Into the queue even where a place is free: taken past those who wait, it would be taken from the
+        // first of them.
         self.waiting.insert(ticket, pinned);
         self.settle();
         ticket
@@ -98,10 +100,12 @@ impl Places {
 
     /// Takes a place for a CLI that has no session yet, if there is one that nobody has or waits for.
     pub fn spare(&mut self) -> Option<Ticket> {
+        // A session that waits has a turn to answer, and a spare only might have one.
         if self.holders.len() >= self.limit || !self.waiting.is_empty() {
             return None;
         }
         let ticket = Ticket(self.stamp());
+        // Idle from the beginning, so that the spare can be asked to go as soon as a session needs its place.
         let standing = Standing { is_session: false, since: ticket.0 };
         self.holders.insert(ticket, Holder { pinned: false, does: Use::Idle(standing) });
         self.idle.insert(standing, ticket);
@@ -121,9 +125,13 @@ impl Places {
     pub fn idle(&mut self, ticket: Ticket) {
         let standing = Standing { is_session: true, since: self.stamp() };
         let Some(holder) = self.holders.get(&ticket) else { return };
+        // A holder that is told idle twice keeps its first time: with the later one it would never be the one
+        // that has been idle longest. A pinned holder is never in `idle`, which is the list of those that can
+        // be asked.
         if holder.pinned || matches!(holder.does, Use::Idle(_)) {
             return;
         }
+        // This takes a holder that was asked to go, and stays, out of `leaving` as well.
         self.uses(ticket, Use::Idle(standing));
         self.idle.insert(standing, ticket);
         self.settle();
@@ -131,6 +139,8 @@ impl Places {
 
     /// The holder has something to do; if it was asked to go, it stays.
     pub fn busy(&mut self, ticket: Ticket) {
+        // A holder that was asked to go and got a turn first stays; `settle` then asks another in its place,
+        // or whoever waits for that place would wait for as long as the turn takes.
         self.uses(ticket, Use::Busy);
         self.settle();
     }
@@ -142,9 +152,12 @@ impl Places {
 
     /// The holder is gone, or does not wait any more.
     pub fn leave(&mut self, ticket: Ticket) {
+        // First out of `idle` and `leaving`: a holder that left as one of these would stay counted there, and
+        // fewer would be asked to go than are needed.
         self.uses(ticket, Use::Busy);
         match self.holders.remove(&ticket) {
             Some(holder) => self.pinned -= usize::from(holder.pinned),
+            // It gave up waiting. Granted later, its place would be held by nobody and never come back.
             None => drop(self.waiting.remove(&ticket)),
         }
         self.settle();
@@ -172,6 +185,7 @@ impl Places {
 
     /// Grants what is free, and asks for what is needed beyond that.
     fn settle(&mut self) {
+        // Granted before anybody is asked to go: a place that is free parks no session.
         while self.holders.len() < self.limit
             && let Some((ticket, pinned)) = self.waiting.pop_first()
         {
@@ -179,10 +193,12 @@ impl Places {
             self.pinned += usize::from(pinned);
             self.orders.push_back(Order::Grant(ticket));
         }
+        // No place can become free by itself: whoever waited now would wait for ever and not know why.
         if self.pinned == self.limit {
             let refused = std::mem::take(&mut self.waiting);
             self.orders.extend(refused.into_keys().map(Order::Refuse));
         }
+        // Those on their way count, so that two who wait do not have three sessions parked.
         while self.waiting.len() > self.leaving
             && let Some((_, ticket)) = self.idle.first_key_value()
         {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use treewarden_otp_core::Backoff;
 
-/// How long a gap stays open: the turn that made it has the machine to itself meanwhile.
+/// How long a gap stays open, so that the turn that took a CLI out of the pool has the processor to itself.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a pool that found no free place waits before it looks again.
@@ -17,11 +17,11 @@ const CROWDED: Duration = Duration::from_secs(1);
 /// What a pool has and wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stock {
-    /// So many are wanted.
+    /// How many are wanted.
     pub wanted: usize,
-    /// So many are there for whoever comes, those on their way included.
+    /// How many there are for whoever comes, those on their way included.
     pub have: usize,
-    /// So many of these are on their way.
+    /// How many of these are on their way.
     pub coming: usize,
 }
 
@@ -55,29 +55,38 @@ impl Refill {
     /// What is to be done at `now`.
     pub fn step(&mut self, now: Instant, stock: Stock) -> Step {
         if stock.have >= stock.wanted {
+            // The pool is full: the next gap has a pause of its own, since it is another turn that makes it.
             self.short_since = None;
             return Step::Wait;
         }
+        // Kept over the starts that fill one gap of several: a pause before each of them would make a pool of
+        // ten wait for ten seconds.
         let since = *self.short_since.get_or_insert(now);
         let due = self.not_before.map_or(since + PAUSE, |at| at.max(since + PAUSE));
         match () {
             () if due > now => Step::WaitUntil(due),
+            // One at a time: a start takes more than half a second, and several at once would take the
+            // processor from the turns.
             () if stock.coming > 0 => Step::Wait,
             () => Step::Start,
         }
     }
 
-    /// One ended by itself that had lived for so long.
+    /// Notes that a CLI of the pool, which had lived for `lived`, ended by itself.
     pub fn failed(&mut self, now: Instant, lived: Duration) {
+        // One that lived long died of something else than its start.
         if lived >= self.backoff.stable_run() {
             self.failures = 0;
         }
+        // 0.5 is the middle of the jitter, which so comes to nothing: a pool starts one CLI at a time, and
+        // has nobody to get out of step with.
         self.not_before = Some(now + self.backoff.delay(self.failures, 0.5));
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// There was no free place for one.
+    /// Notes that there was no free place for another CLI.
     pub fn crowded(&mut self, now: Instant) {
+        // No failure: nothing was started, and what has to change is the places.
         self.not_before = Some(now + CROWDED);
     }
 }

@@ -22,6 +22,7 @@ impl Default for Backoff {
         Self {
             initial: Duration::from_millis(200),
             max: Duration::from_secs(60),
+            // 200 ms, doubled each time, comes to the 60 s of `max` with the tenth delay.
             factor: 2.0,
             jitter: 0.2,
             reset_after: Duration::from_secs(60),
@@ -71,9 +72,15 @@ impl Backoff {
         if failures == 0 {
             return Duration::ZERO;
         }
+        // A long row of failures makes the power infinite, not wrong: the maximum then takes its place, and
+        // so it does where an `initial` of zero makes it no number at all.
         let exponent = i32::try_from(failures - 1).unwrap_or(i32::MAX);
         let seconds = (self.initial.as_secs_f64() * self.factor.powi(exponent)).min(self.max.as_secs_f64());
+        // Without the random part the children of a group that crashed together would be restarted together
+        // each time, and meet again at whatever refused them.
         let spread = 1.0 + self.jitter * (random.clamp(0.0, 1.0) * 2.0 - 1.0);
+        // The maximum is applied once more, since the jitter may go beyond it. As a float a maximum near the
+        // longest `Duration` is rounded up to what no `Duration` holds: then it is the maximum itself.
         Duration::try_from_secs_f64((seconds * spread).min(self.max.as_secs_f64())).unwrap_or(self.max)
     }
 }

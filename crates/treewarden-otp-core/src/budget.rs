@@ -26,14 +26,20 @@ impl Budget {
 
     /// Counts a restart at `now`, and says whether the budget allows it.
     pub fn spend(&mut self, now: Instant) -> bool {
+        // Whole seconds, as OTP's supervisor reads its clock: finer ones would refuse, or allow, a restart at
+        // the edge of the window where OTP does the other.
         let second = now.saturating_duration_since(self.epoch).as_secs();
+        // A restart exactly `max_seconds` ago still counts, as in OTP.
         let oldest = second.saturating_sub(u64::from(self.max_seconds));
         while self.times.front().is_some_and(|time| *time < oldest) {
             self.times.pop_front();
         }
+        // One entry more than the limit already says "exhausted". Without this a child that is tried again
+        // and again would make the ring as long as its history.
         if self.times.len() as u64 > u64::from(self.max_restarts) {
             self.times.pop_front();
         }
+        // A restart that is refused counts as well, as in OTP.
         self.times.push_back(second);
         self.times.len() as u64 <= u64::from(self.max_restarts)
     }

@@ -38,6 +38,8 @@ impl ExitReason {
     ///
     /// An `error` that is an [`ExitReason`] itself is returned as it is.
     pub fn error(error: impl Error + Send + Sync + 'static) -> Self {
+        // An `ExitReason` that came through a handler's `?` must not be wrapped: `Shutdown` inside of `Error`
+        // would not be clean any more, and a transient child that ended in good order would be restarted.
         let any: &dyn std::any::Any = &error;
         match any.downcast_ref::<Self>() {
             Some(reason) => reason.clone(),
@@ -66,6 +68,8 @@ impl ExitReason {
 
     /// Says whether the end was orderly: a transient child that ends so is not restarted.
     #[must_use]
+    // `Killed` is not clean, as in OTP: whoever was killed had not finished, and a transient child is
+    // restarted.
     pub fn is_clean(&self) -> bool {
         matches!(self, Self::Normal | Self::Shutdown | Self::ShutdownWith(_))
     }
@@ -98,6 +102,8 @@ impl fmt::Display for ExitReason {
 impl Error for ExitReason {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
+            // The cause's own text is in `Display` already. Were it the source too, whoever prints the chain
+            // of sources would print it twice.
             Self::ShutdownWith(cause) | Self::Error(cause) => cause.source(),
             _ => None,
         }

@@ -14,7 +14,8 @@ pub type NearBuild = BuildHasherDefault<Near>;
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Near(u64);
 
-/// Odd, and its bits are spread: the golden ratio.
+/// The golden ratio as a fraction of 2^64. It is odd, and its bits are spread, so that all bits of a number
+/// count.
 const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15;
 
 impl Hasher for Near {

@@ -72,12 +72,16 @@ impl SessionId {
 impl TurnId {
     /// Makes a new id; ids made later sort after ids made earlier.
     pub fn new() -> Self {
+        // Version 7 begins with the time, so that the turns of a store sort in the order in which they were
+        // made.
         Self(Uuid::now_v7())
     }
 
     /// The id of the `n`th message that asks the CLI to go on with this turn: always the same for the same turn, so that
     /// a host that knows only the turn recognises what answers it.
     pub fn nudge(&self, n: u32) -> Self {
+        // Computed and not drawn: the host that sent the message may be dead when the answer comes, and the
+        // next one must know it.
         Self(Uuid::new_v5(&self.0, &n.to_be_bytes()))
     }
 }
@@ -124,7 +128,10 @@ impl SessionName {
     ///
     /// [`InvalidName`] if `text` is empty, too long, or holds a character or segment that a name must not.
     pub fn new(text: &str) -> Result<Self, InvalidName> {
+        // These characters alone, since a name becomes a part of paths and of lines for people: no blank, no
+        // control character.
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        // No dot at the beginning, so that no segment is `.` or `..` and leads out of a folder.
         let segment = |s: &str| !s.is_empty() && !s.starts_with('.') && s.chars().all(allowed);
         if text.len() <= Self::MAX_LEN && text.split('/').all(segment) {
             Ok(Self(text.into()))
@@ -174,6 +181,7 @@ impl Serialize for SessionName {
 impl<'de> Deserialize<'de> for SessionName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        // Checked here as well: a name that is read from a file or a socket has gone by no `new`.
         Self::new(&text).map_err(serde::de::Error::custom)
     }
 }

@@ -92,6 +92,7 @@ impl UserFrame {
             uuid: self.uuid,
             message: Message { role: "user", content: &self.content },
             parent_tool_use_id: None,
+            // Empty, as the SDKs send it: a CLI has one conversation.
             session_id: "",
             priority: self.priority.map(Priority::as_str),
             should_query: (!self.should_query).then_some(false),
@@ -100,6 +101,8 @@ impl UserFrame {
         if self.extra.is_empty() {
             return line(&fields);
         }
+        // The frame's own fields come last and win: a `user` line without `message` or `role` ends the whole
+        // CLI.
         let mut frame = self.extra.clone();
         if let Ok(Value::Object(fields)) = serde_json::to_value(&fields) {
             frame.extend(fields);

@@ -25,12 +25,17 @@ const MAX_KEY: usize = 200;
 /// ```
 pub fn project_key(cwd: &Path) -> String {
     let path = cwd.to_string_lossy();
+    // JavaScript's strings are UTF-16: an emoji is two units, and so two dashes.
     let units = || path.encode_utf16();
     let key: String = units().map(key_char).collect();
     if key.len() <= MAX_KEY {
         return key;
     }
+    // The hash of 31 that wraps at 32 bits, as JavaScript computes it; any other would name a folder that the
+    // CLI never makes.
     let hash = units().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    // The key is ASCII alone, so that the cut cannot lie within a character. The sign of the hash is dropped,
+    // as the CLI does.
     format!("{}-{}", &key[..MAX_KEY], base36(hash.unsigned_abs()))
 }
 

@@ -9,7 +9,10 @@ use serde_json::{Map, Value};
 
 /// Takes a field out of an object, or leaves it there if it has not the expected shape.
 pub(crate) fn take<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str) -> Option<T> {
+    // A `null` stays where it is: taken out, it would be missing when the frame is written again.
     let value = map.get(key).filter(|value| !value.is_null())?;
+    // Another shape than expected is no error: a newer CLI may have changed this field, and the frame is
+    // worth more than it. The value stays in `extra`.
     let taken = T::deserialize(value).ok()?;
     map.remove(key);
     Some(taken)
@@ -51,11 +54,14 @@ macro_rules! wire {
             fn from_map(mut map: serde_json::Map<String, serde_json::Value>) -> Self {
                 Self {
                     $($field: $crate::wire::take(&mut map, $crate::wire::wire!(@key $field $($key)?)),)*
+                    // Last: by now the known fields are taken out of the map.
                     extra: map,
                 }
             }
 
             fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
+                // `extra` first, so that a field that was set since counts, and not one of another shape that
+                // was kept under its name.
                 #[allow(unused_mut, clippy::allow_attributes, reason = "a struct may have no fields of its own")]
                 let mut map = self.extra.clone();
                 $($crate::wire::put(

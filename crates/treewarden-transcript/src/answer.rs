@@ -48,15 +48,21 @@ pub fn answer_to(
 fn read_answer(path: &Path, turn: TurnId) -> io::Result<Option<DiskAnswer>> {
     let mut turns = Messages::of(turn);
     scan(path, |at, line| turns.add(at, line))?;
+    // No prompt, no answer: whatever else stands in the file is of other turns.
     if turns.prompts.is_empty() {
         return Ok(None);
     }
+    // Only now, since it takes the whole tree: whose prompt stands behind the turn's shows in its last lines.
     let overtaken = turns.leave_to_others(turn);
+    // Opened a second time: while the lines were scanned it was not known which of them count, and to keep
+    // their texts would take as much memory as the file. A CLI only appends, so that the places still hold.
     let mut file = BufReader::new(File::open(path)?);
     let mut answer = Vec::new();
     for at in turns.newest_first() {
         let message = Said::read(&mut file, at)?;
         let is_part = |first: &Said| message.by_model && first.by_model && message.says.id == first.says.id;
+        // The CLI writes a line for each block of one answer, all under one message id. A line before with
+        // another id is an earlier step of the turn, such as a call of a tool.
         if answer.first().is_some_and(|first| !is_part(first)) {
             break;
         }
@@ -84,12 +90,14 @@ impl Messages {
 
     fn add(&mut self, at: u64, line: &Line<'_>) {
         let ids = line.ids();
+        // Looked up before the line is added, which takes the place of an earlier one with its name.
         let before = ids.and_then(|(id, _)| self.tree.node(id).copied());
         line.feed(&mut self.tree);
         let Some((id, woven)) = ids else { return };
         if self.names.contains(&id) || woven.is_some_and(|turn| self.names.contains(&turn)) {
             self.prompts.insert(id);
-            // Asked again elsewhere, it is run again: what was before is no answer to it. A line that came twice is none.
+            // A prompt that stands once more, under another parent, is run again: what was said before is no
+            // answer to it. A line that only came twice has the same parent.
             if before
                 .is_some_and(|before| self.tree.node(id).is_some_and(|node| node.parent != before.parent))
             {
@@ -100,10 +108,12 @@ impl Messages {
         }
     }
 
-    /// Leaves to others what they had the CLI go on with; tells whether one of them went on behind the turn.
+    /// Drops the prompts that had the CLI go on with somebody else's turn; tells whether another writer went
+    /// on behind this one.
     fn leave_to_others(&mut self, turn: TurnId) -> bool {
         let (places, nudges) = (self.tree.places(turn), self.tree.nudges(turn));
         let is_own = |id: Id| goes_on_with(&self.tree, id, &places, &nudges);
+        // A nudge that was sent too late stands behind somebody else's prompt: an answer below it is to that.
         self.prompts.retain(|id| is_own(*id));
         leaf(&self.tree, &places).is_some_and(|leaf| !is_own(leaf))
     }
@@ -112,6 +122,7 @@ impl Messages {
     fn newest_first(&self) -> Vec<u64> {
         let mut known = HashMap::new();
         let newest = self.lines.iter().rev().map(|(id, _)| *id).find(|id| self.is_own(*id, &mut known));
+        // The turn's prompt is there and nothing behind it is its own: it has not been answered yet.
         let Some(newest) = newest else { return Vec::new() };
         // Of two lines with one name the later one counts.
         let lines: HashMap<Id, u64> = self.lines.iter().copied().collect();
@@ -133,7 +144,7 @@ impl Messages {
                 break true;
             }
             let Some(node) = self.tree.node(id).filter(|node| !node.prompt) else { break false };
-            // In a circle this is met again, and is nobody's.
+            // Parents that form a circle come back to this entry, which then is nobody's, and the walk ends.
             known.insert(id, false);
             walked.push(id);
             next = node.parent;
@@ -155,6 +166,8 @@ impl Said {
         file.seek(SeekFrom::Start(at))?;
         file.read_until(b'\n', &mut line)?;
         let said = read(&line, |line| Self { by_model: line.is_of_model(), says: line.message() });
+        // The line was read once while the file was scanned. Should it be another now, it is nobody's word,
+        // and no answer is made of it.
         Ok(said.unwrap_or_else(|| Self { by_model: false, says: Message::default() }))
     }
 }
@@ -168,6 +181,8 @@ fn judge(messages: &[Said]) -> DiskAnswer {
     };
     let text: String = messages.iter().rev().map(|message| message.says.text()).collect();
     // A CLI that was killed and resumed may close the turn itself, with a message that is no answer.
+    // A call of a tool has its result still to come: taken for an answer, the words before it would settle
+    // the turn.
     let complete = !last.says.has("tool_use") && !text.is_empty() && text != "No response requested.";
     DiskAnswer { text, complete, interrupted, overtaken: false }
 }

@@ -25,7 +25,7 @@ pub enum Kept {
     Already,
     /// There is no transcript yet.
     NoTranscript,
-    /// It stands for another file than the CLI's, and was left alone.
+    /// The second name stands for another file than the CLI's, and was left alone.
     Another,
     /// It cannot be made here: another file system below the folder, a system that forbids it, a symbolic link.
     Impossible {
@@ -39,6 +39,8 @@ pub enum Kept {
 /// A second name that stands for another file is left alone: that file may be all that is left of the conversation.
 pub fn keep(config_dir: &Path, id: SessionId) -> Kept {
     match find(config_dir, id) {
+        // Here nobody has looked whether the CLI's file is whole: an empty one must not take the name of the
+        // only copy.
         Some(path) => keep_file(config_dir, &path, id, Standing::Stays),
         None => Kept::NoTranscript,
     }
@@ -54,25 +56,33 @@ pub(crate) enum Standing {
 
 pub(crate) fn keep_file(config_dir: &Path, path: &Path, id: SessionId, standing: Standing) -> Kept {
     link(config_dir, path, id, standing)
+        // Told and not failed: a session whose file system has no hard links works as it is, and only a
+        // clean-up could take its transcript away.
         .unwrap_or_else(|error| Kept::Impossible { reason: error.to_string() })
 }
 
 fn link(config_dir: &Path, path: &Path, id: SessionId, standing: Standing) -> io::Result<Kept> {
+    // No symbolic link: the second name would be one of whatever the link leads to.
     let file = regular(path)?;
     let dir = folders(config_dir, &project_of(path))?;
     let ours = second_name(config_dir, path, id);
     match regular(&ours) {
+        // Asked by device and inode: both names have one content, but so have two copies.
         Ok(own) if is_same(&own, &file) => return Ok(Kept::Already),
         Ok(_) if standing == Standing::Stays => return Ok(Kept::Another),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    // Under a name for the moment, so that the second name is never absent.
+    // Linked under a passing name and renamed from there, so that the second name is never absent: a crash
+    // between a removal and a new link would leave the transcript to the next clean-up.
     let moment = dir.join(format!(".{id}.{}.new", std::process::id()));
+    // What a process of the same number left here when it died in between.
     remove(&moment)?;
     fs::hard_link(path, &moment)?;
     let linked = fs::rename(&moment, &ours);
+    // Where both names are links to one file already, `rename` does nothing and leaves the first, as POSIX
+    // has it.
     remove(&moment)?;
     linked.map(|()| Kept::Linked)
 }
@@ -89,6 +99,7 @@ fn project_of(path: &Path) -> String {
 /// The second name of a transcript, if it has one.
 pub fn kept(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
     let found = crate::place::newest_below(&root(config_dir), id)?;
+    // A link that somebody placed here would have a resume read, and restore, another file.
     regular(&found).is_ok().then_some(found)
 }
 
@@ -98,6 +109,7 @@ pub fn kept(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
 ///
 /// An [`io::Error`] if the first name cannot be made.
 pub fn restore(config_dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> {
+    // The CLI's name is there: whatever is in it, it is not this function's to replace.
     if let Some(path) = find(config_dir, id) {
         return Ok(Some(path));
     }
@@ -107,6 +119,7 @@ pub fn restore(config_dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> 
     DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
     let path = dir.join(format!("{id}.jsonl"));
     match fs::hard_link(&ours, &path) {
+        // A CLI may have made the file between the look and the link; it is there, which is what was wanted.
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => {
             // With its old date the next clean-up would take the name away again.
@@ -125,6 +138,7 @@ pub fn release(config_dir: &Path, id: SessionId) -> io::Result<()> {
     let Some(path) = find(config_dir, id) else { return Ok(()) };
     // A conversation that moved to another project's folder has one there, too.
     for ours in crate::place::files_below(&root(config_dir), id) {
+        // A second name of another file may be all that is left of a conversation, and stays.
         if regular(&ours).is_ok_and(|own| regular(&path).is_ok_and(|file| is_same(&own, &file))) {
             remove(&ours)?;
         }
@@ -150,6 +164,7 @@ fn folders(config_dir: &Path, project: &str) -> io::Result<PathBuf> {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
+        // A symbolic link answers `AlreadyExists` as well, and would lead the second name elsewhere.
         if !dir.symlink_metadata()?.is_dir() {
             return Err(io::Error::other(format!("{} is no folder", dir.display())));
         }

@@ -75,6 +75,7 @@ pub(crate) fn read<T>(bytes: &[u8], each: impl FnOnce(&Line<'_>) -> T) -> Option
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return None;
     }
+    // The line as it is first: nearly all are sound, and to mend one costs a copy of it.
     if let Ok(line) = serde_json::from_slice(bytes) {
         return Some(each(&line));
     }
@@ -90,12 +91,15 @@ pub(crate) fn scan(path: &Path, mut each: impl FnMut(u64, &Line<'_>)) -> io::Res
     let (mut line, mut at) = (Vec::new(), 0);
     loop {
         line.clear();
+        // Bounded before it is read: a line end that never comes would otherwise take as much memory as the
+        // file has bytes.
         let mut len = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)? as u64;
         if len == 0 {
             return Ok(());
         }
         if len == LONGEST && line.last() != Some(&b'\n') {
-            // Garbage, such as a hole of NUL bytes that a power loss left: it costs no memory, whatever its length.
+            // Garbage, such as a hole of NUL bytes that a power loss left: it costs no memory, whatever its
+            // length.
             len += skip_line(&mut reader)?;
         } else {
             read(&line, |line| each(at, line));
@@ -129,6 +133,8 @@ pub(crate) fn text<'a>(raw: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
     if !inner.as_bytes().contains(&b'\\') {
         return Some(Cow::Borrowed(inner));
     }
+    // An escape that is half of a surrogate pair, as JavaScript writes it when it cuts a text in the middle
+    // of a character.
     let read = serde_json::from_str(json).or_else(|_| serde_json::from_slice(&repair(json.as_bytes())));
     read.ok().map(Cow::Owned)
 }
@@ -144,6 +150,7 @@ impl<'a> Line<'a> {
         if kind == HINT
             && let Some(leaf) = text(self.leaf)
         {
+            // Each hint takes the place of the one before: the CLI goes by the last.
             tree.hint(&leaf);
         }
         if let Some(uuid) = text(self.uuid) {
@@ -184,6 +191,8 @@ impl<'a> Line<'a> {
         let parent = text(self.parent).or_else(|| text(self.logical_parent));
         let woven = self.woven(kind);
         let side_chain = is_true(self.is_sidechain);
+        // The word is looked for first: the message is most of the line, and to parse it costs far more than
+        // a search.
         let result = role == Role::User && self.mentions("tool_result") && self.message().has("tool_result");
         let asked = role == Role::User && !side_chain && !result && !self.is_of_the_cli();
         Entry {
@@ -235,6 +244,7 @@ impl<'a> Line<'a> {
     /// Measured with CLI 2.1.332: such a prompt is an attachment under another uuid, and a link of the chain.
     fn woven(&self, kind: &str) -> Option<Id> {
         let raw = self.attachment.filter(|_| kind == "attachment")?.get();
+        // An attachment may be long: most are passed over by this one search, unparsed.
         memmem::find(raw.as_bytes(), b"queued_command")?;
         let attachment: Attachment<'_> = serde_json::from_str(raw).ok()?;
         text(attachment.kind).filter(|kind| kind == "queued_command")?;

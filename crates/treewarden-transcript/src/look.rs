@@ -44,8 +44,8 @@ pub struct Look {
     pub kept: Option<Kept>,
 }
 
-/// Tells whether the transcript [`holds`] what is known, and gives it its second name if so; one that stands for another
-/// file, as after the work of an editor, is given up for it.
+/// Tells whether the transcript [`holds`] what is known, and gives it its second name if so. A second name
+/// that stands for another file, as after an editor has replaced the transcript, is moved to this one.
 ///
 /// # Errors
 ///
@@ -54,6 +54,8 @@ pub fn look(config_dir: &Path, id: SessionId, known: &Known) -> Result<Look, Tra
     let path = find(config_dir, id);
     let saved = holds_at(config_dir, path.as_deref(), id, known)?;
     let (mut first, mut kept) = (None, None);
+    // Only for a file that was just found to hold what is known: the second name of one that was emptied
+    // would be taken from the file that has it all.
     if let Some(path) = path.as_deref().filter(|_| saved == Saved::Yes) {
         if known.first.is_none() {
             first = tail::whole(path).map_err(TranscriptError::of(path))?.first();
@@ -78,6 +80,7 @@ fn holds_at(
     id: SessionId,
     known: &Known,
 ) -> Result<Saved, TranscriptError> {
+    // The second name will do: a start gives the first back from it.
     let Some(path) = path.map(Path::to_owned).or_else(|| kept(config_dir, id)) else {
         let first = || known.first.clone().map(|first| Saved::Cut { first });
         let turn = known.written().map(|missing| Saved::No { missing });
@@ -96,6 +99,8 @@ fn judge(config_dir: &Path, path: &Path, id: SessionId, known: &Known) -> io::Re
     let cut = || Saved::Cut { first: known.first.clone().unwrap_or_default() };
     if let Some(first) = &known.first
         && point.is_none_or(|point| !point.anchored)
+        // By a search and not by the tree: of a long file only the end was read, and the first message is not
+        // in that.
         && !tail::names(path, first)?
     {
         return Ok(cut());
@@ -111,6 +116,8 @@ fn judge(config_dir: &Path, path: &Path, id: SessionId, known: &Known) -> io::Re
     if resume::sound(&whole, known, None).is_err() {
         return Ok(cut());
     }
+    // A file that begins in the middle is a loss only if another file has what was before; otherwise nobody
+    // knows that there was anything.
     let is_loss =
         |hole: &resume::Hole| hole.before.is_some() || loss::another(config_dir, path, id).is_some();
     let hole = resume::hole(&whole, leaf).filter(is_loss);

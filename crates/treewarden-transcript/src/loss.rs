@@ -33,6 +33,7 @@ pub(crate) fn look(
     known: &Known,
     open: Option<TurnId>,
 ) -> Result<Option<Point>, Loss> {
+    // What must be there comes first: that a file begins in the middle matters only if all else is in it.
     let point = resume::sound(tree, known, open).map_err(Loss::Missing)?;
     let missing = point.and_then(|point| resume::begins_amid(tree, point.leaf));
     if let Some(missing) = missing
@@ -66,6 +67,7 @@ impl Loss {
             }
         };
         let how = match path.metadata() {
+            // Only a guess at how it came, for people: a file whose size cannot be read gets none.
             Ok(meta) if meta.len() == 0 => ", which is empty now: somebody emptied it, or the disk was full",
             _ => "",
         };
@@ -85,6 +87,7 @@ pub(crate) fn without_file(config_dir: &Path, id: SessionId, known: &Known) -> R
     let held = match (known.written(), &known.first) {
         (Some(turn), _) => format!("the settled turn {turn}"),
         (None, Some(first)) => format!("its first message {first}"),
+        // Nothing was ever seen of it on disk, so that nothing can be lost: the conversation begins.
         (None, None) => return Resumable::NothingPersisted,
     };
     let dir = config_dir.display();

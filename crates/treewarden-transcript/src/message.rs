@@ -62,6 +62,8 @@ impl Message {
             Some(content) => serde_json::from_str(content.get()).unwrap_or_default(),
             None => Vec::new(),
         };
+        // One block that cannot be read has the whole message mended and read again, above; left out alone,
+        // an answer would lose it in silence.
         let content = raw.into_iter().map(|block| Block::read(block.get())).collect::<Option<_>>()?;
         Some(Self { id, content, is_list: true })
     }

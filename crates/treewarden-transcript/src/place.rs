@@ -76,6 +76,7 @@ fn password_home() -> Result<PathBuf, NoConfigDir> {
     let uid = Uid::current();
     let found = User::from_uid(uid)
         .map_err(|error| NoConfigDir { why: format!("the password file cannot be read ({error})") })?;
+    // An entry without a home has an empty text here.
     let home = found.map(|user| user.dir).filter(|home| home.is_absolute());
     home.ok_or_else(|| NoConfigDir { why: format!("the password file has no home for the user {uid}") })
 }
@@ -86,7 +87,8 @@ fn password_home() -> Result<PathBuf, NoConfigDir> {
 /// since only the file's name is certain.
 pub fn find(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
     let all = files_below(&config_dir.join("projects"), id);
-    // Of several, the one that has our second name is the conversation; others are copies, as of a folder that was moved.
+    // Of several, the one that has our second name is the conversation; others are copies, as of a folder
+    // that was moved.
     let ours = if all.len() > 1 { crate::kept(config_dir, id) } else { None };
     let own = ours.and_then(|ours| all.iter().find(|path| crate::keep::are_one(path, &ours)).cloned());
     own.or_else(|| newest(all))
@@ -99,6 +101,7 @@ pub(crate) fn newest_below(dir: &Path, id: SessionId) -> Option<PathBuf> {
 
 pub(crate) fn files_below(dir: &Path, id: SessionId) -> Vec<PathBuf> {
     let file = format!("{id}.jsonl");
+    // A folder that is not there has no files: no CLI has run with this directory yet.
     let projects = std::fs::read_dir(dir).into_iter().flatten().flatten();
     projects.map(|project| project.path().join(&file)).filter(|path| path.is_file()).collect()
 }

@@ -64,9 +64,12 @@ pub fn prepare(
     known: &Known,
     open: Option<TurnId>,
 ) -> Result<Resumable, TranscriptError> {
+    // First: without its first name the CLI would not find the conversation, and it would be said to be lost
+    // while a copy is there.
     let restored = restore(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
     let Some(path) = restored else { return Ok(loss::without_file(config_dir, id, known)) };
     let error = || TranscriptError::of(&path);
+    // The whole file, whatever its length: a start decides what is lost for good, and may write.
     let mut tree = tail::whole(&path).map_err(error())?;
     let mut from = None;
     let point = match loss::look(config_dir, &path, id, &tree, known, open) {
@@ -76,6 +79,7 @@ pub fn prepare(
             if from.is_none() {
                 return Ok(Resumable::Lost { reason: loss.reason(config_dir, &path, id, known) });
             }
+            // The file is another now.
             tree = tail::whole(&path).map_err(error())?;
             resume::sound(&tree, known, open).unwrap_or_default()
         }
@@ -88,22 +92,26 @@ pub fn prepare(
         lines.push(json!({ "type": HINT, "lastPrompt": "", "leafUuid": leaf, "sessionId": id }));
     }
     append(&path, &lines).map_err(error())?;
+    // After the file was found whole and was mended: a second name for another file has nothing that is
+    // missing here.
     let kept = keep_file(config_dir, &path, id, Standing::GivesWay);
     let (first, open, hint_written) = (tree.first(), point.open, point.hint);
     Ok(Resumable::At { leaf, hint_written, open, mended, path, first, put_back: from, kept })
 }
 
-/// So many holes are mended in one file.
+/// How many holes are mended in one file.
 const MOST_HOLES: usize = 64;
 
-/// The notes that close the holes on the way from the leaf to the beginning. Where a file begins with one, nobody knows
-/// what it came from, and neither that anything is lost.
+/// The notes that close the holes on the way from the leaf to the beginning. A hole with which the file
+/// begins gets none: nobody knows what came before, or whether anything did.
 ///
 /// A CLI that could not write for a while goes on from lines that are nowhere. One that resumes drops all that is before
 /// such a line. A note of the system that has the line's name, and follows the message before the hole, joins the two,
 /// and is not shown to the model (measured with CLI 2.1.332).
 fn holes(tree: &mut Tree, leaf: Id, id: SessionId) -> Vec<Value> {
     let mut notes = Vec::new();
+    // Bounded, since each note costs a walk from the leaf; a file with more holes is resumed at the newest
+    // part of it.
     while let Some(hole) = resume::hole(tree, leaf).filter(|_| notes.len() < MOST_HOLES) {
         let Some(before) = hole.before else { return notes };
         let (name, parent) = (tree.name(hole.missing), tree.name(before));
@@ -117,6 +125,7 @@ fn holes(tree: &mut Tree, leaf: Id, id: SessionId) -> Vec<Value> {
             like_a_note: false,
             woven: None,
         };
+        // Into the tree as well, or the next look would find the same hole again.
         tree.entry(&name, link);
         notes.push(json!({
             "type": "system", "subtype": "informational", "uuid": name, "parentUuid": parent, "isSidechain": false,
@@ -130,7 +139,10 @@ fn holes(tree: &mut Tree, leaf: Id, id: SessionId) -> Vec<Value> {
 
 /// Ends a torn last line and appends the entries, in one write; a file that gets neither is dated anew if it is old.
 fn append(path: &Path, entries: &[Value]) -> io::Result<()> {
+    // `append`: a line that somebody else adds between the look at the last byte and the write is not
+    // overwritten.
     let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+    // An empty file has no byte before its end, and the seek fails.
     let torn = file.seek(SeekFrom::End(-1)).is_ok() && {
         let mut last = [0];
         file.read_exact(&mut last)?;
@@ -144,12 +156,15 @@ fn append(path: &Path, entries: &[Value]) -> io::Result<()> {
         text.push_str(&entry.to_string());
         text.push('\n');
     }
+    // One write for all, so that a crash leaves at worst the first of the lines and a torn one, which the
+    // next start ends. A write dates the file by itself.
     if text.is_empty() { freshen(&file) } else { file.write_all(text.as_bytes()) }
 }
 
 /// Dates an old file anew, so that no clean-up by date takes it away.
 pub(crate) fn freshen(file: &File) -> io::Result<()> {
     let now = SystemTime::now();
+    // A date in the future fails here, and counts as new: no clean-up takes it.
     let age = now.duration_since(file.metadata()?.modified()?).unwrap_or_default();
     if age > STALE { file.set_modified(now) } else { Ok(()) }
 }

@@ -24,12 +24,14 @@ pub(crate) fn put_back(
     known: &Known,
     open: Option<TurnId>,
 ) -> io::Result<Option<PathBuf>> {
-    // Not below a name that a CLI would take for a conversation.
+    // The passing file has a name that no CLI takes for a conversation: one that starts meanwhile would
+    // resume half of it.
     let moment = path.with_file_name(format!(".{id}.{}.new", std::process::id()));
     for copy in copies(config_dir, path, id) {
         let made = join(&copy, path, &moment).and_then(|joined| {
             let whole = joined && is_whole(&moment, known, open)?;
-            // It must be on disk before what was there is gone.
+            // The new file must be on disk before the rename replaces the old one: after a loss of power the
+            // name could otherwise stand for an empty file, and both would be gone.
             if whole {
                 File::open(&moment)?.sync_all().and_then(|()| fs::rename(&moment, path))
             } else {
@@ -37,7 +39,10 @@ pub(crate) fn put_back(
             }
             .map(|()| whole)
         });
+        // Also after an error: what is half made is nobody's conversation, and would stay for ever.
         if !matches!(made, Ok(true)) {
+            // The copy may have failed before the file was there, and no CLI takes one of this name for a
+            // conversation.
             let _absent = fs::remove_file(&moment);
         }
         if made? {
@@ -57,27 +62,33 @@ fn copies(config_dir: &Path, path: &Path, id: SessionId) -> Vec<PathBuf> {
 /// Whether nothing that is known is missing in a file.
 fn is_whole(path: &Path, known: &Known, open: Option<TurnId>) -> io::Result<bool> {
     let tree = tail::whole(path)?;
+    // Judged on what was written, before it takes the file's place: joined wrongly, it would be the only file
+    // that is left.
     let point = resume::sound(&tree, known, open).ok().flatten();
     Ok(point.is_some_and(|point| resume::begins_amid(&tree, point.leaf).is_none()))
 }
 
 /// Writes the lines of the copy and, behind them, those of the file; `false` if they cannot be put together.
 fn join(copy: &Path, path: &Path, to: &Path) -> io::Result<bool> {
+    // What was emptied or cut off has nothing that the copy has not: the copy alone is the conversation.
     let cut_off = is_beginning_of(path, copy)?;
-    // Of lines that stand in both, in another order, nobody knows which came last.
+    // Where both files hold some of the same lines, nobody knows which file's order is right, and which line
+    // is last.
     if !cut_off && !tail::whole(path)?.is_apart_from(&tail::whole(copy)?) {
         return Ok(false);
     }
     fs::copy(copy, to)?;
     if !cut_off {
         let mut to = File::options().append(true).open(to)?;
+        // The copy's last line may be torn; without a line end the next would be a part of it. An empty line
+        // is passed over.
         to.write_all(b"\n")?;
         io::copy(&mut File::open(path)?, &mut to)?;
     }
     Ok(true)
 }
 
-/// Whether one file is how the other begins, as one that was emptied is.
+/// Tells whether the other file begins with all of this one, as it does if this one was emptied or cut off.
 fn is_beginning_of(one: &Path, other: &Path) -> io::Result<bool> {
     const PIECE: u64 = 64 << 10;
     let (one, other) = (File::open(one)?, File::open(other)?);
@@ -87,6 +98,7 @@ fn is_beginning_of(one: &Path, other: &Path) -> io::Result<bool> {
         right.clear();
         (&one).take(PIECE).read_to_end(&mut left)?;
         (&other).take(left.len() as u64).read_to_end(&mut right)?;
+        // `right` is as long as `left` at most: a file that goes on behind the other's end differs here.
         if left.is_empty() || left != right {
             return Ok(left.is_empty());
         }

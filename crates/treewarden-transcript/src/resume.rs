@@ -67,6 +67,8 @@ pub(crate) fn point(
 ) -> Result<Option<Point>, Missing> {
     let anchor = anchor(tree, settled)?;
     let anchored = anchor.map(|anchor| tree.places(anchor.turn)).unwrap_or_default();
+    // A prompt without its answer is a turn that the next context would not know the outcome of: a disk that
+    // was full takes the one and not the other.
     if let Some(anchor) = anchor.filter(|anchor| anchor.written && anchor.answered)
         && newest_of_model(tree, &anchored).is_none()
     {
@@ -82,7 +84,11 @@ pub(crate) fn point(
     let place = tree.chain(leaf).map(|(id, _)| id).find(|id| opened.contains(id));
     let nudges = open.map(|turn| tree.nudges(turn)).unwrap_or_default();
     let open = match (place, open.map(Id::from)) {
+        // Told to run again what the file ends with, the CLI would run an older turn: this one's prompt is
+        // not in it.
         (None, _) => OpenPrompt::Absent,
+        // Before `Own`: the prompt stands in the file under its own id, and the CLI would all the same run
+        // the other writer's.
         _ if !goes_on_with(tree, leaf, &opened, &nudges) => OpenPrompt::Overtaken,
         (Some(own), Some(open)) if own == open && !tree.node(own).is_some_and(|node| node.like_a_note) => {
             OpenPrompt::Own
@@ -143,6 +149,8 @@ fn anchor<'a>(tree: &Tree, settled: &'a [Settled]) -> Result<Option<&'a Settled>
         if !tree.places(turn.turn).is_empty() {
             return Ok(Some(turn));
         }
+        // The newest turn that must be there is not. An older one that is there would be a branch without it:
+        // resumed there, the conversation would go on as if the turn had never been.
         if turn.written {
             return Err(Missing::Turn(turn.turn));
         }
@@ -150,8 +158,11 @@ fn anchor<'a>(tree: &Tree, settled: &'a [Settled]) -> Result<Option<&'a Settled>
     Ok(None)
 }
 
-/// What the leaf must come after: the open turn where it goes on from the anchor, otherwise the anchor.
+/// The entries that the leaf must come after: those of the open turn if it goes on from the anchor, or the
+/// anchor's.
 fn base<'a>(tree: &Tree, anchored: &'a [Id], opened: &'a [Id]) -> &'a [Id] {
+    // The open turn's prompt may stand on another branch than the anchor: the leaf is then looked for below
+    // the anchor, so that the settled turn is not left behind.
     let goes_on = anchored.is_empty() || opened.iter().any(|place| tree.descends(*place, anchored));
     if goes_on && !opened.is_empty() { opened } else { anchored }
 }
@@ -161,6 +172,8 @@ pub(crate) fn leaf(tree: &Tree, base: &[Id]) -> Option<Id> {
     if base.is_empty() {
         return tree.newest().next();
     }
+    // Memory of what was walked: without it a long chain would be walked once for each message, which is
+    // quadratic.
     let mut below = Below::new(tree, base);
     let model = newest_of_model(tree, base);
     let model = model.as_slice();
@@ -180,12 +193,14 @@ fn newest_of_model(tree: &Tree, places: &[Id]) -> Option<Id> {
     tree.newest().find(|id| is_of_model(*id) && below.holds(*id))
 }
 
-/// A hint may name a link after the leaf: the CLI does so itself.
+/// Tells whether a hint leads to the leaf. It may name a link behind the leaf, as the CLI's own hints do.
 fn is_same_place(tree: &Tree, hinted: Id, leaf: Id) -> bool {
     if hinted == leaf {
         return true;
     }
     let at = |id| tree.node(id).map(|node| node.at);
+    // A hint at something before the leaf, or at nothing in the file, is one that an earlier CLI left: the
+    // next one would go back there.
     if at(hinted) < at(leaf) {
         return false;
     }
@@ -207,6 +222,7 @@ pub(crate) fn undecided(tree: &Tree, settled: &[Settled], open: Option<TurnId>) 
             anchor = Some(turn);
             break;
         }
+        // It may stand before the end that was read, or be lost: only the whole file tells.
         if turn.written {
             return None;
         }
@@ -216,6 +232,8 @@ pub(crate) fn undecided(tree: &Tree, settled: &[Settled], open: Option<TurnId>) 
     if let Some(anchor) = anchor {
         let mut after = tree.chain(newest).take_while(|(id, _)| !anchored.contains(id));
         let is_answered = after.any(|(_, node)| node.role == Role::Assistant);
+        // The branch is not seen to begin at the anchor, or has no answer: what comes before the window may
+        // join or complete it.
         if !tree.descends(newest, &anchored) || (anchor.written && anchor.answered && !is_answered) {
             return None;
         }
@@ -239,7 +257,8 @@ pub(crate) fn undecided(tree: &Tree, settled: &[Settled], open: Option<TurnId>) 
     Some(words)
 }
 
-/// The newest message is no late result, whatever comes before the end.
+/// Tells whether the newest message is the leaf, and no late result, whatever stands before the end that was
+/// read.
 fn is_taken_in_the_end(tree: &Tree, newest: Id, base: &[Id]) -> bool {
     if !tree.node(newest).is_some_and(|node| node.result) {
         return true;
@@ -248,7 +267,7 @@ fn is_taken_in_the_end(tree: &Tree, newest: Id, base: &[Id]) -> bool {
     model.is_some_and(|model| tree.descends(newest, &[model]) && tree.descends(model, base))
 }
 
-/// Whether the hint names the leaf's place shows in the end alone.
+/// Tells whether the end that was read shows by itself if the hint names the leaf's place.
 fn is_place_known(tree: &Tree, hinted: Id, leaf: Id) -> bool {
     let at = |id| tree.node(id).map(|node| node.at);
     // What was not read is older than the leaf.

@@ -16,13 +16,13 @@ use crate::line::{read as read_line, scan};
 use crate::resume::undecided;
 use crate::tree::Tree;
 
-/// So much of the end is read first: a turn or two, most often.
+/// How much of the end is read first: most often a turn or two.
 const FIRST_WINDOW: u64 = 16 << 10;
 
-/// By so much a window is greater than the one before.
+/// How many times greater each window is than the one before.
 const GROWTH: u64 = 8;
 
-/// A window is held in memory; where this does not do, the whole file is streamed.
+/// The greatest window, which is held in memory; where it does not decide, the whole file is streamed.
 const MAX_WINDOW: u64 = 8 << 20;
 
 /// What comes before the window is searched in pieces of this size.
@@ -36,8 +36,11 @@ pub(crate) fn read(path: &Path, settled: &[Settled], open: Option<TurnId>) -> io
 /// Does so, beginning with a window of `first` bytes.
 fn read_from(path: &Path, settled: &[Settled], open: Option<TurnId>, first: u64) -> io::Result<Tree> {
     let mut file = File::open(path)?;
+    // The length of this moment: what a CLI appends meanwhile is read with the window, and cannot be missed
+    // before it.
     let len = file.metadata()?.len();
     let mut window = first;
+    // A window as long as the file would be the whole of it, in memory instead of in a stream.
     while window < len.min(MAX_WINDOW) {
         let (tree, before) = parse(&mut file, len - window)?;
         if let Some(words) = undecided(&tree, settled, open)
@@ -54,6 +57,8 @@ fn read_from(path: &Path, settled: &[Settled], open: Option<TurnId>, first: u64)
 pub(crate) fn names(path: &Path, name: &str) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let len = file.metadata()?.len();
+    // With the key and its quotes: the name alone stands in each line that follows the one that is looked
+    // for.
     holds_none(&mut file, len, &[format!("\"uuid\":\"{name}\"")]).map(|none| !none)
 }
 
@@ -93,7 +98,8 @@ fn holds_none(file: &mut File, len: u64, words: &[String]) -> io::Result<bool> {
         if rest.by_ref().take(PIECE as u64).read_to_end(&mut piece)? == 0 {
             return Ok(true);
         }
-        // A line is read without them, so that a word may be written around one.
+        // The reader of lines drops NUL bytes, so that a word which it would see may be interrupted by one
+        // here.
         if memchr(0, &piece).is_some() {
             piece.retain(|byte| *byte != 0);
         }

@@ -45,6 +45,8 @@ impl fmt::Display for Id {
 /// The UUID that is written as the CLI writes one; the CLI compares them as text.
 fn as_written(text: &str) -> Option<Uuid> {
     let uuid = Uuid::try_parse(text).ok()?;
+    // In capitals, or in braces, it is another name: two lines that the CLI tells apart must not be one entry
+    // here.
     (*uuid.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then_some(uuid)
 }
 
@@ -103,7 +105,7 @@ pub(crate) struct Tree {
     /// The messages of the conversation itself, in the order of the file.
     messages: Vec<Id>,
     hinted: Option<Id>,
-    /// So many entries were added.
+    /// How many entries were added.
     entries: u32,
 }
 
@@ -115,7 +117,11 @@ impl Tree {
             self.odd.insert(id, uuid.to_owned());
         }
         let at = self.entries;
+        // More than four thousand million entries would be a file of a terabyte; the places of those beyond
+        // would be equal.
         self.entries = at.saturating_add(1);
+        // A sub-agent's messages are in the file as well; taken for the newest, they would be the leaf, and
+        // the CLI would be sent there.
         if entry.role != Role::Link && !entry.side_chain {
             self.messages.push(id);
         }
@@ -178,6 +184,8 @@ impl Tree {
     /// An entry and those before it; a circle ends where it closes.
     pub(crate) fn chain(&self, from: Id) -> impl Iterator<Item = (Id, &Node)> {
         let mut next = Some(from);
+        // No way without a circle is longer than there are entries, so that one that closes ends here and not
+        // never.
         let mut left = self.nodes.len();
         std::iter::from_fn(move || {
             let id = next?;
@@ -218,7 +226,7 @@ impl<'a> Below<'a> {
                 break true;
             }
             let Some(node) = self.tree.node(id) else { break false };
-            // In a circle this is met again, and holds nothing.
+            // Parents that form a circle come back to this entry, which then descends from no place.
             self.known.insert(id, false);
             walked.push(id);
             next = node.parent;

@@ -29,6 +29,8 @@ impl<E> Machine<E> {
     fn carried_on(&self) -> Option<&OpenTurn> {
         let up = matches!(self.phase, Phase::Initializing { .. } | Phase::Open);
         match self.queue.front() {
+            // Only a turn that a CLI had before: of one that was never sent, nothing that this CLI prints can
+            // be.
             Some(Item::Turn(turn)) if up && turn.attempts > 0 => Some(turn),
             _ => None,
         }
@@ -37,11 +39,13 @@ impl<E> Machine<E> {
     /// Settles the turn that the CLI carried on before it was sent to it, if the result is its.
     pub(super) fn settle_carried_on(&mut self, result: ResultFact<E>, actions: &mut Vec<Action<E>>) {
         let Some(turn) = self.carried_on() else { return };
-        // An aborted run was aborted by nobody who is there now: the turn is sent, and comes to its outcome so.
+        // Nobody who is there now asked for this abort: the turn is sent again, and has its outcome so.
         if result.aborted || !result.turns.iter().any(|id| is_of(turn, *id)) {
             return;
         }
         let turn = turn.turn;
+        // Out of the queue before it is settled: the dispatch that follows would send a prompt that is
+        // answered, and the CLI would have it twice.
         self.queue.pop_front();
         self.rerunning = false;
         actions.push(Action::Settle(turn, Verdict::Result(result.evidence)));

@@ -56,6 +56,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            // A CLI that is alone on two cores takes about 0.6 s; the rest is room for a machine on which
+            // many start at once.
             start_timeout: Duration::from_secs(60),
             turn_timeout: Some(Duration::from_secs(300)),
             drain_timeout: Duration::from_secs(10),
@@ -64,6 +66,7 @@ impl Default for Config {
             settle_grace: Duration::from_millis(300),
             transcript_reads: 4,
             max_attempts: 20,
+            // A parked session costs its next caller a start: that is the user's to weigh against memory.
             idle_timeout: None,
             own_work_wait: Duration::from_secs(30),
             background_wait: Duration::from_secs(3600),

@@ -116,21 +116,29 @@ pub enum PermanentKind {
 impl ExitClass {
     /// Classifies the end of a CLI that had been spawned.
     pub fn of(facts: &ExitFacts<'_>) -> Self {
+        // Before everything else: the CLI says so itself, and only about what no further try mends.
         if let Some(reason) = facts.startup_failure {
             let message = format!("the CLI refused to start: {reason}{}", tail(facts));
             return Self::Permanent(Permanent::new(PermanentKind::StartupRefused, message));
         }
+        // The same words of a CLI that was up may be a tool's or the model's: a restart would be refused for
+        // what somebody wrote.
         if !facts.started
             && let Some(permanent) = refusal(facts)
         {
             return Self::Permanent(permanent);
         }
         match (facts.code, facts.signal) {
+            // Before the codes: a CLI that is sent SIGTERM exits with 143, and a kill shows as a signal;
+            // neither is a crash of its own.
             _ if facts.asked => Self::Clean,
             (Some(0), _) => Self::Clean,
+            // 128 + 9 is how a shell or a container reports that its process was killed; a process that is
+            // killed itself has a signal and no code.
             (Some(137), _) => Self::OutOfMemory,
             (Some(code), _) => Self::Crash(CrashKind::Exit(code)),
             (None, Some(signal)) => Self::Crash(CrashKind::Signal(signal)),
+            // The status is not known. That it did not end well is the safe side: the turn stays open.
             (None, None) => Self::Crash(CrashKind::Exit(-1)),
         }
     }
@@ -159,6 +167,7 @@ const BAD_VALUES: [&str; 7] = [
 
 /// What a CLI says that gives up before it answers `initialize` (texts of 2.1.197, 2.1.330 and 2.1.332).
 fn refusal(facts: &ExitFacts<'_>) -> Option<Permanent> {
+    // In both places: 2.1.330 refuses `--session-id` on stderr, and `--resume` in the `errors` of a result.
     let said = |text: &str| facts.stderr.contains(text) || facts.errors.contains(text);
     let kind = if said("is already in use") {
         PermanentKind::IdInUse

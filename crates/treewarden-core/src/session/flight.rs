@@ -61,6 +61,7 @@ pub(super) struct Flight {
 impl Flight {
     pub(super) fn new(open: OpenTurn, now: Instant) -> Self {
         Self {
+            // The present dispatch is counted already.
             taken_over: open.attempts > 1,
             open,
             completed: false,
@@ -89,5 +90,7 @@ impl Flight {
 
 /// Tells whether the id is the turn's; each incarnation nudges once at most, under its own number.
 pub(super) fn is_of(open: &OpenTurn, id: TurnId) -> bool {
+    // From 1: the number of a nudge is that of the incarnation that sent it. A nudge of a CLI that died may
+    // be answered by its successor.
     id == open.turn || (1..=open.attempts).any(|attempt| open.turn.nudge(attempt) == id)
 }

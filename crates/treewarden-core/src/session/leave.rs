@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use super::event::Action;
 use super::machine::{Machine, Phase, Then};
 
-/// So long may one look at the disk take: a turn may wait for it.
+/// How long one look at the disk may take. A turn may have to wait for the look, and goes on after this time.
 const LOOK_TIME: Duration = Duration::from_secs(10);
 
 /// Whether the conversation could be carried on from the disk.
@@ -53,11 +53,11 @@ struct Look {
     stale: bool,
 }
 
-/// The way of a CLI to an end that nobody needs; see the [module](self).
+/// What is known about ending the CLI for convenience; see the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Leave {
     look: Option<Look>,
-    /// What is not on disk.
+    /// Which turn is not on disk, and where it was looked for.
     unsaved: Option<String>,
     /// When the disk is looked at again for it.
     again: Option<Instant>,
@@ -72,19 +72,27 @@ impl Leave {
     /// A turn begins: the CLI stays.
     pub(super) fn stay(&mut self) {
         if let Some(look) = &mut self.look {
+            // The look goes on, so that it is known what is unsaved; only what was to follow is off. A CLI
+            // that is ended now would take the turn with it.
             look.purpose = Purpose::See;
         }
     }
 
-    /// There is more to save: it is looked for once the CLI had `grace` to write it, and what was missing at once. Of turns that
-    /// come faster the newest is looked for alone.
+    /// Plans a look for a turn that was just settled, once the CLI had `grace` to write it; at once if an
+    /// earlier turn was missing. Of turns that follow each other faster than `grace`, only the newest is
+    /// looked for.
     pub(super) fn look_soon(&mut self, now: Instant, grace: Duration) {
         let later = now + grace;
+        // What was missing may be on disk by now, and the CLI is kept only for that.
         let soon = if self.unsaved.is_some() { now } else { later };
+        // A time that has passed is that of an earlier turn, whose look has not been made: it gives way to
+        // this turn's, which sees both.
         self.again = Some(self.again.filter(|at| *at > now).map_or(soon, |at| at.min(soon)));
         if let Some(look) = &mut self.look {
             // How often another turn was not there says nothing of this one.
             look.misses = 0;
+            // A disk that was read before this turn was written would say "saved", and the CLI with the only
+            // copy would be ended.
             look.stale = look.asked;
         }
     }
@@ -108,6 +116,8 @@ impl<E> Machine<E> {
     /// Has the disk looked at, unless that is under way.
     pub(super) fn look(&mut self, now: Instant, purpose: Purpose, actions: &mut Vec<Action<E>>) {
         if let Some(look) = &mut self.leave.look {
+            // The greater wish stays: a place that is wanted is not forgotten for a look that only wants to
+            // know.
             look.purpose = look.purpose.max(purpose);
             return;
         }
@@ -115,7 +125,7 @@ impl<E> Machine<E> {
         actions.push(Action::LookOnDisk);
     }
 
-    /// Looks for what was missing, if it is time to; the CLI needs not be free for that.
+    /// Looks for a turn that was missing, if it is time to; another turn may be in the CLI meanwhile.
     pub(super) fn look_again(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         if self.leave.is_due(now) {
             self.look(now, Purpose::See, actions);
@@ -127,6 +137,8 @@ impl<E> Machine<E> {
         if !self.renew || !self.may_renew() || self.works_by_itself() {
             return false;
         }
+        // A CLI known to be unsaved stays, and its turns go on: to look before each of them would make each
+        // wait for the disk.
         let may_look = self.leave.unsaved.is_none() || self.leave.look.is_some();
         if may_look {
             self.look(now, Purpose::Renew, actions);
@@ -134,8 +146,9 @@ impl<E> Machine<E> {
         may_look
     }
 
-    /// The disk was looked at.
+    /// Takes what a look at the disk has found.
     pub(super) fn looked(&mut self, now: Instant, saved: Saved, actions: &mut Vec<Action<E>>) {
+        // An answer that nobody waits for any more: the look was called off, or took too long.
         let Some(look) = self.leave.look.as_mut().filter(|look| look.asked) else { return };
         if std::mem::take(&mut look.stale) {
             look.at = now + LOOK_TIME;
@@ -152,6 +165,7 @@ impl<E> Machine<E> {
         }
         let purpose = look.purpose;
         self.leave = Leave::default();
+        // Asked anew, since the disk took its time: the CLI may have begun something of its own meanwhile.
         let free = self.phase == Phase::Open && self.flight.is_none() && !self.works_by_itself();
         match purpose {
             Purpose::Park if free && self.queue.is_empty() => {
@@ -160,17 +174,20 @@ impl<E> Machine<E> {
             Purpose::Renew if free && self.renew && self.may_renew() => {
                 self.begin_stop(Then::Reopen, Action::Stop, actions);
             }
+            // A turn that waited for the look is begun here: no other event would begin it.
             _ => self.go_on(now, actions),
         }
     }
 
     fn missing(&mut self, now: Instant, why: String, actions: &mut Vec<Action<E>>) {
+        // Nothing tells when a full disk has room again, so that it is looked at from time to time.
         let again = Some(now + self.config.look_again);
         self.leave = Leave { look: None, unsaved: Some(why), again };
         self.dispatch(now, actions);
     }
 
-    /// Does what waited for the look. That is nothing that happens in the CLI: it is idle for as long as it was.
+    /// Does what waited for the look. A look is nothing that the CLI does, so that its idle time is not begun
+    /// anew.
     fn go_on(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let idle_since = self.idle_since;
         self.dispatch(now, actions);
@@ -182,6 +199,8 @@ impl<E> Machine<E> {
         let due = self.leave.is_due(now);
         match &mut self.leave.look {
             Some(look) if look.at > now => {}
+            // A disk that does not answer counts as one without the turn: the turn that waits goes on in the
+            // CLI that has the conversation in memory.
             Some(look) if look.asked => {
                 let why = format!("the transcript could not be read within {} s", LOOK_TIME.as_secs());
                 self.missing(now, why, actions);

@@ -119,6 +119,8 @@ impl<E> Machine<E> {
         };
         for item in open {
             match item {
+                // Before anything starts: a turn that kills every CLI would otherwise kill this one too, and
+                // the session with its budget.
                 Item::Turn(turn) if machine.is_spent(&turn) => {
                     actions.push(Action::Settle(turn.turn, Verdict::Crashed));
                 }
@@ -189,12 +191,16 @@ impl<E> Machine<E> {
 
     /// Takes an event, and adds what is to be done to `actions`.
     pub fn handle(&mut self, now: Instant, event: Event<E>, actions: &mut Vec<Action<E>>) {
+        // Whatever comes late is the next machine's: it gets what is open from the driver, and an outcome
+        // given here would be a second one.
         if self.phase == Phase::Ended {
             return;
         }
         match event {
             Event::Enqueue(item) => {
                 self.queue.push_back(item);
+                // It came after the stop: left in the queue, its caller would wait for a CLI that never
+                // comes.
                 if self.ends_its_turns() {
                     self.settle_queue(actions);
                 }
@@ -243,6 +249,8 @@ impl<E> Machine<E> {
     fn free_timeout(&self) -> Option<Instant> {
         let idle = self.config.idle_timeout.map(|idle| self.idle_since + idle);
         let own = self.own_work_until();
+        // While the limit holds, a turn that waits for own work could not be sent anyway, and an idle CLI is
+        // not parked: only the end of the limit matters.
         let (held, other) = match self.suspended_until {
             Some(until) => (None, Some(until)),
             None => (self.held_until(), own.or_else(|| idle.filter(|_| self.leave.next().is_none()))),
@@ -252,6 +260,7 @@ impl<E> Machine<E> {
 
     fn free_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let resumed = self.suspended_until.take_if(|until| *until <= now).is_some();
+        // `|` and not `||`: both have to be done, whatever the other says.
         if self.expire_own_work(now) | resumed || self.held_until().is_some_and(|until| until <= now) {
             self.dispatch(now, actions);
         }
@@ -265,6 +274,8 @@ impl<E> Machine<E> {
 
     fn is_spent(&self, turn: &OpenTurn) -> bool {
         let taken = turn.attempts > 0;
+        // An at-most-once turn that was written to a CLI may have run: to send it again would run its tools
+        // twice.
         taken && (turn.delivery == Delivery::AtMostOnce || turn.attempts >= self.config.max_attempts)
     }
 
@@ -272,13 +283,18 @@ impl<E> Machine<E> {
         self.phase = Phase::Starting;
         self.renew = false;
         self.opening = opening;
+        // What the CLI before did by itself, and what was looked for on disk, ended with it.
         self.own = Own::default();
         self.leave = Leave::default();
+        // Only for a turn that is open: told to run again what its transcript ends with, a CLI without one
+        // would run a prompt that was settled long ago.
         self.rerunning = matches!(self.queue.front(), Some(Item::Turn(turn)) if turn.attempts > 0);
         actions.push(Action::Start(Start { opening, rerun: self.rerunning }));
     }
 
     fn spawned(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
+        // A stop that came during the spawn has changed the phase, and the CLI is being ended: it is asked
+        // nothing.
         if self.phase == Phase::Starting {
             self.phase = Phase::Initializing { until: now + self.config.start_timeout };
             actions.push(Action::Initialize);
@@ -295,10 +311,13 @@ impl<E> Machine<E> {
     }
 
     pub(super) fn start_failed(&mut self, now: Instant, failure: StartFailure, actions: &mut Vec<Action<E>>) {
+        // The CLI was being ended and so did not come up: that is what was wanted, and no failure.
         if let Phase::Stopping(_) = self.phase {
             return self.exited(now, ExitClass::Clean, actions);
         }
         match failure {
+            // The disk is the CLI's to judge: what it takes for there is resumed, and what it takes for
+            // absent is begun. Once only, or a CLI that refuses both would be started for ever.
             StartFailure::IdInUse if !self.reopened => self.reopen(Opening::Resume, actions),
             StartFailure::NoConversation if !self.reopened => self.reopen(Opening::Fresh, actions),
             // Whoever starts it leaves the flag out from now on; once is enough, so that this cannot go round.
@@ -334,14 +353,18 @@ impl<E> Machine<E> {
 
     /// Begins the next turn if the CLI is free: the one place from which turns begin.
     pub(super) fn dispatch(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
+        // One turn at a time: of prompts that are sent while one runs, the CLI makes a single turn with a
+        // single result.
         if self.phase != Phase::Open || self.flight.is_some() {
             return;
         }
         self.idle_since = now;
+        // Before the queue is looked at: nothing is sent after a stop.
         if self.stop_when_drained {
             return self.begin_stop(Then::Stop(StopReason::Requested), Action::Stop, actions);
         }
         self.look_again(now, actions);
+        // Other options come before the next turn: it must not go to a CLI with those of before.
         if self.replace_soon(now, actions) || self.suspended_until.is_some() {
             return;
         }
@@ -355,11 +378,15 @@ impl<E> Machine<E> {
             Some(Item::Clear) => self.begin_stop(Then::Clear, Action::Stop, actions),
             Some(Item::Turn(mut turn)) => {
                 turn.attempts += 1;
+                // The deadline of the first dispatch stays over all incarnations: with a new one each, a turn
+                // that crashes its CLIs would never time out.
                 turn.deadline = turn.deadline.or_else(|| turn.timeout.map(|timeout| now + timeout));
                 actions.push(Action::Send(turn.turn));
                 self.own.give_way();
                 self.leave.stay();
                 self.flight = Some(Flight::new(turn, now));
+                // A weak CLI may swallow a prompt that it knows and print nothing about it, so that no frame
+                // would ever cause a read.
                 if self.needs_transcript() {
                     self.read_after(now, self.config.settle_grace);
                 }
@@ -382,6 +409,7 @@ impl<E> Machine<E> {
     /// A CLI that is being ended needs nothing: the next one has the new options.
     fn configure(&mut self, now: Instant, config: Config, renew: bool, actions: &mut Vec<Action<E>>) {
         self.config = config;
+        // `|=`: two changes in a row, of which only the first needs another CLI, need one.
         self.renew |= renew && !matches!(self.phase, Phase::Stopping(_));
         if self.renew {
             self.dispatch(now, actions);
@@ -408,6 +436,7 @@ impl<E> Machine<E> {
             (None, Some(Item::Turn(turn))) if turn.attempts > 0 => Some(turn.turn),
             _ => None,
         };
+        // A turn that the CLI runs again by itself counts as under way, although it was not sent to this one.
         if let Some(turn) = under_way {
             self.cancel(now, turn, DrainReason::Interrupted, actions);
         } else if self.own_work().is_some() {

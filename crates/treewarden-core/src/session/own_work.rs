@@ -39,7 +39,7 @@ pub enum OwnWork {
 struct Tasks {
     count: usize,
     changed: Instant,
-    /// They keep their CLI alive still.
+    /// Whether their CLI is still kept alive for them: `background_wait` is not over.
     guard: bool,
 }
 
@@ -77,20 +77,27 @@ impl Own {
                 // A task that was stopped by hand is told too, and no turn about it follows.
                 self.doing.is_some().then_some(OwnWork::TaskEnded)
             }
+            // A CLI that reports its state says `running` before each turn, so that its `init` alone is no
+            // sign of work.
             Fact::TurnBegan => (self.running || !self.reports).then_some(OwnWork::Unknown),
             Fact::Lifecycle(_, Lifecycle::Started) => Some(OwnWork::WakeUp),
+            // Of a CLI that reports no state, a result is the only end that shows.
             Fact::Result(_) if !self.reports && !turn_of_ours => return self.end(),
             Fact::BackgroundTasks(count) => return self.tasks(now, *count),
             _ => None,
         };
         match (&mut self.doing, begin) {
+            // What the CLI does while a turn of ours is in it is that turn's: taken for its own work, it
+            // would hold back the next turn.
             _ if turn_of_ours => {}
             (Some((why, sign)), begin) => {
+                // Any frame is a sign of life, named or not: the wait counts from the last one.
                 *sign = now;
                 if *why == OwnWork::Unknown {
                     *why = begin.unwrap_or(*why);
                 }
             }
+            // The word that a task ended comes before the turn about it: now it is known why that begins.
             (None, Some(OwnWork::Unknown)) if self.noticed => self.doing = Some((OwnWork::TaskEnded, now)),
             (None, Some(why)) => self.doing = Some((why, now)),
             (None, None) => {}
@@ -98,8 +105,9 @@ impl Own {
         false
     }
 
-    /// The work has ended, and so has the wait for it.
+    /// Notes that the own work has ended, and with it the wait for it; `true` if there was such work.
     fn end(&mut self) -> bool {
+        // The wait is over, and the next work has a wait of its own.
         self.held = None;
         self.doing.take().is_some()
     }
@@ -112,13 +120,14 @@ impl Own {
         count == 0 && before.is_some()
     }
 
-    /// A turn of ours goes into the CLI: what it does from now on is taken for that turn's.
+    /// Notes that a turn of ours goes into the CLI: what the CLI does from now on is taken for that turn's.
     pub(super) fn give_way(&mut self) {
         self.end();
         (self.noticed, self.amid) = (false, false);
     }
 
-    /// The turn of ours is out of the CLI, which goes on with one of its own.
+    /// Notes that a turn of ours was refused in the middle of one of the CLI's own, with which the CLI goes
+    /// on.
     pub(super) fn goes_on(&mut self) {
         self.amid = true;
     }
@@ -139,9 +148,13 @@ impl Own {
     ///
     /// One that the CLI may be running again by itself is not held back: it is in the CLI already.
     pub(super) fn holds(&mut self, now: Instant, turn: &OpenTurn, config: &Config) -> bool {
+        // The turn that is run again may be what the CLI is at work with: held back, it would wait for
+        // itself.
         if self.doing.is_none() || turn.attempts > 0 {
             return false;
         }
+        // Since when this turn waits, and not since the last frame: a CLI that is always at work would keep
+        // it for ever.
         let since = self.held.filter(|(held, _)| *held == turn.turn).map_or(now, |(_, since)| since);
         self.held = Some((turn.turn, since));
         now < since + config.own_work_wait
@@ -150,6 +163,8 @@ impl Own {
     /// Forgets what has given no sign for too long; `true` if there was such a thing.
     fn expire(&mut self, now: Instant, config: &Config) -> bool {
         let over = |sign: Instant| sign + config.background_wait <= now;
+        // `guard` is taken from the tasks, and not their number: the CLI still has them, and the status says
+        // so.
         let work = self.doing.is_some_and(|(_, sign)| over(sign)) && self.end();
         let tasks = self.tasks.as_mut().filter(|tasks| tasks.guard && over(tasks.changed));
         work | tasks.map(|tasks| tasks.guard = false).is_some()

@@ -23,15 +23,17 @@ use super::exit_class::CrashKind;
 use super::flight::{DrainReason, Flight};
 use super::machine::{Machine, Phase};
 
-/// So often may the credentials be refused in one turn: a key that is being renewed is refused once.
+/// At which refusal of the credentials a turn ends. A key that is being renewed is refused once.
 const REFUSALS: u32 = 2;
 
-/// So often does the time between two reads of the transcript double: up to 64 times `settle_grace`.
+/// How often the time between two reads of the transcript doubles: up to 64 times `settle_grace`.
 const MAX_DOUBLINGS: u32 = 6;
 
 impl<E> Machine<E> {
     pub(super) fn frame(&mut self, now: Instant, fact: Fact<E>, actions: &mut Vec<Action<E>>) {
         self.active(now);
+        // Before the fact is dealt with: a result takes its turn out of flight, and would then be taken for
+        // the end of own work.
         let own_work_ended = self.note_own_work(now, &fact);
         match fact {
             Fact::Result(result) => self.result(now, result, actions),
@@ -103,6 +105,7 @@ impl<E> Machine<E> {
 
     fn result(&mut self, now: Instant, result: ResultFact<E>, actions: &mut Vec<Action<E>>) {
         if let Some(limited_for) = result.limited_for {
+            // Before the turn is settled: the dispatch that follows would send the next one into the limit.
             self.suspended_until = Some(now + limited_for);
         }
         let needs_transcript = self.needs_transcript();
@@ -138,6 +141,7 @@ impl<E> Machine<E> {
         found: Found<E>,
         actions: &mut Vec<Action<E>>,
     ) {
+        // A read that took long may be about a turn that a result has settled meanwhile.
         let Some(flight) = self.flight.as_mut().filter(|flight| flight.turn() == turn) else { return };
         flight.reading = false;
         match found {
@@ -149,6 +153,7 @@ impl<E> Machine<E> {
             // Nothing of it runs in this CLI, so that there is nothing to wait for.
             Found::Overtaken if !flight.completed => self.overtaken(now, actions),
             Found::Nothing | Found::Overtaken => {
+                // The CLI writes its transcript a moment after it has printed, so that one look says nothing.
                 flight.reads += 1;
                 flight.arm_read(now, &self.config);
                 let reads = flight.reads;
@@ -156,6 +161,8 @@ impl<E> Machine<E> {
                     self.read_after(now, self.config.settle_grace * (1 << reads.min(MAX_DOUBLINGS)));
                 }
                 let done = self.flight.as_ref().is_some_and(|flight| flight.completed && flight.idle);
+                // Only a CLI that reports lives is known to have done with the turn; a weak one may still be
+                // at work with it, and is left to its deadline.
                 if self.lifecycle
                     && done
                     && reads >= self.config.transcript_reads
@@ -180,6 +187,7 @@ impl<E> Machine<E> {
             return self.settle(now, reason.verdict(), actions);
         }
         if flight.nudged {
+            // Asked once and still without an answer: another nudge in this CLI would be as vain.
             return self.kill(CrashKind::AnswerMissing, actions);
         }
         flight.nudged = true;
@@ -207,6 +215,8 @@ impl<E> Machine<E> {
     /// Makes the running turn end; its outcome is decided by how it does.
     pub(super) fn drain(&mut self, now: Instant, reason: DrainReason, actions: &mut Vec<Action<E>>) {
         let Some(flight) = &mut self.flight else { return };
+        // The first reason stays: a turn that timed out and is cancelled afterwards has timed out, and a
+        // second interrupt would give the drain another ten seconds.
         if flight.drain.is_none() {
             flight.drain = Some((reason, now + self.config.drain_timeout));
             // A CLI that is being ended needs no interrupt; the reason is what its turn is settled with.
@@ -218,8 +228,14 @@ impl<E> Machine<E> {
 
     fn settle(&mut self, now: Instant, verdict: Verdict<E>, actions: &mut Vec<Action<E>>) {
         let Some(flight) = self.flight.take() else { return };
+        // A weak CLI may still print the result of the turn that it ran again; given by position, it would
+        // answer the next one.
         self.rerunning &= !self.lifecycle;
+        // The outcome is stored before the next prompt is sent: a host that dies in between must find the
+        // turn settled, or it would be sent again.
         actions.push(Action::Settle(flight.turn(), verdict));
+        // Before the dispatch: the CLI's own turn about a task that ended is the next one, and a prompt would
+        // be woven into it.
         self.own.resume(now);
         self.leave.look_soon(now, self.config.settle_grace);
         self.dispatch(now, actions);
@@ -227,11 +243,14 @@ impl<E> Machine<E> {
 
     pub(super) fn flight_timeout(&self, flight: &Flight) -> Option<Instant> {
         let turn = match flight.drain {
+            // A turn that drains has the time of the drain; its deadline has passed, or does not matter any
+            // more.
             Some((_, until)) => Some(until),
             None => flight.open.deadline,
         };
         let life = match flight.probed_at {
             Some(at) => Some(at + self.config.probe_timeout),
+            // The host owes the CLI something: its silence is ours.
             None if flight.awaits_host => None,
             None => Some(flight.last_activity + self.config.silence_timeout),
         };
@@ -250,6 +269,8 @@ impl<E> Machine<E> {
             && until <= now
         {
             actions.push(Action::Settle(flight.turn(), reason.verdict()));
+            // Settled here and not by the exit: the caller has waited for the whole drain, and a kill may
+            // take its time.
             self.flight = None;
             return self.kill(CrashKind::NotDrained, actions);
         }

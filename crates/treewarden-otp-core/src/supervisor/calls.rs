@@ -52,6 +52,8 @@ impl<H: Host> Machine<H> {
     }
 
     fn check_start(&self, spec: &ChildSpec<H::Start>) -> Result<(), StartChildError<H::Child>> {
+        // Children that wait for a restart are among `children` and count, as in Elixir: a supervisor whose
+        // children all crash would otherwise take in as many again.
         if let Mode::Dynamic { max_children: Some(max) } = self.mode
             && self.children.len() >= max
         {
@@ -60,6 +62,8 @@ impl<H: Host> Machine<H> {
         if !matches!(self.mode, Mode::Template(_)) {
             spec.validate(self.flags.auto_shutdown)?;
         }
+        // A child whose end waits in the mailbox is still "started" here: OTP as well answers with a pid that
+        // may be dead.
         let present = self.ids.get(&spec.id).and_then(|slot| self.children.get(slot));
         match present {
             None => Ok(()),
@@ -93,6 +97,8 @@ impl<H: Host> Machine<H> {
     }
 
     fn terminate(&mut self, now: Instant, slot: u64, caller: H::Caller) {
+        // The task is set first: a child that does not run needs no stop, and is answered for in `stop_next`
+        // at once.
         self.task = Task::Terminate { caller, slot };
         if !self.begin_stop(now, slot) {
             self.stop_next(now);
@@ -106,9 +112,14 @@ impl<H: Host> Machine<H> {
         let slot = *self.ids.get(id).ok_or(RestartChildError::NotFound)?;
         let child = self.children.get_mut(&slot).ok_or(RestartChildError::NotFound)?;
         match child.life {
+            // Refused and not done: a start now would be a second run beside the first.
             Life::Running(_) => Err(RestartChildError::Running),
+            // The next attempt is on its way already.
             Life::Restarting(_) => Err(RestartChildError::Restarting),
             Life::Stopped | Life::Parked => {
+                // Whoever asks for a restart by hand has mended the cause. With the failures of before, its
+                // first crash would wait for the whole back-off, and a parked child, whose budget is spent,
+                // would be parked again by it.
                 child.failures = 0;
                 if let Some(budget) = &mut child.budget {
                     budget.reset();
@@ -125,6 +136,8 @@ impl<H: Host> Machine<H> {
         let slot = *self.ids.get(id).ok_or(DeleteChildError::NotFound)?;
         match self.children.get(&slot).map(|child| &child.life) {
             Some(Life::Running(_)) => Err(DeleteChildError::Running),
+            // The retry that waits would find no child, and the caller would take a child for stopped that
+            // was never told to.
             Some(Life::Restarting(_)) => Err(DeleteChildError::Restarting),
             Some(Life::Stopped | Life::Parked) => {
                 self.remove(slot);
@@ -148,10 +161,13 @@ impl<H: Host> Machine<H> {
                 Kind::Supervisor => counts.supervisors += 1,
             }
             if let Life::Running(handle) = &child.life {
+                // A run whose end waits in the mailbox is not active: OTP asks whether the process is alive,
+                // and it is not.
                 counts.active += usize::from(child.exited.is_none() && H::is_alive(handle));
             }
         }
         if matches!(self.mode, Mode::Template(_)) {
+            // OTP counts the template, and not its children.
             counts.specs = 1;
         }
         counts

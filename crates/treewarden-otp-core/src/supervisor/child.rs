@@ -49,6 +49,8 @@ pub(super) struct Child<H: Host> {
 impl<H: Host> Child<H> {
     pub(super) fn new(spec: ChildSpec<H::Start>, slot: u64, rank: u64) -> Self {
         Self {
+            // An option, since the start of a temporary child is dropped once it runs: OTP does not keep it
+            // either, so that a million short tasks do not keep their arguments.
             spec: spec.map_start(Some),
             life: Life::Stopped,
             slot,
@@ -76,6 +78,9 @@ impl<H: Host> Child<H> {
     pub(super) fn is_run(&self, pid: Pid) -> bool {
         match &self.life {
             Life::Running(_) => self.pid() == pid,
+            // A child that waits for its restart is still found by the run that ended, so that
+            // `terminate_child` with the pid that a caller has can call the restart off. Elixir's
+            // `DynamicSupervisor` does so.
             Life::Restarting(Some((last, _))) => *last == pid,
             _ => false,
         }
@@ -95,6 +100,7 @@ impl<H: Host> Child<H> {
     pub(super) fn offender_pid(&self) -> OffenderPid<H::Child> {
         match &self.life {
             Life::Running(child) => OffenderPid::Running(self.pid(), child.clone()),
+            // OTP's reports show `{restarting, OldPid}` here.
             Life::Restarting(last) => OffenderPid::Restarting(last.clone()),
             Life::Stopped | Life::Parked => OffenderPid::Undefined,
         }

@@ -13,11 +13,15 @@ impl<H: Host> Machine<H> {
     pub(super) fn on_exited(&mut self, now: Instant, pid: Pid, reason: ExitReason) {
         let idle = matches!(self.task, Task::Idle);
         let Some(child) = self.children.get_mut(&pid.slot) else { return };
+        // The end of a run that was replaced, or one that is told twice: taken for the end of the present
+        // run, it would start a second run beside that.
         if child.pid() != pid || !matches!(child.life, Life::Running(_)) || child.exited.is_some() {
             return;
         }
         if child.stopping.is_some() {
             let was_dead = false;
+            // Not through the mailbox: the operation that is under way waits for exactly this end, and the
+            // mailbox is served only after it.
             self.settle_stop(pid.slot, reason, was_dead);
             self.stop_next(now);
             return;
@@ -26,6 +30,9 @@ impl<H: Host> Machine<H> {
         if idle && self.stop_request.is_none() {
             self.open_exit(now, pid);
         } else {
+            // Only the fact waits here; the reason stays with the child. A group stop that comes first takes
+            // the reason from there, and the letter is void: two deaths under one group restart spend one
+            // restart, as in OTP.
             self.mailbox.push_back(Letter::Exited(pid));
         }
     }
@@ -36,14 +43,18 @@ impl<H: Host> Machine<H> {
         if child.pid() != pid || !matches!(child.life, Life::Running(_)) {
             return;
         }
+        // Gone: a stop has dealt with this end before its letter was opened.
         let Some(reason) = child.exited.take() else { return };
         let restart = child.spec.restart;
         child.last_exit = Some(reason.clone());
         let stable = child.spec.backoff.as_ref().map(|backoff| backoff.stable_run());
         let up = child.up_since.map(|since| now.saturating_duration_since(since));
+        // Before the delay is asked for: a run of an hour that ends is a first failure, and its restart is
+        // immediate.
         if stable.is_some_and(|stable| up.is_some_and(|up| up >= stable)) {
             child.failures = 0;
         }
+        // OTP reports each end of a permanent child, `normal` too: it was to stay.
         if restart == Restart::Permanent || !reason.is_clean() {
             self.report(pid.slot, Context::ChildTerminated, Reason::Exit(reason.clone()));
         }
@@ -140,7 +151,7 @@ impl<H: Host> Machine<H> {
         }
     }
 
-    /// The run that ended, for the reports to come; the child is left without one.
+    /// Takes the run that ended out of the child, for the reports to come.
     fn take_run(&mut self, slot: u64) -> Option<(Pid, H::Child)> {
         let child = self.children.get_mut(&slot)?;
         let pid = child.pid();
@@ -158,6 +169,8 @@ impl<H: Host> Machine<H> {
             let (start, last_exit) = (start.clone(), child.last_exit.clone());
             self.actions.push_back(Action::GivenUp(start, self.flags.give_up, last_exit));
         }
+        // Whoever starts the child is told first: the shutdown below drops every spec, and with it the last
+        // way to those who wait for the child.
         match self.flags.give_up {
             GiveUp::Escalate => {
                 let Some(child) = self.children.get(&slot) else { return };

@@ -19,10 +19,12 @@ impl<H: Host> Machine<H> {
 
     /// All members are stopped: starts those that are left, in order.
     pub(super) fn group_stopped(&mut self, group: Group<H::Child>) {
+        // A child whose spec became temporary while it waited for its restart is forgotten by the stop.
         let Some(failed) = self.children.get(&group.failed) else {
             self.task = Task::Idle;
             return;
         };
+        // The order is read anew: the stop has forgotten the temporary members, which are never restarted.
         let from = match self.flags.strategy {
             super::Strategy::RestForOne => failed.rank,
             _ => 0,
@@ -54,6 +56,8 @@ impl<H: Host> Machine<H> {
                     Task::GroupStart { group, .. } => Some(group),
                     _ => None,
                 };
+                // Only the child that failed first has a run to show; the others were stopped, and theirs
+                // ended as told.
                 let last = group.filter(|group| group.failed == pid.slot).and_then(|group| group.was);
                 let reported = Reason::Exit(reason.clone());
                 self.report_as(pid.slot, Context::StartError, reported, OffenderPid::Undefined);
@@ -61,6 +65,9 @@ impl<H: Host> Machine<H> {
                     child.last_exit = Some(reason);
                     child.life = Life::Restarting(last);
                 }
+                // The task is idle from here on, so that a stop or a call is served between two attempts; a
+                // group that cannot come up would keep both out for ever. What has started stays up until the
+                // retry stops the group again, as in OTP.
                 self.actions.push_back(Action::TryAgain(pid));
                 return;
             }

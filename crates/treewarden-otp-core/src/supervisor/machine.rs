@@ -68,7 +68,8 @@ pub(super) enum Letter<H: Host> {
 pub struct Machine<H: Host> {
     pub(super) mode: Mode<H::Start>,
     pub(super) flags: Flags,
-    /// In boxes: a table that grows moves what is in it.
+    /// Each child is in a box: a table that grows moves its values, and a pointer is moved faster than a
+    /// child.
     pub(super) children: HashMap<u64, Box<Child<H>>, NearBuild>,
     /// Slots by rank, the start order; empty when children come and go, which start in the order of their slots.
     pub(super) order: BTreeMap<u64, u64>,
@@ -172,6 +173,7 @@ impl<H: Host> Machine<H> {
             killed: false,
             timers: Timers::default(),
             actions: VecDeque::new(),
+            // Never zero: xorshift makes only zeros of zero, and the jitter would be gone.
             random: seed | 1,
         }
     }
@@ -185,6 +187,9 @@ impl<H: Host> Machine<H> {
             Event::TryAgain(pid) => self.deliver(now, Letter::TryAgain(pid)),
             Event::Call(caller, request) => self.deliver(now, Letter::Call(caller, request)),
             Event::Stop(reason) => {
+                // The first reason stays. It is only noted, since an operation is never broken off: half of a
+                // group restart would leave children that nobody counts. `run` takes it as soon as the
+                // machine is idle.
                 self.stop_request.get_or_insert(reason);
             }
             Event::Killed => self.on_killed(now),
@@ -232,6 +237,7 @@ impl<H: Host> Machine<H> {
     fn deliver(&mut self, now: Instant, letter: Letter<H>) {
         match self.task {
             Task::Idle if self.stop_request.is_none() => self.open(now, letter),
+            // Answered, and not queued: nothing would ever open the letter.
             Task::Done => {
                 if let Letter::Call(caller, _) = letter {
                     self.actions.push_back(Action::Reply(caller, Reply::NoProc));
@@ -244,6 +250,8 @@ impl<H: Host> Machine<H> {
     /// Serves what waits, as long as nothing is under way.
     fn run(&mut self, now: Instant) {
         while matches!(self.task, Task::Idle) {
+            // A stop goes before everything in the mailbox. Behind it, a child that cannot start and is tried
+            // again and again would keep the supervisor from ever ending.
             if let Some(reason) = self.stop_request.take() {
                 self.begin_shutdown(now, reason);
             } else if let Some(letter) = self.mailbox.pop_front() {
@@ -267,6 +275,8 @@ impl<H: Host> Machine<H> {
     pub(super) fn finish(&mut self, reason: ExitReason) {
         self.task = Task::Done;
         self.timers.clear();
+        // All specs go here, and what their starts hold with them, before `Finished` is told: whoever waits
+        // for the supervisor's end finds nothing of its children held.
         self.children.clear();
         self.order.clear();
         self.ids.clear();
@@ -275,6 +285,7 @@ impl<H: Host> Machine<H> {
                 self.actions.push_back(Action::Reply(caller, Reply::NoProc));
             }
         }
+        // Last, so that a driver that ends with this action has answered every caller.
         self.actions.push_back(Action::Finished(reason));
     }
 
@@ -292,6 +303,8 @@ impl<H: Host> Machine<H> {
             self.order.insert(rank, slot);
         }
         let mut child = Box::new(Child::new(spec, slot, rank));
+        // A budget for each child: with one for all, a child that crashes would spend the restarts of its
+        // siblings, and they would be parked for it.
         if self.flags.give_up == GiveUp::Park {
             child.budget =
                 Some(Box::new(Budget::new(self.flags.max_restarts, self.flags.max_seconds, self.epoch)));
@@ -306,6 +319,7 @@ impl<H: Host> Machine<H> {
             return self.order.values().copied().collect();
         }
         let mut slots: Vec<u64> = self.children.keys().copied().collect();
+        // A hash map has no order of its own; slots are given in the order of the starts.
         slots.sort_unstable();
         slots
     }
@@ -316,6 +330,7 @@ impl<H: Host> Machine<H> {
             if self.ids.get(&child.spec.id) == Some(&slot) {
                 self.ids.remove(&child.spec.id);
             }
+            // A deadline that stayed would wake the driver for a child that is gone.
             self.timers.replace(slot, &mut child.timer, None);
         }
     }
@@ -358,6 +373,8 @@ impl<H: Host> Machine<H> {
         pid: OffenderPid<H::Child>,
     ) {
         let Some(child) = self.children.get(&slot) else { return };
+        // OTP's supervisor that was killed runs no code any more, so that nothing is reported about its
+        // children.
         if !self.killed {
             self.actions.push_back(Action::Report(Report::Error(context, reason, child.offender(pid))));
         }
@@ -368,11 +385,15 @@ impl<H: Host> Machine<H> {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
+        // 53 bits, as many as an `f64` holds exactly: with more, the greatest numbers would be rounded up to
+        // 1.0.
         (self.random >> 11) as f64 / (1u64 << 53) as f64
     }
 
     pub(super) fn init_failed(&mut self, error: InitError) {
         let reason = match &error {
+            // OTP's `{shutdown, {failed_to_start_child, Id, Reason}}`: the parent's report nests it, so that
+            // the innermost cause is read at the top of a tree.
             InitError::Child(failed) => ExitReason::shutdown_with(FailedToStartChild::clone(failed)),
             InitError::Stopped(reason) => reason.clone(),
             other => ExitReason::error(other.clone()),

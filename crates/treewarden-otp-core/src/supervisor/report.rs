@@ -25,6 +25,7 @@ impl Context {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            // These are the names in OTP's log, and in the traces that the conformance tests compare.
             Self::StartError => "start_error",
             Self::ChildTerminated => "child_terminated",
             Self::ShutdownError => "shutdown_error",

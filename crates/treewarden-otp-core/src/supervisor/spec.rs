@@ -127,6 +127,7 @@ impl Default for Flags {
     fn default() -> Self {
         Self {
             strategy: Strategy::OneForOne,
+            // Elixir's defaults; those of Erlang are 1 in 5 s.
             max_restarts: 3,
             max_seconds: 5,
             auto_shutdown: AutoShutdown::Never,
@@ -140,8 +141,10 @@ impl Flags {
     ///
     /// # Errors
     ///
-    /// A `max_seconds` of zero, or an `auto_shutdown` under a supervisor that has no significant children.
+    /// A `max_seconds` of zero.
     pub fn validate(&self) -> Result<(), FlagsError> {
+        // A window without length would count no restart but those of the same second, and a child that
+        // crashes once a second would be restarted for ever. OTP refuses it, too.
         if self.max_seconds == 0 {
             return Err(FlagsError::InvalidPeriod(0));
         }
@@ -217,6 +220,8 @@ impl<S> ChildSpec<S> {
     pub fn effective_shutdown(&self) -> Shutdown {
         self.shutdown.unwrap_or(match self.kind {
             Kind::Worker => Shutdown::Timeout(Duration::from_secs(5)),
+            // A limit here would run out before those of the children below, one after another, and kill a
+            // supervisor whose children are ending in good order.
             Kind::Supervisor => Shutdown::Infinity,
         })
     }

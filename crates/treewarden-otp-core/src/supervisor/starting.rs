@@ -32,6 +32,8 @@ impl<H: Host> Machine<H> {
         let Some(child) = self.children.get_mut(&slot) else { return };
         self.timers.replace(slot, &mut child.timer, None);
         let Some(start) = child.spec.start.clone() else { return };
+        // A failed start has a number as well: what is told of it late is told of another run than the next
+        // one's.
         child.incarnation += 1;
         child.exited = None;
         let order = StartOrder {
@@ -42,6 +44,8 @@ impl<H: Host> Machine<H> {
             last_exit: child.last_exit.clone(),
             timeout: child.spec.start_timeout,
         };
+        // One start at a time is awaited: a stop that ended before this start did would leave a child that
+        // nobody has.
         self.awaiting = Some(order.pid);
         self.actions.push_back(Action::Start(order));
     }
@@ -52,6 +56,8 @@ impl<H: Host> Machine<H> {
         pid: Pid,
         outcome: Result<StartOutcome<H>, ExitReason>,
     ) {
+        // Told twice, or of a start that is not awaited any more: a run that nobody ordered must not become
+        // the child's.
         if self.awaiting != Some(pid) {
             return;
         }
@@ -76,9 +82,11 @@ impl<H: Host> Machine<H> {
         child.life = Life::Running(handle);
         child.up_since = Some(now);
         if child.is_temporary() {
+            // What the start holds (a prompt, a connection) would otherwise live as long as the child.
             child.spec.start = None;
         }
         if self.reports_progress {
+            // Behind `life`: the report shows the new run.
             let offender = child.offender(child.offender_pid());
             self.actions.push_back(Action::Report(Report::Progress(offender)));
         }
@@ -102,6 +110,8 @@ impl<H: Host> Machine<H> {
                 return;
             }
         }
+        // Between two starts, and not only after the last: a list of many slow children must not have to come
+        // up before it can be stopped.
         match self.stop_request.take() {
             Some(reason) => self.roll_back(now, InitError::Stopped(reason)),
             None => self.init_next(),
@@ -109,6 +119,8 @@ impl<H: Host> Machine<H> {
     }
 
     fn roll_back(&mut self, now: Instant, error: InitError) {
+        // The child that failed is among them and does not run: its stop is none. Those that never started
+        // are none either.
         let rest = self.slots();
         self.task = Task::RollBack { error, rest };
         self.stop_next(now);
@@ -133,6 +145,8 @@ impl<H: Host> Machine<H> {
             }
             Err(reason) => {
                 let id = self.children.get(&pid.slot).map(|child| child.spec.id.clone());
+                // OTP keeps nothing of a child that `start_child` could not start, so that the same id can be
+                // tried again.
                 self.remove(pid.slot);
                 Err(StartChildError::Failed { id: id.unwrap_or_else(|| "".into()), reason })
             }
@@ -154,6 +168,7 @@ impl<H: Host> Machine<H> {
                 Ok(ChildStarted::Running(pid, handle, info))
             }
             Ok(StartOutcome::Ignore) => Ok(ChildStarted::Ignored),
+            // The spec stays and the child stays stopped: OTP does not try again what a caller asked for.
             Err(reason) => Err(RestartChildError::Failed(reason)),
         };
         self.actions.push_back(Action::Reply(caller, Reply::RestartChild(result)));
@@ -175,17 +190,21 @@ impl<H: Host> Machine<H> {
                     child.last_exit = Some(reason.clone());
                 }
                 self.report_as(pid.slot, Context::StartError, Reason::Exit(reason), old);
+                // By way of the driver, as OTP's supervisor casts to itself: what came before is served
+                // first, such as a `terminate_child` that calls the retry off. Each attempt spends a restart,
+                // so that this ends.
                 self.actions.push_back(Action::TryAgain(pid));
             }
         }
     }
 
-    /// A start that was under way when the supervisor was killed.
+    /// Deals with the end of a start that was under way when the supervisor was killed.
     fn started_too_late(&mut self, now: Instant, pid: Pid, outcome: Result<StartOutcome<H>, ExitReason>) {
         if let Ok(StartOutcome::Running(handle, _)) = outcome
             && let Some(child) = self.children.get_mut(&pid.slot)
         {
             child.life = Life::Running(handle);
+            // It came up after all. Left alone it would outlive its supervisor.
             if self.begin_stop(now, pid.slot) {
                 return;
             }

@@ -18,9 +18,13 @@ impl<H: Host> Machine<H> {
         let killed = self.killed;
         let Some(child) = self.children.get_mut(&slot) else { return false };
         let Life::Running(handle) = &child.life else { return false };
+        // Told already, by `terminate_child` or a group stop, when the supervisor was killed. It keeps the
+        // deadline that it has.
         if child.stopping.is_some() {
             return true;
         }
+        // It ended before it could be told, and its letter waits: taking the reason makes that void. Told to
+        // stop, a run that is gone would never end once more, and the stop would wait for ever.
         if let Some(reason) = child.exited.take() {
             let was_dead = true;
             self.settle_stop(slot, reason, was_dead);
@@ -36,7 +40,11 @@ impl<H: Host> Machine<H> {
                 let signal = if killed { ExitReason::Killed } else { ExitReason::Shutdown };
                 let deadline = match limit {
                     Shutdown::Timeout(time) => now.checked_add(time),
+                    // Only under a supervisor that was killed: OTP's children then get a signal that they may
+                    // trap, whatever their `shutdown` says, so that they are told first.
                     Shutdown::BrutalKill => now.checked_add(KILL_GRACE),
+                    // Nobody is left who would wait for a worker without limit. A supervisor below still has
+                    // its children to wait for.
                     _ if killed && child.spec.kind == Kind::Worker => now.checked_add(KILL_GRACE),
                     _ => None,
                 };
@@ -45,6 +53,8 @@ impl<H: Host> Machine<H> {
         };
         child.stopping = Some(stopping);
         self.timers.replace(slot, &mut child.timer, deadline);
+        // Counted, since dynamic children end in any order: the last end, whichever it is, goes on with the
+        // task.
         self.stops_left += 1;
         self.actions.push_back(action);
         true
@@ -61,6 +71,7 @@ impl<H: Host> Machine<H> {
         }
         let elixir = matches!(self.mode, Mode::Dynamic { .. });
         let expected = ends_as_told(&child.spec, &reason, elixir, was_dead);
+        // An end that is told now has no letter; one that had is settled here.
         child.exited = None;
         if expected {
             child.last_exit = Some(reason);
@@ -70,6 +81,7 @@ impl<H: Host> Machine<H> {
         child.last_exit = Some(reason.clone());
         // The report shows the run, so the child has it until then.
         if matches!((&self.mode, &self.task), (Mode::Template(_), Task::Shutdown { .. })) {
+            // OTP groups these by reason: 100,000 children that do not obey are one report with a number.
             self.count_stop_error(reason);
         } else {
             self.report(slot, Context::ShutdownError, Reason::Exit(reason));
@@ -97,6 +109,8 @@ impl<H: Host> Machine<H> {
                 Task::Terminate { .. } => break,
                 _ => return,
             };
+            // The last started is stopped first, since it may use those before it. It stays in the list until
+            // it has ended: its end comes back to this loop.
             let Some(slot) = rest.last().copied() else { break };
             if self.begin_stop(now, slot) {
                 return;
@@ -108,9 +122,13 @@ impl<H: Host> Machine<H> {
                 rest.pop();
             }
         }
+        // A start under way counts as well (a supervisor that is killed amid one): ended before it, the
+        // machine would never hear of the child that comes of it.
         if self.stops_left > 0 || self.awaiting.is_some() {
             return;
         }
+        // Not before all have ended. What comes next may start the same children again, and two runs of one
+        // would be up at once.
         match std::mem::replace(&mut self.task, Task::Idle) {
             Task::GroupStop { group, .. } => self.group_stopped(group),
             Task::RollBack { error, .. } => self.init_failed(error),
@@ -137,6 +155,8 @@ impl<H: Host> Machine<H> {
     /// Stops every child, then ends with `reason`: one after another, or all at once when they come and go.
     pub(super) fn begin_shutdown(&mut self, now: Instant, reason: ExitReason) {
         let slots = self.slots();
+        // One after another only where the order means something. Children that come and go are all told at
+        // once: 100,000 of them with five seconds each would otherwise take days.
         if self.is_static() && !self.killed {
             self.task = Task::Shutdown { reason, rest: slots };
         } else {
@@ -171,6 +191,7 @@ impl<H: Host> Machine<H> {
         self.killed = true;
         match std::mem::replace(&mut self.task, Task::Idle) {
             Task::StartChild { caller } | Task::RestartChild { caller } | Task::Terminate { caller, .. } => {
+                // The task is dropped here, and its caller with it: nobody else would answer.
                 self.actions.push_back(Action::Reply(caller, Reply::NoProc));
             }
             Task::Init { .. } | Task::RollBack { .. } => {
@@ -180,6 +201,8 @@ impl<H: Host> Machine<H> {
             Task::Done => return,
             _ => {}
         }
+        // The reason is `killed` whatever was under way, and a stop with another reason that waits is
+        // overtaken.
         self.begin_shutdown(now, ExitReason::Killed);
     }
 
@@ -191,6 +214,8 @@ impl<H: Host> Machine<H> {
             match (child.stopping, &child.life) {
                 (Some(Stopping::Asked), Life::Running(handle)) => {
                     let handle = handle.clone();
+                    // Its end is still waited for: a handler that does not yield cannot be interrupted, and a
+                    // run that is given up while it lives would meet its successor.
                     child.stopping = Some(Stopping::Killed);
                     self.actions.push_back(Action::Kill(pid, handle));
                     if let Some(at) = now.checked_add(KILL_GRACE) {
@@ -199,14 +224,19 @@ impl<H: Host> Machine<H> {
                 }
                 (Some(Stopping::Killed), Life::Running(handle)) => {
                     let offender = child.offender(OffenderPid::Running(pid, handle.clone()));
+                    // Said once, and waited for without limit: there is nothing harder than a kill, and no
+                    // deadline is set after this.
                     child.stopping = Some(Stopping::Quarantined);
                     self.actions.push_back(Action::Report(Report::Quarantined(offender)));
                 }
+                // Several may be due at once: the first makes the machine busy, and the others become letters
+                // below.
                 (None, Life::Restarting(_)) if matches!(self.task, Task::Idle) => {
                     self.restart_now(now, slot);
                 }
                 // Busy with another child: the retry follows as soon as that is done.
                 (None, Life::Restarting(_)) => self.mailbox.push_back(Letter::Retry(pid)),
+                // The deadline of a child that was restarted, or ended, another way.
                 _ => {}
             }
         }
@@ -219,7 +249,10 @@ fn ends_as_told<S>(spec: &ChildSpec<S>, reason: &ExitReason, elixir: bool, was_d
     let brutal = spec.effective_shutdown() == Shutdown::BrutalKill;
     match reason {
         ExitReason::Normal => may_end && !(elixir && brutal && !was_dead),
+        // Elixir reports a child that was dead before it was told whatever it died of, but for `normal` where
+        // that is allowed.
         _ if elixir && was_dead => false,
+        // Where no kill was ordered, a deadline has passed or somebody else killed it: OTP reports that.
         ExitReason::Killed => brutal,
         ExitReason::Shutdown => !brutal || may_end && !elixir,
         ExitReason::ShutdownWith(_) if elixir => !brutal,

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// A set of deadlines, one for each slot; mostly there is none or one, which then costs next to nothing.
+/// A set of deadlines, one for each slot. Mostly there is none or a single one, which is kept outside of the
+/// tree.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     one: Option<(Instant, u64)>,
@@ -14,6 +15,7 @@ impl Timers {
     /// Sets the deadline of a slot in place of the one it has, which is `current`.
     pub(super) fn replace(&mut self, slot: u64, current: &mut Option<Instant>, new: Option<Instant>) {
         if let Some(at) = current.take()
+            // A slot has one deadline at most, in one of the two places.
             && self.one.take_if(|one| one.1 == slot).is_none()
         {
             self.more.remove(&(at, slot));
@@ -33,6 +35,7 @@ impl Timers {
     }
 
     fn first(&self) -> Option<(Instant, u64)> {
+        // `one` is whichever deadline came while it was free, and need not be the earliest.
         self.one.into_iter().chain(self.more.first().copied()).min()
     }
 

@@ -26,6 +26,7 @@ impl<H: Host> Machine<H> {
                 let [spec] = <[_; 1]>::try_from(specs).map_err(|_| UpdateError::Dynamic)?;
                 spec.validate(flags.auto_shutdown)?;
                 for child in self.children.values_mut() {
+                    // Each child has its own start, with its own arguments; the template's is never used.
                     let start = child.spec.start.take();
                     child.spec = ChildSpec { start, ..spec.clone().map_start(|_| None) };
                 }
@@ -35,6 +36,7 @@ impl<H: Host> Machine<H> {
             }
             Mode::Static => {}
         }
+        // Before anything is changed. OTP sets the flags first and keeps them if a spec is refused.
         validate_specs(&specs, flags.auto_shutdown)?;
         self.set_flags(flags);
         let mut order = Vec::with_capacity(specs.len());
@@ -73,6 +75,7 @@ impl<H: Host> Machine<H> {
         let mut order = Vec::with_capacity(places.len());
         for place in places {
             match place {
+                // A temporary child may have ended, and been forgotten, since the list was made.
                 Place::Keep(id) => order.extend(self.ids.get(&id).copied()),
                 Place::Put(spec) => match self.ids.get(&spec.id).copied() {
                     Some(slot) => {
@@ -109,6 +112,8 @@ impl<H: Host> Machine<H> {
                 Place::Keep(_) => None,
             })
             .collect();
+        // Children that are not in the list stay, so that new flags must suit them as well: an
+        // `auto_shutdown` of `Never` beside a significant child would be a combination that OTP refuses.
         let kept = self.children.values().filter(|child| !put.contains(&child.spec.id));
         kept.map(|child| &child.spec).try_for_each(|spec| spec.validate(flags.auto_shutdown))
     }
@@ -125,6 +130,8 @@ impl<H: Host> Machine<H> {
         let kept: Vec<u64> = self.order.values().copied().filter(|slot| !listed.contains(slot)).collect();
         self.order.clear();
         for slot in first.iter().chain(&kept) {
+            // New ranks for all, and none given twice: `rest_for_one` goes by them, and an old one among new
+            // ones would restart the wrong members.
             let rank = self.next_rank;
             self.next_rank += 1;
             self.order.insert(rank, *slot);
@@ -136,12 +143,14 @@ impl<H: Host> Machine<H> {
 
     fn set_flags(&mut self, mut flags: Flags) {
         if !self.is_static() {
+            // Children that come and go have no order that another strategy could mean.
             flags.strategy = super::Strategy::OneForOne;
         }
         self.budget.set_limits(flags.max_restarts, flags.max_seconds);
         for child in self.children.values_mut() {
             match (&mut child.budget, flags.give_up) {
                 (Some(own), GiveUp::Park) => own.set_limits(flags.max_restarts, flags.max_seconds),
+                // Restarts that were counted for all are nobody's: each child begins with a whole budget.
                 (own @ None, GiveUp::Park) => {
                     let budget = Budget::new(flags.max_restarts, flags.max_seconds, self.epoch);
                     *own = Some(Box::new(budget));

@@ -31,6 +31,8 @@ impl Answer {
 
     /// The answer to a message for an MCP server: the JSON-RPC response.
     pub fn mcp(response: &Value) -> Self {
+        // The response must have the `id` of its request: with another, or none, the CLI waits for it without
+        // limit (2.1.332).
         Self::Success(json!({ "mcp_response": response }))
     }
 
@@ -50,6 +52,8 @@ impl Answer {
             Self::Success(value) => {
                 json!({ "subtype": "success", "request_id": request_id, "response": value })
             }
+            // To a hook an error is an empty answer, and the call goes on (2.1.332): a gate must refuse in
+            // its output.
             Self::Error(error) => json!({ "subtype": "error", "request_id": request_id, "error": error }),
         };
         line(&json!({ "type": "control_response", "response": response }))
@@ -65,6 +69,7 @@ impl PermissionAnswer {
     pub fn allow(input: Map<String, Value>) -> Self {
         let mut answer = Map::new();
         answer.insert("behavior".to_owned(), "allow".into());
+        // 2.1.197 does not run a call that is allowed without it; 2.1.332 does.
         answer.insert("updatedInput".to_owned(), Value::Object(input));
         Self(answer)
     }
@@ -73,6 +78,8 @@ impl PermissionAnswer {
     pub fn deny(message: impl Into<String>) -> Self {
         let mut answer = Map::new();
         answer.insert("behavior".to_owned(), "deny".into());
+        // A refusal without a message is no valid one: the call is not run either, but the model is told of a
+        // broken host.
         answer.insert("message".to_owned(), message.into().into());
         Self(answer)
     }
@@ -80,6 +87,8 @@ impl PermissionAnswer {
     /// Ends the turn as well, if the call is refused.
     #[must_use]
     pub fn interrupt(mut self) -> Self {
+        // Only a refusal has this field. With it the CLI tells the model a text of its own, in place of the
+        // message (2.1.332).
         if self.0.get("behavior").and_then(Value::as_str) == Some("deny") {
             self.0.insert("interrupt".to_owned(), true.into());
         }
@@ -89,6 +98,8 @@ impl PermissionAnswer {
     /// Adds rules for later calls, if the call is allowed.
     #[must_use]
     pub fn updated_permissions(mut self, updates: Vec<Value>) -> Self {
+        // Only an answer that allows has rules. One for `localSettings`, which the CLI suggests first, is
+        // written to disk and holds for all sessions in the directory (2.1.332).
         if self.is_allow() {
             self.0.insert("updatedPermissions".to_owned(), updates.into());
         }

@@ -125,6 +125,7 @@ impl HostRequest {
     /// The request as one line, with its line end.
     pub fn encode(&self, request_id: &str) -> Bytes {
         let mut request = self.fields();
+        // Last, so that no field of a raw request takes its place.
         request.insert("subtype".to_owned(), self.subtype().into());
         line(&json!({ "type": "control_request", "request_id": request_id, "request": request }))
     }
@@ -132,11 +133,15 @@ impl HostRequest {
     fn fields(&self) -> Map<String, Value> {
         match self {
             Self::Initialize(fields) | Self::Raw(_, fields) => fields.clone(),
+            // Left out where it is false, which is the CLI's default: the prompts that wait then run as the
+            // next turn.
             Self::Interrupt { cancel_queued: true } => one("cancel_queued", true),
             Self::SetPermissionMode(mode) => one("mode", mode.as_str()),
+            // `null` is the CLI's word for its default model.
             Self::SetModel(model) => one("model", model.as_deref()),
             Self::SetMaxThinkingTokens(tokens) => one("max_thinking_tokens", *tokens),
             Self::ApplyFlagSettings(settings) => one("settings", settings.clone()),
+            // The CLI spells it so here, and `server_name` in `mcp_message`.
             Self::McpReconnect(server) => one("serverName", server.as_str()),
             Self::McpToggle { server, enabled } => two("serverName", server.as_str(), "enabled", *enabled),
             Self::McpSetServers(servers) => one("servers", servers.clone()),
@@ -185,6 +190,8 @@ pub fn cancel_line(request_id: &str) -> Bytes {
 /// The line that changes variables of a running CLI, such as a token; answered as a control request.
 pub fn update_environment_line(request_id: &str, variables: &BTreeMap<String, String>) -> Bytes {
     line(&json!({
+        // Of nine names that were tried, the CLI set two, both of tokens (2.1.332), and said success all the
+        // same: the `applied` of its answer has those that it set.
         "type": "update_environment_variables",
         "request_id": request_id,
         "variables": variables,

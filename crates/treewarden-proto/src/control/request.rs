@@ -44,6 +44,8 @@ impl ControlRequest {
     /// Reads the envelope; none if there is no id to answer to.
     pub(crate) fn from_map(mut map: Map<String, Value>) -> Option<Self> {
         let request_id = take(&mut map, "request_id")?;
+        // A request of no shape is unknown and still has its id: unanswered, the turn would wait for it
+        // without limit.
         let request = CliRequest::from_map(take(&mut map, "request").unwrap_or_default());
         Some(Self { request_id, request, extra: map })
     }
@@ -91,6 +93,7 @@ impl CliRequest {
             Some("request_user_dialog") => |map| Self::RequestUserDialog(Wire::from_map(map)),
             Some("oauth_token_refresh") => |map| Self::OauthTokenRefresh(Wire::from_map(map)),
             Some("host_auth_token_refresh") => |map| Self::HostAuthTokenRefresh(Wire::from_map(map)),
+            // With its subtype, which whoever answers it names in the error.
             _ => return Self::Unknown(map),
         };
         let mut map = map;
@@ -147,6 +150,7 @@ wire! {
 impl CanUseTool {
     /// Lets the call run as it is.
     pub fn allow(&self) -> PermissionAnswer {
+        // The whole input is echoed, since 2.1.197 runs no call without it.
         self.allow_with(self.input.clone().unwrap_or_default())
     }
 

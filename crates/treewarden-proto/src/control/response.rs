@@ -33,6 +33,7 @@ impl ControlError {
     /// Whether this CLI does not know the request at all.
     pub fn is_unsupported(&self) -> bool {
         self.code.as_deref() == Some("unsupported_request")
+            // 2.1.197 gives no code, and only this text.
             || self.message.starts_with("Unsupported control request subtype")
     }
 }
@@ -47,8 +48,12 @@ impl ControlResponse {
             let message = take(&mut response, "error").unwrap_or_else(|| "no reason given".to_owned());
             Err(ControlError { message, code: take(&mut response, "error_code") })
         } else {
+            // Anything but `error` is a success, as the CLI has it; many requests are answered with no
+            // payload at all.
             Ok(response.remove("response").unwrap_or_default())
         };
+        // Only the answer to a repeated `initialize` has them. Hooks and MCP messages that wait are in none
+        // of these lists (2.1.332).
         let lists =
             ["pending_permission_requests", "pending_user_dialog_requests", "pending_elicitation_requests"];
         let pending = lists
@@ -56,6 +61,7 @@ impl ControlResponse {
             .filter_map(|list| take::<Vec<Map<String, Value>>>(&mut response, list))
             .flatten()
             .filter_map(|mut request| {
+                // They come as whole frames, and the type is not a field of the request.
                 request.remove("type");
                 ControlRequest::from_map(request)
             })

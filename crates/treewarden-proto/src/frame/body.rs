@@ -73,6 +73,8 @@ impl Frame {
     pub fn body(&self) -> Result<Body, BodyError> {
         let mut map = object(self.raw());
         let kind = self.kind();
+        // The variant says the type of the others; of these two only the text does, and is needed to write
+        // the frame again.
         if !matches!(kind, FrameKind::Unknown | FrameKind::Internal(_)) {
             map.remove("type");
         }
@@ -85,6 +87,8 @@ impl Frame {
             FrameKind::System(system) => Body::System(SystemBody::from_map(system, map)),
             FrameKind::CommandLifecycle => Body::CommandLifecycle(Wire::from_map(map)),
             FrameKind::ControlRequest => {
+                // Not `Other`: a request that cannot be answered stops the turn, so that somebody has to be
+                // told.
                 let request = ControlRequest::from_map(map).ok_or_else(|| unusable("request_id"))?;
                 Body::ControlRequest(Box::new(request))
             }
@@ -112,8 +116,10 @@ fn object(line: &[u8]) -> Map<String, Value> {
     if let Ok(map) = serde_json::from_slice(line) {
         return map;
     }
+    // A number out of range, or too deep a field, costs that field its value and not the frame its body.
     match value(&String::from_utf8_lossy(line)) {
         Ok(Value::Object(map)) => map,
+        // No line comes here that is no object: `Frame::parse` has refused it.
         _ => Map::new(),
     }
 }

@@ -84,6 +84,7 @@ impl<'de> Deserialize<'de> for Content {
         match Value::deserialize(deserializer)? {
             Value::String(text) => Ok(Self::Text(text)),
             Value::Array(items) => Ok(Self::Blocks(items.into_iter().map(Block::from_value).collect())),
+            // The field then stays in `extra`, as any of an unexpected shape.
             _ => Err(serde::de::Error::custom("content is neither a text nor a list of blocks")),
         }
     }
@@ -186,6 +187,7 @@ impl Block {
             "document" => |map| Self::Document(Wire::from_map(map)),
             _ => return Self::Other(value),
         };
+        // A value with a `type` is an object, so that this is never another.
         let Value::Object(mut map) = value else { return Self::Other(value) };
         map.remove("type");
         read(map)

@@ -67,6 +67,8 @@ impl Frame {
     ///
     /// [`NotAFrame`] if the line is not one JSON object.
     pub fn parse(line: Bytes) -> Result<Self, NotAFrame> {
+        // Before the head is read: its places are places in the mended line, which may be longer than the one
+        // that came.
         let line = if is_utf8(&line) { line } else { Bytes::from(repair(&line)) };
         match Head::read(&line) {
             Some(head) => Ok(Self::new(&head, line)),
@@ -89,6 +91,8 @@ impl Frame {
     /// Lines that were read together share their memory, so that one that is kept keeps all of them.
     #[must_use]
     pub fn unshared(&self) -> Self {
+        // A buffer of lines lives as long as one of them: an answer that is stored would keep all that was
+        // printed with it.
         Self { line: Bytes::copy_from_slice(&self.line), ..self.clone() }
     }
 
@@ -154,6 +158,7 @@ impl Frame {
     fn new(head: &Head, line: Bytes) -> Self {
         let subtype = head.subtype.text(&line);
         Self {
+            // An absent type is an empty name, which is unknown: the frame is kept raw.
             kind: FrameKind::from_names(&head.kind.text(&line).unwrap_or_default(), subtype.as_deref()),
             turns: head.turns(&line),
             spans: Spans {
@@ -206,6 +211,7 @@ impl fmt::Debug for Frame {
 
 impl NotAFrame {
     fn new(line: &[u8]) -> Self {
+        // Read once more, since the cursor knows no reasons; such a line is rare.
         let reason = match serde_json::from_slice::<IgnoredAny>(line) {
             Ok(_) => "it is not a JSON object".to_owned(),
             Err(error) => error.to_string(),

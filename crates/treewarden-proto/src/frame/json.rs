@@ -23,6 +23,7 @@ impl Span {
     /// The JSON that stands there; nothing if the span is absent.
     #[inline]
     pub(super) fn of(self, text: &[u8]) -> &[u8] {
+        // An index would panic for a span of another text.
         text.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
@@ -35,6 +36,7 @@ impl Span {
     #[inline]
     pub(super) fn is(self, wanted: &str, text: &[u8]) -> bool {
         match self.of(text) {
+            // Nearly always; only a text with an escape has to be decoded to be compared.
             [b'"', plain @ .., b'"'] if plain == wanted.as_bytes() => true,
             json => json.contains(&b'\\') && self.text(text).as_deref() == Some(wanted),
         }
@@ -56,6 +58,7 @@ impl Key {
         if self.escapes {
             return Cow::Owned(self.json.text(text).unwrap_or_default().into_owned().into_bytes());
         }
+        // Without the quotes, which each key has.
         Cow::Borrowed(Span { start: self.json.start + 1, end: self.json.end - 1 }.of(text))
     }
 }
@@ -74,6 +77,7 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// At the beginning of a text; `None` if it is longer than 4 GiB.
     pub(super) fn new(text: &'a [u8]) -> Option<Self> {
+        // Spans have 32 bits: places in a longer text would wrap, and name other bytes.
         u32::try_from(text.len()).ok()?;
         // The highest bit of this is set for a byte under 32, and needs no branch.
         let controls = text.iter().fold(0, |found, byte| found | (byte.wrapping_sub(b' ') & !byte)) >= 0x80;
@@ -99,7 +103,7 @@ impl<'a> Cursor<'a> {
     /// What stands between `from` and here.
     #[inline]
     fn since(&self, from: usize) -> Span {
-        // The text is shorter than 4 GiB.
+        // Both places fit: `new` has refused a text of 4 GiB or more.
         Span { start: from as u32, end: self.at as u32 }
     }
 
@@ -170,6 +174,8 @@ impl<'a> Cursor<'a> {
                     self.at += 1;
                     let is_object = open == b'{';
                     if self.peek()? != closing(is_object) {
+                        // A stack of bits and no recursion, by which a deeply nested line would overflow the
+                        // stack of the thread.
                         within.push(is_object);
                         if is_object {
                             self.key()?;
@@ -214,12 +220,15 @@ impl<'a> Cursor<'a> {
         while self.text[at] != b'"' {
             at += match self.text.get(at + 1)? {
                 b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
+                // Half of a surrogate pair passes: what it is is asked when the text is decoded, and then
+                // mended.
                 b'u' if self.text.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => 6,
                 _ => return None,
             };
             at = quote_or_escape(self.text, at)?;
         }
         self.at = at + 1;
+        // Asked once for the whole text, and only where the answer was yes for each string.
         let refused = self.controls && self.text[from..at].iter().any(|byte| *byte < b' ');
         (!refused).then_some(escapes)
     }
@@ -297,6 +306,7 @@ struct Enclosing {
 
 impl Enclosing {
     fn push(&mut self, is_object: bool) {
+        // The word is full: it goes to `outer` before its oldest bit would be shifted out.
         if self.depth > 0 && self.depth.is_multiple_of(64) {
             self.outer.push(self.bits);
         }

@@ -88,6 +88,7 @@ impl FrameKind {
             "assistant" => Self::Assistant,
             "stream_event" => Self::StreamEvent,
             "result" => Self::Result,
+            // A `system` frame without a subtype is an unknown one of that type, and not of an unknown type.
             "system" => Self::System(subtype.map_or(SystemKind::Unknown, SystemKind::from_name)),
             "command_lifecycle" => Self::CommandLifecycle,
             "control_request" => Self::ControlRequest,
@@ -101,6 +102,7 @@ impl FrameKind {
             "prompt_suggestion" => Self::PromptSuggestion,
             "auth_status" => Self::AuthStatus,
             "transcript_mirror" => Self::TranscriptMirror,
+            // Listed so that a frame of the CLI's own front ends is not counted as one of a newer CLI.
             other => match InternalKind::from_name(other) {
                 InternalKind::Unknown => Self::Unknown,
                 internal => Self::Internal(internal),

@@ -41,6 +41,8 @@ pub(super) fn json_text(json: &str) -> Option<Cow<'_, str>> {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 pub fn value(json: &str) -> serde_json::Result<Value> {
+    // The first error is told in the end: those of the mended text would name places that are not in the
+    // line.
     let error = match serde_json::from_str(json) {
         Ok(value) => return Ok(value),
         Err(error) => error,
@@ -50,6 +52,7 @@ pub fn value(json: &str) -> serde_json::Result<Value> {
         return Ok(value);
     }
     let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(&json).map_err(|_| error)?;
+    // Each field by itself, so that one which no value can hold does not take the others with it.
     let value =
         |raw: &RawValue| -> Value { serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into()) };
     Ok(fields.into_iter().map(|(key, raw)| (key, value(raw))).collect())
@@ -68,6 +71,7 @@ pub fn repair(line: &[u8]) -> Vec<u8> {
             continue;
         }
         let len = match (unit(bytes, at), unit(bytes, at + 6)) {
+            // Both halves together, or the second would be met alone and replaced.
             (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
             (Some(0xD800..=0xDFFF), _) => {
                 out.extend_from_slice("\u{FFFD}".as_bytes());
@@ -75,8 +79,11 @@ pub fn repair(line: &[u8]) -> Vec<u8> {
                 continue;
             }
             (Some(_), _) => 6,
+            // A backslash and what it escapes: of two backslashes the second would otherwise be taken for the
+            // beginning of a `\u`.
             (None, _) => 2,
         };
+        // A text that ends in a backslash has nothing behind it.
         let end = bytes.len().min(at + len);
         out.extend_from_slice(&bytes[at..end]);
         at = end;

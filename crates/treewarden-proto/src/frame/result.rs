@@ -76,6 +76,7 @@ impl Frame {
         }
         let mut verdict: Box<ResultFrame> = Box::default();
         let mut cursor = Cursor::new(self.raw())?;
+        // Its outcome does not matter: the same reader has gone through this line when the frame was made.
         cursor.object(|cursor, key| {
             let span = cursor.value()?;
             let value = span.of(self.raw());
@@ -97,6 +98,7 @@ impl Frame {
 
 /// Decodes a value; `None` if it is `null` or has not the expected shape.
 fn typed<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    // Into an `Option`, so that `null` is nothing and no error.
     let decoded = serde_json::from_slice(json).or_else(|_| serde_json::from_slice(&repair(json)));
     decoded.ok().flatten()
 }
@@ -107,6 +109,8 @@ impl ResultFrame {
         let mut turns: Vec<TurnId> = Vec::new();
         let many = self.user_message_uuids.iter().flatten();
         for id in self.user_message_uuid.iter().chain(many).filter_map(|id| id.parse().ok()) {
+            // Both fields name a single prompt; counted twice it would look like two prompts that ran as one
+            // turn.
             if !turns.contains(&id) {
                 turns.push(id);
             }
@@ -116,11 +120,14 @@ impl ResultFrame {
 
     /// Whether the turn was ended by an interrupt.
     pub fn is_interrupted(&self) -> bool {
+        // By the reason and not by `subtype`: an interrupted turn has the one of a failed turn,
+        // `error_during_execution`.
         matches!(self.terminal_reason, Some(TerminalReason::AbortedStreaming | TerminalReason::AbortedTools))
     }
 
     /// Whether the turn failed; one that says nothing did not.
     pub fn is_error(&self) -> bool {
+        // Asked of `is_error` alone: an API that refused is `success` by its subtype.
         self.is_error.unwrap_or(false)
     }
 }

@@ -52,6 +52,7 @@ impl Head {
         let mut head = Self::default();
         let mut cursor = Cursor::new(line)?;
         head.object(line, &mut cursor, Level::Line)?;
+        // Something behind the object makes the line no frame: it would otherwise be lost without a word.
         cursor.end()?;
         Some(head)
     }
@@ -59,6 +60,7 @@ impl Head {
     fn object(&mut self, line: &[u8], cursor: &mut Cursor<'_>, level: Level) -> Option<()> {
         cursor.object(|cursor, key| {
             let key = key.name(line);
+            // What is no object here is passed over like any value.
             if let Some(inner) = level.inner(&key)
                 && cursor.is_at_object()
             {
@@ -66,6 +68,7 @@ impl Head {
             }
             let value = cursor.value()?;
             if let Some(slot) = self.slot(level, &key) {
+                // The last of two equal keys counts, as for a parser that makes values.
                 *slot = value;
             }
             Some(())
@@ -106,6 +109,7 @@ impl Head {
             turns.push(one);
         }
         let many = self.user_message_uuids.of(line);
+        // Raw, so that one id that is no string does not cost the others.
         if !many.is_empty()
             && let Ok(many) = serde_json::from_slice::<Vec<&RawValue>>(many)
         {

@@ -33,9 +33,11 @@ macro_rules! bodies {
             pub(super) fn from_map(kind: SystemKind, mut map: Map<String, Value>) -> Self {
                 match kind {
                     $(SystemKind::$kind => {
+                        // Written again from the kind, below.
                         map.remove("subtype");
                         Self::$kind(Box::new(Wire::from_map(map)))
                     })*
+                    // The subtype stays in the map: of an unknown one, only that has the text.
                     _ => Self::Other(kind, map),
                 }
             }
@@ -231,6 +233,8 @@ wire! {
 impl Informational {
     /// Tells whether it says that a hook refused a prompt, which is in the conversation nowhere.
     pub fn is_refusal(&self) -> bool {
+        // Only a clear `false`: where the CLI does not say, the prompt may be in the conversation, and is
+        // looked for there.
         self.prompt_submit_outcome.as_ref().is_some_and(|outcome| outcome.prompt_kept == Some(false))
     }
 }

@@ -29,6 +29,7 @@ impl TurnIds {
     }
 
     pub(super) fn push(&mut self, id: TurnId) {
+        // A frame names a single prompt in both of its fields.
         if self.contains(&id) {
             return;
         }

@@ -35,10 +35,12 @@ impl Opening {
 
 /// The flags without which a session cannot be driven at all.
 const BASE: [&str; 5] = [
+    // This input implies it (2.1.330); written out, nothing depends on that.
     "-p",
     "--input-format=stream-json",
     "--output-format=stream-json",
     "--verbose",
+    // The echo of a prompt is the sign that the CLI has read it.
     "--replay-user-messages",
 ];
 
@@ -51,12 +53,15 @@ const OWNED: &[(&str, &str)] = &[
     ("verbose", ""),
     ("replay-user-messages", ""),
     ("permission-prompt-tool", ""),
+    // `--continue` takes the newest conversation of the directory: beside another session, that is the
+    // other's.
     ("continue", "resume"),
     ("c", "resume"),
     ("resume", "resume"),
     ("r", "resume"),
     ("session-id", "session_id"),
     ("fork-session", "fork_session"),
+    // Without a transcript no crash could be survived.
     ("no-session-persistence", ""),
     ("model", "model"),
     ("fallback-model", "fallback_model"),
@@ -89,6 +94,8 @@ impl SessionSpec {
             Opening::Resume(id) => args.value("--resume", id),
             Opening::Fork { from, to } => {
                 args.value("--resume", from);
+                // Without an id of our own the CLI chooses one, which nobody knows before the first turn: a
+                // crash until then would lose the copy.
                 args.flag("--fork-session");
                 args.value("--session-id", to);
             }
@@ -110,6 +117,7 @@ impl Args {
     }
 
     pub(super) fn value(&mut self, flag: &str, value: impl Display) {
+        // One argument: a value that begins with a dash would otherwise be read as the next flag.
         self.0.push(format!("{flag}={value}"));
     }
 
@@ -134,6 +142,7 @@ pub(super) fn is_owned(flag: &str) -> bool {
 /// Notes an extra flag that is none, or that this crate writes itself.
 pub(super) fn check_extra(flag: &str, value: &ExtraArg, faults: &mut Faults) {
     let option = format!("extra_args.{flag}");
+    // No `=` above all: it would smuggle in a value, and with it a flag that is written here.
     let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-';
     if flag.is_empty() || flag.starts_with('-') || !flag.chars().all(well_formed) {
         let text = format_args!("`extra_args` has {flag:?}: write a flag's name without its leading dashes");
@@ -142,6 +151,7 @@ pub(super) fn check_extra(flag: &str, value: &ExtraArg, faults: &mut Faults) {
     if let ExtraArg::Value(value) = value {
         faults.nul(&option, value);
     }
+    // Refused, and not overridden: which of two equal flags counts is the CLI's affair, and may change.
     match OWNED.iter().find(|(owned, _)| *owned == flag) {
         Some((_, "")) => {
             faults.add(&[&option], format_args!("`extra_args` has `{flag}`, which treewarden sets itself"));

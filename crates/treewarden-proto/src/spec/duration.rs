@@ -21,6 +21,7 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
 /// The text is no duration; the message says how one is written.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
+    // A bare number is refused: nobody could tell whether it means seconds or milliseconds.
     humantime::parse_duration(&text).map_err(|e| {
         D::Error::custom(format_args!("invalid duration {text:?}: {e}; write it as \"90s\" or \"2m\""))
     })

@@ -63,6 +63,7 @@ impl IntoIterator for Environment {
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Environment ")?;
+        // The names alone: values are tokens and keys, and a log would have them for ever.
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
@@ -74,12 +75,15 @@ impl SessionSpec {
         for (name, value) in inherited {
             let keep = match &self.inherit_env {
                 InheritEnv::Safe => !is_unsafe(&name),
+                // A name that is no UTF-8 cannot be written in a list, and so is in none.
                 InheritEnv::Only(names) => name.to_str().is_some_and(|name| names.contains(name)),
             };
             if keep {
                 environment.insert(name, value);
             }
         }
+        // After what is inherited, before what the spec says: a shell's leftover must not turn this off, and
+        // the user may.
         for (name, value) in ALWAYS {
             environment.insert(name, value);
         }
@@ -99,15 +103,20 @@ impl SessionSpec {
 /// Whether a variable would make the CLI take itself for a part of this process, or change how it runs.
 fn is_unsafe(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
+    // The CLI's guard against sessions within sessions: a program that a CLI has started has it, and the CLIs
+    // of that program must not.
     name.starts_with("CLAUDECODE")
         || matches!(
             &*name,
+            // It may hold a debugger's port or a script to load, which are this program's and not the CLI's;
+            // the TypeScript SDK drops it too.
             "NODE_OPTIONS"
                 | "CLAUDE_CODE_ENTRYPOINT"
                 | "CLAUDE_CODE_SESSION_ID"
                 | "CLAUDE_CODE_SSE_PORT"
                 | "CLAUDE_AGENT_SDK_VERSION"
                 | "CLAUDE_AGENT_SDK_CLIENT_APP"
+                // The CLI would keep the transcripts of all working directories in one folder of this name.
                 | "CLAUDE_CODE_PROJECT_DIR_NAME"
                 | NO_TRANSCRIPT
         )
@@ -119,6 +128,8 @@ const NO_TRANSCRIPT: &str = "CLAUDE_CODE_SKIP_PROMPT_HISTORY";
 pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
     for (name, value) in &spec.env {
         let option = format!("env.{name}");
+        // Whoever reads the environment ends a name at the first `=`: another variable would be set than the
+        // one that is named.
         if name.is_empty() || name.contains(['=', '\0']) {
             faults.add(&[&option], format_args!("`env` has {name:?}, which cannot be a variable's name"));
         }

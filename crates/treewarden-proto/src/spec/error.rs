@@ -54,6 +54,7 @@ impl Faults {
     /// Notes a text option that is set and empty.
     pub(super) fn empty(&mut self, option: &str, value: Option<&str>) {
         if value.is_some_and(|value| value.trim().is_empty()) {
+            // An empty text is hardly meant, and to the CLI it is a value like any other and not its default.
             self.add(&[option], format_args!("`{option}` is empty: leave it out to use the default"));
         }
     }
@@ -61,6 +62,8 @@ impl Faults {
     /// Notes a text with a NUL in it, which no argument or variable can carry.
     pub(super) fn nul(&mut self, option: &str, value: &str) {
         if value.contains('\0') {
+            // An argument ends at a NUL, so that the spawn would be refused, without a word about which
+            // option it was.
             self.add(&[option], format_args!("`{option}` holds a NUL character"));
         }
     }

@@ -38,11 +38,13 @@ pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
     if spec.fork_session && spec.resume.is_none() {
         faults.add(&["fork_session", "resume"], "`fork_session` needs `resume`, the conversation to fork");
     }
+    // The CLI resumes under the id of the conversation, so that the other would never be used.
     if !spec.fork_session && spec.resume.is_some() && spec.session_id.is_some() {
         let text = "`resume` and `session_id` exclude each other unless `fork_session` is true: \
                     a resumed conversation keeps its id";
         faults.add(&["resume", "session_id"], text);
     }
+    // The CLI refuses an id that has a transcript, as the original's has.
     if spec.fork_session && spec.resume.is_some() && spec.resume == spec.session_id {
         faults
             .add(&["resume", "session_id"], "`resume` and `session_id` are the same: a fork needs a new id");

@@ -11,6 +11,8 @@ impl SessionSpec {
     pub fn initialize(&self) -> Map<String, serde_json::Value> {
         let mut fields = Map::new();
         if let Some(prompt) = &self.system_prompt {
+            // The CLI takes a list of texts here. Without the field it has its own prompt; with an empty text
+            // it has none.
             fields.insert("systemPrompt".into(), json!([prompt]));
         }
         if let Some(prompt) = &self.append_system_prompt {

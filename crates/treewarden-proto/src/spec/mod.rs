@@ -168,6 +168,7 @@ impl SessionSpec {
         tools::check(self, &mut faults);
         settings::check(self, &mut faults);
         process::check(self, &mut faults);
+        // All checks run, also after a fault: whoever mends a file should not be told one fault at a time.
         environment::check(self, &mut faults);
         faults.into_result()
     }

@@ -45,6 +45,7 @@ pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
     if spec.max_turns == Some(0) {
         faults.add(&["max_turns"], "`max_turns` is 0: a turn needs at least one model call");
     }
+    // What is not a number compares with nothing, so that it is asked for by itself.
     if let Some(dollars) = spec.max_budget_usd.filter(|dollars| !dollars.is_finite() || *dollars <= 0.0) {
         faults
             .add(&["max_budget_usd"], format_args!("`max_budget_usd` is {dollars}: give an amount above 0"));

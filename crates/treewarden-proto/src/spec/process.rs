@@ -87,6 +87,8 @@ pub(super) fn args(spec: &SessionSpec, args: &mut Args) {
     if spec.include_partial_messages {
         args.flag("--include-partial-messages");
     }
+    // Left out here as well, for whoever did not ask `validate`: a second `--resume` would be another
+    // conversation.
     for (flag, value) in spec.extra_args.iter().filter(|(flag, _)| !argv::is_owned(flag)) {
         match value {
             ExtraArg::Flag => args.flag(&format!("--{flag}")),

@@ -48,6 +48,8 @@ pub(super) fn args(spec: &SessionSpec, args: &mut Args) {
     }
     if let Some(sources) = &spec.setting_sources {
         let names: Vec<&str> = sources.iter().map(|source| source.as_str()).collect();
+        // Also when it is empty, which means none; without the flag the CLI reads those that it does by
+        // default.
         args.value("--setting-sources", names.join(","));
     }
 }

@@ -55,6 +55,7 @@ pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
             faults.empty(option, Some(tool));
             faults.nul(option, tool);
         }
+        // A refusal wins in the CLI: the tool would silently not be there.
         for tool in list.iter().filter(|_| option != "disallowed_tools") {
             if spec.disallowed_tools.contains(tool) {
                 let text = format_args!("{tool:?} stands both in `{option}` and in `disallowed_tools`");
@@ -68,6 +69,8 @@ pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
 }
 
 pub(super) fn args(spec: &SessionSpec, args: &mut Args) {
+    // An empty list is passed on, unlike the lists below: `--tools=` means none, and without the flag the CLI
+    // has its default.
     args.value_of("--tools", spec.tools.as_ref().map(|tools| tools.join(",")));
     args.list("--allowedTools", &spec.allowed_tools);
     args.list("--disallowedTools", &spec.disallowed_tools);

@@ -118,6 +118,7 @@ pub enum EnvValue {
 impl fmt::Debug for EnvValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            // Whoever prints a spec would print tokens and keys.
             Self::Set(_) => "Set(hidden)",
             Self::Unset => "Unset",
         })
@@ -163,6 +164,8 @@ impl Visitor<'_> for TextOr {
     }
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        // `true` for a variable, or `false` for a flag, would be read as the opposite of what whoever wrote
+        // it meant.
         if value == self.boolean { Ok(None) } else { Err(E::invalid_value(Unexpected::Bool(value), &self)) }
     }
 }
@@ -221,6 +224,7 @@ impl Serialize for InheritEnv {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Safe => serializer.serialize_bool(true),
+            // As people write it; an empty list would read back as the same.
             Self::Only(names) if names.is_empty() => serializer.serialize_bool(false),
             Self::Only(names) => names.serialize(serializer),
         }
@@ -239,6 +243,7 @@ impl<'de> Deserialize<'de> for InheritEnv {
             Ok(Form::Flag(true)) => Ok(Self::Safe),
             Ok(Form::Flag(false)) => Ok(Self::Only(BTreeSet::new())),
             Ok(Form::Names(names)) => Ok(Self::Only(names)),
+            // serde's own text for an untagged enum names neither the forms nor the value.
             Err(_) => Err(D::Error::custom("expected true, false or a list of variable names")),
         }
     }
