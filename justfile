@@ -23,6 +23,11 @@ soak-sessions sessions="10000":
     TREEWARDEN_SOAK={{sessions}} cargo test --release -p treewarden-end-to-end --test many_kills --test restart_storm -- --ignored --nocapture --test-threads 1
     cargo test --release -p treewarden-store --test journal -- --ignored --nocapture
 
+# So many sessions made of a template, used once and removed: prints time and memory, and fails if anything is left of them.
+soak-dynamic sessions="10000":
+    cargo build --release -p treewarden-testkit --bin treewarden-fake-claude
+    TREEWARDEN_SOAK={{sessions}} cargo test --release -p treewarden-end-to-end --test dynamic_many -- --ignored --nocapture
+
 # Three daemons that ask for one conversation at once, and so in namespaces of their own, which needs root: prints who won.
 soak-races races="100":
     TREEWARDEN_SOAK={{races}} cargo test -p treewarden-cli --test it -- --ignored --nocapture one_writer::soak

@@ -106,6 +106,21 @@ pub(crate) enum Verb {
     },
     /// Start a session that was stopped
     Start(Target),
+    /// Make a session of a template of the config file
+    New {
+        /// The template
+        template: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// End a session that was made of a template, and free its name; its conversation is kept
+    Remove {
+        /// Also if its conversation is not on disk, and so is lost
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Begin a new conversation in a session
     Clear(Target),
     /// Interrupt the turn that a session is running

@@ -16,9 +16,9 @@ pub(crate) enum Exit {
     Config = 3,
     /// Nobody listens on the control socket.
     NoDaemon = 4,
-    /// There is no session, or turn, of that name.
+    /// There is no session, turn or template of that name.
     NotFound = 5,
-    /// Something else holds the state directory, the socket or the conversation.
+    /// Something else holds the state directory, the socket, the conversation or the name.
     Held = 6,
     /// The turn was interrupted or cancelled.
     Interrupted = 7,
@@ -67,7 +67,8 @@ impl From<Code> for Exit {
     fn from(code: Code) -> Self {
         match code {
             Code::BadRequest => Self::Usage,
-            Code::NoSuchSession | Code::NoSuchTurn => Self::NotFound,
+            Code::NoSuchSession | Code::NoSuchTurn | Code::NoSuchTemplate => Self::NotFound,
+            Code::Taken => Self::Held,
             Code::Busy => Self::Busy,
             Code::Config => Self::Config,
             _ => Self::Failed,

@@ -233,3 +233,34 @@ async fn a_supervisor_lives_under_an_actor_of_the_users() {
     assert_eq!(stops.load(Ordering::SeqCst), 1);
     assert_eq!(*log.lock().unwrap(), ["a up", "a down"]);
 }
+
+#[tokio::test]
+async fn children_that_are_stopped_at_once_do_not_wait_for_each_others_end() {
+    struct Together(Arc<tokio::sync::Barrier>);
+
+    impl Actor for Together {
+        type Msg = ();
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn post_stop(&self, _: ActorRef<()>, (): &mut ()) -> Result<(), ActorProcessingErr> {
+            self.0.wait().await;
+            Ok(())
+        }
+    }
+
+    let barrier = Arc::new(tokio::sync::Barrier::new(3));
+    let child = |name: &'static str| {
+        let barrier = Arc::clone(&barrier);
+        ChildSpec::actor(name, move || (Together(Arc::clone(&barrier)), ())).shutdown(Shutdown::Infinity)
+    };
+    let supervisor =
+        Supervisor::builder().stop_at_once().child(child("a")).child(child("b")).start().await.unwrap();
+    supervisor.start_child(child("c")).await.unwrap();
+    let stopped = tokio::time::timeout(Duration::from_secs(30), supervisor.stop(ExitReason::Shutdown)).await;
+    assert!(stopped.is_ok(), "each waits for the end of the others");
+}

@@ -7,7 +7,6 @@ use crate::message::Request;
 
 /// How far a caller may go; each level has those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "a door that grants levels must know all of them")]
 pub enum Access {
     /// Sees sessions, turns and their texts, and changes nothing.
     Look,
@@ -18,7 +17,7 @@ pub enum Access {
 }
 
 /// Every verb, and what it takes to use it.
-pub const VERBS: [(&str, Access); 13] = [
+pub const VERBS: [(&str, Access); 15] = [
     ("hello", Access::Look),
     ("ps", Access::Look),
     ("tree", Access::Look),
@@ -31,6 +30,8 @@ pub const VERBS: [(&str, Access); 13] = [
     ("start", Access::Change),
     ("stop", Access::Change),
     ("restart", Access::Change),
+    ("new", Access::Change),
+    ("remove", Access::Change),
     ("reload", Access::Change),
 ];
 
@@ -66,6 +67,8 @@ impl Request {
             Self::Restart { .. } => "restart",
             Self::Stop { .. } => "stop",
             Self::Start { .. } => "start",
+            Self::New { .. } => "new",
+            Self::Remove { .. } => "remove",
             Self::Clear { .. } => "clear",
             Self::Interrupt { .. } => "interrupt",
             Self::Events { .. } => "events",
@@ -109,6 +112,7 @@ mod tests {
                 json!({}),
                 json!({ "name": "a" }),
                 json!({ "name": "a", "prompt": "x" }),
+                json!({ "name": "a", "template": "t" }),
                 json!({ "turn": turn }),
             ];
             let request = fields.into_iter().find_map(|mut fields| {

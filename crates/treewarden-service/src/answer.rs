@@ -96,6 +96,11 @@ pub enum Answer {
         /// Whether the turn was open.
         cancelled: bool,
     },
+    /// To `new`.
+    Made {
+        /// The session.
+        name: String,
+    },
     /// To `interrupt`.
     Interrupted {
         /// Whether there was something to interrupt.
@@ -220,6 +225,7 @@ mod tests {
         let turn = TurnId::new();
         is(Answer::Done {}, &json!({}));
         is(Answer::Detached { turn, name: "a".into() }, &json!({ "turn": turn, "name": "a" }));
+        is(Answer::Made { name: "a".into() }, &json!({ "name": "a" }));
         is(Answer::Cancelled { cancelled: true }, &json!({ "cancelled": true }));
         is(Answer::Interrupted { interrupted: false }, &json!({ "interrupted": false }));
         is(Answer::Stopped { may_be_left: None }, &json!({ "may_be_left": null }));

@@ -54,6 +54,33 @@ pub(crate) async fn stop(
     Ok(Answer::Stopped { may_be_left })
 }
 
+/// Makes a session of a template.
+pub(crate) async fn new(service: &Service, template: &str, name: &str) -> Result<Answer, Unanswered> {
+    let session = service.tree.new_session(template, name).await?;
+    Ok(Answer::Made { name: session.name().to_owned() })
+}
+
+/// Removes a session that was made of a template, unless that would lose its conversation and nobody insists.
+pub(crate) async fn remove(
+    service: &Service,
+    sink: &mut impl Sink,
+    name: &str,
+    force: bool,
+) -> Result<Answer, Unanswered> {
+    if !force {
+        unsaved::refuse(service, [name], &format!("{name} is not removed")).await?;
+    }
+    still_there(sink)?;
+    let session = service.tree.host().session(name);
+    service.tree.remove_session(name).await?;
+    // It shows what it left, although nobody finds it by its name any more.
+    let status = match session {
+        Some(session) => session.status().await.ok(),
+        None => None,
+    };
+    Ok(Answer::Stopped { may_be_left: status.and_then(|status| status.may_be_left) })
+}
+
 /// Restarts a session, or else a supervisor of this name, unless that would lose a conversation and nobody insists.
 pub(crate) async fn restart(
     service: &Service,

@@ -87,6 +87,21 @@ pub enum Request {
         /// The session.
         name: String,
     },
+    /// Makes a session of a template.
+    New {
+        /// The template.
+        template: String,
+        /// The session.
+        name: String,
+    },
+    /// Ends a session that was made of a template, and frees its name.
+    Remove {
+        /// The session.
+        name: String,
+        /// Also if the conversation is not on disk, and so lost with the CLI.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
+    },
     /// Begins a new conversation in a session.
     Clear {
         /// The session.
@@ -117,6 +132,8 @@ impl Request {
                 | Self::Restart { .. }
                 | Self::Stop { .. }
                 | Self::Start { .. }
+                | Self::New { .. }
+                | Self::Remove { .. }
                 | Self::Clear { .. }
                 | Self::Turn { wait: true, .. }
         )
@@ -143,7 +160,6 @@ pub enum Streaming {
 /// answer may have more keys than the client knows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::exhaustive_enums, reason = "a fourth kind of message would be another protocol")]
 pub enum Reply<I, A> {
     /// It comes before the end.
     Item(I),

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use treewarden::session::{QueryError, QueryErrorKind, StartError};
-use treewarden::tree::ApplyError;
+use treewarden::tree::{ApplyError, NewSessionError, RemoveSessionError};
 
 use crate::sink::Gone;
 
@@ -36,6 +36,10 @@ pub enum Code {
     NoSuchSession,
     /// No turn has this id.
     NoSuchTurn,
+    /// The tree has no template of this name.
+    NoSuchTemplate,
+    /// A session has the name.
+    Taken,
     /// There is no place, or something else is under way; later it may work.
     Busy,
     /// The config file is not valid.
@@ -104,6 +108,34 @@ impl From<ApplyError> for Refusal {
         let code = match error {
             ApplyError::Busy | ApplyError::Stale => Code::Busy,
             ApplyError::Stopping => Code::Stopped,
+            _ => Code::Failed,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<NewSessionError> for Refusal {
+    fn from(error: NewSessionError) -> Self {
+        let code = match error {
+            NewSessionError::NoSuchTemplate { .. } => Code::NoSuchTemplate,
+            NewSessionError::InvalidName(_) => Code::BadRequest,
+            NewSessionError::Taken(_) => Code::Taken,
+            NewSessionError::Limit { .. } | NewSessionError::Down(_) | NewSessionError::Busy => Code::Busy,
+            NewSessionError::Stopping => Code::Stopped,
+            _ => Code::Failed,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<RemoveSessionError> for Refusal {
+    fn from(error: RemoveSessionError) -> Self {
+        let code = match error {
+            RemoveSessionError::NotFound(_) => Code::NoSuchSession,
+            RemoveSessionError::Declared(_) => Code::BadRequest,
+            RemoveSessionError::Busy(_) | RemoveSessionError::NotNoted { .. } => Code::Busy,
+            RemoveSessionError::Stopping => Code::Stopped,
+            RemoveSessionError::NotGone(_) => Code::NotGone,
             _ => Code::Failed,
         };
         Self::new(code, error)

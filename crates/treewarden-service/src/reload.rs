@@ -43,7 +43,7 @@ pub(crate) async fn unasked(service: &Service) -> Result<Reloaded, Refusal> {
     match change(service, None, Reload::default(), || Ok(())).await {
         Ok(reloaded) => Ok(reloaded),
         Err(Unanswered::Refused(refusal)) => Err(refusal),
-        Err(Unanswered::Gone) => unreachable!("nobody can go"),
+        Err(Unanswered::Gone) => Err(Refusal::failed(Gone)),
     }
 }
 

@@ -119,6 +119,8 @@ impl Service {
             Request::Interrupt { name } => control::interrupt(self, &name).await,
             Request::Clear { name } => control::clear(self, &name).await,
             Request::Start { name } => control::start(self, &name).await,
+            Request::New { template, name } => control::new(self, &template, &name).await,
+            Request::Remove { name, force } => control::remove(self, sink, &name, force).await,
             Request::Stop { name, force } => control::stop(self, sink, &name, force).await,
             Request::Restart { name, force } => control::restart(self, sink, &name, force).await,
             Request::Reload { file, dry_run, allow_empty, force } => {

@@ -7,7 +7,6 @@ use crate::refusal::Refusal;
 
 /// Nobody waits for the answer any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a door makes it, and there is nothing to say about it")]
 pub struct Gone;
 
 impl fmt::Display for Gone {

@@ -46,6 +46,9 @@ pub struct SessionRecord {
     /// Whether it was stopped on purpose.
     #[serde(default)]
     pub stopped: bool,
+    /// The template of which it was made, as long as it was not removed: with it the session comes back when its tree starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<SessionName>,
     /// When it was made, in Unix milliseconds.
     #[serde(default)]
     pub created_at: u64,
@@ -71,6 +74,7 @@ impl SessionRecord {
             model: None,
             permission_mode: None,
             stopped: false,
+            template: None,
             created_at: crate::store::now(),
             updated_at: 0,
             extra: Map::new(),

@@ -43,6 +43,11 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Start(Target { name, place }) => {
             simple::run(Request::Start { name: name.clone() }, &format!("{name} was started"), &place).await
         }
+        Verb::New { template, target: Target { name, place } } => {
+            let done = format!("{name} is made");
+            simple::run(Request::New { template, name }, &done, &place).await
+        }
+        Verb::Remove { force, target: Target { name, place } } => simple::remove(name, force, &place).await,
         Verb::Clear(Target { name, place }) => {
             let done = format!("{name} has a new conversation");
             simple::run(Request::Clear { name }, &done, &place).await

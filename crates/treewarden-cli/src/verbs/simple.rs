@@ -16,11 +16,22 @@ pub(super) async fn run(request: Request, done: &str, place: &Place) -> anyhow::
 }
 
 pub(super) async fn stop(name: String, force: bool, place: &Place) -> anyhow::Result<ExitCode> {
-    let answer = Client::connect(place).await?.call(&Request::Stop { name: name.clone(), force }).await?;
+    let request = Request::Stop { name: name.clone(), force };
+    end(&request, &name, "stopped", place).await
+}
+
+pub(super) async fn remove(name: String, force: bool, place: &Place) -> anyhow::Result<ExitCode> {
+    let request = Request::Remove { name: name.clone(), force };
+    end(&request, &name, "removed", place).await
+}
+
+/// Ends a session, and says what was left of it.
+async fn end(request: &Request, name: &str, done: &str, place: &Place) -> anyhow::Result<ExitCode> {
+    let answer = Client::connect(place).await?.call(request).await?;
     if let Some(left) = answer["may_be_left"].as_str() {
         output::note(format!("left alone, as nothing says whether it is of {name}: {left}"));
     }
-    output::line(format!("{name} is stopped"))?;
+    output::line(format!("{name} is {done}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -91,6 +91,8 @@ pub struct Machine<H: Host> {
     pub(super) killed: bool,
     /// Whether starts are reported: those of a list, where somebody hears of them.
     pub(super) reports_progress: bool,
+    /// The children have no order: they are stopped all at once.
+    pub(super) stops_at_once: bool,
     pub(super) timers: Timers,
     pub(super) actions: VecDeque<Action<H>>,
     pub(super) random: u64,
@@ -156,6 +158,7 @@ impl<H: Host> Machine<H> {
         Self {
             budget: Budget::new(flags.max_restarts, flags.max_seconds, now),
             reports_progress: matches!(mode, Mode::Static),
+            stops_at_once: !matches!(mode, Mode::Static),
             mode,
             flags,
             children: HashMap::default(),
@@ -203,6 +206,13 @@ impl<H: Host> Machine<H> {
     /// `wanted` is not asked where the children come and go: their starts are not reported.
     pub fn report_progress(&mut self, wanted: impl FnOnce() -> bool) {
         self.reports_progress = self.is_static() && wanted();
+    }
+
+    /// Makes the end of the supervisor stop all children at once, and not newest first, as it does where they come and go.
+    ///
+    /// For children of a list that do not need each other: so many that wait for each other's end would take too long.
+    pub fn stop_at_once(&mut self) {
+        self.stops_at_once = true;
     }
 
     /// Takes the next thing that the machine wants done.

@@ -157,7 +157,7 @@ impl<H: Host> Machine<H> {
         let slots = self.slots();
         // One after another only where the order means something. Children that come and go are all told at
         // once: 100,000 of them with five seconds each would otherwise take days.
-        if self.is_static() && !self.killed {
+        if !self.stops_at_once && !self.killed {
             self.task = Task::Shutdown { reason, rest: slots };
         } else {
             self.task = Task::Shutdown { reason, rest: Vec::new() };

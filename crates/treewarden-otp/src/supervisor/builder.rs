@@ -33,6 +33,7 @@ pub struct SupervisorBuilder {
     name: Option<Arc<str>>,
     flags: Flags,
     children: Vec<ChildSpec>,
+    at_once: bool,
     mode: Shape,
     observer: Watch,
     via: Option<Name>,
@@ -140,6 +141,15 @@ impl SupervisorBuilder {
     /// Adds children.
     pub fn children(mut self, specs: impl IntoIterator<Item = ChildSpec>) -> Self {
         self.children.extend(specs);
+        self
+    }
+
+    /// Makes the end of the supervisor stop all its children at once, and not newest first.
+    ///
+    /// For many children that do not need each other, and that are to be found by their ids: a
+    /// [`dynamic`](Self::dynamic) supervisor, which stops its children so, has no ids.
+    pub fn stop_at_once(mut self) -> Self {
+        self.at_once = true;
         self
     }
 
@@ -298,7 +308,11 @@ impl SupervisorBuilder {
         match self.mode {
             Shape::List => {
                 let specs = self.children.into_iter().map(ChildSpec::into_core).collect();
-                Machine::new(now, seed, self.flags, specs)
+                let mut machine = Machine::new(now, seed, self.flags, specs)?;
+                if self.at_once {
+                    machine.stop_at_once();
+                }
+                Ok(machine)
             }
             Shape::Dynamic(max_children) => {
                 Machine::dynamic(now, seed, self.flags, Mode::Dynamic { max_children })

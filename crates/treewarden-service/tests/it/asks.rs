@@ -11,7 +11,7 @@ fn texts(items: &[Value]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_is_told_as_text_as_frames_or_only_at_its_end() {
-    let world = World::of(&["a"]).await;
+    let world = World::with_a_cli(&["a"]).await;
     let mut told = Vec::new();
     for stream in ["none", "text", "frames"] {
         let mut door = Door::default();
@@ -39,7 +39,7 @@ async fn a_turn_is_told_as_text_as_frames_or_only_at_its_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_that_begins_anew_is_told_after_the_word_that_it_does() {
-    let world = World::of(&["a"]).await;
+    let world = World::with_a_cli(&["a"]).await;
     let mut door = Door::default();
     let prompt = "one two three CRASH=delta:2 ONCE=1";
     world
@@ -57,7 +57,7 @@ async fn a_text_that_begins_anew_is_told_after_the_word_that_it_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_whose_caller_goes_is_interrupted_unless_it_is_detached() {
-    let world = World::of(&["a"]).await;
+    let world = World::with_a_cli(&["a"]).await;
     let mut door = Door::left_at("opened");
     let ask = |detach| json!({ "op": "ask", "name": "a", "prompt": "one DELAY=600000", "detach": detach });
     assert_eq!(world.tell(ask(false), &mut door).await, Err(Gone));

@@ -1,6 +1,7 @@
 //! A tree in a folder of its own, and a door to it whose caller goes when a test says so.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,11 +18,19 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A tree of sessions of these names.
+    /// A tree of sessions of these names, which are never asked anything.
     pub(crate) async fn of(names: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
+        Self::over(Path::new("/nowhere/claude"), names).await
+    }
+
+    /// A tree of sessions of these names, on the fake CLI.
+    pub(crate) async fn with_a_cli(names: &[&str]) -> Self {
         let cli = tokio::task::spawn_blocking(treewarden_testkit::fake_cli::fake_cli_path).await;
-        let cli = cli.expect("no panic").expect("the fake CLI is there");
+        Self::over(&cli.expect("no panic").expect("the fake CLI is there"), names).await
+    }
+
+    async fn over(cli: &Path, names: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
         let children: String = names.iter().map(|name| format!("[[child]]\nname = {name:?}\n")).collect();
         let text = format!(
             "[defaults]\ninclude_partial_messages = true\ncli_path = {cli:?}\ncwd = {:?}\n\

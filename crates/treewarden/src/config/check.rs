@@ -55,7 +55,7 @@ impl Checker<'_, '_> {
                 self.text_or(name, value, true, "a string, or true for a flag without a value")
             }
             Kind::InheritEnv => self.inherit_env(name, value),
-            Kind::Defaults | Kind::Children => None,
+            Kind::Defaults | Kind::Children | Kind::Templates => None,
         }
     }
 

@@ -11,9 +11,9 @@ use treewarden_otp_core::supervisor::Flags;
 use treewarden_proto::SessionSpec;
 
 use super::error::ConfigError;
-use super::forms::{self, FlagsForm, Settings, SupervisionForm, TreeForm};
+use super::forms::{self, FlagsForm, LimitsForm, Settings, SupervisionForm, TreeForm};
 use super::key::{Key, Kind, Scope, Whose};
-use super::{ChildKind, Effect, TreeSpec, keys, parse, reference, schema};
+use super::{ChildKind, Effect, TemplateLimits, TreeSpec, keys, parse, reference, schema};
 use crate::session::{SessionOptions, Timing};
 use crate::supervision::Supervision;
 use crate::tree::TreeDiff;
@@ -47,6 +47,7 @@ fn names(settings: Settings) -> BTreeSet<String> {
 fn every_field_of_a_form_is_a_row_and_the_other_way_round() {
     assert_eq!(rows(Whose::Tree), names(forms::of_tree(&TreeSpec::default())));
     assert_eq!(rows(Whose::Supervisor), names(forms::of_flags(&Flags::default())));
+    assert_eq!(rows(Whose::Template), names(forms::of_limits(&TemplateLimits::default())));
     assert_eq!(rows(Whose::Child), names(forms::of_supervision(&Supervision::default())));
     let mut spec = fields::<SessionSpec>();
     let written = names(forms::of_session(&SessionOptions::default()));
@@ -71,6 +72,7 @@ fn form(key: &Key, value: Value) -> Result<(), serde_json::Error> {
         Whose::File => Ok(()),
         Whose::Tree => TreeForm::deserialize(table).map(drop),
         Whose::Supervisor => FlagsForm::deserialize(table).map(drop),
+        Whose::Template => LimitsForm::deserialize(table).map(drop),
         Whose::Child => SupervisionForm::deserialize(table).map(drop),
         Whose::Session | Whose::Cli => SessionOptions::deserialize(table).map(drop),
     }
@@ -103,6 +105,7 @@ fn head(scope: Scope) -> Option<(&'static str, usize)> {
         Scope::Root => Some(("", 1)),
         Scope::Defaults => Some(("[defaults]\n", 2)),
         Scope::Session => Some(("[[child]]\n", 2)),
+        Scope::Template => Some(("[[template]]\n", 2)),
         Scope::Supervisor => Some(("[[child]]\ntype = \"supervisor\"\n", 3)),
         // It needs a registered type; the keys are those of the other children.
         Scope::Custom => None,
@@ -185,11 +188,11 @@ fn an_option_more_is_read_refused_explained_and_compared_for_a_field_and_a_row()
 
     // The schema and the documentation have it.
     let property = json!({ "type": "string", "description": "An option of the tests alone." });
-    for table in ["session", "defaults"] {
+    for table in ["session", "defaults", "template"] {
         assert_eq!(schema()["definitions"][table]["properties"]["rehearsal"], property);
     }
     let row =
-        "| `rehearsal` | text |  | session, defaults | for the next turn | An option of the tests alone. |";
+        "| `rehearsal` | text |  | session, defaults, template | for the next turn | An option of the tests alone. |";
     assert!(reference().lines().any(|line| line == row), "{}", reference());
 
     // A reload says what it means, and not what it says.

@@ -4,15 +4,17 @@
 //! files. A form that leaves a field out does not compile.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use treewarden_otp_core::Backoff;
 use treewarden_otp_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Shutdown, Strategy};
+use treewarden_proto::spec::duration;
 use treewarden_store::Durability;
 
 use super::backoff;
-use super::spec::{SupervisorDecl, TreeSpec};
+use super::spec::{SupervisorDecl, TemplateLimits, TreeSpec};
 use crate::session::SessionOptions;
 use crate::supervision::Supervision;
 
@@ -32,6 +34,11 @@ pub(crate) fn of_flags(flags: &Flags) -> Settings {
 /// How a child is supervised.
 pub(crate) fn of_supervision(supervision: &Supervision) -> Settings {
     table(SupervisionForm::serialize(supervision, serde_json::value::Serializer))
+}
+
+/// How many sessions of a template there may be.
+pub(crate) fn of_limits(limits: &TemplateLimits) -> Settings {
+    table(LimitsForm::serialize(limits, serde_json::value::Serializer))
 }
 
 /// The options of a session.
@@ -120,6 +127,14 @@ pub(super) struct SupervisionForm {
     significant: bool,
     #[serde(serialize_with = "write_backoff", deserialize_with = "read_backoff")]
     backoff: Option<Backoff>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(remote = "TemplateLimits", default, deny_unknown_fields)]
+pub(super) struct LimitsForm {
+    max_sessions: Option<usize>,
+    #[serde(with = "duration::option")]
+    remove_idle: Option<Duration>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -15,11 +15,13 @@ pub(crate) enum Scope {
     Supervisor,
     /// A child of a type that the embedding program registered.
     Custom,
+    /// What sessions are made of while the tree runs.
+    Template,
 }
 
 impl Scope {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Root, Self::Defaults, Self::Session, Self::Supervisor, Self::Custom];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Root, Self::Defaults, Self::Session, Self::Supervisor, Self::Custom, Self::Template];
 
     const fn bit(self) -> u8 {
         1 << self as u8
@@ -33,14 +35,16 @@ impl Scope {
             Self::Session => "in a session",
             Self::Supervisor => "in a supervisor",
             Self::Custom => "in a child of a registered type",
+            Self::Template => "in a template",
         }
     }
 }
 
 pub(super) const ROOT: u8 = Scope::Root.bit();
 pub(super) const SESSION: u8 = Scope::Session.bit();
-/// An option of a session that may stand in `[defaults]`.
-pub(super) const SHARED: u8 = SESSION | Scope::Defaults.bit();
+pub(super) const TEMPLATE: u8 = Scope::Template.bit();
+/// An option of a session that may stand in `[defaults]` and in a template.
+pub(super) const SHARED: u8 = SESSION | TEMPLATE | Scope::Defaults.bit();
 /// What every child has.
 pub(super) const CHILD: u8 = SESSION | Scope::Supervisor.bit() | Scope::Custom.bit();
 /// What every supervisor has, the root too.
@@ -55,6 +59,8 @@ pub(crate) enum Whose {
     Tree,
     /// A supervisor's [`Flags`](treewarden_otp_core::supervisor::Flags).
     Supervisor,
+    /// A template's [`TemplateLimits`](super::TemplateLimits).
+    Template,
     /// A child's [`Supervision`](super::Supervision).
     Child,
     /// Ours, of a session: [`SessionOptions`](crate::session::SessionOptions).
@@ -91,6 +97,7 @@ pub(crate) enum Kind {
     ExtraArgs,
     Defaults,
     Children,
+    Templates,
 }
 
 /// One key: a row of the table.
@@ -161,6 +168,11 @@ pub(super) const fn file(name: &'static str, scopes: u8, kind: Kind, doc: &'stat
 /// What concerns the whole tree, and holds when it is started again.
 pub(super) const fn tree(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     key(Whose::Tree, ROOT, Effect::NextTree, name, kind, doc)
+}
+
+/// How many sessions of a template there may be.
+pub(super) const fn template(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    key(Whose::Template, TEMPLATE, Effect::AtOnce, name, kind, doc)
 }
 
 /// How a supervisor behaves.

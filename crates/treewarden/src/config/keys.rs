@@ -8,7 +8,8 @@
 
 use super::effect::Effect;
 use super::key::{
-    CHILD, Key, Kind, ROOT, SESSION, SHARED, Scope, TREE, child, cli, file, ours, supervisor, tree,
+    CHILD, Key, Kind, ROOT, SESSION, SHARED, Scope, TEMPLATE, TREE, child, cli, file, ours, supervisor,
+    template, tree,
 };
 
 const STRATEGIES: &[&str] = &["one_for_one", "one_for_all", "rest_for_one"];
@@ -33,10 +34,10 @@ pub(super) struct Section {
 pub(super) static SECTIONS: &[Section] = &[
     Section { title: "A supervisor", keys: &[
         supervisor("strategy", Kind::Choice(STRATEGIES), "Which children are restarted when one fails: only that one, all, or that one and those declared after it."),
-        supervisor("max_restarts", Kind::Count(0), "How many restarts are allowed within max_seconds; 3 by default."),
-        supervisor("max_seconds", Kind::Count(1), "The length of the window for max_restarts, in seconds; 5 by default."),
+        supervisor("max_restarts", Kind::Count(0), "How many restarts are allowed within max_seconds; 3 by default.").also(TEMPLATE),
+        supervisor("max_seconds", Kind::Count(1), "The length of the window for max_restarts, in seconds; 5 by default.").also(TEMPLATE),
         supervisor("auto_shutdown", Kind::Choice(AUTO_SHUTDOWNS), "Whether the supervisor ends when its significant children have ended by themselves."),
-        supervisor("give_up", Kind::Choice(GIVE_UPS), "What happens when the restart budget is spent: the supervisor ends, as in OTP, or only the child is parked."),
+        supervisor("give_up", Kind::Choice(GIVE_UPS), "What happens when the restart budget is spent: the supervisor ends, as in OTP, or only the child is parked, which is the default of a template.").also(TEMPLATE),
     ] },
     Section { title: "The whole tree", keys: &[
         tree("state_dir", Kind::Path, "Where records, journal and leases are kept; the user's state directory by default."),
@@ -44,9 +45,14 @@ pub(super) static SECTIONS: &[Section] = &[
         tree("max_live", Kind::Count(1), "How many CLIs may live at once; idle sessions are parked to make room."),
         file("defaults", ROOT, Kind::Defaults, "Options for every session that does not set them itself."),
         file("child", TREE, Kind::Children, "The children, in the order in which they are started."),
+        file("template", ROOT, Kind::Templates, "What sessions are made of that come and go while the tree runs."),
+    ] },
+    Section { title: "A template", keys: &[
+        template("max_sessions", Kind::Count(1), "How many sessions of the template may exist at once; as many as are asked for by default."),
+        template("remove_idle", Kind::Duration, "How long a session of the template may have nothing to do before it is removed; never by default."),
     ] },
     Section { title: "A child", keys: &[
-        file("name", CHILD, Kind::Name, "The name by which the child is found; a session's is unique in the whole file.").on_change(Effect::Replace),
+        file("name", CHILD | TEMPLATE, Kind::Name, "The name by which the child is found; a session's is unique in the whole file.").on_change(Effect::Replace),
         file("type", CHILD, Kind::Type, "What the child is: session (the default), supervisor, or a type that the embedding program registered.").on_change(Effect::Replace),
         child("restart", Kind::Choice(RESTARTS), "When the child is started again: always, only after a failure, or never.").also(SHARED),
         child("shutdown", Kind::Shutdown, "How long the child may take to stop: a duration, brutal_kill or infinity.").also(SHARED),

@@ -38,6 +38,6 @@ pub use error::{ConfigError, Fault, Place};
 pub use file::{load, load_with, parse, parse_with};
 pub use reference::reference;
 pub use schema::schema;
-pub use spec::{ChildDecl, ChildKind, SupervisorDecl, TreeSpec};
+pub use spec::{ChildDecl, ChildKind, SupervisorDecl, TemplateDecl, TemplateLimits, TreeSpec};
 
 pub use crate::supervision::Supervision;

@@ -58,6 +58,7 @@ pub(super) struct RawChild {
 pub(super) enum RawKind {
     Session,
     Supervisor(Vec<RawChild>),
+    Template,
     Custom { type_name: String, options: Map<String, Json>, spans: BTreeMap<String, Range<usize>> },
 }
 
@@ -88,26 +89,46 @@ impl Reader<'_, '_> {
             },
             None => Fields::default(),
         };
-        RawTree { fields, defaults, children: self.children(table) }
+        let mut children = self.children(table);
+        children.extend(self.templates(table));
+        RawTree { fields, defaults, children }
     }
 
     fn children(&mut self, table: &DeTable<'_>) -> Vec<RawChild> {
-        let Some(value) = table.get("child") else { return Vec::new() };
         let help = "write [[child]], with two brackets, once for each child";
+        self.tables(table, "child", help, Self::child)
+    }
+
+    fn templates(&mut self, table: &DeTable<'_>) -> Vec<RawChild> {
+        let help = "write [[template]], with two brackets, once for each template";
+        self.tables(table, "template", help, |this, table, value| {
+            let fields = this.fields(table, value.span(), Scope::Template);
+            Some(RawChild { fields, what: RawKind::Template })
+        })
+    }
+
+    fn tables(
+        &mut self,
+        table: &DeTable<'_>,
+        key: &str,
+        help: &str,
+        read: impl Fn(&mut Self, &DeTable<'_>, &Value<'_>) -> Option<RawChild>,
+    ) -> Vec<RawChild> {
+        let Some(value) = table.get(key) else { return Vec::new() };
         let Some(array) = value.get_ref().as_array() else {
-            self.checker.expected("child", "a list of tables", value).help(help);
+            self.checker.expected(key, "a list of tables", value).help(help);
             return Vec::new();
         };
-        let mut children = Vec::new();
-        for child in array {
-            match child.get_ref().as_table() {
-                Some(table) => children.extend(self.child(table, child)),
+        let mut found = Vec::new();
+        for item in array {
+            match item.get_ref().as_table() {
+                Some(table) => found.extend(read(self, table, item)),
                 None => {
-                    self.checker.expected("child", "a table", child).help(help);
+                    self.checker.expected(key, "a table", item).help(help);
                 }
             }
         }
-        children
+        found
     }
 
     fn child(&mut self, table: &DeTable<'_>, value: &Value<'_>) -> Option<RawChild> {
@@ -178,7 +199,7 @@ impl Reader<'_, '_> {
         if key.secret {
             self.checker.faults.source.hide(value.span());
         }
-        if matches!(key.kind, Kind::Defaults | Kind::Children) {
+        if matches!(key.kind, Kind::Defaults | Kind::Children | Kind::Templates) {
             return;
         }
         match self.checker.check(key, value) {

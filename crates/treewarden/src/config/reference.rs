@@ -9,7 +9,7 @@ use super::effect::Effect;
 use super::forms;
 use super::key::{Key, Kind, Scope, Whose};
 use super::keys::{self, Section};
-use super::spec::TreeSpec;
+use super::spec::{TemplateLimits, TreeSpec};
 use crate::session::SessionOptions;
 use crate::supervision::Supervision;
 
@@ -58,7 +58,7 @@ fn value(kind: Kind) -> String {
         Kind::PathOrTable => "path or table".into(),
         Kind::Env | Kind::ExtraArgs | Kind::Defaults => "table".into(),
         Kind::InheritEnv => "`true`, `false`, list of names".into(),
-        Kind::Children => "tables".into(),
+        Kind::Children | Kind::Templates => "tables".into(),
     }
 }
 
@@ -72,6 +72,7 @@ fn default(key: &Key) -> String {
         Whose::File => return String::new(),
         Whose::Tree => forms::of_tree(&TreeSpec::default()),
         Whose::Supervisor => forms::of_flags(&Flags::default()),
+        Whose::Template => forms::of_limits(&TemplateLimits::default()),
         Whose::Child => forms::of_supervision(&Supervision::default()),
         Whose::Session | Whose::Cli => forms::of_session(&SessionOptions::default()),
     };
@@ -89,6 +90,7 @@ fn places(key: &Key) -> String {
         (Scope::Supervisor, "supervisor"),
         (Scope::Session, "session"),
         (Scope::Defaults, "defaults"),
+        (Scope::Template, "template"),
     ];
     let places = words.into_iter().filter(|(scope, _)| key.is_in(*scope)).map(|(_, word)| word);
     places.collect::<Vec<_>>().join(", ")

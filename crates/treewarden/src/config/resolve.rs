@@ -5,17 +5,18 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use serde_json::{Error, Value as Json};
-use treewarden_otp_core::supervisor::{AutoShutdown, Restart};
+use treewarden_otp_core::supervisor::{AutoShutdown, GiveUp, Restart};
 use treewarden_proto::SessionName;
 
 use super::custom::{ChildTable, ChildTypes};
 use super::error::Faults;
-use super::forms::{FlagsForm, SupervisionForm, TreeForm};
+use super::forms::{FlagsForm, LimitsForm, SupervisionForm, TreeForm};
 use super::key::{Key, Whose};
 use super::keys;
 use super::read::{Fields, RawChild, RawKind, RawTree};
-use super::spec::{ChildDecl, ChildKind, SupervisorDecl, TreeSpec};
+use super::spec::{ChildDecl, ChildKind, SupervisorDecl, TemplateDecl, TreeSpec};
 use crate::session::SessionOptions;
+use crate::supervision::Supervision;
 
 /// Resolves a tree.
 pub(super) struct Resolver<'r, 't> {
@@ -74,7 +75,8 @@ impl Resolver<'_, '_> {
     ) -> Option<ChildDecl> {
         let RawChild { fields, what } = child;
         let is_session = matches!(what, RawKind::Session);
-        let own = if is_session { self.merged(&fields) } else { fields.clone() };
+        let is_template = matches!(what, RawKind::Template);
+        let own = if is_session || is_template { self.merged(&fields) } else { fields.clone() };
         if is_session {
             self.unique(&name, fields.span("name"));
         }
@@ -83,7 +85,36 @@ impl Resolver<'_, '_> {
             self.significance(&own, supervision.restart, auto_shutdown, parent);
         }
         let kind = self.kind(what, &own, Some(&name))?;
+        if is_template {
+            let kind = ChildKind::Template(Box::new(self.template(&name, &own, supervision, kind)));
+            // What is said of restarts, shutdown and back-off is said of its sessions.
+            return Some(ChildDecl { name, supervision: Supervision::default(), kind });
+        }
         Some(ChildDecl { name, supervision, kind })
+    }
+
+    /// The supervisor of a template, and what its sessions are made of.
+    fn template(
+        &mut self,
+        name: &SessionName,
+        own: &Fields,
+        supervision: Supervision,
+        kind: ChildKind,
+    ) -> TemplateDecl {
+        if supervision.restart == Restart::Temporary {
+            // It would hold its name and its place when it has ended, and nobody would start it again.
+            let message =
+                "a session of a template cannot have `restart = \"temporary\"`: it exists until it is removed";
+            let help = "set `restart` to \"permanent\" or \"transient\" in the template";
+            self.faults.add(own.span("restart"), message).help(help);
+        }
+        let mut flags = self.form(own, &[Whose::Supervisor], FlagsForm::deserialize).unwrap_or_default();
+        if !own.known.contains_key("give_up") {
+            // Sessions of strangers: one that crashes too often must not end those of all others.
+            flags.give_up = GiveUp::Park;
+        }
+        let limits = self.form(own, &[Whose::Template], LimitsForm::deserialize).unwrap_or_default();
+        TemplateDecl { flags, limits, session: ChildDecl { name: name.clone(), supervision, kind } }
     }
 
     /// What OTP refuses: a significant child that is always restarted, or whose end nobody acts on.
@@ -150,7 +181,7 @@ impl Resolver<'_, '_> {
 
     fn kind(&mut self, what: RawKind, fields: &Fields, name: Option<&SessionName>) -> Option<ChildKind> {
         match what {
-            RawKind::Session => {
+            RawKind::Session | RawKind::Template => {
                 self.session(fields, name).map(|session| ChildKind::Session(Box::new(session)))
             }
             RawKind::Supervisor(children) => Some(ChildKind::Supervisor(self.supervisor(fields, children))),

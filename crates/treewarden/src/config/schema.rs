@@ -36,6 +36,7 @@ pub fn schema() -> Value {
                 "else": { "$ref": "#/definitions/registered" },
             },
         },
+        "template": object(Scope::Template, &["name"]),
         "session": object(Scope::Session, &["name"]),
         "supervisor": object(Scope::Supervisor, &["name", "type"]),
         "registered": registered(),
@@ -104,6 +105,7 @@ fn value(kind: Kind) -> Value {
         }),
         Kind::InheritEnv => json!({ "anyOf": [{ "type": "boolean" }, { "type": "array", "items": text }] }),
         Kind::Defaults => json!({ "$ref": "#/definitions/defaults" }),
+        Kind::Templates => json!({ "type": "array", "items": { "$ref": "#/definitions/template" } }),
         Kind::Children => json!({ "type": "array", "items": { "$ref": "#/definitions/child" } }),
     }
 }

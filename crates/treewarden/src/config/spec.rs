@@ -1,8 +1,10 @@
 //! A whole tree, resolved: nothing in it can be refused later.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use treewarden_otp_core::supervisor::Flags;
@@ -28,11 +30,16 @@ pub struct TreeSpec {
 }
 
 impl TreeSpec {
-    /// Every session of the tree, in the order of their starts.
+    /// Every session that the file declares, in the order of their starts; those that are made of templates are not in it.
     pub fn sessions(&self) -> Vec<&SessionOptions> {
         let mut found = Vec::new();
         self.root.collect(&mut found);
         found
+    }
+
+    /// The names of the sessions that the file declares.
+    pub(crate) fn names(&self) -> HashSet<SessionName> {
+        self.sessions().into_iter().filter_map(|session| session.spec.name.clone()).collect()
     }
 }
 
@@ -52,7 +59,7 @@ impl SupervisorDecl {
             match &child.kind {
                 ChildKind::Session(session) => found.push(session),
                 ChildKind::Supervisor(supervisor) => supervisor.collect(found),
-                ChildKind::Custom { .. } => {}
+                ChildKind::Custom { .. } | ChildKind::Template(_) => {}
             }
         }
     }
@@ -80,6 +87,8 @@ pub enum ChildKind {
     Session(Box<SessionOptions>),
     /// A supervisor with children of its own.
     Supervisor(SupervisorDecl),
+    /// A supervisor whose sessions are made and removed while the tree runs.
+    Template(Box<TemplateDecl>),
     /// Something that the embedding program knows how to start.
     Custom {
         /// The name of the type.
@@ -96,7 +105,47 @@ impl fmt::Debug for ChildKind {
         match self {
             Self::Session(session) => f.debug_tuple("Session").field(session).finish(),
             Self::Supervisor(supervisor) => f.debug_tuple("Supervisor").field(supervisor).finish(),
+            Self::Template(template) => f.debug_tuple("Template").field(template).finish(),
             Self::Custom { type_name, .. } => f.debug_tuple("Custom").field(type_name).finish(),
         }
+    }
+}
+
+/// A template: what its sessions are made of, and how many there may be.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TemplateDecl {
+    /// The budget of its supervisor, and the like.
+    pub flags: Flags,
+    /// How many sessions there may be, and for how long.
+    pub limits: TemplateLimits,
+    /// The session that each of them is but for its name, under the template's.
+    pub session: ChildDecl,
+}
+
+/// How many sessions of a template there may be, and for how long.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TemplateLimits {
+    /// How many may exist at once; unset is no limit.
+    pub max_sessions: Option<usize>,
+    /// How long one may be idle before it is removed; unset is for ever.
+    pub remove_idle: Option<Duration>,
+}
+
+impl TemplateDecl {
+    /// The session of this name.
+    pub(crate) fn child(&self, name: &SessionName) -> ChildDecl {
+        let mut child = ChildDecl { name: name.clone(), ..self.session.clone() };
+        if let ChildKind::Session(session) = &mut child.kind {
+            session.spec.name = Some(name.clone());
+        }
+        child
+    }
+
+    /// The supervisor that has sessions of these names.
+    pub(crate) fn with<'n>(&self, names: impl IntoIterator<Item = &'n SessionName>) -> SupervisorDecl {
+        let children = names.into_iter().map(|name| self.child(name)).collect();
+        SupervisorDecl { flags: self.flags.clone(), children }
     }
 }

@@ -278,6 +278,13 @@ impl Owner {
         Ok(desk)
     }
 
+    /// Takes the name for a session that is made of a template, and notes durably that it was.
+    pub(crate) async fn enlist(&self, template: &SessionName) -> Result<Arc<Desk>, StartError> {
+        let desk = self.desk()?;
+        desk.enlist(Some(template)).await.map_err(|error| StartError::store(&error))?;
+        Ok(desk)
+    }
+
     /// Gives the session other options; see [`Desk::reconfigure`].
     pub(crate) fn reconfigure(&self, options: SessionOptions, renew: bool) {
         let mut owned = self.lock();

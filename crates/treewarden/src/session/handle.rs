@@ -10,14 +10,13 @@ use super::by_actor;
 use super::desk::{Command, Desk};
 use super::error::QueryError;
 use super::options::SessionOptions;
-use super::outcome::{Answer, Outcome};
+use super::outcome::Answer;
 use super::sink::Sink;
 use super::status::{SessionState, Status};
 use super::turn::Turn;
 use crate::host::{Host, HostError};
 use crate::registry::Name;
 use crate::supervisor::Supervisor;
-use treewarden_core::session::StopReason;
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::{Restart, RestartChildError};
 
@@ -61,6 +60,10 @@ impl StartError {
 
     pub(crate) fn host(error: &HostError) -> Self {
         Self::store(error)
+    }
+
+    pub(crate) fn refused(error: &dyn fmt::Display) -> Self {
+        Self::supervisor(error)
     }
 
     fn supervisor(error: &dyn fmt::Display) -> Self {
@@ -385,11 +388,7 @@ impl Session {
     /// When the future is dropped the session may be left without a CLI, still served.
     pub async fn stop(&self) -> Result<(), QueryError> {
         let desk = self.desk()?;
-        desk.refuse("the session is stopped");
-        if desk.command(Command::Stop(StopReason::Requested)) {
-            desk.quiet().await;
-        }
-        desk.settle_all(&Outcome::Cancelled);
+        desk.put_down("the session is stopped").await;
         let unnoted = desk.set_stopped(true);
         let noted = || match &unnoted {
             None => Ok(()),

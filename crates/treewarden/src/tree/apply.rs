@@ -8,18 +8,24 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::ChildId;
+use treewarden_proto::SessionName;
 
 use super::current::{Current, MadeOf};
 use super::diff::{self, Change, KeyDiff, TreeDiff};
+use super::dynamic;
 use super::grow::{self, Branch, Grower, Handle, Handles, Leaf, Path, below};
 use super::settings::by_name;
 use crate::config::{ChildDecl, ChildKind, Effect, SupervisorDecl, TreeSpec};
 use crate::host::Host;
 use crate::session::SessionOptions;
 use crate::supervisor::{ChildSpec, ChildState, Supervisor, UpdateError};
+
+/// How long a change waits for a session that is being made or removed, which takes no time as a rule.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a tree was not changed, or not wholly.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -65,20 +71,22 @@ pub(super) async fn apply(
     if current.is_stopping() || !root.is_alive() {
         return Err(ApplyError::Stopping);
     }
-    let before = current.made_of().clone();
-    if before.revision != diff.revision {
+    if current.made_of().revision != diff.revision {
         return Err(ApplyError::Stale);
     }
     let task = tokio::spawn(async move {
         let _changing = changing;
-        let result =
-            Work::new(host, before.handles).change(&root, &before.spec, diff.spec, before.revision).await;
+        let _members = current.members(PATIENCE).await.ok_or(ApplyError::Busy)?;
+        let before = current.made_of().clone();
+        let result = Work::new(host, before.handles, diff.spec.names())
+            .change(&root, &before.spec, diff.spec, before.revision)
+            .await;
         let (made_of, failed) = result;
         // One that has ended keeps nothing.
         if current.is_stopping() || !root.is_alive() {
             return Err(ApplyError::Stopping);
         }
-        *current.made_of() = made_of;
+        current.change(made_of);
         if failed.is_empty() { Ok(()) } else { Err(ApplyError::Partial(failed)) }
     });
     task.await.unwrap_or(Err(ApplyError::Stopping))
@@ -90,6 +98,8 @@ type Step<'w, T> = Pin<Box<dyn Future<Output = T> + Send + 'w>>;
 struct Work {
     host: Host,
     handles: Handles,
+    /// The sessions that the new file declares.
+    declared: HashSet<SessionName>,
     failed: Vec<NotApplied>,
 }
 
@@ -163,8 +173,8 @@ impl<'f> Fate<'f> {
 }
 
 impl Work {
-    fn new(host: Host, handles: Handles) -> Self {
-        Self { host, handles, failed: Vec::new() }
+    fn new(host: Host, handles: Handles, declared: HashSet<SessionName>) -> Self {
+        Self { host, handles, declared, failed: Vec::new() }
     }
 
     /// Makes a tree of one spec that of another; says what it is made of then, and what failed.
@@ -193,7 +203,9 @@ impl Work {
 
     fn drop_handles(&mut self, path: &Path, kind: &ChildKind) {
         match kind {
-            ChildKind::Supervisor(_) => self.handles.retain(|place, _| !place.starts_with(path)),
+            ChildKind::Supervisor(_) | ChildKind::Template(_) => {
+                self.handles.retain(|place, _| !place.starts_with(path))
+            }
             _ => drop(self.handles.remove(path)),
         }
     }
@@ -312,7 +324,7 @@ impl Work {
                 // One that stays goes on as the same session or branch; one that ran once and has ended stays gone.
                 Some(handle) if !fate.is_new() => handle.spec(fate.new),
                 _ => {
-                    let mut grower = Grower { host: &self.host, handles: &mut self.handles };
+                    let mut grower = Grower::new(&self.host, &mut self.handles, &self.declared);
                     Some(grower.spec(fate.new, node.path).map_err(ExitReason::error)?)
                 }
             };
@@ -345,6 +357,15 @@ impl Work {
                 let (running, branch) = (node.child(&id).await, self.branch(&path));
                 let made = self.fill(&Node { path: &path, running, branch }, old, new).await;
                 Some(ChildDecl { kind: ChildKind::Supervisor(made), ..fate.new.clone() })
+            }
+            (Some(ChildKind::Template(old)), ChildKind::Template(new)) => {
+                let (running, branch) = (node.child(&id).await, self.branch(&path));
+                let names = branch.as_deref().map(dynamic::names).unwrap_or_default();
+                let failed = self.failed.len();
+                let (before, after) = (old.with(&names), new.with(&names));
+                self.fill(&Node { path: &path, running, branch }, &before, &after).await;
+                // As it was if anything failed, so that the next diff shows it again.
+                if self.failed.len() > failed { fate.old.cloned() } else { Some(fate.new.clone()) }
             }
             (_, ChildKind::Session(session)) if fate.change == Change::Changed => {
                 if let Some(Handle::Session(owner)) = self.handles.get(&path)

@@ -89,7 +89,8 @@ impl TreeBuilder {
         crate::private_files::forget(&dir);
         crate::second_door::sweep(host.store());
         let mut handles = Handles::new();
-        let plan = Grower { host: &host, handles: &mut handles }.plan(&spec.root, &Vec::new())?;
+        let declared = spec.names();
+        let plan = Grower::new(&host, &mut handles, &declared).plan(&spec.root, &Vec::new())?;
         let events = host.events();
         let report = move |event: &SupervisionEvent| {
             events.publish(Arc::clone(&event.supervisor), None, events::told(event));

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::grow::Handles;
 use crate::config::TreeSpec;
@@ -14,6 +15,11 @@ pub(super) struct Current {
     made_of: Mutex<MadeOf>,
     /// Held by whoever changes the tree.
     changing: Arc<tokio::sync::Mutex<()>>,
+    /// Held, inside of `changing`, by whoever adds or takes out a child: many sessions of templates are made and removed
+    /// one after another, and none of that refuses a change of the tree or is refused for one.
+    members: Arc<tokio::sync::Mutex<()>>,
+    /// Woken when the tree was changed.
+    changed: Notify,
     stopping: AtomicBool,
 }
 
@@ -31,6 +37,8 @@ impl Current {
         Self {
             made_of: Mutex::new(MadeOf { spec: Arc::new(spec), revision: 0, handles }),
             changing: Arc::default(),
+            members: Arc::default(),
+            changed: Notify::new(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -42,6 +50,22 @@ impl Current {
     /// Claims the right to change the tree; `None` if somebody else has it.
     pub(super) fn claim(&self) -> Option<OwnedMutexGuard<()>> {
         Arc::clone(&self.changing).try_lock_owned().ok()
+    }
+
+    /// Claims the right to add children and to take them out, in the order of asking; `None` if others have it for so long.
+    pub(super) async fn members(&self, patience: Duration) -> Option<OwnedMutexGuard<()>> {
+        tokio::time::timeout(patience, Arc::clone(&self.members).lock_owned()).await.ok()
+    }
+
+    /// Ready when the tree was changed.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Replaces what the tree is made of.
+    pub(super) fn change(&self, made_of: MadeOf) {
+        *self.made_of() = made_of;
+        self.changed.notify_one();
     }
 
     /// The tree has begun to stop: no change is begun any more.

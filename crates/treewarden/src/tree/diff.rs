@@ -9,14 +9,18 @@
 //! times of a session ............................... they hold at once
 //! options of a turn ................................ they hold for turns that are opened from now on
 //! options of a registered type ..................... the child is restarted
+//! options of a template ............................ the same for each session that was made of it
 //! how a child is supervised, a supervisor's flags .. they hold at once, and nothing is restarted
 //! what concerns the state directory ................ nothing, until the tree is started again
 //! ```
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
+use treewarden_otp_core::supervisor::Flags;
+use treewarden_proto::SessionName;
 
 use super::outline::NodeKind;
 use super::settings;
@@ -97,6 +101,28 @@ impl TreeDiff {
         Self { nodes, spec: new, revision }
     }
 
+    /// Shows the sessions of templates that go, below the template that goes: no spec has them.
+    pub(super) fn with_members(mut self, members: &HashMap<SessionName, Vec<SessionName>>) -> Self {
+        let goes = |change| matches!(change, Change::Removed | Change::Replaced);
+        let mut nodes = Vec::with_capacity(self.nodes.len());
+        for node in self.nodes {
+            let gone: &[SessionName] = match SessionName::new(&node.path) {
+                Ok(name) if goes(node.change) => members.get(&name).map_or(&[], Vec::as_slice),
+                _ => &[],
+            };
+            let template = node.path.clone();
+            nodes.push(node);
+            nodes.extend(gone.iter().map(|name| NodeDiff {
+                path: join(&template, name.as_str()),
+                kind: NodeKind::Session,
+                change: Change::Removed,
+                keys: Vec::new(),
+            }));
+        }
+        self.nodes = nodes;
+        self
+    }
+
     /// What the tree would be made of.
     pub fn spec(&self) -> &TreeSpec {
         &self.spec
@@ -121,7 +147,8 @@ impl TreeDiff {
 pub(super) fn compare(old: &ChildDecl, new: &ChildDecl) -> (Change, Vec<KeyDiff>) {
     let same_type = match (&old.kind, &new.kind) {
         (ChildKind::Session(_), ChildKind::Session(_))
-        | (ChildKind::Supervisor(_), ChildKind::Supervisor(_)) => true,
+        | (ChildKind::Supervisor(_), ChildKind::Supervisor(_))
+        | (ChildKind::Template(_), ChildKind::Template(_)) => true,
         (ChildKind::Custom { type_name: old, .. }, ChildKind::Custom { type_name: new, .. }) => old == new,
         _ => false,
     };
@@ -150,6 +177,9 @@ pub(super) fn compare(old: &ChildDecl, new: &ChildDecl) -> (Change, Vec<KeyDiff>
     if let (ChildKind::Supervisor(old), ChildKind::Supervisor(new)) = (&old.kind, &new.kind) {
         keys.extend(supervisor_keys(old, new));
     }
+    if let (ChildKind::Template(old), ChildKind::Template(new)) = (&old.kind, &new.kind) {
+        keys.extend(flags_of(&old.flags, &new.flags));
+    }
     let replaced = keys.iter().any(|key| key.effect == Effect::Replace);
     (if replaced { Change::Replaced } else { kept(&keys) }, keys)
 }
@@ -158,9 +188,13 @@ fn kept(keys: &[KeyDiff]) -> Change {
     if keys.is_empty() { Change::Unchanged } else { Change::Changed }
 }
 
+fn flags_of(old: &Flags, new: &Flags) -> Vec<KeyDiff> {
+    settings::differing(&of_flags(old), &of_flags(new), settings::effect)
+}
+
 /// The flags of a supervisor, and the order of the children that stay.
 fn supervisor_keys(old: &SupervisorDecl, new: &SupervisorDecl) -> Vec<KeyDiff> {
-    let mut keys = settings::differing(&of_flags(&old.flags), &of_flags(&new.flags), settings::effect);
+    let mut keys = flags_of(&old.flags, &new.flags);
     let both = |a: &SupervisorDecl, b: &SupervisorDecl| -> Vec<Value> {
         let there = settings::by_name(b);
         let names =
@@ -217,7 +251,7 @@ pub(super) fn join(path: &str, name: &str) -> String {
 fn kind(child: &ChildDecl) -> NodeKind {
     match child.kind {
         ChildKind::Session(_) => NodeKind::Session,
-        ChildKind::Supervisor(_) => NodeKind::Supervisor,
+        ChildKind::Supervisor(_) | ChildKind::Template(_) => NodeKind::Supervisor,
         ChildKind::Custom { .. } => NodeKind::Worker,
     }
 }
@@ -226,6 +260,7 @@ fn type_of(child: &ChildDecl) -> &str {
     match &child.kind {
         ChildKind::Session(_) => "session",
         ChildKind::Supervisor(_) => "supervisor",
+        ChildKind::Template(_) => "template",
         ChildKind::Custom { type_name, .. } => type_name,
     }
 }

@@ -1,6 +1,6 @@
 //! From what a file declares to supervisors and child specs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use treewarden_otp_core::ExitReason;
@@ -44,16 +44,22 @@ pub(super) type Handles = HashMap<Path, Handle>;
 /// Makes child specs of what a file declares.
 #[derive(Debug)]
 pub(super) struct Grower<'g> {
-    pub(super) host: &'g Host,
-    pub(super) handles: &'g mut Handles,
+    host: &'g Host,
+    handles: &'g mut Handles,
+    /// The sessions that the file declares.
+    declared: &'g HashSet<SessionName>,
 }
 
-impl Grower<'_> {
+impl<'g> Grower<'g> {
+    pub(super) fn new(host: &'g Host, handles: &'g mut Handles, declared: &'g HashSet<SessionName>) -> Self {
+        Self { host, handles, declared }
+    }
+
     /// Makes the specs of all children of a supervisor, down to the leaves.
     pub(super) fn plan(&mut self, decl: &SupervisorDecl, path: &Path) -> Result<Plan, StartError> {
         let leaf = |child: &ChildDecl| Ok(Leaf::new(child, self.spec(child, path)?));
         let children = decl.children.iter().map(leaf).collect::<Result<_, StartError>>()?;
-        Ok(Plan { flags: decl.flags.clone(), children })
+        Ok(Plan { flags: decl.flags.clone(), children, stops_at_once: false })
     }
 
     /// Makes the spec of a child of the supervisor at `path`.
@@ -68,14 +74,43 @@ impl Grower<'_> {
             }
             ChildKind::Supervisor(decl) => {
                 let plan = self.plan(decl, &place)?;
-                let branch = Arc::new(Branch { plan: Mutex::new(plan), host: self.host.clone() });
-                self.handles.insert(place, Handle::Branch(Arc::downgrade(&branch)));
-                ChildSpec::new(id, Shoot(branch)).kind(Kind::Supervisor)
+                self.branch(id, place, plan)
+            }
+            ChildKind::Template(template) => {
+                let names = self.members(&child.name)?;
+                let plan = self.plan(&template.with(&names), &place)?;
+                self.branch(id, place, Plan { stops_at_once: true, ..plan })
             }
             ChildKind::Custom { start, .. } => ChildSpec::from_arc(id, Arc::clone(start)),
         };
         Ok(child.supervision.of(spec))
     }
+
+    fn branch(&mut self, id: &str, place: Path, plan: Plan) -> ChildSpec {
+        let branch = Arc::new(Branch { plan: Mutex::new(plan), host: self.host.clone() });
+        self.handles.insert(place, Handle::Branch(Arc::downgrade(&branch)));
+        ChildSpec::new(id, Shoot(branch)).kind(Kind::Supervisor)
+    }
+
+    /// The sessions of a template that come back; the file has the names that it declares.
+    fn members(&self, template: &SessionName) -> Result<Vec<SessionName>, StartError> {
+        let (mut names, declared) = (members(self.host, template)?, self.declared);
+        names.retain(|name| {
+            let free = !declared.contains(name);
+            if !free {
+                tracing::warn!(session = %name, %template, "a session of a template is not started: the file declares its name");
+            }
+            free
+        });
+        Ok(names)
+    }
+}
+
+/// The sessions that were made of a template and not removed since, by the store.
+fn members(host: &Host, template: &SessionName) -> Result<Vec<SessionName>, StartError> {
+    let all = host.store().all().map_err(|error| StartError::store(&error))?;
+    let made = all.into_iter().filter(|record| record.template.as_ref() == Some(template));
+    Ok(made.map(|record| record.name).collect())
 }
 
 pub(super) fn below(path: &Path, name: &SessionName) -> Path {
@@ -87,6 +122,8 @@ pub(super) fn below(path: &Path, name: &SessionName) -> Path {
 pub(super) struct Plan {
     pub(super) flags: Flags,
     pub(super) children: Vec<Leaf>,
+    /// The children do not need each other, and there may be many.
+    stops_at_once: bool,
 }
 
 /// A child of a plan.
@@ -112,7 +149,8 @@ pub(super) fn adopt(host: &Host, session: &str, supervisor: &Supervisor) {
 impl Plan {
     pub(super) fn builder(&self) -> SupervisorBuilder {
         let specs = self.children.iter().map(|leaf| leaf.spec.clone());
-        Supervisor::builder().flags(self.flags.clone()).children(specs)
+        let builder = Supervisor::builder().flags(self.flags.clone()).children(specs);
+        if self.stops_at_once { builder.stop_at_once() } else { builder }
     }
 
     pub(super) fn adopt(&self, host: &Host, supervisor: &Supervisor) {

@@ -2,7 +2,8 @@
 //!
 //! A tree has one host, one root supervisor, and the state directory to itself. Starting it takes the directory's
 //! lock, ends what dead hosts left behind, and starts the children in order; sessions that were there before come
-//! back under their name, with their conversation and their open turns. `grow` makes child specs of what a file
+//! back under their name, with their conversation and their open turns. `dynamic` makes sessions of templates and removes
+//! them, `idle` those that nobody asks any more. `grow` makes child specs of what a file
 //! declares. `diff` says what another spec means to a tree that runs, and `apply` does it.
 //!
 //! It is not for parsing (that is [`crate::config`]) and not for supervision itself ([`crate::supervisor`]).
@@ -15,8 +16,10 @@ mod apply;
 mod builder;
 mod current;
 mod diff;
+mod dynamic;
 mod error;
 mod grow;
+mod idle;
 mod outline;
 mod restart;
 mod running;
@@ -25,6 +28,7 @@ mod settings;
 pub use apply::{ApplyError, NotApplied};
 pub use builder::TreeBuilder;
 pub use diff::{Change, KeyDiff, NodeDiff, TreeDiff};
+pub use dynamic::{NewSessionError, RemoveSessionError};
 pub use error::{TreeError, TreeErrorKind};
 pub use outline::{NodeKind, NodeState, Outline};
 pub use restart::RestartError;

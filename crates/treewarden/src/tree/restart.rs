@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use treewarden_otp_core::supervisor::{FindChildError, Restart, RestartChildError};
 
@@ -46,6 +47,9 @@ pub enum RestartError {
     Failed(#[from] RestartChildError),
 }
 
+/// How long a restart waits for a session that is being made or removed, which takes no time as a rule.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn those(known: &[String]) -> String {
     if known.is_empty() {
         "it has no supervisor but its root".to_owned()
@@ -72,6 +76,7 @@ pub(super) async fn restart(
     }
     let task = tokio::spawn(async move {
         let _changing = changing;
+        let _members = current.members(PATIENCE).await.ok_or(RestartError::Busy)?;
         let Found { parent, id } = find(&root, name.clone()).await?;
         if parent.get_childspec(id.clone()).await?.restart == Restart::Temporary {
             return Err(RestartError::Temporary(name));

@@ -10,6 +10,8 @@ use super::apply::{self, ApplyError};
 use super::builder::TreeBuilder;
 use super::current::Current;
 use super::diff::TreeDiff;
+use super::dynamic::{self, NewSessionError, Removal, RemoveSessionError};
+use super::idle;
 use super::outline::{self, Outline};
 use super::restart::{self, RestartError};
 use crate::config::{self, ChildTypes, ConfigError, TreeSpec};
@@ -81,6 +83,7 @@ impl Tree {
             lock.release();
             let _nobody = free.send(true);
         });
+        tokio::spawn(idle::keep(root.clone(), host.clone(), Arc::clone(&current)));
         Self { host, root, swept, lock: is_free, current }
     }
 
@@ -99,6 +102,62 @@ impl Tree {
     /// A handle for the session of this name, which may not exist.
     pub fn session(&self, name: &str) -> Session {
         Session::named_in(&self.host, name)
+    }
+
+    /// Makes a session of a template, and starts it; no CLI is started before its first turn.
+    ///
+    /// The session exists until it is [removed](Self::remove_session), or has been idle for the template's `remove_idle`:
+    /// also when its host starts again, and while the template is in no file. A session of this name that existed before
+    /// goes on with its conversation, and with turns that a crash of the host left open.
+    ///
+    /// # Errors
+    ///
+    /// [`NewSessionError`]: no such template, a name that is taken or not valid, as many sessions as may exist, a template
+    /// whose supervisor is down, a change of the tree that takes too long; or it did not start.
+    ///
+    /// # Cancel safety
+    ///
+    /// The session is made although the future is dropped, unless it still waited for a change of the tree.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// // With a `[[template]]` whose name is "chat".
+    /// let tree = treewarden::Tree::from_file("treewarden.toml")?.start().await?;
+    /// let alice = tree.new_session("chat", "alice").await?;
+    /// println!("{}", alice.query("Hello!").await?);
+    /// tree.remove_session("alice").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn new_session(&self, template: &str, name: &str) -> Result<Session, NewSessionError> {
+        let (root, host, current) = self.parts();
+        dynamic::start(root, host, current, template.to_owned(), name).await
+    }
+
+    /// Removes a session that was made of a template: ends it as [`Session::stop`] does, and frees its name.
+    ///
+    /// The running turn is interrupted, those that wait are cancelled. The conversation is kept, and a session that is made
+    /// under this name goes on with it. What only its CLI has of the conversation is lost, as with a stop: ask
+    /// [`Session::unsaved`] first.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveSessionError`]: no session has this name, or the file declares it; a change of the tree takes too long; that
+    /// it is removed cannot be stored; or processes of it live on that may not be ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// The removal goes on when the future is dropped.
+    pub async fn remove_session(&self, name: &str) -> Result<(), RemoveSessionError> {
+        let (root, host, current) = self.parts();
+        let removal = Removal { name: name.to_owned(), idle_since: None };
+        dynamic::remove(root, host, current, removal).await.map(drop)
+    }
+
+    fn parts(&self) -> (Supervisor, Host, Arc<Current>) {
+        (self.root.clone(), self.host.clone(), Arc::clone(&self.current))
     }
 
     /// The root supervisor.
@@ -134,8 +193,9 @@ impl Tree {
     pub fn diff(&self, spec: TreeSpec) -> TreeDiff {
         let current = self.current.made_of();
         let (old, revision) = (Arc::clone(&current.spec), current.revision);
+        let members = dynamic::members(&current);
         drop(current);
-        TreeDiff::of(&old, spec, revision)
+        TreeDiff::of(&old, spec, revision).with_members(&members)
     }
 
     /// Changes the tree while it runs, as a diff says.

@@ -30,7 +30,7 @@ pub(super) fn effect_in(child: &ChildDecl, key: &str) -> Effect {
             Effect::Replace if !names_conversation(session) => Effect::AtOnce,
             effect => effect,
         },
-        ChildKind::Supervisor(_) => effect(key),
+        ChildKind::Supervisor(_) | ChildKind::Template(_) => effect(key),
     }
 }
 
@@ -69,6 +69,11 @@ pub(super) fn of_child(child: &ChildDecl) -> Settings {
     let mut settings = match &child.kind {
         ChildKind::Session(session) => forms::of_session(session),
         ChildKind::Supervisor(_) => Settings::new(),
+        ChildKind::Template(template) => {
+            let mut settings = of_child(&template.session);
+            settings.append(&mut forms::of_limits(&template.limits));
+            return settings;
+        }
         ChildKind::Custom { options, .. } => options.clone(),
     };
     settings.append(&mut forms::of_supervision(&child.supervision));

@@ -26,7 +26,13 @@ impl Desk {
 
     /// Shows what the CLI does by itself, and what of the conversation only it has.
     pub(crate) fn show_work(&self, work: &Work) {
-        let before = self.lock().shown.set_work(work);
+        let before = {
+            let mut rooms = self.lock();
+            if rooms.shown.works() {
+                rooms.service.used(Instant::now());
+            }
+            rooms.shown.set_work(work)
+        };
         match work.unsaved.as_deref() {
             Some(why) if before.as_deref() != Some(why) => {
                 tracing::warn!(session = %self.name, why, "a conversation is not on disk, and its CLI is kept");

@@ -11,13 +11,15 @@
 //! | `rooms` | for memory only, never over an await or the disk | no caller of the session waits for more than memory |
 //! | `writers`, which orders those who change the record | before `rooms`, never while that is held; over the write to the store | no change of the record is lost |
 //! | the host's names | before `rooms` | whoever claims a name may ask its desk |
-//! | those of a warm pool, of a sink, of the options, of the feed | while `rooms` may be held | none of them ever asks a desk |
+//! | those of a warm pool, of a sink, of the options, of the path | while `rooms` may be held | none of them ever asks a desk |
+//! | that of the events | last of all, while `rooms` may be held | an event stands where it happened among the others |
 
 mod condition;
 mod guard;
 mod identity;
 mod journal;
 mod left;
+mod member;
 mod next_cli;
 mod open;
 mod record;

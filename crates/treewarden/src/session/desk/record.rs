@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::PoisonError;
 
-use treewarden_proto::SessionId;
+use treewarden_proto::{SessionId, SessionName};
 use treewarden_store::{Seen, SessionRecord, StoreError};
 
 use super::Desk;
@@ -134,6 +134,16 @@ impl Desk {
         }
     }
 
+    /// Notes durably of which template the session was made, or that it is of none any more; either way it is not stopped.
+    pub(super) fn set_template(&self, template: Option<SessionName>) -> Result<(), StoreError> {
+        let set = |record: &mut SessionRecord| {
+            record.template = template;
+            record.stopped = false;
+            true
+        };
+        self.write_record(Unstored::IsDropped, set).map(|_| ())
+    }
+
     /// Notes durably whether the session is meant to be stopped; returns why that could not be stored.
     pub(crate) fn set_stopped(&self, stopped: bool) -> Option<String> {
         if self.is_stopped() == stopped {
@@ -155,7 +165,6 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    use treewarden_proto::SessionName;
     use treewarden_proto::spec::SessionSpec;
 
     use super::*;

@@ -7,6 +7,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorRef};
+use treewarden_core::session::StopReason;
 use treewarden_otp_core::ExitReason;
 
 use super::Desk;
@@ -101,6 +102,18 @@ impl Desk {
             }
             quiet.await;
         }
+    }
+
+    /// Takes no more turns for this reason, ends the CLI in good order, the running turn with it, and cancels those that
+    /// wait; the actor lives on.
+    ///
+    /// So whoever ends the actor afterwards waits for no CLI, and no supervisor is busy meanwhile.
+    pub(crate) async fn put_down(&self, why: &str) {
+        self.refuse(why);
+        if self.command(Command::Stop(StopReason::Requested)) {
+            self.quiet().await;
+        }
+        self.settle_all(&Outcome::Cancelled);
     }
 
     /// The actor that serves the session, if one does.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use treewarden_core::session::{DrainReason, Item, OpenTurn};
@@ -38,7 +38,9 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.filled {
-            self.desk.lock().queue.give_back();
+            let mut rooms = self.desk.lock();
+            rooms.queue.give_back();
+            rooms.service.used(Instant::now());
         }
     }
 }
@@ -155,6 +157,7 @@ impl Desk {
         let removed = {
             let mut rooms = self.lock();
             rooms.shown.note(Shown::Settled);
+            rooms.service.used(Instant::now());
             rooms.queue.remove(turn)
         };
         if let Some(entry) = removed {
@@ -171,6 +174,7 @@ impl Desk {
             return false;
         }
         let removed = rooms.queue.remove(turn);
+        rooms.service.used(Instant::now());
         drop(rooms);
         for sink in removed.iter().flat_map(|entry| &entry.sinks) {
             sink.finish(Ended::Left(why.to_owned()));
@@ -180,7 +184,10 @@ impl Desk {
 
     /// Notes that the session's conversation is a new one, as the foremost clear asked.
     pub(crate) fn cleared(&self) {
-        let done = self.lock().queue.remove_clear();
+        let mut rooms = self.lock();
+        let done = rooms.queue.remove_clear();
+        rooms.service.used(Instant::now());
+        drop(rooms);
         if let Some(done) = done {
             let _gone = done.send(());
         }

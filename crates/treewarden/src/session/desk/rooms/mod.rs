@@ -9,6 +9,8 @@ mod queue;
 mod service;
 mod shown;
 
+use std::time::Instant;
+
 use treewarden_store::SessionRecord;
 
 pub(super) use self::identity::Identity;
@@ -32,10 +34,17 @@ impl Rooms {
     pub(super) fn new(record: Option<SessionRecord>) -> Self {
         Self {
             queue: Queue::default(),
-            service: Service::default(),
+            service: Service::new(Instant::now()),
             identity: Identity::new(record),
             shown: Condition::default(),
             next: NextCli::default(),
         }
+    }
+
+    /// Since when the session has had nothing to do; `None` while it has a turn, works by itself, or has the only copy of its
+    /// conversation.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let is_idle = self.queue.is_idle() && !self.shown.works() && !self.shown.is_unsaved();
+        is_idle.then_some(self.service.used_at())
     }
 }

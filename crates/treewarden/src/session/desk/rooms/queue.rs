@@ -95,6 +95,11 @@ impl Queue {
         self.entries.len()
     }
 
+    /// Nothing waits or runs, and nothing is on its way here.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.entries.is_empty() && self.reserved == 0
+    }
+
     pub(crate) fn has_work(&self) -> bool {
         !self.entries.is_empty() || !self.commands.is_empty()
     }

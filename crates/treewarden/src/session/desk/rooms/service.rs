@@ -24,7 +24,7 @@ pub(crate) enum Standing {
 }
 
 /// Who serves a session; see the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Service {
     standing: Standing,
     engine_lives: bool,
@@ -38,9 +38,35 @@ pub(crate) struct Service {
     private: bool,
     /// No turn begins before: a usage limit outlives the CLI that hit it.
     suspended_until: Option<Instant>,
+    /// When the session last had something to do.
+    used_at: Instant,
 }
 
 impl Service {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            standing: Standing::default(),
+            engine_lives: false,
+            bell_rung: false,
+            doorbell: None,
+            supervisor: None,
+            owned: false,
+            private: false,
+            suspended_until: None,
+            used_at: now,
+        }
+    }
+
+    /// The session has had something to do until now.
+    pub(crate) fn used(&mut self, now: Instant) {
+        self.used_at = now;
+    }
+
+    /// When the session last had something to do.
+    pub(crate) fn used_at(&self) -> Instant {
+        self.used_at
+    }
+
     pub(crate) fn standing(&self) -> &Standing {
         &self.standing
     }
@@ -178,7 +204,7 @@ mod tests {
 
     #[test]
     fn there_is_one_engine_at_a_time_and_it_stays_while_there_is_work() {
-        let mut service = Service::default();
+        let mut service = Service::new(Instant::now());
         assert!(!service.answer(false), "nothing to do");
         assert!(service.answer(true));
         assert!(!service.answer(true), "it has one");
@@ -193,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_session_that_is_given_up_is_not_served_and_not_closed() {
-        let mut service = Service::default();
+        let mut service = Service::new(Instant::now());
         assert!(service.is_served());
         let failure = Failure { kind: FailureKind::GivenUp, message: "too often".to_owned(), result: None };
         service.give_up(failure);
@@ -204,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_suspension_is_over_when_its_time_is() {
-        let mut service = Service::default();
+        let mut service = Service::new(Instant::now());
         let now = Instant::now();
         let until = now + Duration::from_secs(1);
         service.suspend(until);

@@ -119,6 +119,16 @@ impl Condition {
         std::mem::replace(&mut self.unsaved, work.unsaved.as_deref().map(Into::into))
     }
 
+    /// Its CLI does something by itself.
+    pub(crate) fn works(&self) -> bool {
+        self.own_work.is_some() || self.background_tasks > 0
+    }
+
+    /// Its CLI has the only copy of something.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.unsaved.is_some()
+    }
+
     /// No turn begins before this time, which is in so long.
     pub(crate) fn suspend(&mut self, until: Instant, now: Instant) {
         self.suspended_until = Some(SystemTime::now() + until.saturating_duration_since(now));

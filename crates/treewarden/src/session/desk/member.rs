@@ -1,0 +1,46 @@
+//! A session that was made of a template: noted as such on disk, and removed when it was idle for long enough.
+//!
+//! It is for what the tree asks of such a session. It is not for the decision that it was idle for long enough, which is
+//! [`treewarden_core::idle`]'s. A session must never be closed here while it has anything to do.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use treewarden_proto::SessionName;
+
+use super::Desk;
+
+impl Desk {
+    /// Notes durably of which template the session was made, or that it was removed; either way it is not stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, it may be noted all the same.
+    pub(crate) async fn enlist(self: &Arc<Self>, template: Option<&SessionName>) -> Result<(), String> {
+        // What is stored in a directory that was removed is found by nobody.
+        if let Some(why) = self.host.removed() {
+            return Err(why);
+        }
+        let (desk, template) = (Arc::clone(self), template.cloned());
+        // It waits for whoever changes the record, and for the disk.
+        let stored = tokio::task::spawn_blocking(move || desk.set_template(template)).await;
+        stored.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// Since when the session has had nothing to do; `None` while it has a turn, works by itself, or has the only copy of
+    /// its conversation.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        self.lock().idle_since()
+    }
+
+    /// Takes no more turns if the session has been idle since then; `false` if it was used meanwhile.
+    pub(crate) fn close_if_idle(&self, since: Instant, why: &str) -> bool {
+        let mut rooms = self.lock();
+        let idle = rooms.idle_since() == Some(since);
+        if idle {
+            // Under the same lock as the look: a turn that comes now is refused, and none is taken and then lost.
+            rooms.service.refuse(why);
+        }
+        idle
+    }
+}

@@ -1,0 +1,334 @@
+//! The sessions of templates: made and removed while the tree runs.
+//!
+//! A template is a supervisor whose children are not in the file but in the store: each has the template's name in its
+//! record for as long as it exists, so that it comes back when its tree starts again. What it was made with stands in the
+//! plan of the template's branch, so that it comes back when its supervisor is restarted.
+//!
+//! It is not for the children of the file, which only [`apply`](super::apply) adds and removes. It must never end a
+//! session that the file declares, and never give a name that is taken.
+//!
+//! Locks: the tree's `members`, then what it is made of, then a branch's plan; the last two are held for memory only.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use treewarden_proto::SessionName;
+
+use super::current::{Current, MadeOf};
+use super::grow::{self, Branch, Grower, Handle, Leaf, Path};
+use crate::config::{ChildKind, TemplateDecl};
+use crate::host::Host;
+use crate::session::{QueryError, Session, StartError};
+use crate::supervisor::{ChildId, StartChildError, Supervisor};
+
+/// How long the making or the removal of a session waits for a change of the tree that is under way.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a session was not made.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum NewSessionError {
+    /// The tree has no such template.
+    #[error("make a session of the template {template:?}: the tree has none of that name; {}", those(.known))]
+    NoSuchTemplate {
+        /// The name.
+        template: String,
+        /// The templates that there are.
+        known: Vec<String>,
+    },
+    /// The name is not one that a session can have.
+    #[error(
+        "make the session {0:?}: its name must be segments of A-Z a-z 0-9 . _ - joined by /, none empty or beginning with a \
+         dot, at most 128 bytes"
+    )]
+    InvalidName(String),
+    /// A session has the name, whether it was declared or made, runs or is stopped.
+    #[error(
+        "make the session {0}: there is one of that name; use it, remove it first, or choose another name"
+    )]
+    Taken(SessionName),
+    /// As many sessions of the template exist as may.
+    #[error(
+        "make the session {name}: {limit} sessions of the template {template} exist, and no more may; remove one, or raise its \
+         max_sessions"
+    )]
+    Limit {
+        /// The name.
+        name: SessionName,
+        /// The template.
+        template: String,
+        /// How many may exist.
+        limit: usize,
+    },
+    /// The supervisor of the template is down.
+    #[error(
+        "make a session of the template {0}: its supervisor is down; restart it, or try again when it is up"
+    )]
+    Down(String),
+    /// A change of the tree took too long.
+    #[error("make a session: a change of the tree is under way; try again when it is done")]
+    Busy,
+    /// The tree is stopping, or has ended.
+    #[error("make a session: the tree is stopping")]
+    Stopping,
+    /// It did not start, and nothing is left of it but its record.
+    #[error("{0}")]
+    Start(#[from] StartError),
+}
+
+fn those(known: &[String]) -> String {
+    if known.is_empty() {
+        "its file has no [[template]]".to_owned()
+    } else {
+        format!("there are: {}", known.join(", "))
+    }
+}
+
+/// Why a session was not removed, or not wholly.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveSessionError {
+    /// No session has this name; nothing was done.
+    #[error("remove the session {0:?}: there is none of that name")]
+    NotFound(String),
+    /// The session was not made of a template; nothing was done.
+    #[error(
+        "remove the session {0}: it is declared in the config file; take it out there and reload, or stop it"
+    )]
+    Declared(String),
+    /// A change of the tree took too long: the session is ended, and its name is still its own.
+    #[error(
+        "remove the session {0}: a change of the tree is under way, and it is only stopped; remove it again"
+    )]
+    Busy(String),
+    /// The tree is stopping, or has ended.
+    #[error("remove the session: the tree is stopping")]
+    Stopping,
+    /// The session is removed, and that could not be stored: it comes back when its tree starts again.
+    #[error("{name} is removed, and comes back with the next tree: {why}")]
+    NotNoted {
+        /// The session.
+        name: String,
+        /// Why it could not be stored.
+        why: String,
+    },
+    /// The session is removed, and processes of it live on that may not be ended.
+    #[error("{0}")]
+    NotGone(QueryError),
+}
+
+/// A template of the tree, and the branch that its sessions hang in.
+struct Template {
+    decl: TemplateDecl,
+    path: Path,
+    branch: Arc<Branch>,
+}
+
+/// Finds a template by its name.
+fn template(current: &Current, name: &str) -> Result<Template, NewSessionError> {
+    let made_of = current.made_of();
+    let mut known = Vec::new();
+    for child in &made_of.spec.root.children {
+        let ChildKind::Template(decl) = &child.kind else { continue };
+        if child.name.as_str() != name {
+            known.push(child.name.to_string());
+            continue;
+        }
+        let path = vec![child.name.clone()];
+        let branch =
+            branch_of(&made_of, &child.name).ok_or_else(|| NewSessionError::Down(name.to_owned()))?;
+        return Ok(Template { decl: (**decl).clone(), path, branch });
+    }
+    Err(NewSessionError::NoSuchTemplate { template: name.to_owned(), known })
+}
+
+pub(super) async fn start(
+    root: Supervisor,
+    host: Host,
+    current: Arc<Current>,
+    of: String,
+    name: &str,
+) -> Result<Session, NewSessionError> {
+    let name = SessionName::new(name).map_err(|_| NewSessionError::InvalidName(name.to_owned()))?;
+    let members = current.members(PATIENCE).await.ok_or(NewSessionError::Busy)?;
+    let task = tokio::spawn(async move {
+        let _members = members;
+        if current.is_stopping() || !root.is_alive() {
+            return Err(NewSessionError::Stopping);
+        }
+        add(&root, &host, &current, &of, name).await
+    });
+    task.await.unwrap_or(Err(NewSessionError::Stopping))
+}
+
+async fn add(
+    root: &Supervisor,
+    host: &Host,
+    current: &Current,
+    of: &str,
+    name: SessionName,
+) -> Result<Session, NewSessionError> {
+    let Template { decl, path, branch } = template(current, of)?;
+    // A session that is stopped, or that its supervisor is about to restart, has its name as well.
+    if host.find(name.as_str()).is_some() {
+        return Err(NewSessionError::Taken(name));
+    }
+    let exist = branch.plan().children.len();
+    if let Some(limit) = decl.limits.max_sessions.filter(|limit| exist >= *limit) {
+        return Err(NewSessionError::Limit { name, template: of.to_owned(), limit });
+    }
+    let supervisor = running(root, &path).await.ok_or_else(|| NewSessionError::Down(of.to_owned()))?;
+    let child = decl.child(&name);
+    let place = grow::below(&path, &name);
+    let id = ChildId::from(name.as_str());
+    let spec = Grower::new(host, &mut current.made_of().handles, &HashSet::new()).spec(&child, &path)?;
+    let handle = current.made_of().handles.get(&place).cloned();
+    let Some(Handle::Session(owner)) = handle else { return Err(NewSessionError::Down(of.to_owned())) };
+    let Some(owner) = owner.upgrade() else { return Err(NewSessionError::Down(of.to_owned())) };
+    // Noted before it starts: a session that answered, and is gone after a crash of the host, would be forgotten with its
+    // turns.
+    let enlisted = owner.enlist(&path[0]).await;
+    let desk = match enlisted {
+        Ok(desk) => desk,
+        Err(error) => {
+            current.made_of().handles.remove(&place);
+            return Err(error.into());
+        }
+    };
+    branch.plan().children.push(Leaf::new(&child, spec.clone()));
+    match supervisor.start_child(spec).await {
+        // The supervisor was restarted meanwhile, and had the session in its plan.
+        Ok(_) | Err(StartChildError::AlreadyStarted { .. }) => {
+            desk.set_supervisor(supervisor);
+            Ok(Session::named_in(host, name.as_str()))
+        }
+        Err(error) => {
+            branch.plan().children.retain(|leaf| leaf.spec.id() != &id);
+            current.made_of().handles.remove(&place);
+            if let Err(why) = desk.enlist(None).await {
+                tracing::error!(session = %name, why, "a session that did not start comes back with the next tree");
+            }
+            Err(StartError::refused(&error).into())
+        }
+    }
+}
+
+/// The supervisor of a template, if it runs.
+async fn running(root: &Supervisor, path: &Path) -> Option<Supervisor> {
+    let child = root.child(path[0].as_str()).await.ok()?;
+    child.extension::<Supervisor>().cloned()
+}
+
+/// What is to be removed: a session by its name, or one that has been idle since then.
+#[derive(Debug, Clone)]
+pub(super) struct Removal {
+    pub(super) name: String,
+    pub(super) idle_since: Option<Instant>,
+}
+
+/// Removes a session that was made of a template; `false` if it was to be idle and is not.
+pub(super) async fn remove(
+    root: Supervisor,
+    host: Host,
+    current: Arc<Current>,
+    removal: Removal,
+) -> Result<bool, RemoveSessionError> {
+    if current.is_stopping() || !root.is_alive() {
+        return Err(RemoveSessionError::Stopping);
+    }
+    // It goes on when the caller is gone: a session must not be left half removed.
+    let task = tokio::spawn(async move { take_out(&root, &host, &current, removal).await });
+    task.await.unwrap_or(Err(RemoveSessionError::Stopping))
+}
+
+async fn take_out(
+    root: &Supervisor,
+    host: &Host,
+    current: &Arc<Current>,
+    removal: Removal,
+) -> Result<bool, RemoveSessionError> {
+    let Removal { name, idle_since } = removal;
+    let found = place_of(current, &name);
+    let (Some(desk), Some(path)) = (host.find(&name), found.as_ref()) else {
+        let declared = host.find(&name).is_some();
+        return Err(if declared {
+            RemoveSessionError::Declared(name)
+        } else {
+            RemoveSessionError::NotFound(name)
+        });
+    };
+    let why = match idle_since {
+        Some(_) => "the session was removed, as it had nothing to do for remove_idle; make it again",
+        None => "the session was removed; make it again",
+    };
+    if idle_since.is_some_and(|since| !desk.close_if_idle(since, why)) {
+        return Ok(false);
+    }
+    // Before the lock and outside its supervisor: the end of a CLI may take seconds, and keeps nobody waiting.
+    desk.put_down(why).await;
+    let Some(_members) = current.members(PATIENCE).await else { return Err(RemoveSessionError::Busy(name)) };
+    let supervisor = running(root, path).await;
+    let leaf = forget(current, path, supervisor.as_ref()).await;
+    let noted = desk.enlist(None).await;
+    // Last, since the name is free with the last spec: nobody else may have the record before it is noted.
+    drop(leaf);
+    desk.close(why);
+    if let Err(why) = noted {
+        return Err(RemoveSessionError::NotNoted { name, why });
+    }
+    desk.is_gone().map_err(RemoveSessionError::NotGone)?;
+    Ok(true)
+}
+
+/// Takes a session out of the plan of its branch, out of its supervisor, and out of what can be changed; its name is free
+/// when what is returned is dropped.
+async fn forget(current: &Current, path: &Path, supervisor: Option<&Supervisor>) -> Option<Leaf> {
+    let (template, name) = (&path[0], &path[1]);
+    let id = ChildId::from(name.as_str());
+    let branch = branch_of(&current.made_of(), template);
+    let leaf = branch.and_then(|branch| {
+        let mut plan = branch.plan();
+        let at = plan.children.iter().position(|leaf| leaf.spec.id() == &id)?;
+        Some(plan.children.remove(at))
+    });
+    if let Some(supervisor) = supervisor {
+        supervisor.forget(&id).await;
+    }
+    current.made_of().handles.remove(path);
+    leaf
+}
+
+/// The place of a session that was made of a template.
+fn place_of(current: &Current, name: &str) -> Option<Path> {
+    let name = SessionName::new(name).ok()?;
+    let made_of = current.made_of();
+    let templates =
+        made_of.spec.root.children.iter().filter(|child| matches!(child.kind, ChildKind::Template(_)));
+    let mut places = templates.map(|template| vec![template.name.clone(), name.clone()]);
+    places.find(|place| matches!(made_of.handles.get(place), Some(Handle::Session(_))))
+}
+
+/// The sessions that exist of a template, by the names in its branch.
+pub(super) fn names(branch: &Branch) -> Vec<SessionName> {
+    branch.plan().children.iter().filter_map(|leaf| SessionName::new(leaf.spec.id().as_str()).ok()).collect()
+}
+
+/// The sessions that exist of each template.
+pub(super) fn members(made_of: &MadeOf) -> HashMap<SessionName, Vec<SessionName>> {
+    let templates =
+        made_of.spec.root.children.iter().filter(|child| matches!(child.kind, ChildKind::Template(_)));
+    let with_names = templates.map(|child| {
+        let branch = branch_of(made_of, &child.name);
+        (child.name.clone(), branch.as_deref().map(names).unwrap_or_default())
+    });
+    with_names.collect()
+}
+
+/// The branch of a template, unless its supervisor is gone for good.
+pub(super) fn branch_of(made_of: &MadeOf, template: &SessionName) -> Option<Arc<Branch>> {
+    match made_of.handles.get(std::slice::from_ref(template)) {
+        Some(Handle::Branch(branch)) => branch.upgrade(),
+        _ => None,
+    }
+}
