@@ -38,7 +38,7 @@ async fn a_unique_key_has_one_owner_and_a_second_registration_names_it() {
     let registry = Registry::<String, u32>::unique().build();
     let ((a, _), (b, _)) = (owner().await, owner().await);
     registry.register(&a, "k".into(), 1).unwrap();
-    assert_eq!(registry.register(&b, "k".into(), 2).unwrap_err().owner.get_id(), a.get_id());
+    assert_eq!(registry.register(&b, "k".into(), 2).unwrap_err().owner.unwrap().get_id(), a.get_id());
     assert!(registry.register(&a, "k".into(), 2).is_err(), "not even its owner may register it again");
     assert_eq!(registry.lookup("k").len(), 1);
     assert_eq!(registry.keys(&b), Vec::<String>::new(), "a refused registration leaks nothing");
@@ -225,4 +225,59 @@ async fn a_lock_is_free_again_when_its_holder_fails_or_its_waiter_leaves() {
     release.send(()).unwrap();
     holder.await.unwrap().unwrap();
     assert_eq!(registry.lock("k", async { 2 }).await, 2);
+}
+
+#[tokio::test]
+async fn a_claim_owns_its_key_until_it_is_dropped_and_no_actor_is_found_by_it() {
+    let registry = Registry::<String, u32>::unique().build();
+    let mut listener = registry.listen();
+    let (actor, _task) = owner().await;
+    let claim = registry.claim("k".into(), 1, |_| true).unwrap();
+    assert_eq!(registry.lookup("k").iter().map(|entry| entry.value).collect::<Vec<_>>(), [1]);
+    assert!(registry.lookup("k")[0].owner.is_none());
+    assert!(registry.whereis("k").unwrap().is_none(), "a claim is no actor");
+    assert!(registry.register(&actor, "k".into(), 2).unwrap_err().owner.is_none());
+    assert!(registry.claim("k".into(), 3, |_| false).is_err(), "it does not yield");
+    drop(claim);
+    assert!(registry.lookup("k").is_empty());
+    registry.register(&actor, "k".into(), 4).expect("the key is free");
+    assert!(registry.claim("k".into(), 5, |_| true).is_err(), "an actor yields by its end alone");
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        heard.push(match listener.next().await.unwrap() {
+            RegistryEvent::Registered { value, owner, .. } => (Some(value), owner.is_some()),
+            RegistryEvent::Unregistered { owner, .. } => (None, owner.is_some()),
+            other => panic!("{other:?}"),
+        });
+    }
+    assert_eq!(heard, [(Some(1), false), (None, false), (Some(4), true)]);
+}
+
+#[tokio::test]
+async fn a_claim_that_yielded_takes_nothing_from_its_successor() {
+    let registry = Registry::<String, u32>::unique().build();
+    let done = registry.claim("k".into(), 1, |_| false).unwrap();
+    let next = registry.claim("k".into(), 2, |holder| *holder == 1).unwrap();
+    drop(done);
+    assert_eq!(registry.lookup("k").iter().map(|entry| entry.value).collect::<Vec<_>>(), [2]);
+    assert_eq!(next.key(), "k");
+    drop(registry);
+    // Nothing is left to give up.
+    drop(next);
+}
+
+#[tokio::test]
+async fn what_an_actor_was_registered_with_is_found_by_its_name_and_goes_with_it() {
+    let registry = Registry::<String>::unique().build();
+    let (actor, task) = owner().await;
+    let name = registry.name("k".into(), ());
+    name.register_with(&actor, 7_u32).unwrap();
+    assert_eq!(name.attached::<u32>().as_deref(), Some(&7));
+    assert!(name.attached::<u64>().is_none(), "it is of another type");
+    actor.stop(None);
+    task.await.unwrap();
+    assert!(name.attached::<u32>().is_none());
+    let (next, _task) = owner().await;
+    name.register(&next).unwrap();
+    assert!(name.attached::<u32>().is_none(), "the next owner has its own, or none");
 }

@@ -1,7 +1,7 @@
 //! Turns: asked, streamed, waited for, and interrupted when the caller goes.
 
 use serde_json::Value;
-use treewarden::host::TurnReport;
+use treewarden::session::TurnReport;
 use treewarden::session::{Event, Outcome, TextEvent, Turn};
 use treewarden::{SessionName, TurnId};
 

@@ -1,38 +1,38 @@
 //! What the sessions of one program share: the store, the names, the limit of live CLIs, and the events.
+//!
+//! It is below the sessions, and never looks at one: who holds a name is a [`Holder`] here, and whatever a host tells of its
+//! sessions is `session/directory.rs`'s.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use serde::Serialize;
 use tokio::sync::Semaphore;
+use treewarden_otp::registry::Registry;
 use treewarden_process::ContainmentPolicy;
-use treewarden_proto::spec::SessionSpec;
-use treewarden_proto::{SessionId, SessionName, TurnId};
+use treewarden_proto::SessionName;
 use treewarden_store::{Durability, Store, StoreOptions};
 
 use crate::binaries::Binaries;
 use crate::events::{Events, Happening, Publisher};
 use crate::guards::Guards;
 pub use crate::guards::Missing;
+pub use crate::names::Holder;
 use crate::places::Places;
-use crate::session::{Desk, Outcome, Session, Status};
 pub use crate::warm::WarmStatus;
 use crate::warm::{self, Warm};
 
 /// So many transcripts are looked at at once.
-const LOOKS: usize = 64;
+pub(crate) const LOOKS: usize = 64;
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) containment: ContainmentPolicy,
-    names: RwLock<HashMap<SessionName, Arc<Desk>>>,
+    pub(crate) names: Registry<SessionName, Holder>,
     pub(crate) events: Publisher,
     pub(crate) places: Places,
-    pub(crate) warm: Warm,
+    pub(crate) warm: Arc<Warm>,
     pub(crate) binaries: Binaries,
     pub(crate) guards: Guards,
     /// Looks at transcripts, one place each.
@@ -132,14 +132,15 @@ impl HostOptions {
             message: format!("open the state directory {}: {error}", dir.display()),
         })?;
         report(&store);
+        let places = Places::new(self.max_live);
         Ok(Host {
             inner: Arc::new(Inner {
+                warm: Warm::new(self.warm_age, store.clone(), self.containment, places.clone()),
                 store,
                 containment: self.containment,
-                names: RwLock::new(HashMap::new()),
+                names: Registry::unique().build(),
                 events: Publisher::new(),
-                places: Places::new(self.max_live),
-                warm: Warm::new(self.warm_age),
+                places,
                 binaries: Binaries::default(),
                 guards: Guards::default(),
                 looks: Arc::new(Semaphore::new(LOOKS)),
@@ -203,21 +204,14 @@ impl Host {
         &self.inner.store
     }
 
-    /// The session that holds `name`, if one does.
-    pub fn session(&self, name: &str) -> Option<Session> {
-        self.find(name).map(Session::of_desk)
-    }
-
-    /// The status of every session, by name.
-    pub fn sessions(&self) -> Vec<Status> {
-        let mut all: Vec<Status> = self.desks().iter().map(|desk| desk.status()).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
-    }
-
-    /// The status of the session that holds `name`, if one does.
-    pub(crate) fn status_of(&self, name: &str) -> Option<Status> {
-        self.find(name).map(|desk| desk.status())
+    /// The names of the host's sessions, each with whoever holds it; to look them up, and to [listen](Registry::listen) to names
+    /// that are taken and freed.
+    ///
+    /// A session has its name over all its incarnations, until it is removed or the last who could start it again is gone.
+    /// It [claims](Registry::claim) it, so that no actor is found by it; the actor of the moment is found by a name that
+    /// [`SessionOptions::via`](crate::SessionOptions::via) gives it.
+    pub fn names(&self) -> &Registry<SessionName, Holder> {
+        &self.inner.names
     }
 
     /// How many CLIs are kept for the next conversations, of all sessions together.
@@ -225,47 +219,9 @@ impl Host {
         self.inner.warm.status()
     }
 
-    /// Looks whether what keeps others away is still there: leases, the tree's lock, the state directory. Returns what was
-    /// found of the host as a whole since the last look. All that is found is an event too.
-    ///
-    /// Each turn is preceded by such a look. Whoever wants to know, and to mend, without a turn calls it from time to time,
-    /// as the `treewarden` command does. It asks the file system some questions for each live session.
-    pub fn look_again(&self) -> Vec<Missing> {
-        for desk in self.desks() {
-            let _shown_in_its_status = desk.look_at_lease();
-            desk.look_at_transcript();
-        }
-        let _kept = self.inner.guards.look(&self.inner.store);
-        let news = self.inner.guards.take_news();
-        for missing in &news {
-            self.note_removed(missing.what.as_str(), missing.mended);
-        }
-        news
-    }
-
     /// Why the turns of all sessions are refused: the state directory, or its lock, was removed and cannot be had again.
     pub fn removed(&self) -> Option<String> {
         self.inner.guards.lost()
-    }
-
-    /// Which of these sessions have a conversation that would be lost if their CLIs were ended now, by name; see
-    /// [`Session::unsaved`].
-    ///
-    /// To be asked before many are stopped or restarted. Names that nobody holds are left out.
-    ///
-    /// # Cancel safety
-    ///
-    /// The future may be dropped at any time.
-    pub async fn unsaved(&self, names: impl IntoIterator<Item = SessionName>) -> Vec<Unsaved> {
-        let looks = futures_util::stream::iter(names.into_iter().filter_map(|name| self.find(name.as_str())));
-        let looks = looks.map(|desk| async move {
-            let why = desk.unsaved().await?;
-            Some(Unsaved { name: desk.name.clone(), why })
-        });
-        let mut all: Vec<Unsaved> =
-            looks.buffer_unordered(LOOKS).filter_map(std::future::ready).collect().await;
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
     }
 
     /// What happens to all sessions, and to the supervisors of the tree if the host is a tree's.
@@ -281,98 +237,4 @@ impl Host {
     pub fn note_removed(&self, what: impl Into<String>, mended: bool) {
         self.inner.events.events().publish("".into(), None, Happening::Removed { what: what.into(), mended });
     }
-
-    /// Says as an event that a conversation is on no disk, for a program that is about to end its CLI all the same.
-    ///
-    /// A session that nobody holds any more is passed over.
-    pub fn note_unsaved(&self, unsaved: &Unsaved) {
-        if let Some(desk) = self.find(unsaved.name.as_str()) {
-            desk.publish(Happening::Unsaved { why: unsaved.why.clone() });
-        }
-    }
-
-    /// The outcome of a turn, as far as it has one: also of a turn that an earlier host settled.
-    ///
-    /// # Errors
-    ///
-    /// [`treewarden_store::StoreError`] if the journal cannot be read.
-    pub fn turn(&self, turn: TurnId) -> Result<Option<TurnReport>, treewarden_store::StoreError> {
-        Ok(self.inner.store.turn(turn)?.map(TurnReport::new))
-    }
-
-    pub(crate) fn find(&self, name: &str) -> Option<Arc<Desk>> {
-        let name = SessionName::new(name).ok()?;
-        self.names().get(&name).cloned()
-    }
-
-    fn names(&self) -> std::sync::RwLockReadGuard<'_, HashMap<SessionName, Arc<Desk>>> {
-        self.inner.names.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn desks(&self) -> Vec<Arc<Desk>> {
-        self.names().values().cloned().collect()
-    }
-
-    /// Registers a desk under its name, or returns the one that holds the name.
-    pub(crate) fn claim(&self, desk: Arc<Desk>) -> Result<Arc<Desk>, Arc<Desk>> {
-        let mut names = self.inner.names.write().unwrap_or_else(PoisonError::into_inner);
-        match names.get(&desk.name) {
-            Some(holder) if !holder.is_closed() => Err(Arc::clone(holder)),
-            _ => {
-                names.insert(desk.name.clone(), Arc::clone(&desk));
-                Ok(desk)
-            }
-        }
-    }
-
-    /// Frees the name of this desk, unless another took it over.
-    pub(crate) fn disclaim(&self, desk: &Arc<Desk>) {
-        let mut names = self.inner.names.write().unwrap_or_else(PoisonError::into_inner);
-        if names.get(&desk.name).is_some_and(|holder| Arc::ptr_eq(holder, desk)) {
-            names.remove(&desk.name);
-        }
-    }
-}
-
-/// A session whose conversation is on no disk, so that its CLI has the only copy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Unsaved {
-    /// The session.
-    pub name: SessionName,
-    /// Which turn is missing, and where it was looked for.
-    pub why: String,
-}
-
-/// A turn as the journal holds it.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct TurnReport {
-    /// The turn.
-    pub turn: TurnId,
-    /// Its session.
-    pub name: SessionName,
-    /// How many CLIs died while they worked at it.
-    pub interruptions: u32,
-    /// Its outcome; `None` while it is open.
-    pub outcome: Option<serde_json::Value>,
-}
-
-impl TurnReport {
-    /// The report of an outcome that was delivered, as the journal would hold it: a host that stores no turns has no other.
-    pub fn of_outcome(turn: TurnId, name: SessionName, outcome: &Outcome) -> Self {
-        let interruptions = outcome.answer().map_or(0, |answer| answer.interruptions);
-        Self { turn, name, interruptions, outcome: outcome.to_value() }
-    }
-
-    fn new(row: treewarden_store::TurnRow) -> Self {
-        Self { turn: row.turn, name: row.name, interruptions: row.interruptions, outcome: row.outcome }
-    }
-}
-
-/// The spec's name, or a new one for a session without.
-pub(crate) fn name_of(spec: &SessionSpec) -> SessionName {
-    spec.name.clone().unwrap_or_else(|| {
-        SessionName::new(&format!("session-{}", SessionId::random())).expect("a UUID is a valid segment")
-    })
 }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod events;
 mod guards;
 pub mod host;
+mod names;
 mod placed;
 mod places;
 mod private_files;

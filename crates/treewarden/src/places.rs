@@ -10,26 +10,30 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::oneshot;
 use treewarden_core::places::{Order, Places as Machine, Ticket};
-use treewarden_core::session::StopReason;
 
-use crate::session::{Command, Desk};
+/// A session as the places see it: one that may have a place, and may be asked to give it up.
+pub(crate) trait Tenant: Send + Sync {
+    /// It is never asked to.
+    fn is_pinned(&self) -> bool;
+
+    /// Asks it to park its CLI. It is called without a lock of the places, and may be late: then the place is free by now, or
+    /// about to be.
+    fn park(&self);
+}
 
 /// The places of one program; a cheap clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Places(Option<Arc<Shared>>);
 
-#[derive(Debug)]
 struct Shared {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     machine: Machine,
     askers: HashMap<Ticket, Asker>,
 }
 
-#[derive(Debug)]
 struct Asker {
     who: Who,
     /// Told once whether there is a place.
@@ -37,11 +41,17 @@ struct Asker {
 }
 
 /// Whose place it is, or may become.
-#[derive(Debug)]
 enum Who {
-    Session(Weak<Desk>),
+    Session(Weak<dyn Tenant>),
     /// A CLI that has no session yet, which is told once that its place is wanted.
     Spare(Option<oneshot::Sender<()>>),
+}
+
+impl Who {
+    fn of<T: Tenant + 'static>(session: &Arc<T>) -> Self {
+        let session: Weak<T> = Arc::downgrade(session);
+        Self::Session(session)
+    }
 }
 
 /// A place among the live CLIs, from before the spawn to the end of the tree; dropping it gives it up.
@@ -75,12 +85,12 @@ impl Places {
     }
 
     /// Asks for a place for this session.
-    pub(crate) fn ask(&self, desk: &Arc<Desk>) -> Request {
+    pub(crate) fn ask<T: Tenant + 'static>(&self, session: &Arc<T>) -> Request {
         let Some(shared) = &self.0 else { return Request { place: Place(None), answer: None } };
         let (tell, answer) = oneshot::channel();
         let ticket = shared.with(|inner| {
-            let ticket = inner.machine.ask(desk.options().pinned);
-            let who = Who::Session(Arc::downgrade(desk));
+            let ticket = inner.machine.ask(session.is_pinned());
+            let who = Who::of(session);
             inner.askers.insert(ticket, Asker { who, answer: Some(tell) });
             ticket
         });
@@ -120,11 +130,11 @@ impl SparePlace {
     }
 
     /// Hands the place to a session that takes the CLI.
-    pub(crate) fn adopt(self, desk: &Arc<Desk>) -> Place {
+    pub(crate) fn adopt<T: Tenant + 'static>(self, session: &Arc<T>) -> Place {
         if let Some((shared, ticket)) = &self.place.0 {
             shared.with(|inner| {
-                inner.machine.adopt(*ticket, desk.options().pinned);
-                let who = Who::Session(Arc::downgrade(desk));
+                inner.machine.adopt(*ticket, session.is_pinned());
+                let who = Who::of(session);
                 inner.askers.insert(*ticket, Asker { who, answer: None });
             });
         }
@@ -143,16 +153,15 @@ impl Shared {
                 Order::Grant(ticket) => inner.tell(ticket, true),
                 Order::Refuse(ticket) => inner.tell(ticket, false),
                 Order::Park(ticket) => match inner.askers.get_mut(&ticket).map(|asker| &mut asker.who) {
-                    Some(Who::Session(desk)) => wanted.extend(desk.upgrade()),
+                    Some(Who::Session(session)) => wanted.extend(session.upgrade()),
                     Some(Who::Spare(tell)) => drop(tell.take().map(|tell| tell.send(()))),
                     None => {}
                 },
             }
         }
         drop(inner);
-        for desk in wanted {
-            // If its engine has ended by now, its place is free or about to be.
-            desk.command(Command::Stop(StopReason::Park));
+        for session in wanted {
+            session.park();
         }
         result
     }

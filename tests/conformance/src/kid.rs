@@ -83,7 +83,7 @@ impl Actor for Kid {
     async fn pre_start(&self, myself: ActorRef<KidMsg>, (): ()) -> Result<Fate, ActorProcessingErr> {
         if let Some(name) = &self.name {
             let registered = self.world.names.register(&myself.get_cell(), name.clone(), ());
-            registered.map_err(|taken| name_taken(&self.world, &taken.owner))?;
+            registered.map_err(|taken| name_taken(&self.world, taken.owner.as_ref()))?;
         }
         if let Some(ms) = self.outcome.get("slow").and_then(Value::as_u64) {
             tokio::time::sleep(Duration::from_millis(ms)).await;
@@ -152,8 +152,9 @@ impl Actor for Kid {
 }
 
 /// `{error, {already_started, Pid}}`.
-fn name_taken(world: &World, owner: &ractor::ActorCell) -> ExitReason {
-    let pid = world.find_cell(owner).map_or_else(|| json!("?#0"), |process| process.pid());
+fn name_taken(world: &World, owner: Option<&ractor::ActorCell>) -> ExitReason {
+    let pid =
+        owner.and_then(|owner| world.find_cell(owner)).map_or_else(|| json!("?#0"), |process| process.pid());
     failure(json!(["already_started", pid]))
 }
 
@@ -240,5 +241,5 @@ pub(crate) async fn start(
 
 fn taken(world: &World, name: Option<&String>) -> Result<(), StartFailure> {
     let owner = name.and_then(|name| world.names.whereis(name).ok().flatten());
-    owner.map_or(Ok(()), |owner| Err(StartFailure::new(name_taken(world, &owner))))
+    owner.map_or(Ok(()), |owner| Err(StartFailure::new(name_taken(world, Some(&owner)))))
 }

@@ -13,8 +13,8 @@ fn key(step: &Value) -> String {
     step["key"].as_str().map_or_else(|| step["key"].to_string(), str::to_owned)
 }
 
-fn pid(world: &World, cell: &ractor::ActorCell) -> Value {
-    world.find_cell(cell).map_or_else(|| json!("?#0"), |process| process.pid())
+fn pid(world: &World, owner: Option<&ractor::ActorCell>) -> Value {
+    owner.and_then(|owner| world.find_cell(owner)).map_or_else(|| json!("?#0"), |process| process.pid())
 }
 
 fn argument_error(message: &str) -> Value {
@@ -67,10 +67,10 @@ pub(crate) fn start(world: &Arc<World>, step: &Value) -> Value {
         while let Ok(event) = listener.next().await {
             listening.emit(match event {
                 RegistryEvent::Registered { key, owner, value } => {
-                    json!({"ev": "reg_event", "what": "register", "key": key, "pid": pid(&listening, &owner), "value": shown(&value)})
+                    json!({"ev": "reg_event", "what": "register", "key": key, "pid": pid(&listening, owner.as_ref()), "value": shown(&value)})
                 }
                 RegistryEvent::Unregistered { key, owner } => {
-                    json!({"ev": "reg_event", "what": "unregister", "key": key, "pid": pid(&listening, &owner)})
+                    json!({"ev": "reg_event", "what": "unregister", "key": key, "pid": pid(&listening, owner.as_ref())})
                 }
                 _ => continue,
             });
@@ -92,13 +92,16 @@ pub(crate) fn step(world: &Arc<World>, op: &str, step: &Value) -> Result<Value, 
     let value = step.get("value").cloned().unwrap_or(Value::Null);
     let entries = |entries: Vec<treewarden_otp::registry::Entry<Value>>| {
         sorted(
-            entries.into_iter().map(|entry| json!([pid(world, &entry.owner), shown(&entry.value)])).collect(),
+            entries
+                .into_iter()
+                .map(|entry| json!([pid(world, entry.owner.as_ref()), shown(&entry.value)]))
+                .collect(),
         )
     };
     Ok(match op {
         "reg_register" => match registry.register(&living()?.cell, key, value) {
             Ok(()) => json!("ok"),
-            Err(taken) => json!(["error", ["already_registered", pid(world, &taken.owner)]]),
+            Err(taken) => json!(["error", ["already_registered", pid(world, taken.owner.as_ref())]]),
         },
         "reg_unregister" => {
             registry.unregister(&living()?.cell, &key);
@@ -119,7 +122,7 @@ pub(crate) fn step(world: &Arc<World>, op: &str, step: &Value) -> Result<Value, 
             sorted(registry.select(|key, owner, value| Some(json!([key, pid(world, owner), shown(value)]))))
         }
         "reg_whereis" => match registry.whereis(&key) {
-            Ok(Some(owner)) => pid(world, &owner),
+            Ok(Some(owner)) => pid(world, Some(&owner)),
             Ok(None) => json!("nil"),
             Err(_) => argument_error(":via is not supported for duplicate registries"),
         },

@@ -140,13 +140,15 @@ struct Owners {
 }
 
 impl Owners {
-    fn name(&self, cell: &ActorCell) -> &'static str {
-        if cell.get_id() == self.a.get_id() { "a" } else { "b" }
+    fn name(&self, owner: Option<&ActorCell>) -> &'static str {
+        if owner.is_some_and(|cell| cell.get_id() == self.a.get_id()) { "a" } else { "b" }
     }
 
     fn entries(&self, entries: Vec<Entry<i64>>) -> String {
-        let mut shown: Vec<_> =
-            entries.iter().map(|entry| format!("({}, {})", self.name(&entry.owner), entry.value)).collect();
+        let mut shown: Vec<_> = entries
+            .iter()
+            .map(|entry| format!("({}, {})", self.name(entry.owner.as_ref()), entry.value))
+            .collect();
         shown.sort();
         list(shown)
     }
@@ -154,7 +156,7 @@ impl Owners {
     fn register(&self, keys: &Keys, owner: &ActorCell, key: &str, value: i64) -> String {
         match keys.register(owner, key.to_owned(), value) {
             Ok(()) => "ok".to_owned(),
-            Err(taken) => format!("(taken, {})", self.name(&taken.owner)),
+            Err(taken) => format!("(taken, {})", self.name(taken.owner.as_ref())),
         }
     }
 
@@ -169,10 +171,10 @@ impl Owners {
         match timeout(Duration::from_millis(100), listener.next()).await {
             Err(_) => "nothing".to_owned(),
             Ok(Ok(RegistryEvent::Registered { key, owner, value })) => {
-                format!("(register, {key}, {}, {value})", self.name(&owner))
+                format!("(register, {key}, {}, {value})", self.name(owner.as_ref()))
             }
             Ok(Ok(RegistryEvent::Unregistered { key, owner })) => {
-                format!("(unregister, {key}, {})", self.name(&owner))
+                format!("(unregister, {key}, {})", self.name(owner.as_ref()))
             }
             Ok(other) => format!("{other:?}"),
         }

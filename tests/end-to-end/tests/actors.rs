@@ -1,10 +1,10 @@
 //! A session as a plain ractor actor: under a supervisor of the user's own, wrapped in an actor, killed, found by name.
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use treewarden::registry::Registry;
+use treewarden::registry::{Registry, RegistryEvent};
 use treewarden::session::{CliCrashed, QueryErrorKind, SessionActor, SessionArguments, StartErrorKind};
 use treewarden::{Session, SessionOptions, Supervisor};
-use treewarden_end_to_end::{Lab, end, eventually, id_of, nothing_left};
+use treewarden_end_to_end::{Lab, PATIENCE, end, eventually, id_of, nothing_left};
 use treewarden_testkit::faults;
 
 /// A user's supervisor: it starts its one session again whenever it fails.
@@ -275,4 +275,50 @@ async fn a_supervisor_is_found_under_a_name_of_the_programs_own() {
     assert!(Supervisor::via(&names.name("other", ())).is_none());
     supervisor.stop(treewarden::ExitReason::Shutdown).await;
     assert!(Supervisor::via(&names.name("root", ())).is_none());
+}
+
+#[tokio::test]
+async fn whoever_listens_to_the_names_of_a_host_hears_of_each_session_that_comes_and_goes() {
+    let lab = Lab::new();
+    let mut names = lab.host.names().listen();
+    let session = Session::start(lab.options("assistant")).await.expect("started");
+    let came = tokio::time::timeout(PATIENCE, names.next()).await.expect("in time").expect("an event");
+    let RegistryEvent::Registered { key, owner: None, value } = came else { panic!("{came:?}") };
+    assert_eq!(key.as_str(), "assistant");
+    assert_eq!(value.session().expect("it is there").name(), session.name());
+    session.stop().await.expect("stopped");
+    let went = tokio::time::timeout(PATIENCE, names.next()).await.expect("in time").expect("an event");
+    assert!(
+        matches!(&went, RegistryEvent::Unregistered { key, .. } if key.as_str() == "assistant"),
+        "{went:?}"
+    );
+    assert!(lab.host.names().lookup(&key).is_empty());
+}
+
+#[tokio::test]
+async fn a_session_that_is_being_restarted_holds_its_name() {
+    let lab = Lab::new();
+    let session = Session::start(lab.options("assistant")).await.expect("started");
+    session.query("PROMPT-1").await.expect("answered");
+    let mut names = lab.host.names().listen();
+    session.query("PROMPT-2 CRASH=delta:1 ONCE=1").await.expect("answered by the next CLI");
+    assert_eq!(Session::named_in(&lab.host, "assistant").status().await.expect("found").restarts, 1);
+    let error = Session::start(lab.options("assistant")).await.expect_err("the name is taken");
+    assert_eq!(error.kind(), StartErrorKind::NameTaken);
+    end(&session).await;
+    let first = tokio::time::timeout(PATIENCE, names.next()).await.expect("in time").expect("an event");
+    assert!(
+        matches!(first, RegistryEvent::Unregistered { .. }),
+        "it kept the name until it was stopped: {first:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_was_taken_for_an_actor_that_nobody_spawned_is_free_again() {
+    let lab = Lab::new();
+    let arguments = SessionArguments::new(lab.options("assistant")).await.expect("the name is free");
+    assert!(Session::start(lab.options("assistant")).await.is_err(), "it is taken");
+    drop(arguments);
+    let session = Session::start(lab.options("assistant")).await.expect("it is free again");
+    session.stop().await.expect("stopped");
 }

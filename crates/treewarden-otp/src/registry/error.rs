@@ -4,10 +4,10 @@ use ractor::ActorCell;
 
 /// Says that a unique key has a living owner.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("register the key: actor {} has it", owner.get_id())]
+#[error("register the key: {} has it", owner.as_ref().map_or("somebody".into(), |owner| format!("actor {}", owner.get_id())))]
 pub struct AlreadyRegistered {
-    /// The owner.
-    pub owner: ActorCell,
+    /// The actor that has it; `None` if it was claimed.
+    pub owner: Option<ActorCell>,
 }
 
 /// Says that an operation needs unique keys.

@@ -11,21 +11,21 @@ const CAPACITY: usize = 1024;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum RegistryEvent<K, V> {
-    /// An actor registered the key with this value.
+    /// The key was registered, or claimed, with this value.
     Registered {
         /// The key.
         key: K,
-        /// Its owner.
-        owner: ActorCell,
+        /// The actor that has it, if it is an actor's.
+        owner: Option<ActorCell>,
         /// Its value.
         value: V,
     },
-    /// An actor gave up the key; as in Elixir, whether it had it or not.
+    /// An actor gave up the key, as in Elixir whether it had it or not; or a claim of it was dropped.
     Unregistered {
         /// The key.
         key: K,
-        /// Its owner till now.
-        owner: ActorCell,
+        /// The actor that gave it up, if it is an actor's.
+        owner: Option<ActorCell>,
     },
 }
 

@@ -5,8 +5,10 @@
 //! that has ended. It is not distributed.
 //!
 //! It promises: a unique key has one owner, who keeps it until it unregisters or has ended; an owner that has ended is
-//! replaced at once; a look-up takes one short lock and never waits for anything.
+//! replaced at once; a look-up takes one short lock and never waits for anything. What is no actor owns a key by a
+//! [`Claim`].
 
+mod claim;
 mod error;
 mod events;
 mod lock;
@@ -16,6 +18,7 @@ mod reaper;
 mod table;
 mod types;
 
+pub use claim::Claim;
 pub use error::{AlreadyRegistered, DuplicateKeys, UpdateError};
 pub use events::{Listener, Missed, RegistryEvent};
 pub use name::Name;

@@ -1,11 +1,13 @@
 //! A name that something can be started under and found by, whatever registry and key it stands for.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use ractor::ActorCell;
 
 use super::error::AlreadyRegistered;
+use super::table::Attachment;
 use super::types::{Key, Registry, Value};
 
 /// A key of some registry: Elixir's `{:via, …}`.
@@ -18,6 +20,8 @@ trait Resolve: Send + Sync {
     fn register(&self, owner: &ActorCell) -> Result<(), AlreadyRegistered>;
     fn unregister(&self, owner: &ActorCell);
     fn whereis(&self) -> Option<ActorCell>;
+    fn attach(&self, owner: &ActorCell, what: Attachment);
+    fn attached(&self, owner: &ActorCell) -> Option<Attachment>;
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -40,6 +44,14 @@ impl<K: Key + fmt::Debug, V: Value> Resolve for Via<K, V> {
         self.registry.whereis(&self.key).ok().flatten()
     }
 
+    fn attach(&self, owner: &ActorCell, what: Attachment) {
+        self.registry.attach(owner, what);
+    }
+
+    fn attached(&self, owner: &ActorCell) -> Option<Attachment> {
+        self.registry.attached(owner)
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.key, f)
     }
@@ -57,6 +69,29 @@ impl Name {
     /// Another actor has it.
     pub fn register(&self, owner: &ActorCell) -> Result<(), AlreadyRegistered> {
         self.0.register(owner)
+    }
+
+    /// Gives the name to an actor, with a value for whoever finds it by a name of the same registry.
+    ///
+    /// An actor has one such value in a registry, the last; it goes with the actor.
+    ///
+    /// # Errors
+    ///
+    /// Another actor has it.
+    pub fn register_with<T: Any + Send + Sync>(
+        &self,
+        owner: &ActorCell,
+        value: T,
+    ) -> Result<(), AlreadyRegistered> {
+        self.0.register(owner)?;
+        self.0.attach(owner, Arc::new(value));
+        Ok(())
+    }
+
+    /// The value that the actor with this name was [registered with](Self::register_with); none if it is of another type.
+    #[must_use]
+    pub fn attached<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.0.attached(&self.whereis()?)?.downcast().ok()
     }
 
     /// Takes the name from an actor, if that has it.

@@ -1,34 +1,56 @@
 //! The tables: entries by key and keys by owner, each in shards with a lock of their own.
 
+use std::any::Any;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
 use ractor::{ActorCell, ActorId, ActorStatus};
 
+/// Whose registration it is.
+#[derive(Debug, Clone)]
+pub(super) enum Owner {
+    Actor(ActorCell),
+    /// The claim of this number.
+    Claim(u64),
+}
+
+impl Owner {
+    pub(super) fn actor(&self) -> Option<&ActorCell> {
+        match self {
+            Self::Actor(actor) => Some(actor),
+            Self::Claim(_) => None,
+        }
+    }
+}
+
 /// One registration.
 #[derive(Debug, Clone)]
 pub(super) struct Slot<V> {
-    pub(super) owner: ActorCell,
+    pub(super) owner: Owner,
     pub(super) value: V,
 }
 
 impl<V> Slot<V> {
     /// Whether the owner can still be talked to.
     pub(super) fn is_reachable(&self) -> bool {
-        self.owner.get_status() < ActorStatus::Stopping
+        self.owner.actor().is_none_or(|actor| actor.get_status() < ActorStatus::Stopping)
     }
 
     /// Whether the owner has ended, stop hook and all.
     pub(super) fn is_vacant(&self) -> bool {
-        self.owner.get_status() == ActorStatus::Stopped
+        self.owner.actor().is_some_and(|actor| actor.get_status() == ActorStatus::Stopped)
     }
 
-    pub(super) fn is_of(&self, owner: &ActorCell) -> bool {
-        self.owner.get_id() == owner.get_id()
+    pub(super) fn is_of(&self, owner: ActorId) -> bool {
+        self.owner.actor().is_some_and(|actor| actor.get_id() == owner)
+    }
+
+    pub(super) fn is_claim(&self, claim: u64) -> bool {
+        matches!(self.owner, Owner::Claim(id) if id == claim)
     }
 }
 
@@ -100,7 +122,11 @@ struct Apart<T>(T);
 pub(super) struct Owned<K> {
     pub(super) cell: ActorCell,
     pub(super) keys: Vec<K>,
+    pub(super) attached: Option<Attachment>,
 }
+
+/// What an owner shows to whoever finds it by a name, besides itself.
+pub(super) type Attachment = Arc<dyn Any + Send + Sync>;
 
 type Owners<K> = HashMap<ActorId, Owned<K>, RandomState>;
 

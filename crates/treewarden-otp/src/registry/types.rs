@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use ractor::{ActorCell, ActorId};
 
+use super::claim::{self, Claim};
 use super::error::{AlreadyRegistered, DuplicateKeys, UpdateError};
 use super::events::{Listener, Outlet, RegistryEvent};
 use super::lock::KeyLocks;
 use super::meta::Meta;
 use super::name::Name;
 use super::reaper::{Reap, Reaper};
-use super::table::{Owned, Slot, Tables};
+use super::table::{Attachment, Owned, Owner, Slot, Tables};
 
 /// Says whether a key may have more than one owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +30,8 @@ pub enum Keys {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Entry<V> {
-    /// The actor that registered the key.
-    pub owner: ActorCell,
+    /// The actor that registered the key; `None` if it was [claimed](Registry::claim).
+    pub owner: Option<ActorCell>,
     /// The value it registered.
     pub value: V,
 }
@@ -46,10 +47,10 @@ impl<K, V> Clone for Registry<K, V> {
 }
 
 #[derive(Debug)]
-struct Inner<K, V> {
+pub(super) struct Inner<K, V> {
     kind: Keys,
     tables: Tables<K, V>,
-    outlet: Outlet<K, V>,
+    pub(super) outlet: Outlet<K, V>,
     reaper: Reaper,
     locks: KeyLocks<K>,
     meta: Meta,
@@ -107,14 +108,14 @@ impl<K: Key, V: Value> Reap for Inner<K, V> {
         // is no order between them to keep.
         let Some(owned) = self.tables.owners(owner).remove(&owner) else { return };
         for key in owned.keys {
-            self.remove(&key, |slot| slot.owner.get_id() == owner);
+            self.remove(&key, |slot| slot.is_of(owner));
         }
     }
 }
 
 impl<K: Key, V: Value> Inner<K, V> {
     /// Removes the slots that match; says how many there were.
-    fn remove<Q>(&self, key: &Q, mut matches: impl FnMut(&Slot<V>) -> bool) -> usize
+    pub(super) fn remove<Q>(&self, key: &Q, mut matches: impl FnMut(&Slot<V>) -> bool) -> usize
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -130,13 +131,39 @@ impl<K: Key, V: Value> Inner<K, V> {
         removed
     }
 
+    /// Adds a slot, unless the key is unique and has an owner that neither has ended nor yields.
+    fn add(
+        &self,
+        owner: Owner,
+        key: &K,
+        value: &V,
+        yields: impl FnOnce(&V) -> bool,
+    ) -> Result<(), AlreadyRegistered> {
+        let mut shard = self.tables.write(key);
+        let slots = shard.entry(key.clone()).or_default();
+        if self.kind == Keys::Unique {
+            // Until the reaper comes, an owner that has ended stands here. One in its stop hook still
+            // counts: a successor would run beside it.
+            slots.retain(|slot| !slot.is_vacant());
+            if let Some(slot) = slots.first() {
+                let claimed = matches!(slot.owner, Owner::Claim(_));
+                if !(claimed && yields(&slot.value)) {
+                    return Err(AlreadyRegistered { owner: slot.owner.actor().cloned() });
+                }
+                slots.retain(|_| false);
+            }
+        }
+        slots.push(Slot { owner, value: value.clone() });
+        Ok(())
+    }
+
     /// Notes that the owner has one more key; says whether it is new here.
     fn own(&self, owner: &ActorCell, key: K) -> bool {
         let mut owners = self.tables.owners(owner.get_id());
         let mut is_new = false;
         let owned = owners.entry(owner.get_id()).or_insert_with(|| {
             is_new = true;
-            Owned { cell: owner.clone(), keys: Vec::new() }
+            Owned { cell: owner.clone(), keys: Vec::new(), attached: None }
         });
         owned.keys.push(key);
         is_new
@@ -186,24 +213,46 @@ impl<K: Key, V: Value> Registry<K, V> {
     ///
     /// The key is unique and has an owner, the same actor included.
     pub fn register(&self, owner: &ActorCell, key: K, value: V) -> Result<(), AlreadyRegistered> {
-        {
-            let mut shard = self.0.tables.write(&key);
-            let slots = shard.entry(key.clone()).or_default();
-            if self.0.kind == Keys::Unique {
-                // Until the reaper comes, an owner that has ended stands here. One in its stop hook still
-                // counts: a successor would run beside it.
-                slots.retain(|slot| !slot.is_vacant());
-                if let Some(slot) = slots.first() {
-                    return Err(AlreadyRegistered { owner: slot.owner.clone() });
-                }
-            }
-            slots.push(Slot { owner: owner.clone(), value: value.clone() });
-        }
+        self.0.add(Owner::Actor(owner.clone()), &key, &value, |_| false)?;
         if self.0.own(owner, key.clone()) {
             Reaper::watch(&self.0, owner);
         }
-        self.0.outlet.send(|| RegistryEvent::Registered { key, owner: owner.clone(), value });
+        self.0.outlet.send(|| RegistryEvent::Registered { key, owner: Some(owner.clone()), value });
         Ok(())
+    }
+
+    /// Registers a key for whoever keeps the returned value, instead of an actor.
+    ///
+    /// A unique key that was claimed before is taken over at once if its holder `yields`, which is asked of the value that
+    /// it registered: a holder that is done may still be found, and yet stand in nobody's way. The question is asked under
+    /// the lock of the table, and so must neither wait nor use the registry.
+    ///
+    /// # Errors
+    ///
+    /// The key is unique and has an owner, who does not yield it; an actor yields only by its end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use treewarden_otp::registry::Registry;
+    ///
+    /// let names: Registry<&str, u32> = Registry::unique().build();
+    /// let claim = names.claim("a", 1, |_| false).expect("nobody has it");
+    /// assert_eq!(names.lookup("a")[0].value, 1);
+    /// drop(claim);
+    /// assert!(names.lookup("a").is_empty());
+    /// ```
+    pub fn claim(
+        &self,
+        key: K,
+        value: V,
+        yields: impl FnOnce(&V) -> bool,
+    ) -> Result<Claim<K, V>, AlreadyRegistered> {
+        let id = claim::next_id();
+        self.0.add(Owner::Claim(id), &key, &value, yields)?;
+        let claim = Claim::new(Arc::downgrade(&self.0), key.clone(), id);
+        self.0.outlet.send(|| RegistryEvent::Registered { key, owner: None, value });
+        Ok(claim)
     }
 
     /// Gives up a key: all of the actor's registrations of it. Listeners hear of it, had it any or not.
@@ -216,7 +265,7 @@ impl<K: Key, V: Value> Registry<K, V> {
     pub fn unregister_match(&self, owner: &ActorCell, key: &K, mut matches: impl FnMut(&V) -> bool) {
         let mut left = 0;
         let removed = self.0.remove(key, |slot| {
-            let is_own = slot.is_of(owner);
+            let is_own = slot.is_of(owner.get_id());
             let is_meant = is_own && matches(&slot.value);
             left += usize::from(is_own && !is_meant);
             is_meant
@@ -225,11 +274,13 @@ impl<K: Key, V: Value> Registry<K, V> {
             self.0.disown(owner, key, removed);
         }
         if left == 0 {
-            self.0.outlet.send(|| RegistryEvent::Unregistered { key: key.clone(), owner: owner.clone() });
+            self.0
+                .outlet
+                .send(|| RegistryEvent::Unregistered { key: key.clone(), owner: Some(owner.clone()) });
         }
     }
 
-    /// Finds the owner of a unique key; one that is stopping is not found.
+    /// Finds the actor that owns a unique key; one that is stopping is not found, nor is who is no actor.
     ///
     /// # Errors
     ///
@@ -244,7 +295,7 @@ impl<K: Key, V: Value> Registry<K, V> {
         }
         let shard = self.0.tables.read(key);
         let slot = shard.get(key).and_then(|slots| slots.first());
-        Ok(slot.filter(|slot| slot.is_reachable()).map(|slot| slot.owner.clone()))
+        Ok(slot.filter(|slot| slot.is_reachable()).and_then(|slot| slot.owner.actor().cloned()))
     }
 
     /// Lists the registrations of a key whose owners have not ended.
@@ -267,17 +318,17 @@ impl<K: Key, V: Value> Registry<K, V> {
         let shard = self.0.tables.read(key);
         let slots = shard.get(key).map_or(&[][..], |slots| &slots[..]);
         let found = slots.iter().filter(|slot| slot.is_reachable() && matches(&slot.value));
-        found.map(|slot| Entry { owner: slot.owner.clone(), value: slot.value.clone() }).collect()
+        found.map(|slot| Entry { owner: slot.owner.actor().cloned(), value: slot.value.clone() }).collect()
     }
 
     /// Goes through all registrations and keeps what `pick` makes of them.
     #[must_use]
-    pub fn select<T>(&self, mut pick: impl FnMut(&K, &ActorCell, &V) -> Option<T>) -> Vec<T> {
+    pub fn select<T>(&self, mut pick: impl FnMut(&K, Option<&ActorCell>, &V) -> Option<T>) -> Vec<T> {
         let mut picked = Vec::new();
         for shard in self.0.tables.shards() {
             for (key, slots) in shard.iter() {
                 let slots = slots.iter().filter(|slot| slot.is_reachable());
-                picked.extend(slots.filter_map(|slot| pick(key, &slot.owner, &slot.value)));
+                picked.extend(slots.filter_map(|slot| pick(key, slot.owner.actor(), &slot.value)));
             }
         }
         picked
@@ -303,12 +354,12 @@ impl<K: Key, V: Value> Registry<K, V> {
 
     /// Goes through all registrations and counts those that match.
     #[must_use]
-    pub fn count_select(&self, mut matches: impl FnMut(&K, &ActorCell, &V) -> bool) -> usize {
+    pub fn count_select(&self, mut matches: impl FnMut(&K, Option<&ActorCell>, &V) -> bool) -> usize {
         let mut count = 0;
         for shard in self.0.tables.shards() {
             for (key, slots) in shard.iter() {
                 let slots = slots.iter().filter(|slot| slot.is_reachable());
-                count += slots.filter(|slot| matches(key, &slot.owner, &slot.value)).count();
+                count += slots.filter(|slot| matches(key, slot.owner.actor(), &slot.value)).count();
             }
         }
         count
@@ -326,7 +377,7 @@ impl<K: Key, V: Value> Registry<K, V> {
     pub fn values(&self, owner: &ActorCell, key: &K) -> Vec<V> {
         let shard = self.0.tables.read(key);
         let slots = shard.get(key).map_or(&[][..], |slots| &slots[..]);
-        slots.iter().filter(|slot| slot.is_of(owner)).map(|slot| slot.value.clone()).collect()
+        slots.iter().filter(|slot| slot.is_of(owner.get_id())).map(|slot| slot.value.clone()).collect()
     }
 
     /// Changes the value of a unique key; returns the new value and the old one.
@@ -344,7 +395,8 @@ impl<K: Key, V: Value> Registry<K, V> {
             return Err(UpdateError::DuplicateKeys);
         }
         let mut shard = self.0.tables.write(key);
-        let slot = shard.get_mut(key).and_then(|slots| slots.iter_mut().find(|slot| slot.is_of(owner)));
+        let slot =
+            shard.get_mut(key).and_then(|slots| slots.iter_mut().find(|slot| slot.is_of(owner.get_id())));
         let slot = slot.ok_or(UpdateError::NotOwner)?;
         let new = change(&slot.value);
         let old = std::mem::replace(&mut slot.value, new.clone());
@@ -395,6 +447,17 @@ impl<K: Key, V: Value> Registry<K, V> {
     #[must_use]
     pub fn listen(&self) -> Listener<K, V> {
         self.0.outlet.listen()
+    }
+
+    /// Attaches a value to an actor that has a key here; it goes when the registry forgets the actor.
+    pub(super) fn attach(&self, owner: &ActorCell, what: Attachment) {
+        if let Some(owned) = self.0.tables.owners(owner.get_id()).get_mut(&owner.get_id()) {
+            owned.attached = Some(what);
+        }
+    }
+
+    pub(super) fn attached(&self, owner: &ActorCell) -> Option<Attachment> {
+        self.0.tables.owners(owner.get_id()).get(&owner.get_id())?.attached.clone()
     }
 
     /// Makes a name of a key: what Elixir writes as `{:via, Registry, {registry, key, value}}`.

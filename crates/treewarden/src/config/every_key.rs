@@ -191,8 +191,7 @@ fn an_option_more_is_read_refused_explained_and_compared_for_a_field_and_a_row()
     for table in ["session", "defaults", "template"] {
         assert_eq!(schema()["definitions"][table]["properties"]["rehearsal"], property);
     }
-    let row =
-        "| `rehearsal` | text |  | session, defaults, template | for the next turn | An option of the tests alone. |";
+    let row = "| `rehearsal` | text |  | session, defaults, template | for the next turn | An option of the tests alone. |";
     assert!(reference().lines().any(|line| line == row), "{}", reference());
 
     // A reload says what it means, and not what it says.

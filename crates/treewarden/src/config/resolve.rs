@@ -103,8 +103,7 @@ impl Resolver<'_, '_> {
     ) -> TemplateDecl {
         if supervision.restart == Restart::Temporary {
             // It would hold its name and its place when it has ended, and nobody would start it again.
-            let message =
-                "a session of a template cannot have `restart = \"temporary\"`: it exists until it is removed";
+            let message = "a session of a template cannot have `restart = \"temporary\"`: it exists until it is removed";
             let help = "set `restart` to \"permanent\" or \"transient\" in the template";
             self.faults.add(own.span("restart"), message).help(help);
         }

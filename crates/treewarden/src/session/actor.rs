@@ -16,13 +16,14 @@ use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::GiveUp;
 use treewarden_proto::SessionName;
 
-use super::by_actor;
 use super::desk::{Command, Desk, Shown};
+use super::directory::name_of;
 use super::engine;
-use super::handle::{Session, StartError};
+use super::handle::Session;
 use super::options::SessionOptions;
+use super::start_error::StartError;
 use super::status::SessionState;
-use crate::host::{self, Host};
+use crate::host::{Holder, Host};
 use crate::supervisor::{Child, Resource, StartChild, StartContext, StartFuture, Started};
 
 /// How a CLI took its session with it: the error that a crashed session actor ends with.
@@ -68,13 +69,13 @@ impl SessionArguments {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped the name may be held, for whoever makes arguments of this name next.
+    /// When the future is dropped the name is free again, as it is when the arguments are dropped.
     #[expect(clippy::unused_async, reason = "whoever else could hold the name will have to be asked")]
     pub async fn new(options: impl Into<SessionOptions>) -> Result<Self, StartError> {
         let options = Arc::new(options.into());
         options.spec.validate().map_err(|error| StartError::invalid(&error))?;
         let host = options.resolve_host()?;
-        let name = host::name_of(&options.spec);
+        let name = name_of(&options.spec);
         if let Some(desk) = host.find(name.as_str())
             && !desk.is_closed()
         {
@@ -104,7 +105,6 @@ impl Drop for SessionActorState {
         if let Some(engine) = &*self.engine.lock().unwrap_or_else(PoisonError::into_inner) {
             engine.abort();
         }
-        by_actor::forget(self.actor);
         self.desk.abandoned(self.actor, self.stopped);
     }
 }
@@ -123,8 +123,7 @@ impl SessionActor {
         let SessionArguments { desk, engine } = arguments;
         let actor = myself.get_id();
         if let Some(name) = &desk.options().via {
-            name.register(&myself.get_cell())?;
-            by_actor::note(actor, &desk);
+            name.register_with(&myself.get_cell(), Holder::new(&desk))?;
         }
         engine::keep_warm(&desk).await;
         desk.serve(myself);

@@ -6,83 +6,19 @@ use std::sync::Arc;
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
-use super::by_actor;
 use super::desk::{Command, Desk};
 use super::error::QueryError;
 use super::options::SessionOptions;
 use super::outcome::Answer;
 use super::sink::Sink;
+use super::start_error::StartError;
 use super::status::{SessionState, Status};
 use super::turn::Turn;
-use crate::host::{Host, HostError};
+use crate::host::{Holder, Host};
 use crate::registry::Name;
 use crate::supervisor::Supervisor;
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::{Restart, RestartChildError};
-
-/// A session that did not start.
-#[derive(Debug, Clone)]
-pub struct StartError {
-    kind: StartErrorKind,
-    message: String,
-}
-
-/// The kinds of [`StartError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StartErrorKind {
-    /// The options contradict each other.
-    InvalidOptions,
-    /// A live session holds the name.
-    NameTaken,
-    /// The state directory cannot be used.
-    State,
-    /// The supervisor refused the child.
-    Supervisor,
-}
-
-impl StartError {
-    fn new(kind: StartErrorKind, message: String) -> Self {
-        Self { kind, message }
-    }
-
-    pub(crate) fn invalid(error: &dyn fmt::Display) -> Self {
-        Self::new(StartErrorKind::InvalidOptions, format!("start a session: {error}"))
-    }
-
-    pub(crate) fn taken(name: &SessionName) -> Self {
-        Self::new(StartErrorKind::NameTaken, format!("start session {name:?}: a live session holds the name"))
-    }
-
-    pub(crate) fn store(error: &dyn fmt::Display) -> Self {
-        Self::new(StartErrorKind::State, format!("start a session: {error}"))
-    }
-
-    pub(crate) fn host(error: &HostError) -> Self {
-        Self::store(error)
-    }
-
-    pub(crate) fn refused(error: &dyn fmt::Display) -> Self {
-        Self::supervisor(error)
-    }
-
-    fn supervisor(error: &dyn fmt::Display) -> Self {
-        Self::new(StartErrorKind::Supervisor, format!("start a session: {error}"))
-    }
-
-    /// The kind of failure.
-    pub fn kind(&self) -> StartErrorKind {
-        self.kind
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed to {}", self.message)
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// A session, by itself or by its name.
 ///
@@ -201,7 +137,7 @@ impl Session {
                 host.and_then(|host| host.find(name)).ok_or_else(|| QueryError::no_such_session(name))
             }
             Target::Via(name, shown) => {
-                let desk = name.whereis().and_then(|actor| by_actor::of(actor.get_id()));
+                let desk = name.attached::<Holder>().and_then(|holder| holder.who());
                 desk.ok_or_else(|| QueryError::no_such_session(shown))
             }
         }

@@ -15,8 +15,9 @@
 //! Nothing here decides what to do with a turn or a CLI: that is [`treewarden_core::session`].
 
 mod actor;
-mod by_actor;
+mod child;
 mod desk;
+mod directory;
 mod engine;
 mod error;
 mod event;
@@ -24,6 +25,7 @@ mod handle;
 mod options;
 mod outcome;
 mod sink;
+mod start_error;
 pub(crate) mod state;
 mod status;
 mod stream;
@@ -31,12 +33,13 @@ mod turn;
 
 pub use actor::{CliCrashed, SessionActor, SessionActorState, SessionArguments};
 pub(crate) use actor::{Owner, SessionChild};
-pub(crate) use desk::{Command, Desk};
+pub use directory::{TurnReport, Unsaved};
 pub use error::{QueryError, QueryErrorKind};
 pub use event::Event;
-pub use handle::{Session, StartError, StartErrorKind};
+pub use handle::Session;
 pub use options::{CutOffTools, SessionOptions};
 pub use outcome::{Answer, Failure, FailureKind, Outcome};
+pub use start_error::{StartError, StartErrorKind};
 pub use status::{CliFeatures, SessionState, Status};
 pub use stream::{Collected, Frames, Text, TextDeltas, TextEvent, TextEvents, ToolUses};
 pub use treewarden_core::session::{Config as Timing, Delivery, ExitClass, StopReason};

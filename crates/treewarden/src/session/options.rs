@@ -1,6 +1,5 @@
 //! What a session is started with, besides the options of its CLI.
 
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,12 +8,10 @@ use treewarden_otp_core::Backoff;
 use treewarden_otp_core::supervisor::{Flags, Restart, Shutdown};
 use treewarden_proto::spec::SessionSpec;
 
-use super::actor::{Owner, SessionChild};
-use super::handle::StartError;
-use crate::host::{self, Host};
+use super::start_error::StartError;
+use crate::host::Host;
 use crate::registry::Name;
 use crate::supervision::Supervision;
-use crate::supervisor::ChildSpec;
 
 /// What becomes of a tool that was running when its CLI died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -116,7 +113,7 @@ impl SessionOptions {
     pub(crate) fn resolve_host(&self) -> Result<Host, StartError> {
         match &self.host {
             Some(host) => Ok(host.clone()),
-            None => Host::shared().map_err(|error| StartError::host(&error)),
+            None => Host::shared().map_err(|error| StartError::store(&error)),
         }
     }
 
@@ -264,27 +261,5 @@ impl SessionOptions {
     pub fn max_seconds(mut self, seconds: u32) -> Self {
         self.flags.max_seconds = seconds.max(1);
         self
-    }
-
-    /// Makes the session a child for any supervisor; the child's id is the session's name.
-    ///
-    /// The name is taken when the child is first started, and freed when the spec's last clone is dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError`] if the options contradict each other.
-    pub fn child_spec(self, host: &Host) -> Result<ChildSpec, StartError> {
-        self.child(host).map(|(spec, _owner)| spec)
-    }
-
-    /// The session as a child, and whoever can give it other options later.
-    pub(crate) fn child(self, host: &Host) -> Result<(ChildSpec, Weak<Owner>), StartError> {
-        self.spec.validate().map_err(|error| StartError::invalid(&error))?;
-        let name = host::name_of(&self.spec);
-        let options = Arc::new(self);
-        let child = SessionChild::new(Arc::clone(&options), host.clone(), name.clone());
-        let owner = Arc::downgrade(child.owner());
-        let spec = ChildSpec::new(name.as_str(), child).shutdown(Self::SHUTDOWN);
-        Ok((options.supervision.of(spec), owner))
     }
 }

@@ -13,10 +13,19 @@ use std::task::{Context, Poll, Waker};
 use treewarden_proto::frame::FrameKind;
 
 use super::event::Event;
-use super::turn::Ended;
+use super::outcome::Outcome;
 
 /// So many bytes of frames wait for a consumer at most, plus one batch.
 pub(crate) const CAPACITY: usize = 1 << 20;
+
+/// How a turn ended for one consumer.
+#[derive(Debug, Clone)]
+pub(crate) enum Ended {
+    /// It was settled.
+    Settled(Outcome),
+    /// Its session ended first; the turn stays open in the journal.
+    Left(String),
+}
 
 #[derive(Default)]
 struct Inner {

@@ -8,23 +8,18 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use memchr::memmem;
-use treewarden_core::session::DrainReason;
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::FrameKind;
 
-use super::desk::Desk;
 use super::error::{QueryError, QueryErrorKind};
 use super::event::Event;
 use super::outcome::{Answer, Outcome};
-use super::sink::Sink;
+use super::sink::{Ended, Sink};
 
-/// How a turn ended for one consumer.
-#[derive(Debug, Clone)]
-pub(crate) enum Ended {
-    /// It was settled.
-    Settled(Outcome),
-    /// Its session ended first; the turn stays open in the journal.
-    Left(String),
+/// Whoever can end a turn: its session, as far as a turn has to know it.
+pub(crate) trait Interrupt: Send + Sync {
+    /// Cancels the turn if it waits, and interrupts it if it runs.
+    fn interrupt(&self, turn: TurnId);
 }
 
 /// One prompt on its way to its outcome, as a stream of [`Event`]s.
@@ -38,7 +33,7 @@ pub(crate) enum Ended {
 /// [`detach`](Self::detach) lets it run on instead.
 pub struct Turn {
     id: TurnId,
-    desk: Arc<Desk>,
+    session: Arc<dyn Interrupt>,
     sink: Arc<Sink>,
     batch: VecDeque<Event>,
     ended: Option<Ended>,
@@ -57,10 +52,10 @@ impl fmt::Debug for Turn {
 }
 
 impl Turn {
-    pub(super) fn new(id: TurnId, desk: Arc<Desk>, sink: Arc<Sink>) -> Self {
+    pub(super) fn new(id: TurnId, session: Arc<dyn Interrupt>, sink: Arc<Sink>) -> Self {
         Self {
             id,
-            desk,
+            session,
             sink,
             batch: VecDeque::new(),
             ended: None,
@@ -72,8 +67,8 @@ impl Turn {
     }
 
     /// A turn that somebody else opened: dropping it ends nothing.
-    pub(super) fn joined(id: TurnId, desk: Arc<Desk>, sink: Arc<Sink>) -> Self {
-        let mut turn = Self::new(id, desk, sink);
+    pub(super) fn joined(id: TurnId, session: Arc<dyn Interrupt>, sink: Arc<Sink>) -> Self {
+        let mut turn = Self::new(id, session, sink);
         turn.detached = true;
         turn
     }
@@ -179,7 +174,7 @@ impl Turn {
     ///
     /// The stream goes on to the outcome.
     pub fn interrupt(&self) {
-        self.desk.cancel(self.id, DrainReason::Interrupted);
+        self.session.interrupt(self.id);
     }
 }
 
@@ -213,7 +208,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.sink.close_frames();
         if !self.detached && self.ended.is_none() && !self.sink.is_ended() {
-            self.desk.cancel(self.id, DrainReason::Interrupted);
+            self.session.interrupt(self.id);
         }
     }
 }

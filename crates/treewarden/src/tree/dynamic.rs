@@ -209,7 +209,7 @@ async fn add(
             if let Err(why) = desk.enlist(None).await {
                 tracing::error!(session = %name, why, "a session that did not start comes back with the next tree");
             }
-            Err(StartError::refused(&error).into())
+            Err(StartError::supervisor(&error).into())
         }
     }
 }

@@ -7,20 +7,20 @@ use tokio::task::JoinSet;
 use treewarden_core::warm::{Refill, Step};
 use treewarden_otp_core::Backoff;
 
+use super::Warm;
 use super::pool::Pool;
 use super::spare::{self, End};
-use crate::host::Inner;
 
 /// Fills the pool until nobody wants it any more and its last CLI is gone.
-pub(super) async fn keep(pool: Arc<Pool>, host: Weak<Inner>) {
+pub(super) async fn keep(pool: Arc<Pool>, warm: Weak<Warm>) {
     let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).jitter(0.0);
     let mut refill = Refill::new(backoff);
     let mut spares = JoinSet::new();
     loop {
         let at = match refill.step(Instant::now(), pool.stock()) {
             Step::Start => {
-                match host.upgrade() {
-                    Some(inner) => begin(&mut spares, &pool, &inner),
+                match warm.upgrade() {
+                    Some(warm) => begin(&mut spares, &pool, &warm),
                     None => pool.close(),
                 }
                 continue;
@@ -28,7 +28,7 @@ pub(super) async fn keep(pool: Arc<Pool>, host: Weak<Inner>) {
             Step::WaitUntil(at) => Some(at),
             Step::Wait => None,
         };
-        if spares.is_empty() && retire(&host, &pool) {
+        if spares.is_empty() && retire(&warm, &pool) {
             return;
         }
         tokio::select! {
@@ -44,16 +44,16 @@ pub(super) async fn keep(pool: Arc<Pool>, host: Weak<Inner>) {
     }
 }
 
-fn begin(spares: &mut JoinSet<(End, Duration)>, pool: &Arc<Pool>, inner: &Arc<Inner>) {
+fn begin(spares: &mut JoinSet<(End, Duration)>, pool: &Arc<Pool>, warm: &Arc<Warm>) {
     let (listed, orders) = pool.list();
-    let (starting, age) = (Arc::clone(&inner.warm.starting), inner.warm.age);
-    spares.spawn(spare::run(listed, orders, Arc::downgrade(inner), starting, age));
+    let (starting, age) = (Arc::clone(&warm.starting), warm.age);
+    spares.spawn(spare::run(listed, orders, Arc::downgrade(warm), starting, age));
 }
 
 /// Takes the pool off the host's list if it is done.
-fn retire(host: &Weak<Inner>, pool: &Arc<Pool>) -> bool {
-    match host.upgrade() {
-        Some(inner) => inner.warm.retire(pool),
+fn retire(warm: &Weak<Warm>, pool: &Arc<Pool>) -> bool {
+    match warm.upgrade() {
+        Some(warm) => warm.retire(pool),
         None => pool.is_done(),
     }
 }

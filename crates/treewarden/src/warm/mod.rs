@@ -21,12 +21,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use treewarden_process::ContainmentPolicy;
 use treewarden_proto::SessionId;
+use treewarden_store::Store;
 
 pub(crate) use self::launch::Launch;
 use self::pool::Pool;
 pub(crate) use self::spare::{INITIALIZE, Spare};
-use crate::host::Host;
+use crate::places::Places;
 
 /// So many come up at once in one host, whatever is wanted.
 const STARTING: usize = 2;
@@ -51,6 +53,9 @@ pub(crate) struct Warm {
     pools: Mutex<Vec<Arc<Pool>>>,
     starting: Arc<Semaphore>,
     age: Duration,
+    store: Store,
+    containment: ContainmentPolicy,
+    places: Places,
 }
 
 /// A session that wants CLIs kept, and the one that was promised to it.
@@ -91,8 +96,15 @@ impl Drop for Want {
 }
 
 impl Warm {
-    pub(crate) fn new(age: Duration) -> Self {
-        Self { pools: Mutex::default(), starting: Arc::new(Semaphore::new(STARTING)), age }
+    /// No pool yet. A CLI gets one of these places, and a lease that names this store.
+    pub(crate) fn new(
+        age: Duration,
+        store: Store,
+        containment: ContainmentPolicy,
+        places: Places,
+    ) -> Arc<Self> {
+        let (pools, starting) = (Mutex::default(), Arc::new(Semaphore::new(STARTING)));
+        Arc::new(Self { pools, starting, age, store, containment, places })
     }
 
     fn pools(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
@@ -102,13 +114,13 @@ impl Warm {
     /// Keeps `n` CLIs of this launch for as long as the value lives, and until they are too old.
     ///
     /// Must be called within a tokio runtime.
-    pub(crate) fn want(host: &Host, launch: Launch, n: usize) -> Want {
-        let mut pools = host.inner.warm.pools();
+    pub(crate) fn want(self: &Arc<Self>, launch: Launch, n: usize) -> Want {
+        let mut pools = self.pools();
         let found = pools.iter().find(|pool| pool.launch == launch).map(Arc::clone);
         let pool = found.unwrap_or_else(|| {
             let pool = Pool::new(launch);
             pools.push(Arc::clone(&pool));
-            tokio::spawn(keeper::keep(Arc::clone(&pool), Arc::downgrade(&host.inner)));
+            tokio::spawn(keeper::keep(Arc::clone(&pool), Arc::downgrade(self)));
             pool
         });
         pool.raise(n);

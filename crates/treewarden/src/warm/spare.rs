@@ -10,8 +10,8 @@ use treewarden_proto::control::HostRequest;
 use treewarden_proto::frame::{Body, Frame, FrameKind};
 use treewarden_store::Lease;
 
+use super::Warm;
 use super::pool::{Listed, Reply, Stage};
-use crate::host::{Host, Inner};
 use crate::places::SparePlace;
 use crate::second_door::SecondDoor;
 
@@ -54,7 +54,7 @@ pub(super) enum End {
 pub(super) async fn run(
     listed: Listed,
     mut orders: oneshot::Receiver<Reply>,
-    host: Weak<Inner>,
+    warm: Weak<Warm>,
     starting: Arc<Semaphore>,
     age: Duration,
 ) -> (End, Duration) {
@@ -65,7 +65,7 @@ pub(super) async fn run(
         starting = starting.acquire() => starting,
     };
     // The spawn is not given up half-way: what it makes is then taken or ended in good order.
-    let mut spare = match spawn(&listed, &host).await {
+    let mut spare = match spawn(&listed, &warm).await {
         Ok(spare) => Box::new(spare),
         Err(end) => return (end, began.elapsed()),
     };
@@ -113,10 +113,10 @@ async fn live(
     }
 }
 
-async fn spawn(listed: &Listed, host: &Weak<Inner>) -> Result<Spare, End> {
-    let (place, lease, containment) = reserve(listed, host)?;
+async fn spawn(listed: &Listed, warm: &Weak<Warm>) -> Result<Spare, End> {
+    let (place, lease, containment) = reserve(listed, warm)?;
     let launch = &listed.pool.launch;
-    let Some(state_dir) = host.upgrade().map(|inner| inner.store.dir().to_owned()) else {
+    let Some(state_dir) = warm.upgrade().map(|warm| warm.store.dir().to_owned()) else {
         lease.forget();
         return Err(End::Served);
     };
@@ -150,15 +150,15 @@ async fn spawn(listed: &Listed, host: &Weak<Inner>) -> Result<Spare, End> {
     Ok(Spare { tree, reader, writer, lease, place, door, lines: Vec::new() })
 }
 
-/// Takes a free place and the lease; the host may be dropped while the CLI lives, so that it is not held on to.
-fn reserve(listed: &Listed, host: &Weak<Inner>) -> Result<(SparePlace, Lease, ContainmentPolicy), End> {
-    let host = Host { inner: host.upgrade().ok_or(End::Served)? };
-    let place = host.inner.places.spare().ok_or(End::Crowded)?;
+/// Takes a free place and the lease; the pools may be dropped while the CLI lives, so that they are not held on to.
+fn reserve(listed: &Listed, warm: &Weak<Warm>) -> Result<(SparePlace, Lease, ContainmentPolicy), End> {
+    let warm = warm.upgrade().ok_or(End::Served)?;
+    let place = warm.places.spare().ok_or(End::Crowded)?;
     listed.set_stage(Stage::Starting);
     let name = SessionName::new("warm").expect("a plain word is a valid name");
-    let (store, config_dir) = (host.store(), listed.pool.launch.config_dir());
+    let (store, config_dir) = (&warm.store, listed.pool.launch.config_dir());
     let lease = Lease::acquire(config_dir, store.dir(), listed.id, &store.holder(&name));
-    Ok((place, lease.map_err(|error| failed(&error))?, host.inner.containment))
+    Ok((place, lease.map_err(|error| failed(&error))?, warm.containment))
 }
 
 fn failed(error: &dyn std::fmt::Display) -> End {

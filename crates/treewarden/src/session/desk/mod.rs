@@ -42,10 +42,11 @@ use self::restarts::Restarts;
 use self::rooms::Rooms;
 pub(crate) use self::rooms::{Command, Inherited, Shown, Work};
 pub(crate) use self::saved::Look;
-use super::handle::StartError;
 use super::options::SessionOptions;
+use super::start_error::StartError;
 use crate::events::Happening;
 use crate::host::Host;
+use crate::names::NameHeld;
 
 /// What all incarnations of a session share; see the [module](self).
 pub(crate) struct Desk {
@@ -57,6 +58,7 @@ pub(crate) struct Desk {
     rooms: Mutex<Rooms>,
     /// The order of those who change the record; see [`Desk::write_record`].
     writers: Mutex<()>,
+    pub(super) name_held: NameHeld,
     /// Wakes the engine.
     engine_bell: Notify,
     /// Wakes whoever waits for the end of the engine.
@@ -84,6 +86,7 @@ impl Desk {
             host,
             rooms: Mutex::new(Rooms::new(record)),
             writers: Mutex::new(()),
+            name_held: NameHeld::default(),
             engine_bell: Notify::new(),
             quiet: Notify::new(),
             restarts: Restarts::default(),

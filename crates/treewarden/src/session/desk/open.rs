@@ -12,8 +12,8 @@ use treewarden_store::{SessionRecord, TurnRow, TurnState};
 use super::Desk;
 use super::rooms::{Entry, TurnEntry};
 use crate::host::Host;
-use crate::session::handle::StartError;
 use crate::session::options::SessionOptions;
+use crate::session::start_error::StartError;
 
 impl Desk {
     /// Takes the name, with whatever an earlier host left open under it.

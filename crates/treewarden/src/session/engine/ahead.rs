@@ -11,7 +11,7 @@ use treewarden_store::SessionRecord;
 use super::cli::Cli;
 use super::launch::{Surroundings, permanent, private};
 use crate::session::desk::Desk;
-use crate::warm::{Launch, Warm};
+use crate::warm::Launch;
 
 /// Has CLIs kept for the session's next conversation, if its options say so.
 pub(in crate::session) async fn keep_warm(desk: &Desk) {
@@ -35,7 +35,7 @@ async fn launch(desk: &Desk, around: &Surroundings) -> Result<Launch, StartFailu
 fn want(desk: &Desk, launch: Launch) {
     let n = desk.options().warm;
     if !desk.wants(&launch, n) {
-        desk.want(Some(Warm::want(&desk.host, launch, n)));
+        desk.want(Some(desk.host.inner.warm.want(launch, n)));
     }
 }
 

@@ -1,0 +1,45 @@
+//! What a session has its name by, and what is found under it: the room below the sessions, where they are nothing but holders
+//! of names.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use treewarden_otp::registry::Claim;
+use treewarden_proto::SessionName;
+
+/// Whoever holds the name of a session, as [`Host::names`](crate::Host::names) has it; [`session`](Self::session) is a handle of it.
+///
+/// It keeps nothing alive.
+#[derive(Clone)]
+pub struct Holder(Weak<dyn Any + Send + Sync>);
+
+impl Holder {
+    pub(crate) fn new<T: Any + Send + Sync>(who: &Arc<T>) -> Self {
+        let who: Weak<T> = Arc::downgrade(who);
+        Self(who)
+    }
+
+    /// Whoever it is, if it is there still.
+    pub(crate) fn who<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.0.upgrade()?.downcast().ok()
+    }
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holder").finish_non_exhaustive()
+    }
+}
+
+/// The claim by which a session has its name. It ends with the session, or when that gives the name up.
+#[derive(Default)]
+pub(crate) struct NameHeld(Mutex<Option<Claim<SessionName, Holder>>>);
+
+impl NameHeld {
+    /// Has the name by this claim from now on, or by none.
+    pub(crate) fn replace(&self, claim: Option<Claim<SessionName, Holder>>) {
+        let earlier = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), claim);
+        drop(earlier);
+    }
+}
