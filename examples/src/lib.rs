@@ -82,6 +82,11 @@ impl Stage {
             match &mut child.kind {
                 ChildKind::Session(session) => session.spec = self.cast(session.spec.clone()),
                 ChildKind::Supervisor(below) => self.cast_below(below),
+                ChildKind::Template(template) => {
+                    if let ChildKind::Session(session) = &mut template.session.kind {
+                        session.spec = self.cast(session.spec.clone());
+                    }
+                }
                 _ => {}
             }
         }

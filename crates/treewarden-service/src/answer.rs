@@ -106,7 +106,7 @@ pub enum Answer {
         /// Whether there was something to interrupt.
         interrupted: bool,
     },
-    /// To `stop`.
+    /// To `stop` and `remove`.
     Stopped {
         /// Which processes were left alone, as nothing says whether they are the session's.
         may_be_left: Option<Box<str>>,

@@ -69,23 +69,36 @@ async fn follow(
     stream: Streaming,
 ) -> Result<Answer, Unanswered> {
     let id = turn.id();
-    // Nobody reads its frames: the CLI must not wait for that.
-    while stream != Streaming::None {
-        let told = tokio::select! {
-            told = next(&mut turn, stream) => told,
-            gone = sink.gone() => return Err(gone.into()),
-        };
-        match told {
-            Yield::Item(item) => sink.item(item.into()).await?,
-            Yield::Outcome(outcome) => return Ok(settled(service, id, name, &outcome).await?),
-            Yield::End => break,
-        }
+    if stream != Streaming::None
+        && let Some(outcome) = tell(sink, &mut turn, stream).await?
+    {
+        return Ok(settled(service, id, name, &outcome).await?);
     }
+    // Its frames are not kept for anybody: the CLI must not wait until they are read.
     let outcome = tokio::select! {
         outcome = turn.outcome() => outcome?,
         gone = sink.gone() => return Err(gone.into()),
     };
     Ok(settled(service, id, name, &outcome).await?)
+}
+
+/// Tells what comes before the outcome, and returns that; `None` if the session ended first.
+async fn tell(
+    sink: &mut impl Sink,
+    turn: &mut Turn,
+    stream: Streaming,
+) -> Result<Option<Outcome>, Unanswered> {
+    loop {
+        let told = tokio::select! {
+            told = next(turn, stream) => told,
+            gone = sink.gone() => return Err(gone.into()),
+        };
+        match told {
+            Yield::Item(item) => sink.item(item.into()).await?,
+            Yield::Outcome(outcome) => return Ok(Some(outcome)),
+            Yield::End => return Ok(None),
+        }
+    }
 }
 
 /// Waits for what a caller is told next. Nothing is lost when the future is dropped.

@@ -333,3 +333,28 @@ fn fields_of_a_newer_version_survive_get_and_put() {
     assert_eq!(again.extra["colour"], serde_json::json!({ "deep": [1, null] }));
     assert_eq!(again.model.as_deref(), Some("sonnet"));
 }
+
+#[test]
+fn the_template_of_a_record_survives_a_version_that_does_not_know_it() {
+    // As the version before templates wrote it, and as it reads it.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Before {
+        name: String,
+        session_id: SessionId,
+        stopped: bool,
+        #[serde(flatten)]
+        extra: serde_json::Map<String, serde_json::Value>,
+    }
+    const WRITTEN: &str = r#"{"name":"a","session_id":"d4568e9c-06bf-4cb9-ae53-cf5aa5ddea0f","earlier_ids":[],"cwd":"/srv",
+      "config_dir":"/home/a/.claude","persisted":true,"seen":null,"model":null,"permission_mode":null,"stopped":true,
+      "created_at":1,"updated_at":2}"#;
+    let mut record: SessionRecord = serde_json::from_str(WRITTEN).unwrap();
+    assert_eq!((record.template.as_ref(), record.stopped, record.persisted), (None, true, true));
+    assert!(!serde_json::to_string(&record).unwrap().contains("template"), "it is written as it was");
+    record.template = Some(name("chat"));
+    let mut before: Before = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+    before.stopped = false;
+    let after: SessionRecord = serde_json::from_str(&serde_json::to_string(&before).unwrap()).unwrap();
+    assert_eq!((after.template, after.stopped), (Some(name("chat")), false));
+    assert_eq!((after.cwd, after.created_at), (record.cwd, 1));
+}

@@ -1,5 +1,10 @@
 //! What a session has its name by, and what is found under it: the room below the sessions, where they are nothing but holders
 //! of names.
+//!
+//! A name belongs to the session and to none of its actors: it is held while no actor serves it, in a restart, parked or given up,
+//! and it is no runtime's, since a host outlives the runtime that it was opened in. So no actor owns it in the registry, but a
+//! claim, which the session keeps. The registry keeps the session in turn by a weak reference alone: whoever can still serve it,
+//! or waits for it, is who holds it, and with the last of them the name is free.
 
 use std::any::Any;
 use std::fmt;

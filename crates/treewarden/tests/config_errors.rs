@@ -192,3 +192,23 @@ fn no_text_makes_the_reader_panic() {
         }
     }
 }
+
+#[test]
+fn what_a_template_cannot_have_is_refused_at_its_place() {
+    let file = |lines: &str| format!("[[template]]\nname = \"chat\"\n{lines}");
+    let one = |lines: &str| messages(&file(lines)).pop().expect("a fault");
+    assert_eq!(
+        one("max_sessions = 0"),
+        "3:16 `max_sessions` must be a whole number from 1 to 4294967295, found 0"
+    );
+    assert_eq!(one("strategy = \"one_for_all\""), "3:1 `strategy` cannot stand in a template");
+    assert_eq!(one("resume = \"x\""), "3:1 `resume` cannot stand in a template");
+    let temporary = "`restart = \"temporary\"`: it exists until it is removed";
+    assert_eq!(
+        one("restart = \"temporary\""),
+        format!("3:11 a session of a template cannot have {temporary}")
+    );
+    assert_eq!(messages("[[template]]\nmodel = \"opus\""), ["1:1 this template has no name"]);
+    let twice = "[[child]]\nname = \"chat\"\n[[template]]\nname = \"chat\"";
+    assert_eq!(messages(twice), ["4:8 the name \"chat\" is taken"]);
+}

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use treewarden::SessionOptions;
 use treewarden::config::{ChildKind, ChildTable, ChildTypes, TreeSpec, parse, parse_with};
-use treewarden::supervisor::{Backoff, Restart, Shutdown, StartContext, StartFailure, Started, Strategy};
+use treewarden::supervisor::{
+    Backoff, GiveUp, Restart, Shutdown, StartContext, StartFailure, Started, Strategy,
+};
 
 const FILE: &str = "/srv/app/treewarden.toml";
 
@@ -143,4 +145,32 @@ fn a_back_off_is_the_one_of_the_file_with_the_usual_values_for_the_rest() {
             tree.root.children.iter().map(|child| child.supervision.backoff.clone()).collect();
         assert_eq!(backoffs, [expected.clone(), expected, None], "{value}");
     }
+}
+
+#[test]
+fn a_template_is_a_supervisor_of_sessions_with_the_defaults_that_are_given_up_alone() {
+    let tree = read(
+        "[[template]]\nname = \"chat\"\nmax_sessions = 2\nremove_idle = \"1h\"\nrestart = \"transient\"\nshutdown = \"3s\"\n\
+         [defaults]\nmodel = \"opus\"\n[[child]]\nname = \"lobby\"",
+    );
+    let names: Vec<&str> = tree.root.children.iter().map(|child| child.name.as_str()).collect();
+    assert_eq!(names, ["lobby", "chat"], "the children of the file are started first");
+    let chat = &tree.root.children[1];
+    assert_eq!((chat.supervision.restart, chat.supervision.shutdown), (Restart::Permanent, None));
+    let ChildKind::Template(template) = &chat.kind else { panic!("{chat:?}") };
+    assert_eq!(template.limits.max_sessions, Some(2));
+    assert_eq!(template.limits.remove_idle, Some(Duration::from_secs(3600)));
+    assert_eq!(template.flags.give_up, GiveUp::Park);
+    let of = &template.session.supervision;
+    assert_eq!(
+        (of.restart, of.shutdown),
+        (Restart::Transient, Some(Shutdown::Timeout(Duration::from_secs(3))))
+    );
+    let ChildKind::Session(session) = &template.session.kind else { panic!("{template:?}") };
+    assert_eq!(session.spec.model.as_deref(), Some("opus"));
+    assert_eq!(tree.sessions().len(), 1, "a template is no session");
+
+    let escalates = read("[[template]]\nname = \"chat\"\ngive_up = \"escalate\"");
+    let ChildKind::Template(template) = &escalates.root.children[0].kind else { panic!("{escalates:?}") };
+    assert_eq!(template.flags.give_up, GiveUp::Escalate);
 }

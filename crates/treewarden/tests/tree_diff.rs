@@ -213,3 +213,17 @@ fn a_diff_is_shown_to_people_without_what_may_be_secret() {
     );
     assert_eq!(diff.to_string(), expected);
 }
+
+#[test]
+fn a_template_has_the_effects_of_its_sessions_and_of_its_supervisor() {
+    let file = |lines: &str| format!("[[template]]\nname = \"chat\"\n{lines}");
+    let told = |old: &str, new: &str| lines(&between(&file(old), &file(new)));
+    assert!(told("", "").is_empty());
+    assert_eq!(told("", "max_sessions = 2"), ["chat Changed: max_sessions AtOnce"]);
+    assert_eq!(told("", "remove_idle = \"1h\""), ["chat Changed: remove_idle AtOnce"]);
+    assert_eq!(told("", "model = \"opus\""), ["chat Changed: model NextCli"]);
+    assert_eq!(told("", "max_restarts = 9"), ["chat Changed: max_restarts AtOnce"]);
+    assert_eq!(told("", "restart = \"transient\""), ["chat Changed: restart AtOnce"]);
+    let session = "[[child]]\nname = \"chat\"";
+    assert_eq!(lines(&between(session, &file(""))), ["chat Replaced: type Replace"]);
+}

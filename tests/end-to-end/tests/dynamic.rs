@@ -63,8 +63,8 @@ async fn paths(tree: &Tree) -> Vec<String> {
 }
 
 async fn busy(tree: &Tree, name: &str) {
-    let state = || tree.session(name).status().expect("it is there").state;
-    eventually("its turn runs", || (state() == SessionState::Busy).then_some(())).await;
+    let state = async || tree.session(name).status().await.expect("it is there").state;
+    eventually("its turn runs", async || (state().await == SessionState::Busy).then_some(())).await;
 }
 
 #[tokio::test]
@@ -73,12 +73,16 @@ async fn a_session_of_a_template_is_made_used_and_removed_and_the_next_of_its_na
     let tree = ground.start(&(child("lobby") + &template("chat", ""))).await;
     assert_eq!(paths(&tree).await, ["lobby", "chat"]);
     let alice = tree.new_session("chat", "alice").await.expect("it is made");
-    assert_eq!(alice.status().expect("it is there").generation, 0, "no CLI is started before the first turn");
+    assert_eq!(
+        alice.status().await.expect("it is there").generation,
+        0,
+        "no CLI is started before the first turn"
+    );
     alice.query("My name is Alice").await.expect("answered");
     let outline = tree.outline().await;
     let session = &outline.children[1].children[0];
     assert_eq!((session.name.as_str(), session.kind), ("alice", NodeKind::Session));
-    let (id, pid) = (alice.id().await.expect("an id"), alice.status().expect("it is there").pid);
+    let (id, pid) = (alice.id().await.expect("an id"), alice.status().await.expect("it is there").pid);
     assert!(pid.is_some());
 
     tree.remove_session("alice").await.expect("it is removed");
@@ -177,10 +181,10 @@ async fn sessions_that_were_not_removed_come_back_with_their_tree_and_their_open
 
     let tree = ground.start(&file).await;
     assert_eq!(paths(&tree).await, ["chat", "chat/alice", "chat/bob"]);
-    let settled = || tree.host().turn(turn).expect("the journal can be read")?.outcome;
+    let settled = async || tree.host().turn(turn).expect("the journal can be read")?.outcome;
     let outcome = eventually("its turn is carried on by itself", settled).await;
     assert!(outcome["text"].as_str().is_some_and(|text| text.contains("Alice")), "{outcome}");
-    assert!(!tree.session("bob").is_alive(), "one that was stopped stays so");
+    assert!(!tree.session("bob").is_alive().await, "one that was stopped stays so");
     tree.session("bob").start_again().await.expect("it is started as any other");
     tree.stop().await;
 
@@ -210,7 +214,7 @@ async fn a_removal_gives_every_turn_its_outcome() {
     drop((running, waiting));
     // Whoever has the name next is asked nothing of the last one's.
     let alice = tree.new_session("chat", "alice").await.expect("it is made");
-    assert_eq!(alice.status().expect("it is there").queued, 0);
+    assert_eq!(alice.status().await.expect("it is there").queued, 0);
     tree.stop().await;
 }
 
@@ -226,14 +230,14 @@ async fn an_idle_session_is_removed_and_one_with_a_turn_is_not() {
     busy(&tree, "worker").await;
     // It holds for those that exist.
     ground.apply(&tree, &file("remove_idle = \"1s\"")).await;
-    eventually("the idle one is removed", || tree.host().session("idle").is_none().then_some(())).await;
+    eventually("the idle one is removed", async || tree.host().session("idle").is_none().then_some(())).await;
     assert_eq!(paths(&tree).await, ["chat", "chat/worker"]);
     let again = tree.new_session("chat", "idle").await.expect("it is made again");
     let answer = again.query("What is my name?").await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
     turn.interrupt();
     turn.outcome().await.expect("it has an outcome");
-    eventually("both are idle", || tree.host().sessions().is_empty().then_some(())).await;
+    eventually("both are idle", async || tree.host().sessions().is_empty().then_some(())).await;
     tree.stop().await;
     let tree = ground.start(&file("")).await;
     assert_eq!(paths(&tree).await, ["chat"], "what was removed does not come back");
@@ -246,7 +250,7 @@ async fn a_reload_changes_the_sessions_of_a_template_and_takes_them_with_it() {
     let tree = ground.start(&template("chat", "")).await;
     let alice = tree.new_session("chat", "alice").await.expect("it is made");
     alice.query("My name is Alice").await.expect("answered");
-    let before = alice.status().expect("it is there").pid;
+    let before = alice.status().await.expect("it is there").pid;
     let changed = template("chat", "model = \"opus\"\nmax_sessions = 9");
     let diff = tree.diff(ground.spec(&changed)).to_string();
     assert!(diff.contains("~ chat") && diff.contains("max_sessions") && diff.contains("model"), "{diff}");
@@ -254,7 +258,7 @@ async fn a_reload_changes_the_sessions_of_a_template_and_takes_them_with_it() {
     assert!(tree.diff(ground.spec(&changed)).is_empty());
     let answer = alice.query("What is my name?").await.expect("answered");
     assert!(answer.text.contains("Alice"), "{answer}");
-    assert_ne!(alice.status().expect("it is there").pid, before, "its CLI has the new options");
+    assert_ne!(alice.status().await.expect("it is there").pid, before, "its CLI has the new options");
 
     let turn = alice.stream("hello STREAM=1000:50").await.expect("opened").detach();
     busy(&tree, "alice").await;
@@ -270,7 +274,7 @@ async fn a_reload_changes_the_sessions_of_a_template_and_takes_them_with_it() {
     // With the template its sessions are back.
     ground.apply(&tree, &(child("lobby") + &changed)).await;
     assert_eq!(paths(&tree).await, ["lobby", "chat", "chat/alice"]);
-    tree.session("alice").cancel(turn).expect("it is open");
+    tree.session("alice").cancel(turn).await.expect("it is open");
     tree.new_session("chat", "bob").await.expect("it is made");
     tree.stop().await;
 }
@@ -282,7 +286,7 @@ async fn a_session_of_a_template_that_crashes_too_often_is_given_up_alone() {
     let alice = tree.new_session("chat", "alice").await.expect("it is made");
     tree.new_session("chat", "bob").await.expect("it is made");
     let error = alice.query("hello CRASH=read").await.expect_err("it is given up");
-    assert_eq!(alice.status().expect("it is there").state, SessionState::GivenUp, "{error}");
+    assert_eq!(alice.status().await.expect("it is there").state, SessionState::GivenUp, "{error}");
     tree.session("bob").query("hello").await.expect("its sibling lives on");
     tree.remove_session("alice").await.expect("one that is given up can be removed");
     tree.new_session("chat", "alice").await.expect("it is made").query("hello").await.expect("answered");

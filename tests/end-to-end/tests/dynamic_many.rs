@@ -1,4 +1,5 @@
-//! Many sessions that are made of a template, used once and removed: nothing is left of them but their conversations.
+//! Many sessions that are made of a template, used once and removed: nothing is left of them but their conversations, each with its
+//! record, its transcript and its leases.
 
 #![expect(clippy::print_stdout, reason = "the figures are what the run is for")]
 
@@ -30,12 +31,13 @@ fn entries(dir: &Path) -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// The files below a folder, without the number of the journal's segment, which goes up.
+/// The files below a folder, without the number of the journal's segment, which goes up, and the leases, of which each
+/// conversation has one: they stay with it.
 fn files(dir: &Path, below: &str, found: &mut BTreeSet<String>) {
     for name in entries(dir) {
         let path = dir.join(&name);
         let shown = format!("{below}/{}", name.trim_end_matches(|c: char| c.is_ascii_digit()));
-        if path.is_dir() {
+        if path.is_dir() && name != "leases" {
             files(&path, &shown, found);
         }
         found.insert(shown);
@@ -129,6 +131,8 @@ async fn nothing_is_left(count: usize) {
         assert!(Instant::now() < until, "{:?} was {before:?}", holdings(&tree).await);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+    let leases = entries(&tree.host().state_dir().join("leases")).len();
+    assert_eq!(leases, 2 * AT_ONCE + count, "a conversation has one lease");
     println!(
         "{count} sessions came and went in {took:.1?}; memory {rss} KiB before, {} KiB after; allocated {allocated:?} KiB \
          before, {:?} KiB after",
@@ -136,7 +140,7 @@ async fn nothing_is_left(count: usize) {
         heap()
     );
     tree.stop().await;
-    eventually("no process is left", || (children() == 0).then_some(())).await;
+    eventually("no process is left", async || (children() == 0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

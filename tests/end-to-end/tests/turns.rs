@@ -295,7 +295,7 @@ async fn what_a_dead_cli_streamed_is_not_collected_twice() {
 #[tokio::test]
 async fn an_answer_that_no_frame_told_is_in_the_views_of_the_text() {
     let lab = Lab::new();
-    let session = Session::start(lab.streaming("assistant")).await.expect("started");
+    let session = Session::start(lab.streaming("assistant").max_restarts(10)).await.expect("started");
     for (n, view) in ["deltas", "text", "events", "collect"].into_iter().enumerate() {
         // The CLI dies when its answer is stored, and the next one has nothing more to print of it: a view has the text
         // of the dead one and, after `Resumed`, that of the outcome.

@@ -3,6 +3,7 @@
 mod clients;
 mod command;
 mod daemon;
+mod dynamic;
 mod events;
 mod given_up;
 mod hosts;

@@ -15,17 +15,20 @@ async fn a_turn_is_told_as_text_as_frames_or_only_at_its_end() {
     let mut told = Vec::new();
     for stream in ["none", "text", "frames"] {
         let mut door = Door::default();
-        let ask = json!({ "op": "ask", "name": "a", "prompt": "one two", "stream": stream });
+        let ask = json!({ "op": "ask", "name": "a", "prompt": "one two SPEAK=1", "stream": stream });
         world.tell(ask, &mut door).await.expect("the caller stays");
         let end = door.end().expect("answered");
-        assert_eq!((&end["outcome"], &end["text"]), (&json!("completed"), &json!("answer to one two")));
+        assert_eq!(
+            (&end["outcome"], &end["text"]),
+            (&json!("completed"), &json!("answer to one two SPEAK=1"))
+        );
         assert_eq!(end["result"]["type"], "result");
         let mut items = door.items();
         assert_eq!((&items[0]["type"], &items[0]["turn"]), (&json!("opened"), &end["turn"]));
         told.push((end, items.split_off(1)));
     }
     assert!(told[0].1.is_empty(), "{:?}", told[0].1);
-    assert_eq!(texts(&told[1].1), "answer to one two");
+    assert_eq!(texts(&told[1].1), "answer to one two SPEAK=1");
     let frames = &told[2].1;
     assert!(frames.iter().all(|item| item["type"] == "frame"), "{frames:?}");
     assert_eq!(frames.last().map(|item| &item["frame"]["type"]), Some(&json!("result")));
@@ -41,7 +44,7 @@ async fn a_turn_is_told_as_text_as_frames_or_only_at_its_end() {
 async fn a_text_that_begins_anew_is_told_after_the_word_that_it_does() {
     let world = World::with_a_cli(&["a"]).await;
     let mut door = Door::default();
-    let prompt = "one two three CRASH=delta:2 ONCE=1";
+    let prompt = "one two three SPEAK=1 CRASH=result ONCE=1";
     world
         .tell(json!({ "op": "ask", "name": "a", "prompt": prompt, "stream": "text" }), &mut door)
         .await

@@ -61,7 +61,8 @@ impl Resolver<'_, '_> {
         let name = child.fields.text("name").and_then(|name| SessionName::new(name).ok());
         if name.is_none() && !child.fields.refused.contains(&"name") {
             let help = "add a line such as name = \"assistant\"";
-            self.faults.add(&child.fields.header, "this child has no name").help(help);
+            let what = if matches!(child.what, RawKind::Template) { "template" } else { "child" };
+            self.faults.add(&child.fields.header, format!("this {what} has no name")).help(help);
         }
         name
     }

@@ -44,3 +44,29 @@ impl Desk {
         idle
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use treewarden_proto::SessionSpec;
+
+    use super::*;
+    use crate::host::Host;
+    use crate::session::SessionOptions;
+
+    #[test]
+    fn a_session_that_was_used_meanwhile_is_not_closed_as_idle() {
+        let dir = tempfile::tempdir().expect("a folder can be made");
+        let host = Host::options().state_dir(dir.path()).open().expect("a host can be opened");
+        let options = Arc::new(SessionOptions::from(SessionSpec::new()));
+        let desk = Desk::open(&host, &options, "a".parse().expect("a name")).expect("nobody has the name");
+        let since = desk.idle_since().expect("it has nothing to do");
+        let place = desk.reserve().expect("there is a place");
+        assert_eq!(desk.idle_since(), None, "a turn is on its way");
+        assert!(!desk.close_if_idle(since, "idle"));
+        drop(place);
+        assert!(!desk.close_if_idle(since, "idle"), "it is idle since another time");
+        let since = desk.idle_since().expect("it has nothing to do");
+        assert!(desk.close_if_idle(since, "idle"));
+        assert!(desk.reserve().is_err(), "no turn is taken any more");
+    }
+}

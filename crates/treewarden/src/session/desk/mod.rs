@@ -34,7 +34,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::Notify;
-use treewarden_proto::SessionName;
+use treewarden_core::session::{DrainReason, StopReason};
+use treewarden_proto::{SessionName, TurnId};
 use treewarden_store::SessionRecord;
 
 pub(crate) use self::left::Left;
@@ -44,9 +45,11 @@ pub(crate) use self::rooms::{Command, Inherited, Shown, Work};
 pub(crate) use self::saved::Look;
 use super::options::SessionOptions;
 use super::start_error::StartError;
+use super::turn::Interrupt;
 use crate::events::Happening;
 use crate::host::Host;
 use crate::names::NameHeld;
+use crate::places::Tenant;
 
 /// What all incarnations of a session share; see the [module](self).
 pub(crate) struct Desk {
@@ -64,6 +67,23 @@ pub(crate) struct Desk {
     /// Wakes whoever waits for the end of the engine.
     quiet: Notify,
     pub(super) restarts: Restarts<StartError>,
+}
+
+impl Tenant for Desk {
+    fn is_pinned(&self) -> bool {
+        self.options().pinned
+    }
+
+    fn park(&self) {
+        // Without an engine there is nothing to end, and the place is free or about to be.
+        self.command(Command::Stop(StopReason::Park));
+    }
+}
+
+impl Interrupt for Desk {
+    fn interrupt(&self, turn: TurnId) {
+        self.cancel(turn, DrainReason::Interrupted);
+    }
 }
 
 impl fmt::Debug for Desk {

@@ -39,7 +39,7 @@ impl Desk {
         let stored = self.host.store().put(&record);
         let mut rooms = self.lock();
         if stored.is_ok() {
-            rooms.identity.is_recorded_now();
+            rooms.identity.note_recorded();
         }
         if stored.is_ok() || unstored == Unstored::Holds {
             rooms.identity.show(record);

@@ -12,7 +12,6 @@ use treewarden_otp_core::ExitReason;
 
 use super::Desk;
 use super::rooms::{Command, Entry, Rooms, Shown};
-use crate::places::Tenant;
 use crate::session::outcome::{Failure, FailureKind, Outcome};
 use crate::session::sink::Ended;
 use crate::session::status::SessionState;
@@ -20,17 +19,6 @@ use crate::supervisor::Supervisor;
 
 /// How long callers wait for somebody else's supervisor to start a session again.
 const RESTART_GRACE: Duration = Duration::from_secs(30);
-
-impl Tenant for Desk {
-    fn is_pinned(&self) -> bool {
-        self.options().pinned
-    }
-
-    fn park(&self) {
-        // Without an engine there is nothing to end, and the place is free or about to be.
-        self.command(Command::Stop(StopReason::Park));
-    }
-}
 
 impl Desk {
     /// Gives a command to the engine; `false` if none lives.

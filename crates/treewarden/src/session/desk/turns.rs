@@ -18,7 +18,6 @@ use crate::events::Happening;
 use crate::session::error::{QueryError, QueryErrorKind};
 use crate::session::outcome::Outcome;
 use crate::session::sink::{Ended, Sink};
-use crate::session::turn::Interrupt;
 
 /// A place in a session's queue, for a turn on its way to the journal; it is given back when it is dropped.
 #[derive(Debug)]
@@ -42,12 +41,6 @@ impl Drop for Place {
             rooms.queue.give_back();
             rooms.service.used(Instant::now());
         }
-    }
-}
-
-impl Interrupt for Desk {
-    fn interrupt(&self, turn: TurnId) {
-        self.cancel(turn, DrainReason::Interrupted);
     }
 }
 

@@ -61,7 +61,7 @@ impl Identity {
     }
 
     /// The store has a record of the session from now on.
-    pub(crate) fn is_recorded_now(&mut self) {
+    pub(crate) fn note_recorded(&mut self) {
         self.recorded = true;
     }
 
