@@ -136,7 +136,11 @@ fn an_option_in_the_wrong_table_says_where_it_belongs() {
     assert_eq!(messages("model = \"sonnet\""), ["1:1 `model` cannot stand at the top level"]);
     let text = "[defaults]\nname = \"a\"";
     assert_eq!(messages(text), ["2:1 `name` cannot stand in [defaults]"]);
-    child("max_restarts = 3", "cannot stand in a session", "at the top level or in a supervisor");
+    child(
+        "max_restarts = 3",
+        "cannot stand in a session",
+        "at the top level or in a supervisor or in a template",
+    );
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn entries(dir: &Path) -> Vec<String> {
 fn files(dir: &Path, below: &str, found: &mut BTreeSet<String>) {
     for name in entries(dir) {
         let path = dir.join(&name);
-        let shown = format!("{below}/{}", name.trim_end_matches(|c: char| c.is_ascii_digit()));
+        let shown = format!("{below}/{}", name.replace(|c: char| c.is_ascii_digit(), ""));
         if path.is_dir() && name != "leases" {
             files(&path, &shown, found);
         }

@@ -24,6 +24,8 @@ fn the_help_of_every_verb_is_what_it_was() {
         "restart",
         "stop",
         "start",
+        "new",
+        "remove",
         "clear",
         "interrupt",
         "tree",

@@ -4,10 +4,14 @@ use ractor::ActorCell;
 
 /// Says that a unique key has a living owner.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("register the key: {} has it", owner.as_ref().map_or("somebody".into(), |owner| format!("actor {}", owner.get_id())))]
+#[error("register the key: {} has it", said(owner.as_ref()))]
 pub struct AlreadyRegistered {
     /// The actor that has it; `None` if it was claimed.
     pub owner: Option<ActorCell>,
+}
+
+fn said(owner: Option<&ActorCell>) -> String {
+    owner.map_or_else(|| "a claim".to_owned(), |actor| format!("actor {}", actor.get_id()))
 }
 
 /// Says that an operation needs unique keys.
