@@ -36,6 +36,8 @@ impl Client {
     pub(crate) async fn connect(place: &Place) -> anyhow::Result<Self> {
         let path = place.socket(None)?;
         let stream = connect(&path).await.map_err(|error| no_daemon(&path, &error))?;
+        // Before anything is sent: whoever may write to a shared folder can put a socket there, and would be
+        // told the prompt.
         trust(&path, &stream)?;
         let (reader, writer) = stream.into_split();
         Ok(Self { reader: BufReader::new(reader), writer, line: Vec::new() })
@@ -70,17 +72,20 @@ impl Client {
 
     /// Sends a request and waits for the end of its answer, of which the first line is to come soon.
     pub(crate) async fn call(&mut self, request: &Request) -> anyhow::Result<Value> {
+        // Request and first answer have one deadline: the kernel takes a connection, and some bytes, for a
+        // daemon that is suspended.
         let until = Instant::now() + PATIENCE;
         timeout_at(until, self.send(request)).await.map_err(|_| silent())??;
         if let Err(value) = timeout_at(until, self.item()).await.map_err(|_| silent())?? {
             return Ok(value);
         }
-        // It has begun, and ends when it ends.
+        // The request has begun: from here on its end is waited for, however long that takes.
         let mut said = false;
         loop {
             match timeout(PATIENCE, self.item()).await {
                 Ok(Ok(Ok(_))) => {}
                 Ok(ended) => return Ok(ended?.unwrap_or_else(|value| value)),
+                // The person is told once: a clear may wait for many turns.
                 Err(_) if !std::mem::replace(&mut said, true) => {
                     output::note("(it has begun; waiting for its end)");
                 }
@@ -95,6 +100,8 @@ async fn connect(path: &Path) -> io::Result<UnixStream> {
     let until = Instant::now() + PATIENCE;
     loop {
         match UnixStream::connect(path).await {
+            // `EAGAIN` is the kernel's answer where the listener's queue is full; that passes when the daemon
+            // takes somebody.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
                 sleep(KNOCK).await;
             }

@@ -71,6 +71,8 @@ impl From<Code> for Exit {
             Code::Taken => Self::Held,
             Code::Busy => Self::Busy,
             Code::Config => Self::Config,
+            // Also a code of a newer daemon (`Unknown`): it is a plain failure here, with the daemon's own
+            // words.
             _ => Self::Failed,
         }
     }
@@ -84,6 +86,7 @@ impl From<Exit> for ExitCode {
 
 /// The exit code of an error: that of the first [`Failure`] in its chain.
 pub(crate) fn code(error: &anyhow::Error) -> Exit {
+    // What is added on the way up (`context`) stands before the failure that has the code.
     error
         .chain()
         .find_map(|cause| cause.downcast_ref::<Failure>())
@@ -92,6 +95,7 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
 
 /// Tells whether the reader of our output went away, which is no failure.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    // Whoever read the output had enough (`| head`): that is no failure of the command.
     let broken = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(broken))
 }

@@ -18,6 +18,7 @@ pub(crate) async fn read_line(
     line: &mut Vec<u8>,
     limit: u64,
 ) -> io::Result<bool> {
+    // What stands in the line already counts: otherwise a line that comes in parts would have no bound.
     let left = limit.saturating_sub(line.len() as u64);
     reader.take(left).read_until(b'\n', line).await?;
     if line.last() == Some(&b'\n') {

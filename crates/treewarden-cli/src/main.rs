@@ -55,6 +55,7 @@ fn main() -> ExitCode {
 
 fn log(filter: Option<&str>, default: &str) {
     let filter = filter.filter(|filter| !filter.is_empty()).unwrap_or(default);
+    // `RUST_LOG` may be meant for another program: a filter that is not understood stops nothing.
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
         output::note(format!("warning: the log filter {filter:?} is not understood: {error}"));
         EnvFilter::new(default)

@@ -7,6 +7,7 @@ pub(crate) fn line(text: impl AsRef<str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_ref().as_bytes())?;
     out.write_all(b"\n")?;
+    // Whoever reads through a pipe sees each line when it is said, and not the last ones at the end.
     out.flush()
 }
 
@@ -19,6 +20,7 @@ pub(crate) fn text(text: impl AsRef<str>) -> io::Result<()> {
 
 /// Writes a line to stderr; nobody is told if that fails.
 pub(crate) fn note(text: impl AsRef<str>) {
+    // Where stderr is closed there is nobody to tell of it.
     let _unread = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 

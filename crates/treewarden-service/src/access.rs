@@ -77,6 +77,7 @@ impl Request {
 
     /// What it takes to ask for this; for a verb without a row that is everything.
     pub fn access(&self) -> Access {
+        // A verb without a row needs the highest level: one that was forgotten must not be open to everybody.
         VERBS.iter().find(|(op, _)| *op == self.op()).map_or(Access::Change, |(_, access)| *access)
     }
 }

@@ -13,6 +13,7 @@ use crate::{turns, unsaved};
 pub(crate) async fn cancel(service: &Service, turn: TurnId) -> Result<Answer, Unanswered> {
     let found = turns::found(service, turn)?;
     let is_open = found.outcome.is_none();
+    // Of a turn that is settled nothing is left to cancel, and its session may be gone.
     if is_open {
         service.tree.session(found.name.as_str()).cancel(turn).await?;
     }
@@ -31,7 +32,7 @@ pub(crate) async fn clear(service: &Service, name: &str) -> Result<Answer, Unans
 
 pub(crate) async fn start(service: &Service, name: &str) -> Result<Answer, Unanswered> {
     let session = service.tree.session(name);
-    // A call to somebody who is not there is that, before it is anything else.
+    // Asked first, so that a name that nobody has is refused as such, and not as a start that failed.
     session.status().await?;
     session.start_again().await?;
     Ok(Answer::Done {})
@@ -48,8 +49,10 @@ pub(crate) async fn stop(
     if !force {
         unsaved::refuse(service, [name], &format!("{name} is not stopped")).await?;
     }
+    // The look may take seconds: a caller who has gone by now may have thought better of it.
     still_there(sink)?;
     session.stop().await?;
+    // The session is stopped either way; if it cannot be asked any more, it has nothing to tell.
     let may_be_left = session.status().await.ok().and_then(|status| status.may_be_left);
     Ok(Answer::Stopped { may_be_left })
 }
@@ -70,10 +73,12 @@ pub(crate) async fn remove(
     if !force {
         unsaved::refuse(service, [name], &format!("{name} is not removed")).await?;
     }
+    // As with a stop: the look took its time.
     still_there(sink)?;
+    // The handle is taken before the removal, which frees the name.
     let session = service.tree.host().session(name);
     service.tree.remove_session(name).await?;
-    // It shows what it left, although nobody finds it by its name any more.
+    // The handle still shows what the session left, although its name is free by now.
     let status = match session {
         Some(session) => session.status().await.ok(),
         None => None,
@@ -91,6 +96,7 @@ pub(crate) async fn restart(
     let session = service.tree.session(name);
     if !force {
         let below = match session.status().await {
+            // A name that no session has may be a supervisor's, with all sessions below it.
             Ok(_) => vec![name.to_owned()],
             Err(_) => unsaved::below(&service.tree.outline().await, name),
         };

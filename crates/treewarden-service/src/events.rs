@@ -18,12 +18,15 @@ pub(crate) async fn tell(
 ) -> Result<Answer, Unanswered> {
     let events = service.tree.events();
     let mut reader = since.map_or_else(|| events.kept(), |position| events.since(position));
-    // What happens while the caller reads is not waited for, or a slow one would never come to an end.
+    // A caller who does not follow is told what had happened when it asked: otherwise one that reads slowly
+    // would never come to an end.
     let until = events.latest();
     loop {
         let next = if follow {
             tokio::select! {
                 next = reader.next() => next,
+                // A follower who has gone would hold its place until the next event, and there may be none
+                // for hours.
                 gone = sink.gone() => return Err(gone.into()),
             }
         } else {

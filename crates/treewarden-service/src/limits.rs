@@ -10,10 +10,10 @@ use crate::answer::Progress;
 use crate::refusal::{Code, Refusal, Unanswered};
 use crate::sink::Sink;
 
-/// So many asks, waits and followers are served at once.
+/// How many asks, waits and followers are served at once.
 pub const LASTING: usize = 256;
 
-/// So many more of them wait for a place; further ones are refused.
+/// How many more of them wait for a place; further ones are refused.
 pub const WAITING: usize = 128;
 
 /// The places of what lasts.
@@ -30,16 +30,19 @@ impl Places {
 
     /// Takes a place, or waits for one and says so.
     pub(crate) async fn take(&self, sink: &mut impl Sink) -> Result<SemaphorePermit<'_>, Unanswered> {
-        // One after the other: whoever has a place must not take that of one who waits, not even for a moment.
+        // The two semaphores are asked one after the other: a caller that gets a place at once must not hold,
+        // even for a moment, a place of those that wait.
         if let Ok(place) = self.lasting.try_acquire() {
             return Ok(place);
         }
+        // The permit is held for as long as this caller waits, and not longer.
         let Ok(_may_wait) = self.waiting.try_acquire() else {
             let text =
                 format!("{LASTING} asks and followers are served, and more wait already; try again later");
             return Err(Refusal::new(Code::Busy, text).into());
         };
         let text = format!("one of the {LASTING} asks and followers that are served at once to end");
+        // Told at once: a client takes silence for a daemon that hangs.
         sink.item(Progress::Waiting { r#for: text }.into()).await?;
         tokio::select! {
             // First: a caller who went away while the last place was freed must not be obeyed.

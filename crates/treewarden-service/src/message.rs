@@ -126,6 +126,7 @@ pub enum Request {
 impl Request {
     /// Whether it waits for the end of a CLI or of a start, and so is answered at once that it has begun.
     pub(crate) fn takes_its_time(&self) -> bool {
+        // An `ask` is not among them: that its turn is opened is its sign of life.
         matches!(
             self,
             Self::Reload { .. }

@@ -133,6 +133,7 @@ impl From<RemoveSessionError> for Refusal {
         let code = match error {
             RemoveSessionError::NotFound(_) => Code::NoSuchSession,
             RemoveSessionError::Declared(_) => Code::BadRequest,
+            // The session is removed, and that is not stored: another `remove` stores it.
             RemoveSessionError::Busy(_) | RemoveSessionError::NotNoted { .. } => Code::Busy,
             RemoveSessionError::Stopping => Code::Stopped,
             RemoveSessionError::NotGone(_) => Code::NotGone,

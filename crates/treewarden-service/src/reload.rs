@@ -29,6 +29,8 @@ pub(crate) async fn asked(
     file: Option<PathBuf>,
     how: Reload,
 ) -> Result<Answer, Unanswered> {
+    // A second reload is refused and not queued: its file may say something else by the time that its turn
+    // comes. A dry run changes nothing, and waits for nobody.
     let _reloading = match service.reloading.try_lock() {
         _ if how.dry_run => None,
         Ok(reloading) => Some(reloading),
@@ -39,6 +41,8 @@ pub(crate) async fn asked(
 
 /// Does so for nobody, once no other reload is under way.
 pub(crate) async fn unasked(service: &Service) -> Result<Reloaded, Refusal> {
+    // Nobody waits for the answer to a signal, so that it cannot be refused: it waits for a reload under way,
+    // and then reads the file as it is.
     let _reloading = service.reloading.lock().await;
     match change(service, None, Reload::default(), || Ok(())).await {
         Ok(reloaded) => Ok(reloaded),
@@ -58,6 +62,7 @@ async fn change(
         return Err(Refusal::new(Code::BadRequest, "the tree was started from no file: name one").into());
     };
     let reading = file.clone();
+    // A file on a disk that hangs keeps no thread that answers others.
     let read = tokio::task::spawn_blocking(move || config::load(&reading)).await.map_err(Refusal::failed)?;
     let spec = read.map_err(|error| Refusal::new(Code::Config, invalid(&file, &error)))?;
     // An editor that truncates before it writes and a full disk leave an empty file, which means that to nobody.
@@ -72,12 +77,16 @@ async fn change(
     }
     let diff = service.tree.diff(spec);
     if !dry_run && !force {
+        // Asked before anything is changed: a reload that is refused half-way would leave a tree of neither
+        // file.
         unsaved::refuse(service, diff.ended_sessions(), "nothing is changed").await?;
     }
+    // The look may have taken seconds.
     still_wanted()?;
     let failed = if dry_run || diff.is_empty() {
         Vec::new()
     } else {
+        // The diff says of which revision it is: a tree that was changed meanwhile refuses it as `Stale`.
         match service.tree.apply(diff.clone()).await {
             Ok(()) => Vec::new(),
             Err(ApplyError::Partial(failed)) => failed,

@@ -71,7 +71,8 @@ impl Service {
             Err(Unanswered::Gone) => return Err(Gone),
         };
         let told = sink.end(end).await;
-        // Not before: callers who read their ends slowly would fill the door, and keep control out.
+        // The place is given back when the end is told, and not before: callers who read their ends slowly
+        // would fill the door, and keep control out.
         drop(place);
         told
     }
@@ -83,7 +84,10 @@ impl Service {
         caller: Caller,
         sink: &mut impl Sink,
     ) -> Result<Option<SemaphorePermit<'_>>, Unanswered> {
+        // A caller who went while the request was read is not obeyed.
         still_there(sink)?;
+        // The right is looked at before anything is told or taken: a caller who may not use a verb holds no
+        // place for it.
         if !caller.may(request) {
             let text =
                 format!("this caller may not use {:?}, which takes {:?}", request.op(), request.access());

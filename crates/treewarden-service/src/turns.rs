@@ -22,8 +22,10 @@ pub(crate) async fn ask(
 ) -> Result<Answer, Unanswered> {
     let turn = service.tree.session(&name).stream(prompt).await?;
     if detach {
+        // The turn goes on without its caller, who has the id to ask for it.
         return Ok(Answer::Detached { turn: turn.detach(), name });
     }
+    // A caller who goes here drops the turn, which interrupts it.
     sink.item(Progress::Opened { turn: turn.id() }.into()).await?;
     follow(service, sink, &name, turn, stream).await
 }
@@ -151,6 +153,8 @@ pub(crate) async fn report(service: &Service, turn: TurnId) -> Result<Answer, Re
 
 /// A turn whose outcome was just delivered; a journal that does not hold that has nothing to say about it.
 async fn settled(service: &Service, turn: TurnId, name: &str, outcome: &Outcome) -> Result<Answer, Refusal> {
+    // Of two outcomes the first stands, and the journal has it; without a journal the one that came is all
+    // there is.
     let stored = service.tree.host().turn(turn).ok().flatten().filter(|stored| stored.outcome.is_some());
     match (stored, SessionName::new(name)) {
         (Some(stored), _) => Ok(said(service, stored).await),
@@ -168,6 +172,7 @@ async fn said(service: &Service, found: TurnReport) -> Answer {
         _ => None,
     };
     let mut session_id = take("session_id").and_then(|id| serde_json::from_value(id).ok());
+    // Only an answer says in which conversation it stands.
     if session_id.is_none() {
         session_id = service.tree.session(found.name.as_str()).id().await.ok().flatten();
     }

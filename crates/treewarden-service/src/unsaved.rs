@@ -11,7 +11,7 @@ use treewarden::tree::{NodeKind, Outline};
 use crate::refusal::{Code, Refusal};
 use crate::service::Service;
 
-/// So long does the end of a tree wait for a look at all transcripts.
+/// How long the end of a tree waits for a look at all transcripts.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// Refuses to end the CLIs of these sessions if one of them has the only copy of its conversation.
@@ -20,6 +20,7 @@ pub(crate) async fn refuse(
     names: impl IntoIterator<Item = &str>,
     what: &str,
 ) -> Result<(), Refusal> {
+    // A name that no session can have is none whose conversation could be lost.
     let names: Vec<SessionName> = names.into_iter().filter_map(|name| SessionName::new(name).ok()).collect();
     let unsaved = service.tree.host().unsaved(names).await;
     if unsaved.is_empty() {
@@ -38,6 +39,7 @@ pub(crate) async fn refuse(
 pub(crate) async fn say(service: &Service) {
     let host = service.tree.host();
     let names: Vec<SessionName> = host.sessions().into_iter().map(|session| session.name).collect();
+    // The look has a bound: this is the daemon's way out, and a disk that hangs must not keep it.
     let Ok(unsaved) = tokio::time::timeout(LAST_LOOK, host.unsaved(names)).await else {
         return tracing::warn!("whether all conversations are on disk could not be seen in time");
     };

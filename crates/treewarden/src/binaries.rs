@@ -15,7 +15,7 @@ use std::time::SystemTime;
 /// Makes a CLI wait for `initialize` before it goes on with a turn of its predecessor; unknown to 2.1.197.
 pub(crate) const AWAIT_INITIALIZE: &str = "--await-initialize";
 
-/// So many programs are remembered; a host that is given more tries a flag once more.
+/// How many programs are remembered; a host that is given more of them tries a flag once more.
 const REMEMBERED: usize = 256;
 
 /// A program file, as it was when it was looked at.
@@ -30,6 +30,7 @@ impl Binary {
     /// Looks at the file; `None` if there is none, which its start will say.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let meta = path.metadata().ok()?;
+        // Where the file system keeps no times, the length alone tells one program from the next.
         Some(Self { path: path.to_owned(), len: meta.len(), modified: meta.modified().ok() })
     }
 }
@@ -51,6 +52,7 @@ impl Binaries {
     /// Notes that the program ended at the flag.
     pub(crate) fn refused(&self, binary: Binary) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        // All at once: what is forgotten is tried once more, and each trial costs one start.
         if refused.len() >= REMEMBERED {
             refused.clear();
         }

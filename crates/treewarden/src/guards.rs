@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use treewarden_store::{Store, TreeLock};
 
-/// So many are kept for whoever looks next.
+/// How many findings are kept for whoever looks next.
 const NEWS: usize = 64;
 
 /// Something that keeps others away, or holds the state, and was found removed or replaced.
@@ -51,6 +51,7 @@ struct Inner {
 impl Inner {
     fn note(&mut self, missing: Missing) {
         tracing::error!(mended = missing.mended, "{}", missing.what);
+        // The oldest finding goes: where nobody takes them, each look may add one.
         if self.news.len() == NEWS {
             self.news.pop_front();
         }
@@ -70,6 +71,8 @@ impl Guards {
 
     /// Looks at the tree's lock and the store, and says why turns are to be refused.
     pub(crate) fn look(&self, store: &Store) -> Result<(), String> {
+        // The lock is copied out, so that a disk that hangs holds up no caller who only asks what was found
+        // last.
         let tree = self.lock().tree.clone();
         let of_tree = tree
             .map_or(Ok(None), |tree| tree.look_again())
@@ -77,6 +80,8 @@ impl Guards {
         let of_store = store.look_again().map_err(|error| error.to_string());
         let mut inner = self.lock();
         let mut lost = None;
+        // Store and tree are both looked at, also when the first is lost: what can be mended is mended at
+        // once.
         for found in [of_store, of_tree] {
             match found {
                 Ok(None) => {}
@@ -84,9 +89,11 @@ impl Guards {
                 Err(why) => lost = lost.or(Some(why)),
             }
         }
+        // The guards are looked at before each turn: a loss is told when it changes, and not each time.
         if let Some(why) = lost.as_ref().filter(|_| inner.lost != lost) {
             inner.note(Missing::lost(why));
         }
+        // A directory that is there again takes turns again, without a start of the host.
         inner.lost.clone_from(&lost);
         lost.map_or(Ok(()), Err)
     }

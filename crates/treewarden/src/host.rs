@@ -23,7 +23,7 @@ use crate::places::Places;
 pub use crate::warm::WarmStatus;
 use crate::warm::{self, Warm};
 
-/// So many transcripts are looked at at once.
+/// How many transcripts are looked at at the same time.
 pub(crate) const LOOKS: usize = 64;
 
 pub(crate) struct Inner {
@@ -97,6 +97,7 @@ impl HostOptions {
     /// while pinned sessions have every place, the turns of others fail with
     /// [`NoPlace`](crate::session::FailureKind::NoPlace).
     pub fn max_live(mut self, max_live: usize) -> Self {
+        // With 0 no session could ever have a CLI, and every turn would wait for ever.
         self.max_live = Some(max_live.max(1));
         self
     }
@@ -153,6 +154,8 @@ impl HostOptions {
 fn report(store: &Store) {
     match store.problems() {
         Ok(problems) => {
+            // A failure is told and not returned: the rest of the store is whole, and a host that does not
+            // open would keep every session down.
             for problem in problems {
                 tracing::error!(kind = ?problem.kind, key = %problem.key, reason = %problem.reason, "set aside in the store");
             }
@@ -185,6 +188,8 @@ impl Host {
         if let Some(host) = SHARED.get() {
             return Ok(host.clone());
         }
+        // The host is opened outside of the cell: a failure must leave that empty, so that the next call
+        // tries again.
         let host = HostOptions::default().open()?;
         Ok(SHARED.get_or_init(|| host).clone())
     }

@@ -44,6 +44,8 @@ pub(crate) struct NameHeld(Mutex<Option<Claim<SessionName, Holder>>>);
 impl NameHeld {
     /// Has the name by this claim from now on, or by none.
     pub(crate) fn replace(&self, claim: Option<Claim<SessionName, Holder>>) {
+        // The earlier claim is let go when the lock is free: to end a claim takes the lock of the registry,
+        // whose listeners may look for this name.
         let earlier = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), claim);
         drop(earlier);
     }

@@ -17,7 +17,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     // Before it is opened as well: to open a device may do something.
     regular(&fs::metadata(path)?)?;
-    // A named pipe that was put there since would be waited at for its writer.
+    // A named pipe that was put there since would be waited at for its writer; a terminal could become this
+    // process's controlling one.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     let meta = file.metadata()?;
@@ -25,6 +26,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // What the file is said to have may be less than is read from it.
     if meta.len() <= limit {
+        // One byte more than the limit, so that a file shows that has more than it said.
         file.take(limit + 1).read_to_end(&mut bytes)?;
     }
     if meta.len() > limit || bytes.len() as u64 > limit {
@@ -41,6 +43,7 @@ pub(crate) fn is_refused(socket: &Path) -> bool {
         rustix::io::ioctl_fionbio(&asking, true)?;
         rustix::net::connect(&asking, &address)
     });
+    // A full queue answers `EAGAIN`: somebody listens.
     asked == Err(Errno::CONNREFUSED)
 }
 

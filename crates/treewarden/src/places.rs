@@ -88,6 +88,8 @@ impl Places {
     pub(crate) fn ask<T: Tenant + 'static>(&self, session: &Arc<T>) -> Request {
         let Some(shared) = &self.0 else { return Request { place: Place(None), answer: None } };
         let (tell, answer) = oneshot::channel();
+        // The asker is entered under the lock that gave the ticket: a grant that came in between would find
+        // nobody to tell.
         let ticket = shared.with(|inner| {
             let ticket = inner.machine.ask(session.is_pinned());
             let who = Who::of(session);
@@ -101,6 +103,7 @@ impl Places {
     pub(crate) fn spare(&self) -> Option<SparePlace> {
         let Some(shared) = &self.0 else { return Some(SparePlace { place: Place(None), wanted: None }) };
         let (tell, wanted) = oneshot::channel();
+        // The spare is entered under the same lock, too: its place may be wanted at once.
         let ticket = shared.with(|inner| {
             let ticket = inner.machine.spare()?;
             inner.askers.insert(ticket, Asker { who: Who::Spare(Some(tell)), answer: None });
@@ -135,6 +138,8 @@ impl SparePlace {
             shared.with(|inner| {
                 inner.machine.adopt(*ticket, session.is_pinned());
                 let who = Who::of(session);
+                // The session's entry takes the place of the pool's: from now on the session is asked to give
+                // the place up.
                 inner.askers.insert(*ticket, Asker { who, answer: None });
             });
         }
@@ -148,18 +153,25 @@ impl Shared {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut inner);
         let mut wanted = Vec::new();
+        // Orders are carried out under the lock, in the order in which they were decided; to send wakes a
+        // task, and runs nothing of it.
         while let Some(order) = inner.machine.poll_order() {
             match order {
                 Order::Grant(ticket) => inner.tell(ticket, true),
                 Order::Refuse(ticket) => inner.tell(ticket, false),
                 Order::Park(ticket) => match inner.askers.get_mut(&ticket).map(|asker| &mut asker.who) {
+                    // The session is only kept here: to ask it, or to drop the last reference to it, takes
+                    // its own locks.
                     Some(Who::Session(session)) => wanted.extend(session.upgrade()),
+                    // The CLI may be ending by itself, and its place is free then or about to be.
                     Some(Who::Spare(tell)) => drop(tell.take().map(|tell| tell.send(()))),
                     None => {}
                 },
             }
         }
         drop(inner);
+        // Sessions are asked when the lock is free: `park` takes the lock of a desk, for which there is no
+        // order with this one.
         for session in wanted {
             session.park();
         }
@@ -186,6 +198,7 @@ impl Request {
     pub(crate) async fn granted(self) -> Result<Place, AllPinned> {
         let Self { place, answer } = self;
         let Some(answer) = answer else { return Ok(place) };
+        // A sender that is gone is that of a machine that is gone; then there is no place to be had.
         if answer.await.unwrap_or(false) { Ok(place) } else { Err(AllPinned { limit: place.limit() }) }
     }
 }

@@ -59,6 +59,7 @@ impl Private {
     pub(crate) fn args(&self, spec: &SessionSpec, opening: &Opening) -> Vec<String> {
         let mut args = spec.argv(opening);
         let hidden = [(SETTINGS, self.settings.is_some()), (MCP_CONFIG, self.mcp_servers.is_some())];
+        // What goes in a file is said there alone: an argument stands in the list of processes for everybody.
         args.retain(|arg| !hidden.iter().any(|(flag, hidden)| *hidden && arg.starts_with(flag)));
         args
     }
@@ -110,6 +111,7 @@ impl PrivateFiles {
 
 impl Drop for PrivateFiles {
     fn drop(&mut self) {
+        // A sweep may have removed them, or the user; there is nothing to be done about it.
         for (_, path) in &self.files {
             let _gone_already = fs::remove_file(path);
         }
@@ -118,6 +120,7 @@ impl Drop for PrivateFiles {
 
 /// Removes the files of CLIs whose host is dead; only who runs the tree of the state directory may.
 pub(crate) fn forget(state_dir: &Path) {
+    // There is none on a directory that was never used.
     let _none = fs::remove_dir_all(folder(state_dir));
 }
 
@@ -129,6 +132,7 @@ fn settings(spec: &SessionSpec, cwd: &Path) -> Result<Option<Map<String, Value>>
         Some(Settings::Path(path)) => read(path, cwd)?,
     };
     let mut settings = own;
+    // Over what the session sets for the key: only `peer_messages` opens the door.
     if !spec.peer_messages {
         let (key, value) = second_door::INBOUND;
         settings.insert(key.into(), value.into());
@@ -144,6 +148,7 @@ fn read(path: &Path, cwd: &Path) -> Result<Map<String, Value>, String> {
     // What stands in it may be secret, and so only the place is told.
     let place =
         if is_json { "`settings`".to_owned() } else { format!("the settings file {}", path.display()) };
+    // Some editors begin a file with a byte order mark, which is no part of the JSON.
     let text = text.map_err(|error| format!("{place} cannot be read: {error}"))?;
     serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
         format!(
@@ -169,6 +174,8 @@ fn mcp_servers(spec: &SessionSpec) -> Result<Option<Value>, String> {
             if !is_json(&said) {
                 return Ok(None);
             }
+            // Only the place is told: the parser's own message may quote what stands there, and a key with
+            // it.
             serde_json::from_str(&said).map(Some).map_err(|error| {
                 format!("`mcp_config` is no JSON object (line {}, column {})", error.line(), error.column())
             })
@@ -190,12 +197,16 @@ fn write(state_dir: &Path, id: SessionId, what: &str, text: &[u8]) -> io::Result
     // The CLI sees it from another directory.
     let folder = folder(&std::path::absolute(state_dir)?);
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    // The number is for a name alone, so that no order of memory is needed.
     let name = format!("{id}-{}-{}{what}.json", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let path = folder.join(name);
     // Left over from a dead process with our pid.
     let _none = fs::remove_file(&path);
+    // `create_new` follows no link: a tool of the user's sessions may have put one there, at a name that can
+    // be guessed.
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
     if let Err(error) = file.write_all(text) {
+        // Half a file would be JSON of nothing, and it holds secrets.
         let _empty = fs::remove_file(&path);
         return Err(error);
     }

@@ -51,6 +51,8 @@ impl SecondDoor {
 
 impl Drop for SecondDoor {
     fn drop(&mut self) {
+        // Traces are removed only of a CLI that is gone: one that lives still has its socket. A zombie keeps
+        // its process id and counts as gone; so does a CLI whose id another process has by now.
         if let Some((leader, conversation)) =
             self.cli.filter(|(leader, _)| !(is_alive(leader.pid.get()) && leader.is_alive()))
         {
@@ -79,6 +81,7 @@ struct Entry {
 /// What cannot be read is left: it opens no door.
 pub(crate) fn sweep(store: &Store) {
     let mut by_config: HashMap<PathBuf, HashSet<SessionId>> = HashMap::new();
+    // A store that cannot be read shows no conversation as ours, and nothing is removed.
     for record in store.all().unwrap_or_default() {
         if let Some(config_dir) = record.config_dir {
             by_config.entry(config_dir).or_default().insert(record.session_id);
@@ -87,6 +90,7 @@ pub(crate) fn sweep(store: &Store) {
     for (config_dir, ours) in &by_config {
         for file in fs::read_dir(registry(config_dir)).into_iter().flatten().flatten() {
             let entry = traces::read(&file.path());
+            // The registry is shared by all CLIs of the config directory, and most of them are not ours.
             if let Some(entry) = entry.filter(|entry: &Entry| ours.contains(&entry.session_id)) {
                 forget(&entry, config_dir, store);
             }
@@ -100,6 +104,8 @@ fn forget(entry: &Entry, config_dir: &Path, store: &Store) {
     }
     // Its process may live in a container of its own, where ids are counted otherwise; then its host has the lease.
     let name = treewarden_proto::SessionName::new("sweep").expect("a plain word is a valid name");
+    // The lease is held until the traces are removed: whoever began the conversation meanwhile would lose the
+    // socket of a CLI that lives.
     let Ok(_lease) = Lease::acquire(config_dir, store.dir(), entry.session_id, &store.holder(&name)) else {
         return;
     };
@@ -112,6 +118,8 @@ fn forget(entry: &Entry, config_dir: &Path, store: &Store) {
 /// Where a CLI of this environment has its socket, as far as it was seen.
 fn folders(environment: &Environment) -> Vec<PathBuf> {
     let of = |name: &str| environment.get(name).filter(|dir| !dir.is_empty()).map(OsStr::to_owned);
+    // The CLI goes by whichever of them was set when it was started. A folder without such a socket costs one
+    // look.
     let bases = ["XDG_RUNTIME_DIR", "CLAUDE_CODE_TMPDIR", "TMPDIR"].map(of).into_iter().flatten();
     let own = format!("/tmp/cc-socks-{}", rustix::process::geteuid().as_raw());
     bases
@@ -125,6 +133,7 @@ fn folders(environment: &Environment) -> Vec<PathBuf> {
 /// A CLI that has ended keeps its id, as a zombie, until nothing of its tree is looked for any more.
 fn is_alive(pid: u32) -> bool {
     // The name of the program, in parentheses, may hold parentheses of its own; the state follows it.
+    // Where there is no `/proc` nothing is found alive; then the lease alone says who lives.
     let stat = fs::read(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
     let state = stat.rsplit(|byte| *byte == b')').next().and_then(|rest| rest.trim_ascii_start().first());
     state.is_some_and(|state| !matches!(state, b'Z' | b'X'))

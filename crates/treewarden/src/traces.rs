@@ -14,7 +14,7 @@ use treewarden_proto::SessionId;
 
 use crate::placed;
 
-/// So much of an entry or a key is read; they have less than one KiB.
+/// How much of an entry or a key is read; they have less than one KiB.
 const MOST: u64 = 64 << 10;
 
 /// A CLI that is gone, by all that its files say of it.
@@ -52,6 +52,7 @@ impl GoneCli {
     pub(crate) fn remove(&self, sockets: &[PathBuf], registry: &Path) {
         for folder in sockets {
             let socket = folder.join(format!("{}.sock", self.pid));
+            // The link itself is looked at, and not what it leads to: what is removed is the name.
             let ours = fs::symlink_metadata(&socket).is_ok_and(|meta| {
                 meta.file_type().is_socket() && meta.uid() == rustix::process::geteuid().as_raw()
             });
@@ -62,6 +63,7 @@ impl GoneCli {
         }
         let entry = registry.join(format!("{}.json", self.pid));
         let is_ours = read(&entry).is_some_and(|said: Said| self.has_entry(&said));
+        // Found out before the entry is removed: a key that says nothing of its CLI goes by the entry.
         if is_ours {
             let _gone = fs::remove_file(&entry);
         }
@@ -74,6 +76,7 @@ impl GoneCli {
     }
 
     fn names_key(&self, name: &str) -> bool {
+        // With the dot: `77.abc.key` is another process's.
         let middle = name.strip_prefix(&format!("{}.", self.pid)).and_then(|rest| rest.strip_suffix(".key"));
         middle.is_some_and(|hash| !hash.contains('.'))
     }
@@ -81,6 +84,7 @@ impl GoneCli {
     fn has_entry(&self, said: &Said) -> bool {
         said.pid == Some(self.pid)
             && said.session_id == Some(self.session_id)
+            // A version may say less of a CLI: what an entry does not say does not speak against it.
             && self.started_then(said).unwrap_or(true)
             && self.is_here(said).unwrap_or(true)
     }
@@ -91,11 +95,14 @@ impl GoneCli {
     }
 
     fn started_then(&self, said: &Said) -> Option<bool> {
+        // The start is told in ticks, as the kernel has it: two processes of one id differ in it, unless they
+        // are of two containers and of one tick.
         Some(said.proc_start.as_ref()? == self.started.as_ref()?)
     }
 
     /// The domain is the machine and the namespace, one behind the other.
     fn is_here(&self, said: &Said) -> Option<bool> {
+        // A domain of another form says nothing that could be compared.
         let (domain, pids) = (said.pid_domain.as_ref()?, self.pids.as_ref()?);
         domain.contains(":pid:[").then(|| domain.ends_with(&format!(":{pids}")))
     }

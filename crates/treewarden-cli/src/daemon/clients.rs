@@ -13,14 +13,15 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use treewarden_service::{LASTING, WAITING};
 
-/// So many clients are connected at once. It is more than the service lets last and wait, so that there is always room for
-/// control.
+/// How many clients are connected at once. It is more than the service lets last and wait, so that there is
+/// always room for control.
 const CLIENTS: usize = LASTING + WAITING + 64;
 
-/// So many KiB all requests together may hold, beyond the first [`FREE`] of each, until they are carried out.
+/// How many KiB all requests together may hold, beyond the first [`FREE`] of each, until they are carried
+/// out.
 const UNFINISHED: usize = 64 * 1024;
 
-/// So much of a request is read whatever the others hold.
+/// How much of a request is read whatever the others hold.
 const FREE: usize = 64 * 1024;
 
 /// A request that has begun must have ended within this time.
@@ -73,6 +74,7 @@ impl Clients {
         if let Ok(place) = Arc::clone(&self.connected).try_acquire_owned() {
             return Admission::Place(place);
         }
+        // The one that has asked nothing for longest has the lowest number.
         let idlest = self.idle.lock().unwrap_or_else(PoisonError::into_inner).hang_up.pop_first();
         match idlest {
             Some((_, hang_up)) => {
@@ -101,12 +103,15 @@ impl Clients {
 
     /// Lets a request grow from `held` to `size` bytes, at the expense of the others; false if they hold too much.
     pub(super) fn grow(&self, held: &mut Option<OwnedSemaphorePermit>, size: usize) -> bool {
+        // In whole KiB, since one permit stands for one.
         let want = size.saturating_sub(FREE).div_ceil(1024);
         let have = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let Ok(more) = u32::try_from(want.saturating_sub(have)) else { return false };
         if more == 0 {
             return true;
         }
+        // The bytes are never waited for: those who hold the rest may be waiting as well, each for the
+        // others' bytes.
         match (Arc::clone(&self.unfinished).try_acquire_many_owned(more), held) {
             (Ok(more), Some(held)) => held.merge(more),
             (Ok(more), held @ None) => *held = Some(more),

@@ -47,6 +47,8 @@ pub(super) async fn serve(stream: UnixStream, shared: &Shared) -> bool {
             Next::Gone => return false,
             Next::HungUp => return true,
         }
+        // A client that sends a byte now and then would keep its place, and the bytes that count for all, for
+        // ever.
         let read = tokio::time::timeout(TO_FINISH, connection.read_request(&shared.clients)).await;
         let read = read.unwrap_or_else(|_| {
             let limit = TO_FINISH.as_secs();
@@ -55,12 +57,15 @@ pub(super) async fn serve(stream: UnixStream, shared: &Shared) -> bool {
                 format!("the request did not end within {limit} s of its first byte"),
             ))
         });
-        // What comes after a part of a line is no request.
+        // The rest of a line that was not read to its end would be taken for the next request.
         if let Err(refusal) = read {
+            // Whoever asked wrongly may have gone; the connection ends either way.
             let _gone = connection.end(Err(refusal)).await;
             return false;
         }
         let request = serde_json::from_slice::<Request>(&connection.line);
+        // The buffer is let go and not only emptied: up to 16 MiB would stay with each client that asks
+        // nothing more.
         connection.line = Vec::new();
         let answered = match request {
             // The socket is its owner's and the super-user's, who could do anything to the tree without it.
@@ -117,6 +122,7 @@ impl Connection {
                 let text = format!("a line is longer than {MAX_REQUEST} bytes");
                 return Err(Refusal::new(Code::BadRequest, text));
             }
+            // Asked before the bytes are kept: a request that is refused must hold none of them.
             if !clients.grow(&mut self.held, size) {
                 let text = "other clients' requests hold the memory that there is for them; try again later";
                 return Err(Refusal::new(Code::Busy, text));
@@ -133,8 +139,11 @@ impl Connection {
     /// Writes one line. What it was made of is dropped first: a client that reads slowly keeps no event and no frame alive.
     async fn send(&mut self, reply: Reply<Item, Answer>) -> Result<(), Gone> {
         let mut line = serde_json::to_vec(&reply).map_err(|_| Gone)?;
+        // The answer is let go once it is a line: two copies of 160 MiB would be held for as long as the
+        // client reads.
         drop(reply);
         line.push(b'\n');
+        // A client that reads nothing would keep its answer, and its place among the clients, for ever.
         match tokio::time::timeout(PATIENCE, self.writer.write_all(&line)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Gone),
@@ -158,6 +167,7 @@ impl Sink for Connection {
 
     /// Ready also when the client speaks out of turn, which ends the connection too.
     async fn gone(&mut self) -> Gone {
+        // A connection that cannot be read has ended as well, so that the result does not matter.
         let _end_or_noise = self.reader.fill_buf().await;
         Gone
     }
@@ -165,6 +175,8 @@ impl Sink for Connection {
     /// Whether the client has closed the connection; one that only says no more still listens.
     fn is_gone(&self) -> bool {
         let stream: &UnixStream = self.reader.get_ref().as_ref();
+        // No event is asked for: the kernel tells of a hangup in any case, and bytes that the client sends
+        // are no hangup.
         let mut asked = [PollFd::new(stream, PollFlags::empty())];
         let polled = poll(&mut asked, Some(&Timespec::default()));
         polled.is_ok() && asked[0].revents().contains(PollFlags::HUP)

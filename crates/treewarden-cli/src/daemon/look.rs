@@ -14,6 +14,8 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Ticks whenever it is time to look.
 pub(super) fn ticks() -> Interval {
     let mut ticks = interval(EVERY);
+    // After a pause, as of a suspended machine, the daemon looks once and not once for each tick that was
+    // missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }

@@ -39,11 +39,15 @@ struct Shared {
 
 /// Runs the tree of a file until it ends or is told to.
 pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> {
+    // The signals are caught first: one without a handler ends the process at once, and the CLIs with it in
+    // no order.
     let mut signals = Signals::new()?;
     let _reaper = Reaper::start()?;
     let builder = Tree::from_file(file).map_err(|error| Failure::new(Exit::Config, error))?;
     let chosen = builder.spec().state_dir.clone();
     let state_dir = place.state_dir(chosen.as_ref())?;
+    // The socket is bound before the tree starts: a second daemon on it is refused before it has started
+    // anything.
     let mut socket = ControlSocket::bind(&place.socket(chosen.as_ref())?)?;
     let tree = tokio::select! {
         started = builder.state_dir(&state_dir).start() => started.map_err(not_started)?,
@@ -71,6 +75,7 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     }
     tracing::info!("stopping; a second signal ends at once");
     let stop = async {
+        // What is unsaved is said while the CLIs still live: a signal cannot be refused, as a `stop` is.
         shared.service.say_unsaved().await;
         tree.stop().await
     };
@@ -98,6 +103,7 @@ async fn serve(socket: &mut ControlSocket, shared: &Arc<Shared>, signals: &mut S
 /// Reads the file again whenever somebody sends a hangup; several that come during a reload are one.
 async fn reload(service: &Service, hangup: &Notify) -> Infallible {
     loop {
+        // Hangups during a reload are one reload more, and none is lost: `notify_one` keeps one.
         hangup.notified().await;
         match service.reload().await {
             Ok(reloaded) => tracing::info!("reloaded:\n{}", reloaded.text),
@@ -177,6 +183,7 @@ fn put_back(socket: &mut ControlSocket, shared: &Shared, trouble: &mut Option<St
         }
         Err(error) => {
             let why = format!("the control socket cannot be put back: {error:#}");
+            // A trouble is told when it changes: the look comes by every few seconds.
             if earlier.as_ref() != Some(&why) {
                 tracing::error!("{why}");
                 shared.service.tree().host().note_removed(why.as_str(), false);

@@ -17,6 +17,7 @@ impl Reaper {
     pub(super) fn start() -> io::Result<Self> {
         // First, so that none ends unnoticed.
         let ended = signal(SignalKind::child())?;
+        // The sessions run all the same; what slips out of them is then another process's to reap.
         if let Err(error) = treewarden_process::adopt_orphans() {
             tracing::warn!(%error, "what slips out of a session's processes goes to another process");
         }
@@ -25,6 +26,7 @@ impl Reaper {
 }
 
 async fn reap(mut ended: Signal) {
+    // One signal may stand for several that ended: each look reaps all of them.
     while ended.recv().await.is_some() {
         // It waits while a process is being spawned.
         let _stopped = tokio::task::spawn_blocking(treewarden_process::reap_orphans).await;

@@ -48,6 +48,8 @@ impl Signals {
 
     /// Waits for the next one that asks for the end; one that asks for a reload comes from [`next`](Self::next) later.
     pub(super) async fn end(&mut self) {
+        // A hangup that comes while the tree starts is kept, and asked for by `next` when there is a tree to
+        // reload.
         while self.receive().await == Wish::Reload {
             self.reload_later = true;
         }
@@ -67,5 +69,6 @@ impl Signals {
 
 /// Whether the process has a terminal that could hang up.
 fn has_terminal() -> bool {
+    // `/dev/tty` can be opened only by a process that has a controlling terminal.
     File::open("/dev/tty").is_ok()
 }

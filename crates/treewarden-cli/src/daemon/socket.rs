@@ -21,10 +21,10 @@ use crate::exit::{Exit, Failure};
 /// The longest path of a socket that every system takes.
 const MAX_PATH: usize = 103;
 
-/// So many clients may knock before they are let in.
+/// How many clients may knock before they are let in.
 const BACKLOG: i32 = 1024;
 
-/// So much of what stands in the lock is read; it is one line.
+/// How much of what stands in the lock is read; it is one line.
 const MAX_LOCK: u64 = 256;
 
 /// Device and inode of a file.
@@ -53,6 +53,8 @@ impl ControlSocket {
         }
         let parent = path.parent().context("the socket has no folder")?;
         make_dir(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        // The lock comes before the look and the bind: of two daemons that start at once, each would take the
+        // other's socket for a stale one.
         let lock = lock(&lock_path(&path), &path)?;
         refuse_others(&path)?;
         let listener = listen(&path).with_context(|| format!("cannot bind {}", path.display()))?;
@@ -66,6 +68,7 @@ impl ControlSocket {
     /// Waits for the next client of our user, or of the super-user; cancelling loses none.
     pub(super) async fn accept(&self) -> io::Result<UnixStream> {
         let (stream, _) = self.listener.accept().await?;
+        // A second look: the mode of the socket keeps others out, as long as nobody changes it.
         let uid = stream.peer_cred()?.uid();
         if may_speak(uid) {
             Ok(stream)
@@ -81,6 +84,8 @@ impl ControlSocket {
     pub(super) fn look_again(&mut self) -> anyhow::Result<Option<String>> {
         let mut mended = None;
         let lock_path = lock_path(&self.path);
+        // Compared by device and inode: a lock file that was removed and made anew by somebody is another
+        // lock.
         if identity(&lock_path).ok() != self.lock.metadata().ok().map(|meta| (meta.dev(), meta.ino())) {
             make_dir(self.path.parent().context("the socket has no folder")?)?;
             self.lock = lock(&lock_path, &self.path)?;
@@ -91,6 +96,7 @@ impl ControlSocket {
                 let text = format!("{} was replaced by something else; remove that", self.path.display());
                 return Err(Failure::new(Exit::Failed, text).into());
             }
+            // The listener alone is replaced: clients that are connected stay so.
             self.listener = listen(&self.path)?;
             self.identity = identity(&self.path)?;
             mended = Some(self.path.display().to_string());
@@ -101,7 +107,8 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // The lock is held until after this, so nobody else puts a socket there in between.
+        // The lock is held until after this, so that nobody else puts a socket there in between. A socket of
+        // another identity was put there by somebody after this one was removed.
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             drop(fs::remove_file(&self.path));
         }
@@ -142,6 +149,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     #[cfg(not(target_os = "linux"))]
     rustix::fs::chmod(path, ours)?;
+    // `listen` comes last: until then nobody can connect, whatever the mode is.
     rustix::net::listen(&socket, BACKLOG)?;
     let listener = std::os::unix::net::UnixListener::from(socket);
     listener.set_nonblocking(true)?;
@@ -160,6 +168,7 @@ fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
+            // The holder's name is for the message alone: without it the message says less.
             let _unread = (&file).take(MAX_LOCK).read_to_string(&mut text);
             return Err(held(socket, holder(&text)).into());
         }
@@ -167,6 +176,7 @@ fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
             return Err(error).with_context(|| format!("cannot lock {}", path.display()));
         }
     }
+    // The file is rewritten only by who has the lock: one who is refused must not wipe out the holder's name.
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{} {}", std::process::id(), pid_namespace().unwrap_or_default())?;
@@ -187,6 +197,7 @@ fn open_lock(path: &Path) -> anyhow::Result<File> {
     options.custom_flags(flags.bits().cast_signed());
     let file = options.open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let meta = file.metadata()?;
+    // A hard link may be of a file that somebody needs, which the holder's line would overwrite.
     if !meta.is_file() || meta.nlink() > 1 {
         let text = "is no file of one name, and would be overwritten; remove it, or choose another socket with --socket";
         return Err(refused(text).into());
@@ -237,6 +248,7 @@ fn refuse_others(path: &Path) -> anyhow::Result<()> {
             let stream = asking.into();
             Err(held(path, peer(&stream).map(|pid| format!("process {pid}"))).into())
         }
+        // The queue of a listener is full: somebody listens, and takes nobody at the moment.
         Err(Errno::AGAIN) => Err(held(path, None).into()),
         Err(_) => Ok(()),
     }

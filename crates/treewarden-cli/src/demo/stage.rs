@@ -56,6 +56,7 @@ fn script() -> serde_json::Value {
 
 /// Plays the stand-in, if that is the name under which this program was started.
 pub(crate) fn stand_in() -> Option<ExitCode> {
+    // The stand-in is told by the name under which the program was called, which is that of the link.
     let mut args = std::env::args();
     let name = args.next()?;
     let is_stand_in = Path::new(&name).file_name().is_some_and(|name| name == NAME);
@@ -114,6 +115,7 @@ impl Stage {
 
     /// Every process of this demo that lives.
     pub(super) fn processes(&self) -> Vec<u32> {
+        // Processes are found by a mark of this run: another demo beside it has CLIs of the same name.
         let wanted = format!("{MARK}={}", self.mark);
         let entries = fs::read_dir("/proc").into_iter().flatten();
         let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -126,6 +128,7 @@ impl Stage {
 
     /// Waits until no process of the demo lives, and says which do when that takes too long.
     pub(super) async fn clear(&self) -> anyhow::Result<()> {
+        // Each was told to end; this is how long the system may take to take them away.
         let until = Instant::now() + Duration::from_secs(5);
         loop {
             let left = self.processes();

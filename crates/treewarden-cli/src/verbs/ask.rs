@@ -36,6 +36,7 @@ pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
 fn from_stdin() -> anyhow::Result<String> {
     let mut text = String::new();
     std::io::stdin()
+        // What is cut off here is refused by the daemon: with the rest of the request the line is too long.
         .take(MAX_REQUEST)
         .read_to_string(&mut text)
         .context("cannot read the prompt from stdin")?;
@@ -49,6 +50,7 @@ pub(super) async fn follow(client: &mut Client, stream: Streaming, output: Outpu
         let item = match client.item().await? {
             Ok(item) => item,
             Err(report) => {
+                // A person's prompt begins on a line of its own, and a file ends with one.
                 if open_line {
                     output::line("")?;
                 }
@@ -68,6 +70,7 @@ pub(super) async fn follow(client: &mut Client, stream: Streaming, output: Outpu
             Some("waiting") => {
                 output::note(format!("(waiting for {})", item["for"].as_str().unwrap_or("a place")));
             }
+            // What was shown of the text is said again by the next CLI.
             Some("resumed") if stream == Streaming::Text => {
                 if std::mem::take(&mut open_line) {
                     output::line("")?;

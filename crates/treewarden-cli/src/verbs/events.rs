@@ -32,6 +32,7 @@ pub(super) async fn run(
 /// One event as a line: the time of day (UTC), whom it concerns, what it is, and its details.
 fn readable(event: &Value, paint: Paint) -> String {
     let millis = event["at"].as_u64().unwrap_or(0);
+    // The time of day, in UTC: the date of what happened lately is known.
     let (seconds, millis) = (millis / 1000 % 86_400, millis % 1000);
     let time = format!("{:02}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     let what = event["event"].as_str().unwrap_or("?");

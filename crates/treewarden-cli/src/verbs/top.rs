@@ -14,6 +14,7 @@ pub(super) async fn run(interval: f64, place: &Place) -> anyhow::Result<ExitCode
     let colourful = output::is_colourful();
     let paint = Paint(colourful);
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(interval));
+    // After a pause the tree is asked once, and not once for each tick that was missed.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

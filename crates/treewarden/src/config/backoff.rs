@@ -44,6 +44,7 @@ pub(super) fn check(checker: &mut Checker<'_, '_>, name: &str, value: &Value<'_>
         let value = table.iter().find(|(name, _)| name.get_ref().as_ref() == key)?.1;
         humantime::parse_duration(value.get_ref().as_str()?).ok().map(|duration| (duration, value))
     };
+    // Only where all of them can be read: of a value that is refused by itself nothing more is said.
     if let (true, Some((initial, first)), Some((max, last))) = (whole, least("initial"), least("max"))
         && max < initial
     {
@@ -80,6 +81,7 @@ pub(super) fn resolve(value: &Json) -> Option<Backoff> {
     };
     let initial = duration("initial", Duration::from_millis(200));
     let max = duration("max", Duration::from_secs(60));
+    // A default of 60 s for `max` must not be less than an `initial` that the file sets.
     let mut backoff = Backoff::new(initial, max.max(initial));
     if table.contains_key("reset_after") {
         backoff = backoff.reset_after(duration("reset_after", Duration::ZERO));

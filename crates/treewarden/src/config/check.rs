@@ -115,6 +115,7 @@ impl Checker<'_, '_> {
             self.expected(name, &expected, value).maybe_help(bare);
             return None;
         };
+        // The file may write it in hexadecimal or with `_`: the digits alone are no number yet.
         let parsed = u32::from_str_radix(number.as_str(), number.radix()).ok();
         match parsed.filter(|number| *number >= least) {
             Some(number) => Some(number.into()),
@@ -130,6 +131,7 @@ impl Checker<'_, '_> {
             self.expected(name, "an amount above 0, such as 2.5", value);
             return None;
         };
+        // Neither infinity nor a value that is no number can be written as JSON, nor be spent.
         let amount = Number::from_f64(number).filter(|_| number > 0.0);
         if amount.is_none() {
             self.faults.add(&value.span(), format!("`{name}` must be an amount above 0, found {number}"));
@@ -169,6 +171,7 @@ impl Checker<'_, '_> {
     fn shutdown(&mut self, name: &str, value: &Value<'_>) -> Option<Json> {
         match value.get_ref().as_str() {
             Some(text @ ("brutal_kill" | "infinity")) => Some(text.into()),
+            // What begins with a letter is no duration; told as a misspelt word, it gets a suggestion.
             Some(text) if text.starts_with(|c: char| c.is_ascii_alphabetic()) => {
                 let near = nearest(text, ["brutal_kill", "infinity"]);
                 let help = near.map(|near| format!("did you mean \"{near}\"?"));
@@ -187,7 +190,7 @@ impl Checker<'_, '_> {
             self.expected(name, &allowed, value);
             return None;
         };
-        // The CLI spells some choices in camel case; the file may use its own style for them.
+        // The CLI spells some choices in camel case, and the file may use its own style for them.
         let same = |choice: &&&str| **choice == text || snake(choice) == text;
         if let Some(choice) = choices.iter().find(same) {
             return Some((*choice).to_owned());
@@ -209,6 +212,7 @@ impl Checker<'_, '_> {
             self.expected(name, "a list of strings", value).maybe_help(one);
             return None;
         };
+        // All are looked at, also behind one that is refused: a file is to be mended in one go.
         let items: Vec<Option<String>> =
             array.iter().enumerate().map(|(i, value)| item(self, &format!("{name}[{i}]"), value)).collect();
         items.into_iter().map(|item| item.map(Json::from)).collect()
@@ -220,11 +224,13 @@ impl Checker<'_, '_> {
             self.faults.add(&value.span(), format!("`{name}` must be a path, found {text:?}"));
             return None;
         }
+        // A shell expands it, and nothing here does: it would be a folder named `~`.
         if text == "~" || text.starts_with("~/") {
             let help = "write the whole path, or one that is relative to this file";
             self.faults.add(&value.span(), format!("`{name}` is {text:?}: `~` is not expanded")).help(help);
             return None;
         }
+        // What is made here goes on as JSON, which has no other texts.
         match self.base.join(&text).into_os_string().into_string() {
             Ok(path) => Some(path),
             Err(path) => {
@@ -238,6 +244,8 @@ impl Checker<'_, '_> {
     /// A name without a slash is looked up in `PATH` later; anything else is a path.
     fn program(&mut self, name: &str, value: &Value<'_>) -> Option<String> {
         match value.get_ref().as_str() {
+            // A name without a slash is looked up in the PATH; joined to the file's folder it would be a
+            // path.
             Some(text) if !text.is_empty() && !text.contains(['/', '~', '\0']) => Some(text.to_owned()),
             _ => self.path(name, value),
         }
@@ -328,6 +336,7 @@ pub(super) fn json(value: &DeValue<'_>) -> Json {
             Ok(number) => number.into(),
             Err(_) => Json::from(number.as_str()),
         },
+        // Infinity has no JSON: it stands as null, which a registered type may refuse.
         DeValue::Float(float) => {
             float.as_str().parse().ok().and_then(Number::from_f64).map_or(Json::Null, Json::Number)
         }

@@ -45,6 +45,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn new(path: &Path, mut faults: Vec<Fault>) -> Self {
+        // Two steps find faults in an order of their own, and one value may be refused in both.
         faults.sort_by_key(|fault| fault.place.as_ref().map(|place| (place.line, place.column)));
         faults.dedup();
         Self { path: path.to_owned(), faults }
@@ -102,6 +103,7 @@ impl ConfigError {
 
 fn excerpt(f: &mut fmt::Formatter<'_>, place: &Place, gutter: usize, mark: char) -> fmt::Result {
     let Place { line, column, width, excerpt } = place;
+    // The excerpt ends after 160 characters, and a mark behind that would stand under nothing.
     if column + width > 160 {
         return Ok(());
     }

@@ -33,6 +33,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<TreeSpec, ConfigError> {
 pub fn load_with(path: impl AsRef<Path>, types: &ChildTypes) -> Result<TreeSpec, ConfigError> {
     let path = path.as_ref();
     let unreadable = |message: String| ConfigError::unreadable(path, message);
+    // Asked before it is read: a wrong path must not fill the memory.
     match std::fs::metadata(path) {
         Ok(meta) if meta.len() > LIMIT => {
             return Err(unreadable(format!("the file is larger than {LIMIT} bytes")));
@@ -71,6 +72,7 @@ pub fn parse_with(text: &str, path: &Path, types: &ChildTypes) -> Result<TreeSpe
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
+        // What stands in a line that cannot be parsed may be secret.
         faults.source.hide(values_in_line(text, span.start));
         let message = error.message().trim_end().replace('\n', "; ");
         let what = text.get(span.clone()).filter(|_| message == "duplicate key");

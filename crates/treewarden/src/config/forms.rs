@@ -50,6 +50,7 @@ pub(crate) fn of_session(options: &SessionOptions) -> Settings {
 fn table(written: Result<Value, serde_json::Error>) -> Settings {
     match written {
         Ok(Value::Object(settings)) => settings,
+        // Every form is written as a table; a test holds each field against its row.
         _ => Settings::new(),
     }
 }

@@ -163,6 +163,8 @@ impl Reader<'_, '_> {
         let mut fields = Fields { header, ..Fields::default() };
         let (mut options, mut spans) = (Map::new(), BTreeMap::new());
         for (name, value) in table {
+            // A key that the tree has for each child is the tree's. All others are the type's, which alone
+            // knows them.
             match keys::find(name.get_ref()).filter(|key| key.is_in(Scope::Custom)) {
                 Some(key) => self.field(&mut fields, key, value),
                 None => {
@@ -206,6 +208,7 @@ impl Reader<'_, '_> {
             Some(json) => {
                 fields.known.insert(key.name, Field { value: json, span: value.span() });
             }
+            // A value that is refused here is no missing one: it is told once.
             None => fields.refused.push(key.name),
         }
     }

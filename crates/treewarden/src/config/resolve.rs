@@ -45,6 +45,7 @@ impl Resolver<'_, '_> {
             };
             let span = child.fields.span("name").clone();
             let first = siblings.get(name.as_str());
+            // A session that has the name of another is told by `unique`, which looks at the whole file.
             if let Some(first) = first.filter(|_| !matches!(child.what, RawKind::Session)) {
                 self.faults
                     .add(&span, format!("the name \"{name}\" is taken"))

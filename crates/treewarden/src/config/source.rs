@@ -26,6 +26,7 @@ impl<'a> Source<'a> {
         let start = self.floor(span.start);
         let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
         let line_end = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
+        // A width of nothing would mark nothing, as at the end of a line.
         let end = self.floor(span.end).clamp(start, line_end);
         Place {
             line: self.text[..start].matches('\n').count() + 1,
@@ -55,6 +56,7 @@ impl<'a> Source<'a> {
 }
 
 fn floor(text: &str, at: usize) -> usize {
+    // A parser's offset may stand within a character, and a slice there would panic.
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 

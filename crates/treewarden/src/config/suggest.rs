@@ -12,6 +12,7 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 
 /// How far a word is from a candidate, if it is near at all.
 fn far(word: &str, candidate: &str) -> Option<usize> {
+    // `max` is far from `max_turns` by its letters, and is most likely meant for it.
     let distance = strsim::osa_distance(word, candidate);
     let begins = |long: &str, short: &str| short.len() >= 3 && long.starts_with(short);
     let near = distance <= candidate.len().max(3) / 3;

@@ -17,7 +17,7 @@ use crate::session::state::SessionState;
 /// The largest event: one whose frame or texts are larger is cut down.
 pub(super) const LARGEST: usize = 256 << 10;
 
-/// So much is left of each text of an event that is cut down.
+/// How many bytes are left of each text of an event that is cut down.
 const TEXT: usize = 16 << 10;
 
 /// What can happen.
@@ -190,6 +190,7 @@ fn as_text_or_null<S: Serializer>(value: &Option<impl Display>, serializer: S) -
 ///
 /// An event that could not be written would be a hole in the numbers.
 fn readable<S: Serializer>(frame: &Option<Frame>, serializer: S) -> Result<S::Ok, S::Error> {
+    // A frame that no strict parser takes is quoted as text.
     let json = frame.as_ref().map_or("null", Frame::json);
     frame::value(json).unwrap_or_else(|_| json.into()).serialize(serializer)
 }
@@ -223,6 +224,7 @@ impl Happening {
     pub(super) fn cut(mut self) -> Self {
         if self.size() > LARGEST {
             if let Self::Unsolicited { frame, .. } | Self::PeerMessageHeld { frame, .. } = &mut self {
+                // The frame goes first: it is the greatest part, and its kind and length stay.
                 *frame = None;
             }
             if let Some(text) = self.text_mut() {
@@ -270,6 +272,8 @@ impl Happening {
 /// A frame's length, and the frame in memory of its own if it is small enough for an event.
 fn quote(frame: &Frame) -> (u64, Option<Frame>) {
     let bytes = u64::try_from(frame.raw().len()).unwrap_or(u64::MAX);
+    // The frame is copied out of what was read together with it, which would be kept for as long as the ring
+    // has the frame.
     (bytes, (frame_size(frame) <= LARGEST).then(|| frame.unshared()))
 }
 

@@ -14,6 +14,8 @@ pub struct Boot(u64);
 impl Boot {
     /// A name that no other life has: it is random, and the time and the process go into it.
     pub(super) fn new() -> Self {
+        // Random, and no counter: one life knows nothing of another, and a place in that must not be taken
+        // for one in this.
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u32(std::process::id());
         hasher.write_u128(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
@@ -37,6 +39,7 @@ impl FromStr for Boot {
     type Err = InvalidPosition;
 
     fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        // Asked here, since `from_str_radix` takes a sign as well.
         let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let number = is_hex.then(|| u64::from_str_radix(text, 16).ok()).flatten();
         number.map(Self).ok_or_else(|| InvalidPosition(text.to_owned()))

@@ -41,7 +41,7 @@ impl Cursor {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read<T> {
     Event(T),
-    /// So many events are gone that it has not seen; `None` if nobody can say how many.
+    /// How many events are gone that the reader has not seen; `None` if nobody can say how many.
     Missed(Option<u64>),
     /// It has seen everything.
     Nothing,
@@ -62,6 +62,8 @@ impl<T: Clone> Ring<T> {
     /// The newest is kept whatever its size: whoever publishes sees that none is larger than the whole ring.
     pub(super) fn push(&mut self, size: usize, event: impl FnOnce(u64) -> T) {
         while self.kept.len() >= self.limits.items || self.bytes.saturating_add(size) > self.limits.bytes {
+            // The newest is kept in any case: an event that is greater than the bound would otherwise go
+            // untold.
             let Some((_, freed)) = self.kept.pop_front() else { break };
             self.bytes -= freed;
         }
@@ -86,6 +88,7 @@ impl<T: Clone> Ring<T> {
     pub(super) fn after(&self, seq: Option<u64>) -> Cursor {
         match seq {
             Some(seen) if seen <= self.last => Cursor { seen, stray: false },
+            // A number that was not given yet is of another life, though its name be the same.
             _ => Cursor { seen: self.gone(), stray: true },
         }
     }

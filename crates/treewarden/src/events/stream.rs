@@ -128,6 +128,7 @@ impl Events {
         // Read under the lock, so that of two events the later one has no earlier time.
         let at = now();
         state.ring.push(size, |seq| Arc::new(HostEvent { boot, seq, at, path, name, what }));
+        // Readers are woken when the lock is free: each of them takes it first.
         drop(state);
         self.0.news.notify_waiters();
     }
@@ -149,6 +150,7 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
+        // What was published is still read; only then a reader ends.
         self.0.0.lock().ended = true;
         self.0.0.news.notify_waiters();
     }

@@ -76,6 +76,8 @@ impl SessionArguments {
         options.spec.validate().map_err(|error| StartError::invalid(&error))?;
         let host = options.resolve_host()?;
         let name = name_of(&options.spec);
+        // A closed desk has no successor by itself: whoever asks for the name then gets a new one, with what
+        // the journal holds.
         if let Some(desk) = host.find(name.as_str())
             && !desk.is_closed()
         {
@@ -102,9 +104,12 @@ pub struct SessionActorState {
 impl Drop for SessionActorState {
     /// An actor that was killed leaves its engine: it ends, and its CLI's tree with it.
     fn drop(&mut self) {
+        // To abort is enough: the engine is dropped, and with it the tree that it owns.
         if let Some(engine) = &*self.engine.lock().unwrap_or_else(PoisonError::into_inner) {
             engine.abort();
         }
+        // The desk is told last: another actor may take over from here on, and must not meet this one's
+        // engine.
         self.desk.abandoned(self.actor, self.stopped);
     }
 }
@@ -125,6 +130,8 @@ impl SessionActor {
         if let Some(name) = &desk.options().via {
             name.register_with(&myself.get_cell(), Holder::new(&desk))?;
         }
+        // Before the actor serves: the first turn gives the session its id, and takes that of a CLI that
+        // waits if there is one.
         engine::keep_warm(&desk).await;
         desk.serve(myself);
         Ok(SessionActorState { actor, desk, engine, stopped: false })
@@ -136,6 +143,8 @@ impl SessionActor {
         _rung: (),
         state: &mut SessionActorState,
     ) -> Result<(), ActorProcessingErr> {
+        // One message says both, that there is work and that the engine has ended. The end comes first: a new
+        // engine on top of it would hide a crash from the supervisor.
         if let Some(ended) = state.ended().await {
             return state.after(ended);
         }
@@ -150,6 +159,8 @@ impl SessionActor {
         _myself: ActorRef<()>,
         state: &mut SessionActorState,
     ) -> Result<(), ActorProcessingErr> {
+        // The engine is told to stop before it is waited for: one that is told nothing lives as long as its
+        // CLI.
         state.desk.command(Command::Stop(StopReason::Shutdown));
         if let Some(engine) = take(&state.engine) {
             let _ended = engine.await;
@@ -176,6 +187,8 @@ impl SessionActorState {
         let task = tokio::spawn(async move {
             let mut notice = Notice(Some(Arc::clone(&desk)));
             let end = engine::run(desk).await;
+            // The desk took the engine off already, when the engine looked for work. A second word of its end
+            // would be taken for that of an engine that was started since.
             if end == End::Parked {
                 notice.0 = None;
             }
@@ -188,6 +201,7 @@ impl SessionActorState {
     async fn ended(&self) -> Option<End> {
         let finished = {
             let mut slot = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+            // A parked engine is over for the desk a moment before its task is finished.
             if slot.as_ref().is_some_and(JoinHandle::is_finished) || !self.desk.engine_lives() {
                 slot.take()
             } else {
@@ -214,6 +228,8 @@ impl SessionActorState {
                 return Err(Box::new(ExitReason::error(crashed)));
             }
         }
+        // What came while the engine was ending found the bell rung already; the message that is answered
+        // here stands for that as well.
         if self.desk.answer() {
             self.start_engine();
         }
@@ -237,6 +253,8 @@ impl Resource for Leftovers {
                 engine.abort();
                 let _ended = engine.await;
             }
+            // The actor is taken off when the task is gone: the next one would otherwise meet an engine that
+            // still holds the lease.
             self.desk.unserve(self.actor);
         })
     }
@@ -298,6 +316,7 @@ impl Owner {
         match (how, &owned.desk) {
             (GiveUp::Park, Some(desk)) => {
                 let desk = Arc::clone(desk);
+                // The lock is let go first: to give up settles turns, which waits for the store.
                 drop(owned);
                 desk.give_up(last_exit);
             }
@@ -356,11 +375,14 @@ impl StartChild for SessionChild {
         Box::pin(async move {
             let desk = session.0.desk()?;
             desk.set_path(context.path());
+            // The desk is closed, so that whoever asks is told at once and does not wait for an engine that
+            // never comes.
             if session.stays_stopped(&desk, &context) {
                 desk.close("the session is stopped; start it again");
                 desk.set_state(SessionState::Stopped, None, None);
                 return Ok(Started::Ignore);
             }
+            // The first start is no restart, and neither is one after a stop in good order.
             if context.attempt() > 0 && context.last_exit().is_some_and(|exit| !exit.is_clean()) {
                 desk.note(Shown::Restarted);
             }

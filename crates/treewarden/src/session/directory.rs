@@ -53,9 +53,11 @@ impl Host {
     /// as the `treewarden` command does. It asks the file system some questions for each live session.
     pub fn look_again(&self) -> Vec<Missing> {
         for desk in self.desks() {
+            // What a lost lease means is shown in the status of its session, whose turns it refuses.
             let _shown_in_its_status = desk.look_at_lease();
             desk.look_at_transcript();
         }
+        // The guards keep why turns are refused; what is new comes by `take_news`.
         let _kept = self.inner.guards.look(&self.inner.store);
         let news = self.inner.guards.take_news();
         for missing in &news {

@@ -77,6 +77,7 @@ impl Session {
         let flags = options.flags.clone();
         let spec = options.child_spec(&host)?;
         let name = spec.id().to_string();
+        // The claim below decides; this look names the holder instead of a child that does not start.
         if host.find(&name).is_some_and(|desk| !desk.is_closed()) {
             let name = SessionName::new(&name).map_err(|error| StartError::invalid(&error))?;
             return Err(StartError::taken(&name));
@@ -182,11 +183,16 @@ impl Session {
 
     async fn open(&self, prompt: Content, outcome_only: bool) -> Result<Turn, QueryError> {
         let desk = self.desk()?;
+        // The order matters. The place comes first, since a turn that is stored and has no room in the queue
+        // would be run by the next host. The look at the locks comes before the row, since a row in a
+        // directory that was removed is read by nobody.
         let turn = TurnId::new();
         let place = desk.reserve()?;
         desk.may_accept()?;
         desk.open_turn(turn, &prompt).await.map_err(|error| QueryError::store(&error))?;
         let sink = Arc::new(Sink::new(outcome_only));
+        // Nothing is waited for between the row and the queue, so that a caller who is dropped leaves no row
+        // without an entry.
         desk.enqueue(place, turn, prompt, Arc::clone(&sink));
         Ok(Turn::new(turn, desk, sink))
     }
@@ -261,6 +267,7 @@ impl Session {
             return Err(QueryError::not_noted(&format!("{} is not cleared", desk.name), &why));
         }
         let done = desk.enqueue_clear()?;
+        // The sender goes with the entry when the session is closed or given up.
         done.await.map_err(|_| QueryError::stopped(None, "the session ended before it was cleared"))
     }
 
@@ -324,6 +331,8 @@ impl Session {
     /// When the future is dropped the session may be left without a CLI, still served.
     pub async fn stop(&self) -> Result<(), QueryError> {
         let desk = self.desk()?;
+        // The CLI first, in good order and outside its supervisor, which would otherwise be busy for as long
+        // as that takes.
         desk.put_down("the session is stopped").await;
         let unnoted = desk.set_stopped(true);
         let noted = || match &unnoted {
@@ -334,10 +343,13 @@ impl Session {
             }
         };
         if let Some(supervisor) = desk.private_supervisor() {
+            // How the private supervisor ended does not matter: what counts is whether all processes are
+            // gone.
             let _reason = supervisor.stop(ExitReason::Shutdown).await;
             return desk.is_gone().and_then(|()| noted());
         }
         if let Some(supervisor) = desk.supervisor() {
+            // A supervisor that has ended, or no longer knows the session, has nothing left to end.
             let _gone = supervisor.terminate_child(desk.name.as_str()).await;
         } else if let Some(actor) = desk.doorbell() {
             // A supervisor that starts it again finds it stopped.
@@ -368,6 +380,7 @@ impl Session {
     /// When the future is dropped the session may have been started.
     pub async fn start_again(&self) -> Result<(), StartError> {
         let (desk, supervisor) = self.supervised()?;
+        // `set_stopped` says what it could not store; the session runs from now on all the same.
         let _said = desk.set_stopped(false);
         supervisor
             .restart_child(desk.name.as_str())

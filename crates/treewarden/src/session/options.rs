@@ -103,6 +103,7 @@ impl SessionOptions {
     /// The deadlines of the session's machine.
     pub(crate) fn timing(&self) -> Config {
         let mut timing = self.timing.clone();
+        // A CLI that is never parked for another session is not parked for idleness either.
         if self.pinned {
             timing.idle_timeout = None;
         }
@@ -184,6 +185,7 @@ impl SessionOptions {
 
     /// How many CLIs may die under one turn before it fails; 20.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
+        // With 0 every turn would fail before it was sent once.
         self.timing.max_attempts = attempts.max(1);
         self
     }
@@ -259,6 +261,8 @@ impl SessionOptions {
 
     /// The window of `max_restarts`, in seconds; 5.
     pub fn max_seconds(mut self, seconds: u32) -> Self {
+        // As in OTP, which takes no period of 0: only crashes within one and the same second would count
+        // together.
         self.flags.max_seconds = seconds.max(1);
         self
     }

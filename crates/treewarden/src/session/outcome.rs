@@ -162,6 +162,7 @@ impl Outcome {
     /// The same as a value; without its frame, if no parser takes that.
     pub(crate) fn to_value(&self) -> Option<serde_json::Value> {
         let whole = self.to_json().ok().and_then(|json| serde_json::from_str(&json).ok());
+        // A frame that no strict parser takes is left out; the rest of the outcome is told.
         whole.or_else(|| serde_json::to_value(OutcomeRecord::without_frame(self)).ok())
     }
 }
@@ -203,6 +204,7 @@ impl<'a> OutcomeRecord<'a> {
             }),
             "interrupted" => Outcome::Interrupted,
             "cancelled" => Outcome::Cancelled,
+            // Also what a newer version calls otherwise: it ended, and how is in its message.
             _ => Outcome::Failed(Failure {
                 kind: self.failure.unwrap_or(FailureKind::Execution),
                 message: self.message.unwrap_or_default().into_owned(),

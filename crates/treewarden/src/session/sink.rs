@@ -15,7 +15,7 @@ use treewarden_proto::frame::FrameKind;
 use super::event::Event;
 use super::outcome::Outcome;
 
-/// So many bytes of frames wait for a consumer at most, plus one batch.
+/// How many bytes of frames wait for a consumer at most, besides one batch.
 pub(crate) const CAPACITY: usize = 1 << 20;
 
 /// How a turn ended for one consumer.
@@ -71,11 +71,13 @@ impl Sink {
         if inner.outcome_only {
             return false;
         }
+        // The whole batch is taken, over the bound too: what was read from the pipe cannot be put back.
         for event in batch {
             inner.bytes += event.size();
             inner.events.push_back(event);
         }
         let full = inner.bytes >= CAPACITY;
+        // The consumer is woken when the lock is free: it takes that lock first.
         let consumer = inner.consumer.take();
         drop(inner);
         if let Some(waker) = consumer {
@@ -91,6 +93,8 @@ impl Sink {
             return;
         }
         for event in batch {
+            // All is dropped from the first frame that does not fit: an answer with a hole in it would look
+            // like a whole one.
             inner.cut |= inner.bytes >= CAPACITY;
             if !inner.cut || is_result(&event) {
                 inner.bytes += event.size();
@@ -117,6 +121,7 @@ impl Sink {
     /// Ends the turn for this consumer; what is buffered is still delivered first.
     pub(crate) fn finish(&self, end: Ended) {
         let mut inner = self.lock();
+        // The first end stands, as the first outcome does.
         if inner.end.is_none() {
             inner.end = Some(end);
         }
@@ -131,6 +136,8 @@ impl Sink {
     pub(crate) fn close_frames(&self) {
         let mut inner = self.lock();
         inner.outcome_only = true;
+        // The queue is let go and not only emptied: up to 1 MiB would stay with a consumer that waits for the
+        // outcome alone.
         inner.events = VecDeque::new();
         inner.bytes = 0;
         if let Some(waker) = inner.engine.take() {
@@ -142,6 +149,8 @@ impl Sink {
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
         if inner.bytes < CAPACITY {
+            // Look and waker are under one lock: room that is made in between would wake nobody, and the CLI
+            // would wait for ever.
             Poll::Ready(())
         } else {
             inner.engine = Some(cx.waker().clone());
@@ -153,6 +162,7 @@ impl Sink {
     pub(crate) fn poll_take(&self, into: &mut VecDeque<Event>, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
         let mut inner = self.lock();
         if !inner.events.is_empty() {
+            // The consumer's empty buffer comes back for the next frames.
             std::mem::swap(&mut inner.events, into);
             inner.bytes = 0;
             if let Some(waker) = inner.engine.take() {
@@ -160,6 +170,7 @@ impl Sink {
             }
             return Poll::Ready(None);
         }
+        // The end is told behind the last frame, or that frame would never be read.
         match &inner.end {
             Some(end) => Poll::Ready(Some(end.clone())),
             None => {

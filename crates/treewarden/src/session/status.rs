@@ -31,6 +31,7 @@ const TELLS_CUT_OFF_TOOLS: [u64; 3] = [2, 1, 310];
 
 /// Compares a version such as `2.1.332`; `None` if it is none.
 fn is_at_least(version: &str, least: [u64; 3]) -> Option<bool> {
+    // What follows the third number (`-beta.1`, ` (Claude Code)`) says nothing of the order here.
     let mut parts = version.split(['.', '-', '+', ' ']).map(|part| part.parse::<u64>().ok());
     let version = [parts.next()??, parts.next()??, parts.next()??];
     Some(version >= least)

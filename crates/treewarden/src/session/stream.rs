@@ -136,6 +136,7 @@ impl Turn {
                     }
                 }
                 Event::Resumed { interruptions } => {
+                    // The CLI that died takes with it what it had said: the next one says its own.
                     died = interruptions;
                     text.clear();
                     thinking.clear();
@@ -236,6 +237,8 @@ impl Stream for TextEvents<'_> {
                         return Poll::Ready(Some(TextEvent::Text(text.into_owned())));
                     }
                 }
+                // Without partial messages the text comes here first. With them this message repeats what
+                // came as deltas.
                 FrameKind::Assistant if !self.turn.saw_delta => {
                     if let Some(text) = own_text(&frame) {
                         return Poll::Ready(Some(TextEvent::Text(text)));
@@ -352,6 +355,7 @@ impl Stream for ToolUses<'_> {
                             _ => None,
                         })
                         .collect();
+                    // `pop` takes from the end, and the first tool use is to come first.
                     self.pending.reverse();
                 }
                 Some(_) => {}

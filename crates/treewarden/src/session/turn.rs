@@ -69,6 +69,7 @@ impl Turn {
     /// A turn that somebody else opened: dropping it ends nothing.
     pub(super) fn joined(id: TurnId, session: Arc<dyn Interrupt>, sink: Arc<Sink>) -> Self {
         let mut turn = Self::new(id, session, sink);
+        // One who joined leaves without ending what somebody else asked.
         turn.detached = true;
         turn
     }
@@ -97,6 +98,8 @@ impl Turn {
     ///
     /// Dropping the future drops the turn, which interrupts it.
     pub async fn outcome(mut self) -> Result<Outcome, QueryError> {
+        // From here on nobody reads frames; a buffer that fills would stop the CLI, and the outcome would
+        // never come.
         self.sink.close_frames();
         self.batch.clear();
         while self.ended.is_none() && self.next().await.is_some() {}
@@ -145,6 +148,7 @@ impl Turn {
                 self.saw_text = self.saw_text
                     || (frame.parent_tool_use_id().is_none() && memmem::find(frame.raw(), word).is_some());
             }
+            // What the CLI said that died counts as not said: the next one begins anew.
             Event::Resumed { .. } => (self.saw_text, self.saw_delta) = (false, false),
             Event::Outcome(_) => {}
         }
@@ -206,7 +210,10 @@ impl Stream for Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        // The frames are closed first: the interrupt is answered by a result, for which the CLI has to be
+        // read on.
         self.sink.close_frames();
+        // A turn that has ended needs no interrupt, and one that was joined is somebody else's to end.
         if !self.detached && self.ended.is_none() && !self.sink.is_ended() {
             self.session.interrupt(self.id);
         }

@@ -67,6 +67,8 @@ pub(super) async fn apply(
     current: Arc<Current>,
     diff: TreeDiff,
 ) -> Result<(), ApplyError> {
+    // The right to change is claimed before the revision is looked at: another change could otherwise come
+    // between the two.
     let changing = current.claim().ok_or(ApplyError::Busy)?;
     if current.is_stopping() || !root.is_alive() {
         return Err(ApplyError::Stopping);
@@ -74,15 +76,18 @@ pub(super) async fn apply(
     if current.made_of().revision != diff.revision {
         return Err(ApplyError::Stale);
     }
+    // The change runs in a task of its own: a caller that is dropped must not leave the tree half changed.
     let task = tokio::spawn(async move {
         let _changing = changing;
+        // `changing` before `members`, as everywhere: whoever makes a session takes `members` alone.
         let _members = current.members(PATIENCE).await.ok_or(ApplyError::Busy)?;
         let before = current.made_of().clone();
         let result = Work::new(host, before.handles, diff.spec.names())
             .change(&root, &before.spec, diff.spec, before.revision)
             .await;
         let (made_of, failed) = result;
-        // One that has ended keeps nothing.
+        // The tree ended meanwhile, and has let go of all that would start children; what is shown now nobody
+        // would clear any more.
         if current.is_stopping() || !root.is_alive() {
             return Err(ApplyError::Stopping);
         }
@@ -113,6 +118,7 @@ struct Node<'n> {
 impl Node<'_> {
     /// The supervisor below this one, as far as it is there.
     async fn child(&self, id: &ChildId) -> Option<Supervisor> {
+        // A supervisor that is down is changed by its plan alone.
         let child = self.running.as_ref()?.child(id.clone()).await.ok()?;
         child.extension::<Supervisor>().cloned()
     }
@@ -130,6 +136,8 @@ impl Node<'_> {
 
     /// Forgets a child, in the plan and in the supervisor.
     async fn forget(&self, id: &ChildId) {
+        // The plan is changed first: a supervisor that is restarted in between must not start the child
+        // again.
         if let Some(branch) = &self.branch {
             branch.plan().children.retain(|leaf| leaf.spec.id() != id);
         }
@@ -187,6 +195,8 @@ impl Work {
     ) -> (MadeOf, Vec<NotApplied>) {
         let path = Path::new();
         let node = Node { path: &path, running: Some(root.clone()), branch: None };
+        // All that goes before all that comes, over the whole tree: a name that moves from one branch to
+        // another must be free.
         self.prune(&node, &old.root, &new.root).await;
         let made = self.fill(&node, &old.root, &new.root).await;
         // What concerns the state directory stays what it was until the tree is started again.
@@ -283,6 +293,8 @@ impl Work {
     ) -> Result<(), ExitReason> {
         let specs = self.specs(node, fates)?;
         let before = node.branch.as_ref().map(|branch| branch.plan().clone());
+        // The plan's lock ends with this block. A supervisor that starts reads the plan, and whoever held the
+        // lock while it asks that supervisor would wait for itself.
         if let Some(branch) = &node.branch {
             let mut plan = branch.plan();
             let mut known: HashMap<ChildId, Leaf> =
@@ -299,6 +311,8 @@ impl Work {
             // It has ended since; the next one is started from the plan.
             Err(UpdateError::NoProc) if node.branch.is_some() => Ok(()),
             Err(error) => {
+                // The plan is put back: the supervisor goes on as it was, and the next one must not be
+                // started from what this one refused.
                 if let (Some(branch), Some(before)) = (&node.branch, before) {
                     *branch.plan() = before;
                 }
@@ -368,6 +382,7 @@ impl Work {
                 if self.failed.len() > failed { fate.old.cloned() } else { Some(fate.new.clone()) }
             }
             (_, ChildKind::Session(session)) if fate.change == Change::Changed => {
+                // A session that can never start again has nobody to tell.
                 if let Some(Handle::Session(owner)) = self.handles.get(&path)
                     && let Some(owner) = owner.upgrade()
                 {
@@ -395,6 +410,7 @@ impl Work {
     async fn restart(&mut self, node: &Node<'_>, fate: &Fate<'_>, path: &Path) -> Option<ChildDecl> {
         let (id, Some(running)) = (fate.id(), &node.running) else { return Some(fate.new.clone()) };
         if running.is_up(&id).await {
+            // A child that has ended by itself meanwhile is stopped, which is all that is wanted here.
             let _gone = running.terminate_child(id.clone()).await;
             if let Err(reason) = begin(running, &id, node.branch.is_some()).await {
                 self.fail(path, reason);

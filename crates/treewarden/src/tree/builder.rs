@@ -71,6 +71,8 @@ impl TreeBuilder {
             TreeError::state(text)
         })?;
         let name = SessionName::new("tree").expect("a plain word is a valid name");
+        // The lock is taken before all else: what follows ends processes and removes files that belong to
+        // whoever runs the directory's tree.
         let lock = TreeLock::acquire(&dir, &Holder::this_process(&name))
             .map_err(|held| TreeError::held(&dir, &held))?;
         let mut options =
@@ -79,13 +81,14 @@ impl TreeBuilder {
             options = options.max_live(max_live);
         }
         let host = options.open()?;
+        // The sweep comes before the first child: a CLI that a dead host left still writes its conversation.
         let swept = treewarden_process::sweep()
             .await
             .map_err(|error| TreeError::new(TreeErrorKind::Leftovers, error))?;
         if swept.processes > 0 {
             tracing::warn!(processes = swept.processes, "ended what dead hosts had left running");
         }
-        // No CLI of an earlier tree is left that could read them.
+        // No CLI of an earlier tree is left that could read its files.
         crate::private_files::forget(&dir);
         crate::second_door::sweep(host.store());
         let mut handles = Handles::new();

@@ -49,6 +49,7 @@ impl Current {
 
     /// Claims the right to change the tree; `None` if somebody else has it.
     pub(super) fn claim(&self) -> Option<OwnedMutexGuard<()>> {
+        // Whoever comes second is refused and not queued: its diff is of a tree that the first one changes.
         Arc::clone(&self.changing).try_lock_owned().ok()
     }
 
@@ -65,11 +66,13 @@ impl Current {
     /// Replaces what the tree is made of.
     pub(super) fn change(&self, made_of: MadeOf) {
         *self.made_of() = made_of;
+        // One task waits, which looks for idle sessions; a change while it looks is kept for its next wait.
         self.changed.notify_one();
     }
 
     /// The tree has begun to stop: no change is begun any more.
     pub(super) fn stop(&self) {
+        // The flag stands for itself: no other memory is published by it.
         self.stopping.store(true, Ordering::SeqCst);
     }
 

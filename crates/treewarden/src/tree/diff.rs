@@ -168,6 +168,7 @@ pub(super) fn compare(old: &ChildDecl, new: &ChildDecl) -> (Change, Vec<KeyDiff>
     }
     if let (ChildKind::Custom { start: old, .. }, ChildKind::Custom { start: new, .. }) =
         (&old.kind, &new.kind)
+        // A type that gives no fingerprint is told apart by its options alone.
         && let (Some(old), Some(new)) = (old.fingerprint(), new.fingerprint())
         && old != new
     {
@@ -195,6 +196,7 @@ fn flags_of(old: &Flags, new: &Flags) -> Vec<KeyDiff> {
 /// The flags of a supervisor, and the order of the children that stay.
 fn supervisor_keys(old: &SupervisorDecl, new: &SupervisorDecl) -> Vec<KeyDiff> {
     let mut keys = flags_of(&old.flags, &new.flags);
+    // The order is compared of those that are in both: a child that comes or goes has a line of its own.
     let both = |a: &SupervisorDecl, b: &SupervisorDecl| -> Vec<Value> {
         let there = settings::by_name(b);
         let names =

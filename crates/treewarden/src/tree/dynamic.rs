@@ -151,7 +151,9 @@ pub(super) async fn start(
     name: &str,
 ) -> Result<Session, NewSessionError> {
     let name = SessionName::new(name).map_err(|_| NewSessionError::InvalidName(name.to_owned()))?;
+    // Waited for outside the task: a caller who goes meanwhile has made nothing.
     let members = current.members(PATIENCE).await.ok_or(NewSessionError::Busy)?;
+    // The rest is a task: a session that is noted on disk must be started or taken back, whoever still waits.
     let task = tokio::spawn(async move {
         let _members = members;
         if current.is_stopping() || !root.is_alive() {
@@ -174,6 +176,8 @@ async fn add(
     if host.find(name.as_str()).is_some() {
         return Err(NewSessionError::Taken(name));
     }
+    // The sessions are counted under `members`: of two callers who come at once, the second sees what the
+    // first made.
     let exist = branch.plan().children.len();
     if let Some(limit) = decl.limits.max_sessions.filter(|limit| exist >= *limit) {
         return Err(NewSessionError::Limit { name, template: of.to_owned(), limit });
@@ -182,6 +186,7 @@ async fn add(
     let child = decl.child(&name);
     let place = grow::below(&path, &name);
     let id = ChildId::from(name.as_str());
+    // A session alone is made here; the names that the file declares are asked for by templates.
     let spec = Grower::new(host, &mut current.made_of().handles, &HashSet::new()).spec(&child, &path)?;
     let handle = current.made_of().handles.get(&place).cloned();
     let Some(Handle::Session(owner)) = handle else { return Err(NewSessionError::Down(of.to_owned())) };
@@ -196,6 +201,8 @@ async fn add(
             return Err(error.into());
         }
     };
+    // The session is in the plan before it is started: a supervisor that is restarted in between starts it
+    // too.
     branch.plan().children.push(Leaf::new(&child, spec.clone()));
     match supervisor.start_child(spec).await {
         // The supervisor was restarted meanwhile, and had the session in its plan.
@@ -204,6 +211,7 @@ async fn add(
             Ok(Session::named_in(host, name.as_str()))
         }
         Err(error) => {
+            // The session leaves the plan as well, or the template's next supervisor would start it.
             branch.plan().children.retain(|leaf| leaf.spec.id() != &id);
             current.made_of().handles.remove(&place);
             if let Err(why) = desk.enlist(None).await {
@@ -267,6 +275,7 @@ async fn take_out(
     }
     // Before the lock and outside its supervisor: the end of a CLI may take seconds, and keeps nobody waiting.
     desk.put_down(why).await;
+    // `members` is taken only now: nobody else's making or removal had to wait for the end of this CLI.
     let Some(_members) = current.members(PATIENCE).await else { return Err(RemoveSessionError::Busy(name)) };
     let supervisor = running(root, path).await;
     let leaf = forget(current, path, supervisor.as_ref()).await;

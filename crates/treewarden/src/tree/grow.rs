@@ -180,8 +180,12 @@ impl StartChild for Shoot {
     fn start(&self, context: StartContext) -> StartFuture {
         let branch = self.0.clone();
         Box::pin(async move {
+            // The plan is copied: the start waits for the children, and whoever changes the plan must not
+            // wait for that.
             let plan = branch.plan().clone();
             let (supervisor, child) = plan.builder().start_child_of(&context).await?;
+            // Sessions are adopted when all are started: only then has each of them a desk, which is told
+            // whom a `stop` has to ask.
             plan.adopt(&branch.host, &supervisor);
             Ok(Started::RunningWith(child, Info::new(supervisor)))
         })

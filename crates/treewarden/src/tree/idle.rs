@@ -16,7 +16,7 @@ use crate::config::ChildKind;
 use crate::host::Host;
 use crate::supervisor::Supervisor;
 
-/// So many are removed at once; a removal may wait for the end of a CLI.
+/// How many sessions are removed at once; a removal may wait for the end of a CLI.
 const AT_ONCE: usize = 16;
 
 /// Removes what is idle until the tree has ended.
@@ -26,6 +26,7 @@ pub(super) async fn keep(root: Supervisor, host: Host, current: Arc<Current>) {
     loop {
         let again = tokio::select! {
             _reason = &mut ended => return,
+            // Removals that have begun go on in tasks of their own.
             again = look(&root, &host, &current) => again,
         };
         let wait = async {
@@ -53,6 +54,8 @@ async fn look(root: &Supervisor, host: &Host, current: &Arc<Current>) -> Option<
             tracing::warn!(session = %name, why, "an idle session is kept, as its conversation is not on disk");
             return;
         }
+        // The session must have been idle since then, and not only be idle now: a turn that came after the
+        // look keeps it.
         let removal = Removal { name: name.to_string(), idle_since: Some(since) };
         match dynamic::remove(root.clone(), host.clone(), Arc::clone(current), removal).await {
             Ok(true) => tracing::info!(session = %name, "an idle session is removed"),

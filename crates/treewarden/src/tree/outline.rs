@@ -74,6 +74,7 @@ fn children(supervisor: Supervisor, host: &Host) -> Pin<Box<dyn Future<Output = 
     Box::pin(async move {
         // A supervisor that has ended has no children.
         let mut infos = supervisor.which_children().await.unwrap_or_default();
+        // Newest first is the order of `which_children`, as in OTP.
         infos.reverse();
         let mut nodes = Vec::with_capacity(infos.len());
         for info in infos {

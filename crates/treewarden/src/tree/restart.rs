@@ -76,8 +76,11 @@ pub(super) async fn restart(
     }
     let task = tokio::spawn(async move {
         let _changing = changing;
+        // `changing` before `members`, as in a change of the tree.
         let _members = current.members(PATIENCE).await.ok_or(RestartError::Busy)?;
         let Found { parent, id } = find(&root, name.clone()).await?;
+        // The spec is asked for before the stop: a supervisor forgets a temporary child that is stopped, and
+        // nothing would be left to start.
         if parent.get_childspec(id.clone()).await?.restart == Restart::Temporary {
             return Err(RestartError::Temporary(name));
         }

@@ -77,10 +77,12 @@ impl Tree {
         // The directory is ours until the last child and the last CLI are gone, whoever keeps or drops a handle.
         tokio::spawn(async move {
             supervisor.wait().await;
+            // The tree is cleared first: no change may start a child of a tree that has ended.
             until_end.clear();
             host_of_all.inner.warm.close().await;
             host_of_all.inner.guards.set_tree(None);
             lock.release();
+            // Whoever waited may have gone.
             let _nobody = free.send(true);
         });
         tokio::spawn(idle::keep(root.clone(), host.clone(), Arc::clone(&current)));
@@ -256,6 +258,8 @@ impl Tree {
     ///
     /// The stop goes on when the future is dropped.
     pub async fn stop(&self) -> ExitReason {
+        // The flag is set before the root is told: a change that began in between would start children that
+        // nobody stops.
         self.current.stop();
         let reason = self.root.stop(ExitReason::Shutdown).await;
         self.freed().await;

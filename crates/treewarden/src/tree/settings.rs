@@ -55,6 +55,7 @@ pub(super) fn differing(old: &Settings, new: &Settings, effect: impl Fn(&str) ->
 
 /// A value as a diff may show it.
 fn shown(key: &str, value: Option<&Value>) -> Value {
+    // A key without a row is a registered type's, and may be secret.
     let known = config::find(key).is_some_and(|key: &Key| !key.secret);
     value.filter(|_| known).cloned().unwrap_or_default()
 }

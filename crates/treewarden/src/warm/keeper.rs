@@ -21,6 +21,8 @@ pub(super) async fn keep(pool: Arc<Pool>, warm: Weak<Warm>) {
             Step::Start => {
                 match warm.upgrade() {
                     Some(warm) => begin(&mut spares, &pool, &warm),
+                    // The host is gone: what still waits here is ended, and the loop ends with the last of
+                    // it.
                     None => pool.close(),
                 }
                 continue;
@@ -28,15 +30,20 @@ pub(super) async fn keep(pool: Arc<Pool>, warm: Weak<Warm>) {
             Step::WaitUntil(at) => Some(at),
             Step::Wait => None,
         };
+        // The pool is retired only when no task is left: each task has a process for which its slot stands.
         if spares.is_empty() && retire(&warm, &pool) {
             return;
         }
+        // Each branch may be dropped without loss: the bell keeps one ring, and `join_next` hands out an end
+        // once.
         tokio::select! {
             () = pool.bell.notified() => {}
             Some(ended) = spares.join_next(), if !spares.is_empty() => match ended {
                 Ok((End::Served, _)) => {}
                 Ok((End::Crowded, _)) => refill.crowded(Instant::now()),
                 Ok((End::Failed, lived)) => refill.failed(Instant::now(), lived),
+                // A task that panicked counts as one whose CLI died at once: refilled without a wait, a fault
+                // that is always met would start CLIs without end.
                 Err(_) => refill.failed(Instant::now(), Duration::ZERO),
             },
             () = sleep_until(at) => {}

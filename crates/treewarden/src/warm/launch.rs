@@ -36,6 +36,8 @@ impl Launch {
         cwd: PathBuf,
         config_dir: PathBuf,
     ) -> Self {
+        // The arguments are kept without an id, since launches are compared whole: two that differ in it
+        // alone would never be the same.
         let any = SessionId::random();
         let mut args = private.args(spec, &Opening::Fresh(any));
         let own = id_flag(any);

@@ -30,21 +30,21 @@ use self::pool::Pool;
 pub(crate) use self::spare::{INITIALIZE, Spare};
 use crate::places::Places;
 
-/// So many come up at once in one host, whatever is wanted.
+/// How many CLIs come up at once in one host, whatever is wanted.
 const STARTING: usize = 2;
 
-/// After so long a CLI that nobody took is replaced: what it read when it started may have changed.
+/// How long a CLI waits for a session before it is replaced: what it read when it started may have changed.
 pub(crate) const AGE: Duration = Duration::from_secs(600);
 
 /// How many CLIs are kept for the next conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct WarmStatus {
-    /// So many are wanted.
+    /// How many are wanted.
     pub wanted: usize,
-    /// So many are initialized.
+    /// How many are initialized.
     pub ready: usize,
-    /// So many are on their way.
+    /// How many are on their way.
     pub starting: usize,
 }
 
@@ -75,6 +75,7 @@ impl Want {
     /// The id of a CLI that is from now on kept for this session, if there is one.
     pub(crate) fn promise(&mut self) -> Option<SessionId> {
         let id = self.pool.reserve()?;
+        // The CLI of an earlier promise is ended: its id will not be asked for any more.
         if let Some(earlier) = self.promised.replace(id) {
             self.pool.discard(earlier);
         }
@@ -88,6 +89,7 @@ impl Want {
 
 impl Drop for Want {
     fn drop(&mut self) {
+        // A CLI that was promised is taken under its id alone, and nobody asks for that any more.
         if let Some(id) = self.promised {
             self.pool.discard(id);
         }
@@ -115,6 +117,8 @@ impl Warm {
     ///
     /// Must be called within a tokio runtime.
     pub(crate) fn want(self: &Arc<Self>, launch: Launch, n: usize) -> Want {
+        // The list is held until the pool is raised: a keeper that looks in between would take a pool off the
+        // list that somebody just got.
         let mut pools = self.pools();
         let found = pools.iter().find(|pool| pool.launch == launch).map(Arc::clone);
         let pool = found.unwrap_or_else(|| {
@@ -133,7 +137,10 @@ impl Warm {
     ///
     /// A CLI that was on its way to a future that is dropped is ended.
     pub(crate) async fn take(&self, id: SessionId, launch: &Launch) -> Option<Box<Spare>> {
+        // The list is free again before the wait, which may be as long as a CLI takes to come up.
         let pool = self.pools().iter().find(|pool| pool.has(id)).map(Arc::clone)?;
+        // The options have changed since the promise. The CLI is ended, and the wait below lasts until
+        // nothing of it is left, since the session starts its own under the same id.
         if pool.launch != *launch {
             pool.discard(id);
         }
@@ -159,6 +166,7 @@ impl Warm {
     ///
     /// The CLIs are ended all the same.
     pub(crate) async fn close(&self) {
+        // The list is copied: the keepers, which end what is waited for, take its lock themselves.
         let pools = self.pools().clone();
         pools.iter().for_each(|pool| pool.close());
         for pool in pools {
@@ -168,6 +176,8 @@ impl Warm {
 
     /// Takes a pool off the list that nobody wants and that has no CLI.
     fn retire(&self, pool: &Arc<Pool>) -> bool {
+        // The list is locked before the pool, as in `want`: a `want` that finds the pool raises it first, and
+        // then it is not done.
         let mut pools = self.pools();
         let done = pool.is_done();
         if done {
@@ -178,6 +188,8 @@ impl Warm {
 }
 
 impl Drop for Warm {
+    // The keepers hold no host, only a weak reference: without this they would wait for a bell that nobody
+    // rings.
     fn drop(&mut self) {
         self.pools().iter().for_each(|pool| pool.close());
     }

@@ -71,12 +71,14 @@ impl Listed {
         if let Some(slot) = self.pool.lock().slot(self.id) {
             slot.stage = stage;
         }
+        // The keeper counts what comes up, and may start another one now.
         self.pool.bell.notify_one();
     }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
+        // The slot is gone before anybody is woken: whoever wakes looks for it once.
         self.pool.lock().slots.retain(|slot| slot.id != self.id);
         self.pool.gone.notify_waiters();
         self.pool.bell.notify_one();
@@ -132,6 +134,8 @@ impl Pool {
         let (orders, heard) = oneshot::channel();
         let id = SessionId::random();
         let mut inner = self.lock();
+        // A pool that was closed while the keeper chose to start hands out no orders, and the CLI ends before
+        // its spawn.
         let orders = (!inner.closed).then_some(orders);
         inner.slots.push(Slot { id, stage: Stage::Queued, reserved: false, orders });
         (Listed { pool: Arc::clone(self), id }, heard)
@@ -140,6 +144,8 @@ impl Pool {
     /// Promises a CLI to a session: the id that it has. The one that has come furthest is chosen.
     pub(super) fn reserve(&self) -> Option<SessionId> {
         let mut inner = self.lock();
+        // One that waits for its spawn may wait for long: for its turn, and for a place that nobody else has.
+        // A session starts its own sooner.
         let free = inner.slots.iter_mut().filter(|slot| slot.is_free() && slot.stage > Stage::Queued);
         let slot = free.max_by_key(|slot| slot.stage)?;
         slot.reserved = true;
@@ -162,6 +168,7 @@ impl Pool {
         let orders = self.lock().slot(id)?.orders.take();
         if let Some(orders) = orders {
             let (reply, spare) = oneshot::channel();
+            // One that has ended meanwhile does not hear it; the wait below is for its slot then.
             let _gone = orders.send(reply);
             if let Ok(spare) = spare.await {
                 return Some(spare);
@@ -203,6 +210,8 @@ impl Pool {
 
     async fn wait_gone(&self, mut done: impl FnMut(&mut Inner) -> bool) {
         loop {
+            // The wait is made and enabled before the look: a slot that goes in between would wake nobody,
+            // and the wait would have no end.
             let gone = self.gone.notified();
             tokio::pin!(gone);
             gone.as_mut().enable();

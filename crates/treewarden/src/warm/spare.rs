@@ -61,6 +61,8 @@ pub(super) async fn run(
     let began = Instant::now();
     let starting = tokio::select! {
         biased;
+        // The orders come first: a CLI that nobody wants any more is not spawned only because its turn came
+        // at the same moment.
         _nobody_takes_it_yet = &mut orders => return (End::Served, Duration::ZERO),
         starting = starting.acquire() => starting,
     };
@@ -71,12 +73,16 @@ pub(super) async fn run(
     };
     let wanted = spare.place.wanted();
     let (mut end, reply) = tokio::select! {
+        // The orders come first: a session that takes the CLI has it, though its place is wanted at the same
+        // moment.
         biased;
         order = &mut orders => (End::Served, order.ok()),
         () = wanted => (End::Crowded, None),
         end = live(&mut spare, &listed, starting.ok(), age) => (end, None),
     };
     if let Some(reply) = reply {
+        // A CLI that died while nobody read its exit would be handed over as one that lives, and the first
+        // turn would pay for a restart.
         if spare.tree.has_exited() {
             end = End::Failed;
         } else {
@@ -86,9 +92,11 @@ pub(super) async fn run(
             }
         }
     }
+    // Its time to clean up is no part of its life, by which the refill judges whether it died at once.
     let lived = began.elapsed();
     spare.end().await;
-    // Only now: whoever asked for it is told that nothing is left.
+    // The slot goes only now: whoever takes by this id waits for that, and then starts a CLI of its own under
+    // the id.
     drop((orders, listed));
     (end, lived)
 }
@@ -105,6 +113,7 @@ async fn live(
         Ok(Err(end)) => return end,
         Err(_) => return failed(&"it did not come up in time"),
     }
+    // From here on the next one may come up: those that only wait need no processor.
     drop(starting);
     listed.set_stage(Stage::Ready);
     tokio::select! {
@@ -117,6 +126,7 @@ async fn spawn(listed: &Listed, warm: &Weak<Warm>) -> Result<Spare, End> {
     let (place, lease, containment) = reserve(listed, warm)?;
     let launch = &listed.pool.launch;
     let Some(state_dir) = warm.upgrade().map(|warm| warm.store.dir().to_owned()) else {
+        // Nothing was ever written under the id: the lease leaves no file behind.
         lease.forget();
         return Err(End::Served);
     };
@@ -144,7 +154,8 @@ async fn spawn(listed: &Listed, warm: &Weak<Warm>) -> Result<Spare, End> {
     let (reader, writer) = (tree.take_stdout(), tree.take_stdin());
     let (reader, mut writer) = reader.zip(writer).expect("a tree that was just spawned still has its pipes");
     if let Err(error) = writer.push(HostRequest::Initialize(launch.initialize()).encode(INITIALIZE)) {
-        // Its exit says so as well.
+        // Whether the line was written shows in the exit of the CLI, or in `COME_UP`, which ends a CLI
+        // without the answer.
         tracing::debug!(%error, "a CLI that was started ahead takes no line");
     }
     Ok(Spare { tree, reader, writer, lease, place, door, lines: Vec::new() })
@@ -153,6 +164,7 @@ async fn spawn(listed: &Listed, warm: &Weak<Warm>) -> Result<Spare, End> {
 /// Takes a free place and the lease; the pools may be dropped while the CLI lives, so that they are not held on to.
 fn reserve(listed: &Listed, warm: &Weak<Warm>) -> Result<(SparePlace, Lease, ContainmentPolicy), End> {
     let warm = warm.upgrade().ok_or(End::Served)?;
+    // The place before the lease, as at every start: without a place nothing is locked.
     let place = warm.places.spare().ok_or(End::Crowded)?;
     listed.set_stage(Stage::Starting);
     let name = SessionName::new("warm").expect("a plain word is a valid name");
@@ -169,6 +181,8 @@ fn failed(error: &dyn std::fmt::Display) -> End {
 impl Spare {
     /// Reads up to the answer to `initialize`; what was read stays for whoever takes the CLI.
     async fn initialized(&mut self) -> Result<(), End> {
+        // Only new lines are parsed: otherwise a CLI that prints much would have all its lines parsed again
+        // at each read.
         let mut seen = 0;
         loop {
             tokio::select! {
@@ -186,6 +200,8 @@ impl Spare {
                 return Ok(());
             }
             seen = self.lines.len();
+            // What is printed here stays in memory: a CLI that prints without end would fill it within
+            // `COME_UP`.
             if self.lines.iter().map(len).sum::<usize>() > BACKLOG {
                 return Err(failed(&"it prints and prints, and does not answer `initialize`"));
             }
@@ -204,6 +220,7 @@ impl Spare {
                 tracing::error!(%error, "processes of a CLI that was started ahead cannot be ended")
             }
         }
+        // The files and the place are those of a process that lived until here.
         drop((door, place));
     }
 }

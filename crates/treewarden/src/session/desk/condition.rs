@@ -17,6 +17,8 @@ impl Desk {
 
     /// Shows what the session does.
     pub(crate) fn set_state(&self, state: SessionState, pid: Option<u32>, turn: Option<TurnId>) {
+        // Published when the lock is free: the state is stored by then, so that whoever is woken by the event
+        // reads it.
         let changed = self.lock().shown.set_state(state, pid, turn);
         if changed {
             tracing::debug!(session = %self.name, ?state, pid, "session");
@@ -27,6 +29,8 @@ impl Desk {
     /// Shows what the CLI does by itself, and what of the conversation only it has.
     pub(crate) fn show_work(&self, work: &Work) {
         let before = {
+            // The time without work begins at the end of the CLI's own work, or a session would be removed as
+            // idle right behind an hour of it.
             let mut rooms = self.lock();
             if rooms.shown.works() {
                 rooms.service.used(Instant::now());
@@ -63,6 +67,8 @@ impl Desk {
     /// The session's status, at once, whatever it is doing.
     pub(crate) fn status(&self) -> Status {
         let rooms = self.lock();
+        // A copy is made of what is shown, since the status looks whether processes still live, which asks
+        // the system.
         let (shown, queued) = (rooms.shown.clone(), rooms.queue.len());
         let session_id = rooms.identity.record().map(|record| record.session_id);
         drop(rooms);

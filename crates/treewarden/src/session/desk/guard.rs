@@ -24,9 +24,12 @@ impl Desk {
 
     /// Looks whether the lease of the CLI of the moment still keeps others away, and says what was found.
     pub(crate) fn look_at_lease(&self) -> Result<(), LeaseError> {
+        // A copy of the watch, so that the look at the disk keeps no caller waiting for the desk.
         let Some(lease) = self.lock().identity.lease().cloned() else { return Ok(()) };
         let found = lease.look_again();
         let lost = found.as_ref().err().map(|error| error.to_string().into_boxed_str());
+        // The lease is looked at before each turn, and every five seconds in the daemon: a loss is told once,
+        // and not at each look.
         let earlier = self.lock().shown.set_removed(lost.clone());
         let news = match (&found, lost) {
             (Ok(Some(path)), _) => Some(Missing::mended(path.clone())),

@@ -14,11 +14,15 @@ impl Desk {
     pub(super) fn with_record<T>(&self, read: impl FnOnce(&SessionRecord) -> T) -> T {
         let mut rooms = self.lock();
         let Rooms { identity, next, .. } = &mut *rooms;
+        // The record is made under the lock: two callers who ask first at the same moment must get the same
+        // id.
         read(identity.record_or(|| {
             let spec = &self.options().spec;
             let carried = spec.resume.filter(|_| !spec.fork_session);
             let id = match carried.or(spec.session_id) {
                 Some(given) => given,
+                // A fork begins with what another conversation holds, and the CLIs that are started ahead
+                // begin with nothing.
                 None if spec.resume.is_some() => SessionId::random(),
                 None => next.new_id(),
             };
@@ -43,6 +47,8 @@ impl Desk {
     /// The model and permission mode that were chosen at run time.
     pub(crate) fn overrides(&self) -> (Option<String>, Option<PermissionMode>) {
         let record = self.record();
+        // A mode that this version does not know (a newer one may have stored it) leaves that of the options
+        // in force.
         let mode = record.permission_mode.and_then(|mode| serde_json::from_value(mode.into()).ok());
         (record.model, mode)
     }

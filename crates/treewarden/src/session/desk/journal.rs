@@ -26,6 +26,8 @@ impl Desk {
         let row = TurnRow::new(turn, self.name.clone(), self.session_id(), prompt, at_most_once);
         // The next host looks for open turns under the names that have a record; a first turn may wait long for a CLI.
         self.see_that_it_is_recorded()?;
+        // Until the store has answered, a caller who gives up leaves a row behind that nobody waits for, and
+        // that the next host would run.
         let mut unopened = Unopened { desk: self, turn, given_up: true };
         let opened = self.host.store().open_turn_durable(&row).await;
         unopened.given_up = false;
@@ -34,7 +36,8 @@ impl Desk {
 
     /// Stores an outcome, and returns the one that counts: a turn has one outcome, and the first one stands.
     pub(super) fn store_outcome(&self, turn: TurnId, outcome: Outcome) -> Outcome {
-        // A turn that waited behind a clear was asked in the conversation before it.
+        // A clear may have come between the question and the answer: the journal has to know in which of the
+        // two conversations the answer stands.
         let answered_in = outcome.answer().map(|answer| answer.session_id);
         let asked_in = |desk: &Self| desk.lock().queue.turn(turn).map(|entry| entry.asked_in);
         let answered_in = answered_in.filter(|id| asked_in(self) != Some(*id));
@@ -45,9 +48,13 @@ impl Desk {
                 outcome
             }
             Ok(Stored::Already(first)) => {
+                // Whoever settled it first had the conversation, and may have gone on with it: the journal
+                // has to be asked for its last turn.
                 self.forget_completed();
                 match serde_json::from_str::<OutcomeRecord>(first.get()) {
                     Ok(first) => first.into_outcome(turn, self.session_id()),
+                    // The first outcome cannot be read, as one of a newer version may be. The caller gets
+                    // what was found here, and the journal keeps the first.
                     Err(_) => outcome,
                 }
             }
@@ -85,10 +92,14 @@ impl Desk {
         let prompt = Arc::clone(&entry.prompt);
         let at_most_once = entry.open.delivery == Delivery::AtMostOnce;
         let first = rooms.identity.record().is_some_and(|record| !record.persisted);
+        // The record is changed in the order of `writers`, which is taken before the desk's lock and never
+        // under it.
         drop(rooms);
         if first {
             self.note_persisted();
         }
+        // What is sent once more does no harm, unless it may run once at most: only such a turn has to say
+        // that it was sent.
         if at_most_once && let Err(error) = self.host.store().mark_sent(turn) {
             tracing::warn!(session = %self.name, %turn, %error, "failed to note that a turn is sent");
         }

@@ -24,6 +24,8 @@ struct Refused {
 
 impl Refused {
     fn lives(&self) -> bool {
+        // Without a list of processes there is nothing to look at: a tree of which nobody can tell what lives
+        // counts as alive until a proof says otherwise.
         self.processes.is_empty() || self.processes.iter().any(|process| process.is_alive())
     }
 }
@@ -45,7 +47,7 @@ impl Left {
     fn add_refused(&mut self, processes: &[Process], why: &str) -> bool {
         self.refused.retain(Refused::lives);
         let known = self.refused.iter().any(|left| left.processes == processes && left.why == why);
-        // What is left of the same processes is told once.
+        // An earlier entry about the same processes gives way to this one, or they would be named twice.
         self.refused.retain(|left| !left.processes.iter().all(|process| processes.contains(process)));
         self.refused.push(Refused { processes: processes.to_vec(), why: why.to_owned() });
         !known
@@ -74,10 +76,13 @@ fn named<'a>(processes: impl Iterator<Item = &'a Process>) -> Option<String> {
 impl Desk {
     /// Says that processes of the session live on, and keeps it for whoever asks.
     pub(crate) fn note_not_gone(&self, error: &NotGone) {
+        // Processes of another host that lives are that host's CLI, and no leftover of this session; the
+        // start that met them says so itself.
         if error.is_another_hosts() {
             return;
         }
         let why = error.to_string();
+        // Each start that is refused finds the same again; only what is new is told.
         let is_new = self.lock().shown.left_mut().add_refused(error.processes(), &why);
         if is_new {
             tracing::error!(session = %self.name, %error, "processes of a CLI cannot be ended");

@@ -125,6 +125,7 @@ impl Desk {
 
     /// Tells whoever reads the host's events what happened to the session.
     pub(crate) fn publish(&self, what: Happening) {
+        // The path is copied out: nothing else may be locked while its lock is held.
         let path = Arc::clone(&self.path.read().unwrap_or_else(PoisonError::into_inner));
         self.host.inner.events.events().publish(path, Some(self.name.clone()), what);
     }
@@ -137,6 +138,7 @@ impl Desk {
     /// Gives the session other options: its times hold at once, a CLI with the old ones is replaced between two turns if
     /// `renew` says so, and turns that are opened from now on have the new ones.
     pub(crate) fn reconfigure(&self, options: Arc<SessionOptions>, renew: bool) {
+        // Before the command: an engine that takes it at once reads the options then.
         *self.options.write().unwrap_or_else(PoisonError::into_inner) = options;
         // Without an engine there is no CLI, and the next one has them.
         self.command(Command::Configure { renew });

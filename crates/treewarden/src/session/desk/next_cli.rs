@@ -9,6 +9,7 @@ use crate::warm::{Launch, Want};
 impl Desk {
     /// Leaves this to the session's next CLI.
     pub(crate) fn leave_to_next(&self, inherited: Inherited) {
+        // Dropped when the desk's lock is free: this closes the files of a lease.
         let earlier = self.lock().next.leave(inherited);
         drop(earlier);
     }
@@ -26,6 +27,7 @@ impl Desk {
     /// Has these CLIs kept for the next conversation, instead of those that were.
     pub(crate) fn want(&self, want: Option<Want>) {
         let earlier = self.lock().next.want(want.map(Box::new));
+        // Dropped when the desk's lock is free: a `Want` gives its promise back under the lock of its pool.
         drop(earlier);
     }
 }

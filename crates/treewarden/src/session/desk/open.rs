@@ -24,12 +24,15 @@ impl Desk {
     ) -> Result<Arc<Self>, StartError> {
         let store = host.store();
         let record = store.record(&name).map_err(|error| StartError::store(&error))?;
+        // A record of another conversation than the options name is left to that one, with its turns.
         let record = record.filter(|record| carries_on(record, options));
         let open = match &record {
             Some(_) => store.open_turns(&name).map_err(|error| StartError::store(&error))?,
             None => Vec::new(),
         };
         let desk = Arc::new(Self::new(host.clone(), Arc::clone(options), name, record));
+        // Before the name is claimed: from then on callers find the desk, and their turns must not come
+        // before those that wait since an earlier host.
         for row in open {
             desk.restore(row);
         }
@@ -67,6 +70,7 @@ impl Desk {
 fn carries_on(record: &SessionRecord, options: &SessionOptions) -> bool {
     let spec = &options.spec;
     let wanted = if spec.fork_session { spec.session_id } else { spec.resume.or(spec.session_id) };
+    // A fork has a new conversation, and `resume` then names the one that it is made from.
     wanted.is_none_or(|id| record.session_id == id || record.earlier_ids.contains(&id))
 }
 

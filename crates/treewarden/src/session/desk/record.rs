@@ -31,6 +31,8 @@ impl Desk {
         unstored: Unstored,
         change: impl FnOnce(&mut SessionRecord) -> bool,
     ) -> Result<bool, StoreError> {
+        // `writers` first. The desk's lock is taken under it for moments only, and is free while the store
+        // writes: whoever held it here would keep every caller of the session waiting for the disk.
         let _order = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut record = self.record();
         if !change(&mut record) {
@@ -73,6 +75,8 @@ impl Desk {
     pub(super) fn change_record(&self, change: impl FnOnce(&mut SessionRecord) -> bool) -> Option<String> {
         let error = match self.write_record(Unstored::Holds, change) {
             Ok(false) => return None,
+            // A database that was removed takes what is written without a word, into a file that nobody will
+            // find.
             Ok(true) => self.host.removed()?,
             Err(error) => error.to_string(),
         };
@@ -84,7 +88,8 @@ impl Desk {
     ///
     /// A CLI that was given a new conversation may name the old one once more (seen with 2.1.330).
     pub(crate) fn follow(&self, id: SessionId) -> bool {
-        // Each turn of a CLI names the conversation, and hardly any another one: nobody has to wait for his turn to write.
+        // Each turn of a CLI names the conversation, and it is hardly ever another one: this look spares most
+        // of them the wait for those who write the record.
         self.with_record(|record| is_new(record, id)) && self.leave_conversation(id)
     }
 
@@ -98,8 +103,12 @@ impl Desk {
     /// Goes on to another conversation, unless the session had it before. The one that is left is kept no longer than the CLI
     /// keeps it.
     fn leave_conversation(&self, to: SessionId) -> bool {
+        // Before the id changes: the file of the conversation that is left would otherwise be looked for
+        // under the new id.
         self.note_first_name(None);
         let mut left = None;
+        // What could not be stored was said by `change_record`. The session goes on with the new conversation
+        // all the same.
         let _said = self.change_record(|record| {
             if !is_new(record, to) {
                 return false;
@@ -108,6 +117,8 @@ impl Desk {
             record.follow(to);
             true
         });
+        // Only when the record names the other one: until then a start would carry on what is left here, and
+        // a CLI's clean-up may take it once its second name is gone.
         if let Some((Some(config_dir), left)) = &left {
             self.release_transcript(config_dir.clone(), *left);
         }
@@ -123,6 +134,8 @@ impl Desk {
     pub(crate) fn note_first(&self, id: SessionId, first: String) {
         let is_news =
             |record: &SessionRecord| record.session_id == id && record.first_message() != Some(&first);
+        // The record is looked at twice. The first look takes no turn among the writers, since most looks
+        // find nothing new; the second one does, since the conversation may be another one by then.
         if self.with_record(is_news) {
             let _said = self.change_record(|record| {
                 let is_news = is_news(record);

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 /// The restarts of one session, one after the other.
 #[derive(Debug)]
 pub(crate) struct Restarts<E> {
-    /// So many were asked for.
+    /// How many restarts were asked for.
     asked: AtomicU64,
     last: Mutex<Last<E>>,
 }
@@ -15,7 +15,7 @@ pub(crate) struct Restarts<E> {
 /// The last restart that came to an end.
 #[derive(Debug)]
 struct Last<E> {
-    /// So many of the callers had asked before its start began: it is what they asked for.
+    /// How many callers had asked before its start began: it is what they asked for.
     served: u64,
     ended: Result<(), E>,
 }
@@ -44,12 +44,16 @@ impl<E: Clone> Restarts<E> {
         stop: impl Future<Output = Result<(), E>>,
         start: impl Future<Output = Result<(), E>>,
     ) -> Result<(), E> {
+        // `Relaxed` is enough: nothing else is published by the count. A load below that misses somebody
+        // makes that caller restart once more, and skips nobody.
         let mine = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
         let mut last = self.last.lock().await;
         if last.served >= mine {
             return last.ended.clone();
         }
         stop.await?;
+        // Counted between the stop and the start: everybody who asked until now gets the start that follows,
+        // which is as new as they can want it.
         let served = self.asked.load(Ordering::Relaxed);
         let ended = start.await;
         *last = Last { served, ended: ended.clone() };

@@ -10,7 +10,7 @@ use treewarden_transcript::{self as transcript, Saved as OnDisk};
 
 use super::Desk;
 
-/// So long may the last look take: a stop waits for it.
+/// How long the last look may take: a stop waits for it.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// What a look at the disk found.
@@ -29,6 +29,7 @@ impl Desk {
         let record = self.record();
         let id = record.session_id;
         let not = |why| Look { saved: Saved::No(why), first: None };
+        // No CLI of the session was ever started: there is nothing that could be missing.
         let Some(config_dir) = &record.config_dir else { return Look { saved: Saved::Yes, first: None } };
         let known = match self.known(&record) {
             Ok(known) => known,
@@ -55,6 +56,8 @@ impl Desk {
         }
         let desk = Arc::clone(self);
         let looking = tokio::task::spawn_blocking(move || desk.look_at_disk().first);
+        // A disk that does not answer keeps no stop waiting: the look goes on in its thread, and what it
+        // finds is let go.
         if let Ok(Ok(Some((id, first)))) = tokio::time::timeout(LAST_LOOK, looking).await {
             self.note_first(id, first);
         }

@@ -24,6 +24,8 @@ impl Desk {
     /// Gives a command to the engine; `false` if none lives.
     pub(crate) fn command(&self, command: Command) -> bool {
         let mut rooms = self.lock();
+        // A command to nobody would be taken by the next engine, which a stop would end before its first
+        // turn.
         if !rooms.service.engine_lives() {
             return false;
         }
@@ -35,6 +37,7 @@ impl Desk {
     /// Wakes whoever serves the session: the engine, or else the actor that starts one.
     pub(super) fn ring(&self, mut rooms: MutexGuard<'_, Rooms>) {
         let wakes_engine = rooms.service.ring();
+        // The engine is woken when the lock is free: it takes that lock at once.
         drop(rooms);
         if wakes_engine {
             self.engine_bell.notify_one();
@@ -48,6 +51,7 @@ impl Desk {
 
     /// Gives the session to a new incarnation of its actor.
     pub(crate) fn serve(&self, doorbell: ActorRef<()>) {
+        // A new incarnation is there: what the last one ended with must not be shown of it.
         let state = self.lock().shown.state();
         if matches!(state, SessionState::Restarting | SessionState::Stopped | SessionState::GivenUp) {
             self.note(Shown::Trouble(None));
@@ -55,6 +59,7 @@ impl Desk {
         }
         let mut rooms = self.lock();
         rooms.service.serve(doorbell);
+        // Turns that came while no actor served the session could ring nobody.
         if rooms.queue.has_work() {
             self.ring(rooms);
         }
@@ -69,6 +74,8 @@ impl Desk {
 
     /// Ends the engine unless there is more to do; `false` if there is.
     pub(crate) fn engine_may_end(&self) -> bool {
+        // Both under one lock: a turn that came between the look for work and the end of the engine would
+        // ring an engine that is about to be gone.
         let may_end = {
             let mut rooms = self.lock();
             let has_work = rooms.queue.has_work();
@@ -83,6 +90,7 @@ impl Desk {
     /// Ends the engine whatever there is to do, and wakes the actor.
     pub(crate) fn engine_ended(&self) {
         let mut rooms = self.lock();
+        // The commands go before the next engine comes, which would take what was meant for this one.
         rooms.service.engine_ended();
         rooms.queue.forget_engine();
         drop(rooms);
@@ -96,6 +104,8 @@ impl Desk {
     /// Waits until no engine lives.
     pub(crate) async fn quiet(&self) {
         loop {
+            // Before the look: `notify_waiters` wakes only those who wait by then, and an engine that ends in
+            // between would be waited for without end.
             let quiet = self.quiet.notified();
             if !self.engine_lives() {
                 return;
@@ -109,6 +119,7 @@ impl Desk {
     ///
     /// So whoever ends the actor afterwards waits for no CLI, and no supervisor is busy meanwhile.
     pub(crate) async fn put_down(&self, why: &str) {
+        // First of all: a turn that came behind the stop would start another engine.
         self.refuse(why);
         if self.command(Command::Stop(StopReason::Requested)) {
             self.quiet().await;
@@ -124,11 +135,13 @@ impl Desk {
     /// Notes that this actor is gone; another may come, or may have come already.
     pub(crate) fn unserve(&self, actor: ActorId) {
         let mut rooms = self.lock();
+        // The word of an actor's end may come late, when the next actor serves already: that one must stay.
         if !rooms.service.unserve(actor) {
             return;
         }
         rooms.queue.forget_engine();
         let want = rooms.next.want(None);
+        // The desk's lock is let go first: a `Want` gives its promise back under the lock of its pool.
         drop(rooms);
         drop(want);
         self.quiet.notify_waiters();
@@ -186,12 +199,15 @@ impl Desk {
 
     /// An actor of somebody else's tree is gone: unless it was stopped, another has some time to take over.
     pub(crate) fn abandoned(self: &Arc<Self>, actor: ActorId, stopped: bool) {
+        // A child spec that owns the name says itself when nobody will serve the session any more.
         if self.lock().service.is_owned()
             || self.doorbell().is_some_and(|doorbell| doorbell.get_id() != actor)
         {
             return;
         }
         self.unserve(actor);
+        // A session that crashed and that nobody starts again fails its turns; one that was stopped leaves
+        // them in the journal.
         let crashed = |desk: &Self| desk.lock().shown.state() == SessionState::Restarting;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if !stopped => {
@@ -212,6 +228,7 @@ impl Desk {
     /// The turns of one that was given up fail; otherwise they stay open in the journal.
     pub(crate) fn retire(self: &Arc<Self>, given_up: bool) {
         let why = if given_up {
+            // Before the session is closed, which takes every entry off the queue without an outcome.
             self.settle_all(&Outcome::Failed(self.given_up_for(None)));
             "the session crashed too often and was given up"
         } else {
@@ -219,6 +236,7 @@ impl Desk {
         };
         self.close(why);
         self.set_state(SessionState::Stopped, None, None);
+        // Last: whoever claims the name from now on finds nothing here that could still change the record.
         self.host.disclaim(self);
     }
 
@@ -229,11 +247,12 @@ impl Desk {
         let mut rooms = self.lock();
         rooms.service.give_up(failure.clone());
         rooms.shown.note(Shown::Trouble(Some(reason)));
+        // A session that stays down keeps no lease: another host could not have its conversation.
         let inherited = rooms.next.inherit();
         drop(rooms);
         drop(inherited);
         self.settle_all(&Outcome::Failed(failure));
-        // What is left are clears, whose callers see their end.
+        // Only clears are left in the queue. Their callers wait at a channel that ends with the entry.
         let clears = self.lock().queue.drain();
         drop(clears);
         self.set_state(SessionState::GivenUp, None, None);

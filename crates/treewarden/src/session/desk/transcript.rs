@@ -34,6 +34,7 @@ impl Desk {
 
     /// No turn of this conversation must be in its transcript.
     pub(crate) fn must_hold_nothing(&self) -> bool {
+        // A journal that cannot be read may hold turns, and is no reason to begin a blank conversation.
         self.last_settled(self.session_id()).is_ok_and(|settled| !settled.iter().any(|turn| turn.written))
     }
 
@@ -45,6 +46,7 @@ impl Desk {
     /// Remembers a turn that the journal holds as completed.
     pub(super) fn note_completed(&self, turn: TurnId, outcome: &Outcome) {
         let Some(answer) = outcome.answer().filter(|_| self.host.store().keeps_turns()) else { return };
+        // An outcome without a result was read from the transcript, and so is written.
         let written = answer.result.as_ref().is_none_or(is_written);
         let settled = Settled { turn, written, answered: !answer.text.is_empty() };
         self.lock().identity.note_completed(answer.session_id, settled);
@@ -53,6 +55,8 @@ impl Desk {
     /// Looks for the answer to a turn in the CLI's transcript.
     pub(crate) fn answer_on_disk(&self, turn: TurnId) -> Option<DiskAnswer> {
         let (config_dir, id) = self.place();
+        // A transcript that cannot be read counts as one without the answer: the machine asks again, as often
+        // as `transcript_reads` says.
         transcript::answer_to(&config_dir?, id, turn).ok().flatten()
     }
 
@@ -92,6 +96,7 @@ impl Desk {
             if transcript::keep(&config_dir, id) == Kept::Linked {
                 self.tell_mended(&second);
             }
+        // The look at the whole file comes last: it takes by far the longest.
         } else if !told && !transcript::are_one(&first, &second) && self.look_at_disk().saved != Saved::Yes {
             self.lock().identity.tell_another();
             let text = "was removed while a CLI wrote it, which began another; what came before is kept, and is joined to \
@@ -117,6 +122,8 @@ impl Desk {
 
     /// Says once if transcripts can have no second name here.
     pub(crate) fn note_kept(&self, kept: &Kept) {
+        // Told once in a program: whether there can be links is up to the file system, and each session would
+        // say the same.
         static TOLD: Once = Once::new();
         if let Kept::Impossible { reason } = kept {
             TOLD.call_once(|| {
@@ -142,11 +149,13 @@ impl Desk {
     /// Keeps a conversation that was left no longer than the CLI keeps it.
     pub(super) fn release_transcript(&self, config_dir: PathBuf, left: SessionId) {
         let name = self.name.clone();
+        // A second name that stays takes room on the disk, and does nothing else.
         let release = move || {
             if let Err(error) = transcript::release(&config_dir, left) {
                 tracing::debug!(session = %name, %error, "a transcript that was left has its second name still");
             }
         };
+        // To remove a name waits for the disk, and this is called from the engine's loop.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(release)),
             Err(_) => release(),

@@ -36,6 +36,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // A turn that was refused by the journal counts as use: the session would otherwise be removed
+        // between two attempts.
         if !self.filled {
             let mut rooms = self.desk.lock();
             rooms.queue.give_back();
@@ -71,6 +73,8 @@ impl Desk {
 
     /// Fills a reserved place with a turn that the journal holds now.
     pub(crate) fn enqueue(&self, place: Place, turn: TurnId, prompt: Content, sink: Arc<Sink>) {
+        // The entry is made before the lock is taken: `session_id` takes the same lock, and would wait for
+        // itself.
         let (timeout, delivery) = (self.timeout(), self.options().delivery);
         let open = OpenTurn { turn, attempts: 0, delivery, timeout, deadline: None };
         let entry = TurnEntry {
@@ -84,19 +88,26 @@ impl Desk {
         };
         let mut rooms = self.lock();
         place.fill(&mut rooms);
+        // Where the session stands is asked again: it may have been given up or closed while the journal
+        // stored the turn.
         match rooms.service.standing() {
             Standing::Served => {
                 rooms.queue.push(Entry::Turn(Box::new(entry)));
+                // Published under the lock: otherwise a reader could be told of the turn's end before the
+                // turn itself.
                 self.publish(Happening::TurnOpened { turn });
                 self.ring(rooms);
             }
             Standing::GivenUp(failure) => {
                 let outcome = Outcome::Failed(failure.clone());
+                // The turn is queued first, since `settle` delivers to whoever waits in the queue.
                 rooms.queue.push(Entry::Turn(Box::new(entry)));
                 drop(rooms);
                 self.settle(turn, outcome);
             }
             Standing::Closed(why) => {
+                // The turn stays open in the journal: the next host, or the next session of this name, runs
+                // it.
                 let end = Ended::Left(why.clone());
                 drop(rooms);
                 entry.sinks.iter().for_each(|sink| sink.finish(end.clone()));
@@ -151,6 +162,8 @@ impl Desk {
 
     /// Stores the outcome of a turn, then delivers the one that counts to everybody who waits for it.
     pub(crate) fn settle(&self, turn: TurnId, outcome: Outcome) {
+        // The outcome is stored first: a host that died between the two would run a turn again whose answer
+        // its caller has.
         let outcome = self.store_outcome(turn, outcome);
         self.publish(Happening::TurnSettled { turn, outcome: outcome.word() });
         let removed = {
@@ -159,6 +172,7 @@ impl Desk {
             rooms.service.used(Instant::now());
             rooms.queue.remove(turn)
         };
+        // Delivered when the lock is free: a consumer that wakes may ask the desk at once.
         if let Some(entry) = removed {
             for sink in &entry.sinks {
                 sink.finish(Ended::Settled(outcome.clone()));
@@ -188,6 +202,7 @@ impl Desk {
         rooms.service.used(Instant::now());
         drop(rooms);
         if let Some(done) = done {
+            // Whoever asked may have gone; the conversation is a new one all the same.
             let _gone = done.send(());
         }
     }
@@ -212,6 +227,7 @@ impl Desk {
     /// Whoever consumes the frames of a turn.
     pub(crate) fn sinks_of(&self, turn: TurnId) -> Vec<Arc<Sink>> {
         let all = self.lock().queue.turn(turn).map(|entry| entry.sinks.clone()).unwrap_or_default();
+        // A consumer that only waits for the outcome takes no frames; to leave it out spares a copy of each.
         all.into_iter().filter(|sink| sink.wants_frames()).collect()
     }
 }

@@ -18,7 +18,8 @@ pub(in crate::session) async fn keep_warm(desk: &Desk) {
     if desk.options().warm == 0 {
         return;
     }
-    // What cannot be started now may be there when the first turn comes.
+    // What cannot be started now (no program, no such folder) may be there when the first turn comes; that
+    // start says what is wrong, and a session without a turn is no failure.
     let Ok(around) = Surroundings::of(desk) else { return };
     if let Ok(launch) = launch(desk, &around).await {
         want(desk, launch);
@@ -46,6 +47,8 @@ pub(super) async fn started_ahead(
     record: &SessionRecord,
     around: &Surroundings,
 ) -> Result<Option<Box<Cli>>, StartFailure> {
+    // A session whose `warm` was set to 0 since may still have been promised a CLI, so that only a host
+    // without any pool skips the look; it spares a read of the settings file for each start.
     let warm = &desk.host.inner.warm;
     if desk.options().warm == 0 && warm.is_empty() {
         return Ok(None);
@@ -58,14 +61,18 @@ pub(super) async fn started_ahead(
         desk.want(None);
     }
     let Some(spare) = taken else { return Ok(None) };
+    // As at any start, the record comes before the first prompt: a host that died in between would find a
+    // conversation whose folders no record names.
     desk.put_record(&around.cwd, &around.config_dir).map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
+    // What the lease says is for people. Others are kept away by its lock, which is held already.
     if let Err(error) = spare.lease.hand_over(&desk.host.store().holder(&desk.name)) {
         tracing::debug!(session = %desk.name, %error, "a lease still names the pool");
     }
     desk.watch(&spare.lease);
-    // It may have waited for long.
+    // The CLI may have waited for minutes, in which a cleaner may have removed the lease's file. A lease that
+    // is lost is said here; the turns that come after it are refused by `may_accept`.
     if let Err(error) = desk.look_at_lease() {
         tracing::warn!(session = %desk.name, %error, "the lease of a CLI that was started ahead is lost");
     }

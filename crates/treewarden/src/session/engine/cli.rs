@@ -175,9 +175,13 @@ pub(super) async fn wake(
     };
     let may_read = may_read && !*at_eof;
     tokio::select! {
+        // In this order, so that a CLI that prints without a pause can neither keep an interrupt from being
+        // written nor its own exit from being seen.
         biased;
         result = flush(writer.as_mut()) => Wake::Written(result),
         () = exit(tree.as_ref(), ending) => Wake::Gone,
+        // A pipe that cannot be read says as much as one that has ended: the exit of the CLI tells how it
+        // ended.
         more = reader.next_batch(lines), if may_read => Wake::Lines(more.unwrap_or(false)),
     }
 }
@@ -203,6 +207,7 @@ pub(super) async fn closed(closing: &mut Option<Closing>) {
     let Some(closing) = closing else { return std::future::pending().await };
     let Some(ending) = &mut closing.ending else { return std::future::pending().await };
     closing.done = Some(ending.as_mut().await);
+    // A future that is ready must not be polled again, and the engine's loop polls this branch each time.
     closing.ending = None;
 }
 
@@ -211,10 +216,13 @@ pub(super) async fn closed(closing: &mut Option<Closing>) {
 /// Its lease is given up at once: the next engine proves the tree gone before it starts another.
 pub(super) fn leave(desk: &Arc<Desk>, cli: Option<Box<Cli>>) {
     let Some(Cli { tree: Some(tree), place, door, .. }) = cli.map(|cli| *cli) else { return };
+    // Without a runtime the tree is dropped here, and a dropped tree is ended by a thread of its own.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         let desk = Arc::clone(desk);
         runtime.spawn(async move {
             kill(&desk, tree, place).await;
+            // Last: the door removes the files that the CLI was given and what it leaves, which a CLI that
+            // still lives would read, or leave once more.
             drop(door);
         });
     }
@@ -226,6 +234,8 @@ pub(super) async fn kill(desk: &Desk, tree: Tree, place: Place) {
         Ok(gone) => desk.note_gone(&gone),
         Err(error) => desk.note_not_gone(&error),
     }
+    // Not before: a place that is given up while the tree still lives lets another CLI start beside it, so
+    // that more than `max_live` live.
     drop(place);
 }
 
@@ -245,15 +255,20 @@ impl Engine {
         }
         let Some(cli) = &mut self.cli else { return };
         let Some(tree) = cli.tree.take() else { return };
+        // The rungs write to stdin themselves; a writer that stayed here would keep the pipe open when they
+        // close it.
         let (ladder, stdin) = (ladder(how), cli.writer.take());
         let asked = how != How::Gone;
         let ending: Task<_> = Box::pin(tree.stop(ladder, stdin));
         self.closing = Some(Closing { ending: Some(ending), done: None, asked, drained_by: None });
+        // From now on the pipe is read whoever consumes the turn: a CLI whose pipe is full would wait for a
+        // reader, and so end by no rung but the kill.
         self.full = None;
     }
 
     /// The tree is gone; what it left in its pipe is read before the exit is told.
     pub(super) fn closed(&mut self) {
+        // A process outside the tree that was handed the pipe keeps it open, so that its end may never come.
         let at_eof = self.cli.as_ref().is_none_or(|cli| cli.at_eof);
         if at_eof {
             self.exited();
@@ -288,20 +303,30 @@ impl Engine {
         };
         let class = ExitClass::of(&facts);
         let unknown_flag = self.unknown_flag(&class, cli.on_trial);
+        // A CLI that ended at the flag that was tried on it is started again without that, and is no failure
+        // that a status should show.
         if unknown_flag.is_none() {
             self.show_exit(&class, status.as_ref(), &stderr);
         }
         let failure = match () {
             () if unknown_flag.is_some() => unknown_flag,
+            // Only of an id that is ours: under one that the user chose, a transcript may be somebody else's
+            // conversation.
             () if cli.owns_id && class.is_id_in_use() => Some(StartFailure::IdInUse),
+            // Only where the journal demands nothing of the transcript: otherwise a blank conversation would
+            // begin in place of the one that is lost.
             () if cli.owns_id && class.is_conversation_lost() && self.desk.must_hold_nothing() => {
                 Some(StartFailure::NoConversation)
             }
             () => None,
         };
+        // Lease and proof are kept over a crash alone, so that no other host comes in between. After every
+        // other end the lease is given up, and then the proof says nothing of whoever took it since.
         if matches!(class, ExitClass::Crash(_) | ExitClass::OutOfMemory) {
             self.desk.leave_to_next(Inherited { id: cli.id, gone, lease: cli.lease });
         }
+        // The machine is told last: it may ask for the next start at once, and that start looks for what is
+        // left here.
         self.handle(match failure {
             Some(failure) => Event::StartFailed(failure),
             None => Event::Exited(class),
@@ -314,6 +339,7 @@ impl Engine {
         if permanent.kind != PermanentKind::BadOption || !permanent.message.contains(AWAIT_INITIALIZE) {
             return None;
         }
+        // Noted for the program's file: no other session of this host pays for the same trial.
         self.desk.host.inner.binaries.refused(binary);
         self.desk.note(Shown::AwaitsInitialize(false));
         Some(StartFailure::UnknownFlag(permanent.clone()))
@@ -355,6 +381,7 @@ impl Engine {
 
 /// The end of stderr, short enough for a table.
 fn last_lines(text: &str) -> &str {
+    // A cut in the middle of a character would panic at the slice.
     let from = text.len().saturating_sub(2000);
     let from = (from..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(from);
     &text[from..]
@@ -363,10 +390,14 @@ fn last_lines(text: &str) -> &str {
 fn ladder(how: How) -> Ladder {
     let seconds = Duration::from_secs;
     match how {
+        // An idle CLI is gone some 30 ms after `end_session`, one with a background shell after 0.16 s
+        // (2.1.332) or 1.6 s (2.1.330). One that does not read its stdin is sent SIGTERM after 4 s.
         How::Ladder => Ladder::kill()
             .rung(Rung::WriteLine(HostRequest::EndSession.encode("tw-end")), seconds(3))
             .rung(Rung::CloseStdin, seconds(1))
             .rung(Rung::Terminate, seconds(3)),
+        // `end_session` is for an idle CLI. A turn that runs is left as it stands, for the next start to
+        // carry on.
         How::Terminate => Ladder::kill().rung(Rung::Terminate, seconds(3)),
         How::Kill | How::Gone => Ladder::kill(),
     }

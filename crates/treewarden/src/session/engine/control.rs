@@ -35,6 +35,7 @@ impl Pending {
     }
 
     fn take(&mut self, id: &str) -> Option<Purpose> {
+        // Whatever has no id of this form was asked by nobody here; the caller ignores it.
         let number: u64 = id.strip_prefix("tw-")?.parse().ok()?;
         if self.initialize == Some(number) {
             self.initialize = None;
@@ -42,6 +43,8 @@ impl Pending {
         } else if self.probe == Some(number) {
             self.probe = None;
             Some(Purpose::Probe)
+        // Interrupts, and changes of model and mode. Nothing follows from their answers, so that they need no
+        // entry, and a CLI that never answers them leaves none behind.
         } else {
             Some(Purpose::Other)
         }
@@ -78,7 +81,10 @@ impl Engine {
                 None
             }
         };
+        // A CLI that does not name it counts as one whose results are taken by position. 2.1.330 and 2.1.332
+        // name it in `init` and not in this answer; the machine takes the first `command_lifecycle` for it.
         let lifecycle = capabilities.is_some_and(|all| all.iter().any(|name| name == "msg_lifecycle_v1"));
+        // The session is up: what kept it from coming up must not stand in its status any longer.
         self.desk.note(Shown::Trouble(None));
         if let Some(cli) = &mut self.cli {
             cli.started = true;

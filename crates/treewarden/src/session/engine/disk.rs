@@ -18,6 +18,8 @@ impl Engine {
         let desk = Arc::clone(&self.desk);
         self.reading = Some(Box::pin(async move {
             let read = tokio::task::spawn_blocking(move || desk.answer_on_disk(turn));
+            // A read that panicked found nothing: the machine reads again, as often as `transcript_reads`
+            // says.
             (turn, read.await.ok().flatten())
         }));
     }
@@ -25,12 +27,17 @@ impl Engine {
     /// Looks whether the last settled turn is on disk; a look that is under way still is followed by another, so that one
     /// thread at most waits for a disk that does not answer.
     pub(super) fn look_on_disk(&mut self) {
+        // A look that is under way may have begun before the last turn was settled. What it finds says
+        // nothing of that turn, and is not told to the machine.
         self.look_once_more = self.looking.is_some();
         if !self.look_once_more {
             let desk = Arc::clone(&self.desk);
             self.looking = Some(Box::pin(async move {
-                // Of many sessions whose turns end at once, not each takes a thread.
+                // Many sessions may end their turns at the same moment: without the permit each look would
+                // take a thread of its own.
                 let place = Arc::clone(&desk.host.inner.looks).acquire_owned().await;
+                // The permit is moved to the thread. A look goes on when its engine is dropped, and one that
+                // was not counted any more would let more than `LOOKS` threads wait for the disk.
                 let looked = tokio::task::spawn_blocking(move || {
                     let _until_it_is_done = place;
                     desk.look_at_disk()
@@ -45,7 +52,8 @@ impl Engine {
     pub(super) fn transcript_read(&mut self, turn: TurnId, answer: Option<DiskAnswer>) {
         self.reading = None;
         let found = match found(answer) {
-            // A file that cannot be read now says no more than it did at the start.
+            // A transcript that cannot be read now does not undo what the start procedure found in it:
+            // another writer went on behind the turn's prompt, and the CLI must not be asked to go on.
             Found::Nothing if self.is_overtaken(turn) => Found::Overtaken,
             found => found,
         };
@@ -71,6 +79,7 @@ fn found(answer: Option<DiskAnswer>) -> Found<Evidence> {
         Some(answer) if answer.interrupted => Found::Interruption,
         Some(answer) if answer.complete => Found::Answer(Evidence::OnDisk(answer)),
         Some(answer) if answer.overtaken => Found::Overtaken,
+        // An answer without its end may still be being written; delivered now, it would be cut off.
         _ => Found::Nothing,
     }
 }

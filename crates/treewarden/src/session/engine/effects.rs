@@ -21,6 +21,8 @@ impl Engine {
             Action::Initialize => self.initialize(),
             Action::Send(turn) => self.send(turn),
             Action::Nudge(turn, id) => self.nudge(turn, id),
+            // Without `cancel_queued` a prompt that waits in the CLI runs next, as a turn of its own
+            // (2.1.332).
             Action::Interrupt => self.request(Purpose::Other, HostRequest::Interrupt { cancel_queued: true }),
             Action::Probe => self.request(Purpose::Probe, HostRequest::GetBinaryVersion),
             Action::ReadTranscript(turn) => self.read_transcript(turn),
@@ -38,12 +40,16 @@ impl Engine {
     fn initialize(&mut self) {
         let asked = self.cli.as_mut().and_then(|cli| cli.asked_already.take());
         if asked.is_some() {
+            // The pool has asked the CLI to initialize under the id that is taken here: so the answer is
+            // recognised, and the CLI is not asked twice.
             let id = self.pending.add(Purpose::Initialize);
             debug_assert_eq!(id, INITIALIZE, "the first request to a CLI is to initialize");
         } else {
             let fields = self.desk.options().spec.initialize();
             self.request(Purpose::Initialize, HostRequest::Initialize(fields));
         }
+        // A CLI is started with the model and mode of the options. What was chosen at run time is asked of
+        // each CLI anew, or a crash would take it back.
         let (model, mode) = self.desk.overrides();
         if let Some(model) = model {
             self.request(Purpose::Other, HostRequest::SetModel(Some(model)));
@@ -51,6 +57,8 @@ impl Engine {
         if let Some(mode) = mode {
             self.request(Purpose::Other, HostRequest::SetPermissionMode(mode));
         }
+        // Behind the requests above: the answer has the first turn sent, which must find the model and the
+        // mode set.
         if let Some(lines) = asked {
             self.lines = lines;
             self.read_lines(true);
@@ -60,10 +68,12 @@ impl Engine {
     /// Writes the user frame of a turn.
     fn send(&mut self, turn: TurnId) {
         let deadline = self.machine.in_flight().and_then(|open| open.deadline);
+        // Before the prompt: a CLI whose file was taken away while it was quiet would begin another file with
+        // it, which goes on from nowhere.
         self.desk.see_to_first_name();
         let Some(prompt) = self.desk.sent(turn, deadline) else { return };
         if self.is_woven(turn) || self.is_overtaken(turn) {
-            // It stands in the conversation. An answer to it may, too.
+            // The prompt stands in the conversation already, and an answer to it may stand there, too.
             return self.read_transcript(turn);
         }
         self.run.forget_unless(|id| self.machine.is_at_hand(id));
@@ -89,6 +99,8 @@ impl Engine {
         }
         let attempts = self.machine.in_flight().filter(|open| open.turn == turn).map(|open| open.attempts);
         if let Some(attempts) = attempts.filter(|_| !is_answered) {
+            // An id of its own for each attempt: the CLI answers one that it has seen with `completed` and
+            // does nothing.
             self.nudge(turn, turn.nudge(attempts));
         }
     }
@@ -102,6 +114,8 @@ impl Engine {
 
     fn new_conversation(&mut self) {
         self.rename();
+        // Behind the new id: whoever waits for the clear asks its next turn at once, which belongs to the new
+        // conversation.
         self.desk.cleared();
     }
 
@@ -111,6 +125,8 @@ impl Engine {
     }
 
     fn finish(&mut self, end: End) {
+        // Counted before the engine ends, and on disk: the next start, here or in another host, has to know
+        // how often each turn was tried.
         if let End::Crashed(_) = &end {
             for (turn, interruptions) in self.desk.interrupted() {
                 self.desk.publish(Happening::TurnInterrupted { turn, interruptions });

@@ -66,6 +66,7 @@ pub(super) async fn shut(
         permanent(PermanentKind::Store, text)
     };
     let files = private.write(desk.host.state_dir(), id).or_else(|error| {
+        // Settings of the session's own may forbid something: a CLI without them does not start.
         if spec.settings.is_some() {
             return Err(unwritten(error));
         }
@@ -81,6 +82,8 @@ pub(super) async fn shut(
 /// The CLI's whole environment.
 fn environment(desk: &Desk) -> Environment {
     let mut environment = desk.options().spec.environment(std::env::vars_os());
+    // Neither may come from the host's own environment: with `RERUN` every resumed CLI would run the turn
+    // again that its transcript ends with, an older one that was interrupted on purpose included.
     environment.remove(RERUN);
     environment.remove(SHOW_CUT_OFF);
     environment
@@ -89,6 +92,7 @@ fn environment(desk: &Desk) -> Environment {
 fn cwd(desk: &Desk) -> Result<PathBuf, StartFailure> {
     let cwd = match &desk.options().spec.cwd {
         Some(cwd) => cwd.clone(),
+        // Asked for at each start: a host may have changed its directory, or lost it.
         None => std::env::current_dir().map_err(|error| {
             permanent(PermanentKind::CwdMissing, format!("the host's own working directory is gone: {error}"))
         })?,

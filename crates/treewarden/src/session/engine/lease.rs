@@ -19,6 +19,8 @@ use crate::session::desk::{Desk, Inherited};
 /// A place among the live CLIs. Whoever has to wait for one keeps no lease meanwhile, and so no proof.
 pub(super) async fn place(desk: &Arc<Desk>) -> Result<Place, StartFailure> {
     let request = desk.host.inner.places.ask(desk);
+    // Whoever waits gives its lease up, so that another host may have the conversation meanwhile: then the
+    // proof that came with the lease says nothing.
     if request.waits() {
         drop(desk.inherit());
     }
@@ -38,15 +40,21 @@ pub(super) async fn lease_and_proof(
     id: SessionId,
     config_dir: &Path,
 ) -> Result<(Lease, TreeGone), StartFailure> {
+    // A clear may have given the session another conversation since; a proof holds for the one that it was
+    // made for.
     if let Some(Inherited { gone, lease, .. }) = desk.inherit().filter(|inherited| inherited.id == id) {
         if lease.is_in(config_dir) {
             return Ok((lease, gone));
         }
         // The session's options name another config directory now, and with it another conversation of this id.
+        // It is given up first: both leases lock one file in the state directory (`earlier`), so that the
+        // second would be refused as held by this very process.
         drop(lease);
         return Ok((self::lease(desk, id, config_dir)?, gone));
     }
     let lease = lease(desk, id, config_dir)?;
+    // The lease was free, so that another host may have settled turns of the conversation; what is remembered
+    // here may not be the last of them.
     desk.forget_completed();
     let gone = treewarden_process::prove_gone(Cookie::new(id.to_string())).await;
     let gone = gone.map_err(|error| not_gone(desk, &error))?;
@@ -67,6 +75,8 @@ fn lease(desk: &Desk, id: SessionId, config_dir: &Path) -> Result<Lease, StartFa
             PermanentKind::Held,
             format!("the conversation {id} is held by {held}; only one may write it"),
         ),
+        // A want of descriptors passes when other sessions end. As a permanent failure it would settle every
+        // turn that waits.
         LeaseError::Shortage { message } => {
             tracing::warn!(session = %desk.name, message, "failed to take a lease");
             StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources))

@@ -51,6 +51,8 @@ pub(super) async fn run(desk: Arc<Desk>) -> End {
     loop {
         let end = Engine::new(Arc::clone(&desk)).run().await;
         match end {
+            // Work that came while the CLI was being parked rang an engine that still lived. Unless another
+            // one starts here, that work waits until somebody rings again.
             End::Parked if !desk.engine_may_end() => {}
             end => return end,
         }
@@ -122,6 +124,8 @@ impl Engine {
         let mut actions = Vec::new();
         let open = desk.take_all();
         let mut machine = Machine::new(Instant::now(), desk.options().timing(), open, &mut actions);
+        // A limit outlives the CLI that hit it: a machine that does not know it would send the next turn into
+        // it.
         if let Some(until) = desk.suspended_until() {
             machine.suspend(until);
         }
@@ -150,12 +154,14 @@ impl Engine {
         self.show_state();
         self.perform();
         if self.end.is_none() {
-            // What was asked while no engine lived rang no bell of this one.
+            // What was asked before this engine lived rang the actor and not this engine's bell: a cancel of
+            // a turn that waits would otherwise be taken only at the next ring.
             self.intake();
         }
         loop {
             self.perform();
             if let Some(end) = self.end.clone() {
+                // The look that follows a session's first turn may not have been made; see `see_first`.
                 if matches!(end, End::Stopped(_)) {
                     self.desk.see_first().await;
                 }
@@ -187,6 +193,8 @@ impl Engine {
         let Self { desk, starting, cli, closing, reading, looking, full, lines, alarm, .. } = self;
         let drained = closing.as_ref().and_then(Closing::drained_by);
         let (ending, may_read) = (closing.is_some(), full.is_none());
+        // In this order: a stop or a cancel is not kept waiting by a CLI that prints without a pause, and
+        // what a CLI printed counts before a deadline says that it is silent.
         tokio::select! {
             biased;
             () = desk.rung() => Wake::Desk,
@@ -246,7 +254,8 @@ impl Engine {
             self.seen = seen;
             self.show_state();
             if matches!(self.seen.state, State::Draining(_)) {
-                // The result is read for, whoever consumes the turn.
+                // A drain ends at the result, which must be read whoever consumes the turn; a consumer that
+                // is full would keep it in the pipe until the drain's deadline kills the CLI.
                 self.full = None;
             }
             self.tell_place();
@@ -257,7 +266,8 @@ impl Engine {
     fn tell_place(&self) {
         let Some(cli) = &self.cli else { return };
         match self.seen.state {
-            // Asked to go once more at once, one that must stay would look at the disk in a loop.
+            // A CLI that must stay (it works by itself, or its last answer is not on disk) is not offered:
+            // asked for its place as soon as it said no, it would look at the disk in a loop.
             State::Ready if self.seen.at_rest => cli.place.idle(),
             State::Stopping | State::Ended => cli.place.leaving(),
             _ => cli.place.busy(),
@@ -265,6 +275,7 @@ impl Engine {
     }
 
     fn begin_start(&mut self, start: Start) {
+        // Ids begin anew with each CLI: an answer of the last one must not be taken for one of the next.
         self.pending = Pending::default();
         self.run = Run::default();
         self.starting = Some(Box::pin(start::start(Arc::clone(&self.desk), start)));
@@ -275,6 +286,8 @@ impl Drop for Engine {
     /// An engine that is dropped before its end was killed with its actor: the tree that it owns ends by itself.
     fn drop(&mut self) {
         if self.end.is_none() {
+            // The state is shown first: once the tree is left, the process that the status names is no longer
+            // this session's.
             self.desk.set_state(SessionState::Parked, None, None);
             cli::leave(&self.desk, self.cli.take());
         }
@@ -306,6 +319,8 @@ impl Alarm {
     async fn rings(&mut self, at: Option<tokio::time::Instant>) {
         let Some(at) = at else { return std::future::pending().await };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        // Only when it has moved: the loop comes by with each batch of lines, and most of them change no
+        // deadline.
         if at != sleep.deadline() {
             sleep.as_mut().reset(at);
         }

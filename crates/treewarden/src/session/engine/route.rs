@@ -64,12 +64,14 @@ impl Engine {
         self.lines = lines;
         self.flush_batch();
         if more && self.full.is_some() {
-            // Nothing is read until the consumer has room, which is no silence of the CLI.
+            // Nothing is read until the consumer has room. The CLI is not silent then, and must not be probed
+            // and killed for it.
             self.fact(Fact::AwaitsHost);
         } else if more {
             self.fact(Fact::Activity);
         } else if let Some(cli) = &mut self.cli {
             cli.at_eof = true;
+            // The tree was gone first, and its exit waited for this end of the pipe.
             if self.closing.as_ref().is_some_and(|closing| closing.is_closed()) {
                 self.exited();
             }
@@ -92,7 +94,8 @@ impl Engine {
             FrameKind::CommandLifecycle => self.lifecycle(&frame),
             FrameKind::ControlRequest => self.answer(&frame),
             FrameKind::ControlResponse => self.control_response(&frame),
-            // The new id in it is not the one that the transcript goes by (seen with 2.1.330); the next frames name that.
+            // The id in this frame is not the one that the transcript goes by (seen with 2.1.330); the frames
+            // that follow name that one.
             FrameKind::ConversationReset => self.content(frame),
             FrameKind::RateLimitEvent => self.rate_limit(&frame),
             FrameKind::System(kind) => self.system(kind, frame),
@@ -115,6 +118,8 @@ impl Engine {
         if !frame.turns().is_empty() {
             self.run.turns = frame.turns().clone();
         }
+        // A resumed CLI may be at the open turn before that is sent to it. Noted here, or its death would
+        // count against nobody, and a turn that kills every CLI would be tried without end.
         if let Some(turn) = self.owner() {
             if self.machine.in_flight().is_none() {
                 self.desk.carried_on(turn);
@@ -142,22 +147,27 @@ impl Engine {
         if self.batch.is_empty() {
             return;
         }
+        // Nobody is left to consume: the turn was settled by what came before in the same read.
         let Some(turn) = self.machine.at_hand().map(|open| open.turn) else {
             self.batch.clear();
             return;
         };
         let sinks = self.desk.sinks_of(turn);
+        // While it drains nothing waits for a consumer: what does not fit is dropped, but for the result.
         if matches!(self.machine.state(), State::Draining(_)) {
             sinks.iter().for_each(|sink| sink.push_what_fits(self.batch.iter().cloned()));
             self.batch.clear();
             return;
         }
+        // Most turns have one consumer, which gets the frames themselves and no copies.
         if let [sink] = &sinks[..] {
             if sink.push(self.batch.drain(..)) {
                 self.full = Some(sink.clone());
             }
             return;
         }
+        // Each of them gets the whole batch, also behind one that is full: the bound of a consumer is its
+        // buffer and one batch, and a frame that is left out would never come again.
         for sink in sinks {
             if sink.push(self.batch.iter().cloned()) {
                 self.full = Some(sink);
@@ -183,7 +193,10 @@ impl Engine {
         } else {
             self.unsolicited(&frame);
         }
+        // Before the machine is told: to settle the turn takes its consumers off the desk, and what is handed
+        // out later reaches nobody.
         self.flush_batch();
+        // A result ends its run. A frame without a name that follows is the CLI's own, and not this turn's.
         (self.run.turns, self.run.done) = (TurnIds::default(), None);
         if let Some(id) = frame.session_id().filter(|_| result.startup_failure_reason.is_none()) {
             self.follow(id);
@@ -193,6 +206,8 @@ impl Engine {
         }
         let fact = self.result_fact(frame, result);
         self.fact(Fact::Result(fact));
+        // The machine's actions are carried out here, and not behind the batch: its next frames may be the
+        // next turn's, and have to find this one settled.
         self.perform();
     }
 
@@ -201,6 +216,8 @@ impl Engine {
         ResultFact {
             turns: frame.turns().to_vec(),
             aborted: result.is_interrupted(),
+            // A background task that ended has a result of its own (`origin` `task-notification`), which is
+            // nobody's answer.
             unsolicited: frame.origin_kind().is_some_and(|kind| kind != "human"),
             limited_for: if limited { self.limited_for() } else { None },
             evidence: Evidence::Result(frame, result),
@@ -208,14 +225,17 @@ impl Engine {
     }
 
     fn limited_for(&mut self) -> Option<Duration> {
+        // The time is taken out: a later 429 without a report of its own must not get it.
         let until = self.run.limited_until.take()?;
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64();
+        // A time that is over, or that is no number, is no limit; the turn's failure is told all the same.
         Duration::try_from_secs_f64(until - now).ok().map(|left| left.min(LONGEST_SUSPENSION))
     }
 
     fn rate_limit(&mut self, frame: &Frame) {
         if let Ok(Body::RateLimitEvent(event)) = frame.body()
             && let Some(info) = event.rate_limit_info
+            // Any other status tells how far the limit is used, and turns go on.
             && info.status.as_deref() == Some("rejected")
         {
             self.run.limited_until = info.resets_at;
@@ -235,6 +255,7 @@ impl Engine {
             _ => return,
         };
         self.run.done = Some(turn).filter(|_| state == Lifecycle::Completed);
+        // What was read before this word belongs to how things stood before it, as with a result.
         self.flush_batch();
         self.fact(Fact::Lifecycle(turn, state));
         self.perform();
@@ -269,7 +290,7 @@ impl Engine {
                 self.desk.publish(Happening::WritesLost);
             }
             SystemKind::PeerMessageHold => {
-                // It is of no turn: somebody else sent it.
+                // The frame belongs to no turn: another process sent the message.
                 return self.desk.publish(Happening::peer_message_held(&frame));
             }
             SystemKind::Unknown => self.desk.note(Shown::UnknownFrame),
@@ -308,11 +329,13 @@ impl Engine {
 
     fn session_state(&mut self, frame: &Frame) {
         let Ok(Body::System(SystemBody::SessionStateChanged(change))) = frame.body() else { return };
+        // The consumers first: `Idle` and `Running` may change whose the next frames are.
         self.flush_batch();
         self.fact(match change.state {
             Some(SessionState::Idle) => Fact::Idle,
             Some(SessionState::Running) => Fact::Running,
-            // What the CLI waits for was answered already: see `answers`.
+            // The CLI waits for an answer (`requires_action`), and `answers` has given it already: it is a
+            // sign of life and no more.
             _ => Fact::Activity,
         });
     }

@@ -35,6 +35,8 @@ struct Whose {
 impl Engine {
     /// Stores the outcome, then delivers it.
     pub(super) fn settle(&mut self, turn: TurnId, verdict: Verdict<Evidence>) {
+        // A turn that this host found open in the journal may be under way where the conversation is held. Of
+        // two outcomes the first stands, and one from here would be it.
         if let Verdict::NotStarted(permanent) = &verdict
             && permanent.kind == PermanentKind::Held
             && self.desk.leave(turn, &permanent.message)
@@ -80,6 +82,7 @@ fn outcome(verdict: Verdict<Evidence>, whose: Whose) -> Outcome {
             };
             failed(kind, &permanent.message, None)
         }
+        // `Verdict` may get kinds that this file does not know yet: the turn ends with what they are called.
         other => failed(FailureKind::Execution, &format!("{other:?}"), None),
     }
 }
@@ -121,7 +124,7 @@ fn of_refusal(notice: &Frame, whose: Whose) -> Outcome {
 }
 
 fn of_result(frame: &Frame, result: &ResultFrame, whose: Whose) -> Outcome {
-    // Callers keep answers, and not all that was read with them.
+    // The frame is copied out: callers keep answers, and would keep all that was read together with them.
     let frame = Some(frame.unshared());
     let succeeded = matches!(result.subtype, None | Some(ResultSubtype::Success));
     if result.is_error() || !succeeded {
@@ -154,6 +157,8 @@ fn failure_kind(result: &ResultFrame) -> FailureKind {
                 | ResultSubtype::ErrorMaxStructuredOutputRetries,
             ),
         ) => FailureKind::Limit,
+        // A model API that fails says so in a result of `success` that is an error, and not always with a
+        // status.
         (None, Some(ResultSubtype::Success)) => FailureKind::Api,
         (None, _) => FailureKind::Execution,
     }

@@ -29,7 +29,7 @@ use crate::session::desk::{Desk, Shown};
 /// How long the system may take to execute the CLI.
 const SPAWN: Duration = Duration::from_secs(30);
 
-/// So long after a transcript could not be used it is tried again.
+/// How long a start waits before it tries a transcript again that could not be used.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Starts a CLI. While the transcript cannot be used, as on a disk that is read-only for a moment, the turns wait, for
@@ -43,9 +43,11 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
             done => return done,
         };
         // A disk that is read-only takes no lease either, which is the first thing that is tried the next time.
+        // Every other failure is told at once: it does not pass by waiting.
         if failure.kind != PermanentKind::Transcript && !(waits && failure.kind == PermanentKind::NoLease) {
             return Err(StartFailure::Permanent(failure));
         }
+        // Said once: a disk that stays as it is would fill the log, a line a second.
         if !std::mem::replace(&mut waits, true) {
             tracing::warn!(session = %desk.name, reason = %failure, "a start waits");
         }
@@ -60,12 +62,14 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     if let Some(cli) = started_ahead(desk, &record, &around).await? {
         return Ok(cli);
     }
+    // The place before the lease: otherwise a session that waits for its place keeps the conversation locked,
+    // and a file open, for as long. The lease before the proof, since to prove is to end what is left.
     let place = place(desk).await?;
     let (lease, gone) = lease_and_proof(desk, record.session_id, &around.config_dir).await?;
     let first = desk.first_open();
     let (opening, open) = opening(desk, &record, &around.config_dir, start, first, &gone).await?;
-    // A CLI that is told so while the turn never reached its transcript would run an older one again; and a newer one where
-    // another writer went on behind the turn.
+    // With `RERUN` a CLI runs the turn again that its transcript ends with. If the open turn never reached
+    // the transcript, that is an older turn; if another writer went on behind it, that is the writer's.
     if start.rerun && open == OpenPrompt::Own {
         around.environment.insert(RERUN, "1");
     }
@@ -75,10 +79,13 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     }
     let (mut args, mut door) = shut(desk, record.session_id, &opening, &around).await?;
     // A resumed CLI carries a turn on as soon as it is up: nothing of it may run before the session's own settings.
+    // A CLI that begins a conversation has nothing to carry on, and needs no flag that it may not know.
     let on_trial = desk.host.inner.binaries.on_trial(&around.path).filter(|_| resumed);
     if on_trial.is_some() {
         args.push(AWAIT_INITIALIZE.to_owned());
     }
+    // Before the spawn: a host that dies right behind it must find under which id, and in which folder, the
+    // CLI may have begun to write.
     desk.put_record(&around.cwd, &around.config_dir).map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
@@ -91,10 +98,13 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     let cookie = Cookie::new(record.session_id.to_string());
     let spawning = Box::pin(treewarden_process::spawn(program, cookie, desk.host.inner.containment));
     let spawning = Underway { desk: Arc::clone(desk), spawning: Some((spawning, place)) };
-    // What slipped out of a crashed CLI's cgroup is looked for while the next one comes up, and is gone before that one is
+    // What slipped out of a crashed CLI's cgroup is looked for while the next CLI comes up: both take some
+    // time. It is gone before that CLI is told anything, or two would write one conversation.
     // told anything.
     let (spawned, ended) = tokio::join!(spawning.spawned(), gone.leftovers());
     let (tree, place) = spawned?;
+    // What a killed CLI leaves in the folders of its kind is named after its process id, which is known from
+    // here on.
     door.set_cli(tree.leader(), record.session_id);
     if let Err(error) = ended {
         cli::kill(desk, tree, place).await;
@@ -121,6 +131,7 @@ struct Underway {
 impl Underway {
     async fn spawned(mut self) -> Result<(Tree, Place), StartFailure> {
         let (spawning, _) = self.spawning.as_mut().expect("it is taken below, and when the value is dropped");
+        // `self` still has what is being spawned, and its drop sees to the end of that.
         let Ok(spawned) = tokio::time::timeout(SPAWN, spawning).await else {
             return Err(StartFailure::Transient(ExitClass::Crash(CrashKind::StartTimeout)));
         };
@@ -132,7 +143,8 @@ impl Underway {
 impl Drop for Underway {
     fn drop(&mut self) {
         let Some((spawning, place)) = self.spawning.take() else { return };
-        // Without a runtime the dropped future sees to the end of what is spawned.
+        // Outside a runtime both are dropped: the future ends what it has spawned, and the place is free at
+        // once.
         let desk = Arc::clone(&self.desk);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
@@ -151,6 +163,7 @@ async fn opening(
     config_dir: &Path,
     start: Start,
     first: Option<TurnId>,
+    // `_gone` is not read: it is an argument so that no caller can choose before the old tree is proven gone.
     _gone: &TreeGone,
 ) -> Result<(Opening, OpenPrompt), StartFailure> {
     let id = record.session_id;
@@ -210,6 +223,8 @@ async fn opening(
             );
             Err(permanent(PermanentKind::Transcript, message))
         }
+        // The look at the transcript panicked, or the runtime ends. Neither says that the conversation is
+        // lost.
         Err(_) => Err(StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources))),
     }
 }
@@ -219,6 +234,8 @@ fn spawn_failure(error: &SpawnError) -> StartFailure {
         SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable => PermanentKind::CliNotFound,
         SpawnErrorKind::CwdMissing => PermanentKind::CwdMissing,
         SpawnErrorKind::InvalidArguments => PermanentKind::BadOption,
+        // Whatever else the system says (too many processes, no memory) may pass, and a restart with back-off
+        // is the way to wait for that.
         _ => {
             tracing::warn!(%error, "failed to spawn a CLI");
             return StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources));

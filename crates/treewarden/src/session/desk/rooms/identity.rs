@@ -9,7 +9,7 @@ use treewarden_proto::SessionId;
 use treewarden_store::{LeaseWatch, SessionRecord};
 use treewarden_transcript::Settled;
 
-/// So many turns that the CLI wrote nowhere are remembered behind the last that it did.
+/// How many turns that the CLI wrote nowhere are remembered behind the last one that it wrote.
 const MOST: usize = 64;
 
 /// Whose conversation the session has; see the [module](self).
@@ -74,8 +74,12 @@ impl Identity {
     pub(crate) fn note_completed(&mut self, id: SessionId, turn: Settled) {
         let completed = &mut self.completed;
         match completed {
+            // The newest turn that was written bounds what has to be there: what is older lies behind it in
+            // the same file.
             _ if turn.written => *completed = Some((id, vec![turn])),
             Some((conversation, turns)) if *conversation == id && turns.len() < MOST => turns.insert(0, turn),
+            // Too many, or another conversation's: what is forgotten here the journal still knows, and a list
+            // with a gap would demand too little.
             _ => *completed = None,
         }
     }
@@ -91,6 +95,7 @@ impl Identity {
     }
 
     pub(crate) fn set_first_name(&mut self, path: Option<PathBuf>) {
+        // A file under another name was not told of yet.
         (self.first_name, self.told_another) = (path, false);
     }
 

@@ -51,6 +51,7 @@ impl NextCli {
 
     /// The id for a new conversation: that of a CLI that waits for one, or any.
     pub(crate) fn new_id(&mut self) -> SessionId {
+        // The promised id is of a CLI that waits for this conversation; any other id starts one of its own.
         self.want.as_deref_mut().and_then(Want::promise).unwrap_or_else(SessionId::random)
     }
 

@@ -13,10 +13,10 @@ use treewarden_proto::{SessionId, TurnId};
 
 use crate::session::sink::Sink;
 
-/// So many turns wait in a session's queue at most.
+/// How many turns and clears a session's queue holds at most.
 pub(crate) const QUEUE: usize = 64;
 
-/// So many consumers one turn has at most.
+/// How many consumers a turn can have.
 pub(crate) const CONSUMERS: usize = 64;
 
 /// Something in a session's queue.
@@ -67,7 +67,7 @@ pub(crate) enum Attached {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     entries: VecDeque<Entry>,
-    /// So many entries, from the front, are known to the engine of the moment.
+    /// How many entries, counted from the front, the engine of the moment knows.
     taken: usize,
     /// Places that are taken by turns on their way to the journal.
     reserved: usize,
@@ -77,6 +77,8 @@ pub(crate) struct Queue {
 impl Queue {
     /// Reserves a place; `false` if none is left.
     pub(crate) fn reserve(&mut self) -> bool {
+        // Turns on their way to the journal count: otherwise a hundred callers who are stored at the same
+        // moment would all fit.
         let has_room = self.entries.len() + self.reserved < QUEUE;
         self.reserved += usize::from(has_room);
         has_room
@@ -104,7 +106,8 @@ impl Queue {
         !self.entries.is_empty() || !self.commands.is_empty()
     }
 
-    /// Notes a command, unless it is noted already: so there are no more of them than turns, and six.
+    /// Notes a command, unless it is noted already. So there are never more than one cancel for each turn,
+    /// one interrupt, three kinds of stop and two of `Configure`.
     pub(crate) fn command(&mut self, command: Command) {
         if !self.commands.contains(&command) {
             self.commands.push_back(command);
@@ -113,6 +116,7 @@ impl Queue {
 
     /// All that waits, for a new engine.
     pub(crate) fn take_all(&mut self) -> Vec<Item> {
+        // A new machine knows nothing of what its predecessor was given.
         self.taken = 0;
         self.take_items()
     }
@@ -167,7 +171,8 @@ impl Queue {
     /// Lets another consumer wait for an open turn.
     pub(crate) fn attach(&mut self, turn: TurnId, sink: &Arc<Sink>) -> Attached {
         let Some(entry) = self.turn_mut(turn) else { return Attached::NotOpen };
-        // One who has left holds no place.
+        // The queue has one reference, and the consumer the other: where only ours is left, nobody reads any
+        // more.
         entry.sinks.retain(|sink| Arc::strong_count(sink) > 1);
         if entry.sinks.len() >= CONSUMERS {
             return Attached::TooMany;
@@ -219,7 +224,8 @@ impl Queue {
 
     fn remove_first(&mut self, is: impl Fn(&Entry) -> bool) -> Option<Entry> {
         let at = self.entries.iter().position(is)?;
-        // What the engine does not know yet stays new to it.
+        // `taken` counts from the front. An entry that the engine knows shifts the others down; one that it
+        // does not know yet leaves the count as it is.
         if at < self.taken {
             self.taken -= 1;
         }

@@ -83,11 +83,13 @@ impl Service {
     pub(crate) fn serve(&mut self, doorbell: ActorRef<()>) {
         self.standing = Standing::Served;
         self.doorbell = Some(doorbell);
+        // The mailbox of a new actor is empty: a ring that its predecessor was sent went with that.
         self.bell_rung = false;
     }
 
     /// This actor is gone, and its engine with it; `false` if another serves the session by now.
     pub(crate) fn unserve(&mut self, actor: ActorId) -> bool {
+        // An end that is told late may be of an actor that has been replaced.
         let is_ours = self.doorbell.as_ref().is_some_and(|doorbell| doorbell.get_id() == actor);
         if is_ours {
             self.doorbell = None;
@@ -121,13 +123,15 @@ impl Service {
     }
 
     fn ring_actor(&mut self) {
-        // One that is gone is followed by another, which looks for work by itself.
+        // An actor that is gone takes no message. The one that follows looks for work when it begins to
+        // serve.
         self.bell_rung = self.doorbell.as_ref().is_some_and(|doorbell| doorbell.send_message(()).is_ok());
     }
 
     /// The actor answers a ring; `true` if it has to start an engine.
     pub(crate) fn answer(&mut self, has_work: bool) -> bool {
         self.bell_rung = false;
+        // Under the desk's lock: two answers in a row must not start two engines.
         let start = !self.engine_lives && has_work;
         self.engine_lives |= start;
         start
@@ -143,7 +147,8 @@ impl Service {
     pub(crate) fn engine_ended(&mut self) {
         self.engine_lives = false;
         self.ring_actor();
-        // The notice takes the place of a ring also where nobody is there to take it.
+        // The bell counts as rung even if no actor took the notice: until an actor answers, or the next one
+        // begins to serve, no second message may be sent.
         self.bell_rung = true;
     }
 
@@ -153,6 +158,7 @@ impl Service {
 
     /// The actor that serves the session, if one does.
     pub(crate) fn doorbell(&self) -> Option<ActorRef<()>> {
+        // An actor that is on its way to its end answers no ring any more.
         let served = |actor: &&ActorRef<()>| (actor.get_status() as u8) < (ActorStatus::Stopping as u8);
         self.doorbell.as_ref().filter(served).cloned()
     }

@@ -90,6 +90,7 @@ impl Condition {
 
     /// Shows what the session does; `true` if that is another state, or another CLI.
     pub(crate) fn set_state(&mut self, state: SessionState, pid: Option<u32>, turn: Option<TurnId>) -> bool {
+        // A turn alone is no news: it is told by events of its own.
         let changed = self.state != state || self.pid != pid;
         if state != SessionState::Suspended {
             self.suspended_until = None;
@@ -131,6 +132,7 @@ impl Condition {
 
     /// No turn begins before this time, which is in so long.
     pub(crate) fn suspend(&mut self, until: Instant, now: Instant) {
+        // The status is read by other processes, whose clock is the wall's.
         self.suspended_until = Some(SystemTime::now() + until.saturating_duration_since(now));
     }
 
@@ -152,6 +154,7 @@ impl Condition {
     /// a process lives is looked at.
     pub(crate) fn status(self, name: SessionName, session_id: Option<SessionId>, queued: usize) -> Status {
         let shown = self;
+        // A clock before 1970 shows 0 and stops nobody.
         let epoch = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         Status {
             name,
