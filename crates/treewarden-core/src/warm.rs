@@ -14,6 +14,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a pool that found no free place waits before it looks again.
 const CROWDED: Duration = Duration::from_secs(1);
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What a pool has and wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stock {
@@ -80,7 +82,9 @@ impl Refill {
         }
         // 0.5 is the middle of the jitter, which so comes to nothing: a pool starts one CLI at a time, and
         // has nobody to get out of step with.
-        self.not_before = Some(now + self.backoff.delay(self.failures, 0.5));
+        let delay = self.backoff.delay(self.failures, 0.5);
+        // A time that a clock cannot hold is as good as the next day: the unchecked sum would panic.
+        self.not_before = Some(now.checked_add(delay).unwrap_or_else(|| now + DAY));
         self.failures = self.failures.saturating_add(1);
     }
 
@@ -143,6 +147,14 @@ mod tests {
         assert_eq!(waits, [0, 1, 2, 4, 8, 8]);
         refill.failed(now, 60 * SECOND);
         assert_eq!(refill.step(now, stock(1, 0, 0)), Step::Start, "one that lived long counts as the first");
+    }
+
+    #[test]
+    fn a_back_off_that_no_clock_can_hold_is_a_day() {
+        let (mut refill, now) = (Refill::new(Backoff::new(Duration::MAX, Duration::MAX)), Instant::now());
+        refill.failed(now, Duration::ZERO);
+        refill.failed(now, Duration::ZERO);
+        assert_eq!(refill.step(now, stock(1, 0, 0)), Step::WaitUntil(now + DAY));
     }
 
     #[test]

@@ -226,6 +226,45 @@ fn a_refusal_that_shows_in_the_exit_settles_every_turn_too() {
     assert_eq!(exited, [settle(1, Verdict::NotStarted(reason.clone())), Action::End(End::Failed(reason))]);
 }
 
+/// A session whose turn 1, which the CLI would run again, is cancelled: another CLI is to come for turn 2.
+fn reopening() -> Bench {
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1)), item(2)]);
+    bench.feed(Event::Spawned);
+    bench.feed(cancel(1));
+    bench
+}
+
+#[test]
+fn nothing_is_started_beside_a_cli_that_could_not_be_ended() {
+    let left = Permanent::new(PermanentKind::NotGone, "a process is left");
+    let failed = Action::End(End::Failed(left.clone()));
+    let class = || ExitClass::Permanent(left.clone());
+    let not_started = settle(2, Verdict::NotStarted(left.clone()));
+    assert_eq!(reopening().on(Event::Exited(class())), [not_started.clone(), failed.clone()]);
+    let found_left = start_failed(StartFailure::Permanent(left.clone()));
+    assert_eq!(reopening().on(found_left), [not_started, failed.clone()]);
+    let mut bench = Bench::ready();
+    bench.feed(Event::Enqueue(Item::Clear));
+    assert_eq!(bench.state(), State::Stopping);
+    assert_eq!(bench.on(Event::Exited(class())), [Action::NewConversation, failed]);
+}
+
+#[test]
+fn a_refusal_of_a_cli_that_is_killed_for_its_silence_is_no_crash() {
+    let refused = Permanent::new(PermanentKind::StartupRefused, "the CLI refused to start");
+    let mut bench = Bench::new(Config::default(), vec![item(1)]);
+    bench.feed(Event::Spawned);
+    assert_eq!(bench.pass(Config::default().start_timeout), [Action::Kill]);
+    let exited = bench.on(Event::Exited(ExitClass::Permanent(refused.clone())));
+    assert_eq!(exited, [settle(1, Verdict::NotStarted(refused.clone())), Action::End(End::Failed(refused))]);
+}
+
+#[test]
+fn what_a_cli_refused_says_nothing_about_its_successor() {
+    let refused = Permanent::new(PermanentKind::BadOption, "unknown option");
+    assert_eq!(reopening().on(Event::Exited(ExitClass::Permanent(refused))), [start(false)]);
+}
+
 #[test]
 fn a_passing_failure_to_start_is_a_crash_and_keeps_the_turns() {
     let mut bench = Bench::new(Config::default(), vec![item(1)]);

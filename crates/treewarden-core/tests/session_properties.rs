@@ -3,7 +3,7 @@
 //! Each action is checked by the world as it comes: one CLI at a time, turns in order, each settled at most once, by
 //! its own result or by its own answer on disk, each prompt once in the context, nothing sent after a stop, nor into work
 //! of the CLI's own before `own_work_wait` is over; and no CLI is ended for convenience at such work, with background tasks,
-//! or while its last answer is not on disk.
+//! or while its last answer is not on disk; and nothing is started beside what is left of a CLI that could not be ended.
 
 mod session_world;
 
@@ -59,6 +59,24 @@ proptest! {
     #[test]
     fn every_turn_of_a_weak_cli_is_settled_once_by_its_own_answer(ops in prop::collection::vec(op(), 0..300)) {
         run(true, &ops, None, &[]);
+    }
+
+    #[test]
+    fn nothing_is_started_beside_what_is_left_of_a_cli(
+        weak: bool,
+        ops in prop::collection::vec(op(), 0..150),
+        reason in prop::option::of(stop()),
+        more in prop::collection::vec(op(), 0..150),
+    ) {
+        let mut world = World::new(weak);
+        ops.iter().for_each(|op| world.apply(*op));
+        world.apply(Op::Survive);
+        if let Some(reason) = reason {
+            world.apply(Op::Stop(reason));
+        }
+        more.iter().for_each(|op| world.apply(*op));
+        world.settle_down();
+        world.assert_all_settled();
     }
 
     #[test]

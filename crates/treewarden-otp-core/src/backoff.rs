@@ -69,11 +69,12 @@ impl Backoff {
     /// The first restart is immediate.
     #[must_use]
     pub fn delay(&self, failures: u32, random: f64) -> Duration {
-        if failures == 0 {
+        // A back-off that begins with nothing stays there: zero times the infinite power of a long row of
+        // failures is no number, of which `min` would make the maximum.
+        if failures == 0 || self.initial.is_zero() {
             return Duration::ZERO;
         }
-        // A long row of failures makes the power infinite, not wrong: the maximum then takes its place, and
-        // so it does where an `initial` of zero makes it no number at all.
+        // A long row of failures makes the power infinite, not wrong: the maximum then takes its place.
         let exponent = i32::try_from(failures - 1).unwrap_or(i32::MAX);
         let seconds = (self.initial.as_secs_f64() * self.factor.powi(exponent)).min(self.max.as_secs_f64());
         // Without the random part the children of a group that crashed together would be restarted together
@@ -109,5 +110,13 @@ mod tests {
         assert_eq!(backoff.delay(1, 0.0).as_millis(), 50);
         assert_eq!(backoff.delay(1, 1.0).as_millis(), 150);
         assert_eq!(backoff.delay(u32::MAX, 1.0), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_back_off_of_nothing_is_nothing_however_long_the_row_of_failures() {
+        let backoff = Backoff::new(Duration::ZERO, Duration::from_secs(60));
+        for failures in [1, 1_024, 1_100, u32::MAX] {
+            assert_eq!(backoff.delay(failures, 1.0), Duration::ZERO, "after {failures}");
+        }
     }
 }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::{
-    Action, AutoShutdown, ChildSpec, Context, Event, Flags, Kind, Machine, Mode, Pid, Reason, Reply, Report,
-    Request, Restart, Shutdown, StartOutcome, Target,
+    Action, AutoShutdown, ChildSpec, Context, Event, Flags, Kind, Machine, Mode, Pid, Place, Reason, Reply,
+    Report, Request, Restart, Shutdown, StartOutcome, Target,
 };
 
 use paper::{Paper, flags, restart};
@@ -29,6 +29,8 @@ enum Step {
     Terminate(u8),
     Again(u8),
     Delete(u8),
+    /// The specs change: that of a child in a list, or the template.
+    Change(u8, Restart),
     List,
     Wait(u16),
     Deaf(bool),
@@ -180,10 +182,13 @@ impl World {
                 }
             }
             Step::Starts(outcomes) => self.outcomes = outcomes.iter().copied().collect(),
-            Step::Start(id, restart) => {
-                let mut spec = ChildSpec::new(format!("c{id}").as_str(), ());
-                spec.restart = *restart;
-                self.call(Request::StartChild(spec));
+            Step::Start(id, restart) => self.call(Request::StartChild(spec(*id, *restart))),
+            Step::Change(id, restart) if self.is_static => {
+                self.call(Request::Update(None, vec![Place::Put(spec(*id, *restart))]));
+            }
+            Step::Change(id, restart) => {
+                let flags = self.machine.flags().clone();
+                self.call(Request::CodeChange(flags, vec![spec(*id, *restart)]));
             }
             Step::Terminate(id) => self.call(Request::TerminateChild(self.target(*id))),
             Step::Again(id) => self.call(Request::RestartChild(format!("c{id}").into())),
@@ -215,6 +220,21 @@ impl World {
     }
 }
 
+fn spec(id: u8, restart: Restart) -> ChildSpec<()> {
+    let mut spec = ChildSpec::new(format!("c{id}").as_str(), ());
+    spec.restart = restart;
+    spec
+}
+
+/// A list of children, or children that come and go.
+fn mode() -> impl Strategy<Value = Option<Mode<()>>> {
+    prop_oneof![
+        6 => Just(None),
+        2 => prop::option::of(1..6usize).prop_map(|max_children| Some(Mode::Dynamic { max_children })),
+        2 => restart().prop_map(|restart| Some(Mode::Template(Box::new(spec(0, restart))))),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..8usize, any::<u8>()).prop_map(|(nth, kind)| Step::End(nth, kind)),
@@ -223,6 +243,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..8u8).prop_map(Step::Terminate),
         2 => (0..8u8).prop_map(Step::Again),
         1 => (0..8u8).prop_map(Step::Delete),
+        2 => (0..8u8, restart()).prop_map(|(id, restart)| Step::Change(id, restart)),
         1 => Just(Step::List),
         2 => (0..4000u16).prop_map(Step::Wait),
         1 => any::<bool>().prop_map(Step::Deaf),
@@ -257,18 +278,17 @@ proptest! {
     #[test]
     fn no_schedule_breaks_a_supervisor(
         flags in flags(),
-        dynamic in prop::option::weighted(0.25, prop::option::of(1..6usize)),
+        mode in mode(),
         mut specs in specs(),
         steps in prop::collection::vec(step(), 0..60),
     ) {
         let mut flags = flags;
-        if dynamic.is_some() {
+        if mode.is_some() {
             flags.auto_shutdown = AutoShutdown::Never;
         }
         if flags.auto_shutdown == AutoShutdown::Never {
             specs.iter_mut().for_each(|spec| spec.significant = false);
         }
-        let mode = dynamic.map(|max_children| Mode::Dynamic { max_children });
         let world = World::new(flags, mode, specs);
         prop_assert!(world.is_some(), "the flags and specs are valid");
         if let Some(mut world) = world {

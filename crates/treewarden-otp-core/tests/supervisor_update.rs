@@ -1,5 +1,6 @@
 //! An update of a supervisor that runs, and what a child that is given up comes to.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use treewarden_otp_core::supervisor::{
@@ -23,10 +24,13 @@ impl Host for Paper {
     }
 }
 
-/// A supervisor whose starts succeed at once.
+/// A supervisor whose starts end at once.
 struct Bench {
     machine: Machine<Paper>,
     now: Instant,
+    /// What does not start when it is to, once for each entry.
+    fails: Vec<&'static str>,
+    retries: VecDeque<Pid>,
     /// What was started, by the word that starts it.
     started: Vec<&'static str>,
     given_up: Vec<(&'static str, GiveUp)>,
@@ -52,9 +56,26 @@ fn keep(id: &'static str) -> Place<&'static str> {
 impl Bench {
     fn new(flags: Flags, specs: Vec<ChildSpec<&'static str>>) -> Self {
         let now = Instant::now();
-        let machine = Machine::new(now, 1, flags, specs).expect("the flags and specs are valid");
-        let mut bench =
-            Self { machine, now, started: vec![], given_up: vec![], replies: vec![], finished: false };
+        Self::of(now, Machine::new(now, 1, flags, specs).expect("the flags and specs are valid"))
+    }
+
+    /// A supervisor whose children are made after one spec.
+    fn template(flags: Flags, spec: ChildSpec<&'static str>) -> Self {
+        let (now, mode) = (Instant::now(), Mode::Template(Box::new(spec)));
+        Self::of(now, Machine::dynamic(now, 1, flags, mode).expect("the flags and the spec are valid"))
+    }
+
+    fn of(now: Instant, machine: Machine<Paper>) -> Self {
+        let mut bench = Self {
+            machine,
+            now,
+            fails: vec![],
+            retries: VecDeque::new(),
+            started: vec![],
+            given_up: vec![],
+            replies: vec![],
+            finished: false,
+        };
         bench.feed(Event::Init);
         bench.started.clear();
         bench
@@ -65,9 +86,14 @@ impl Bench {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Start(order) => {
-                    self.started.push(order.start);
-                    let up = Ok(StartOutcome::Running(order.pid, None));
-                    self.machine.handle(self.now, Event::Started(order.pid, up));
+                    let outcome = match self.fails.iter().position(|start| *start == order.start) {
+                        Some(at) => Err(ExitReason::message(self.fails.remove(at))),
+                        None => {
+                            self.started.push(order.start);
+                            Ok(StartOutcome::Running(order.pid, None))
+                        }
+                    };
+                    self.machine.handle(self.now, Event::Started(order.pid, outcome));
                 }
                 Action::Stop(pid, _, reason) => self.machine.handle(self.now, Event::Exited(pid, reason)),
                 Action::GivenUp(start, how, _) => self.given_up.push((start, how)),
@@ -76,7 +102,8 @@ impl Bench {
                 Action::Report(Report::Quarantined(_)) | Action::Kill(..) => {
                     panic!("nothing has to be killed here")
                 }
-                Action::TryAgain(_) | Action::Report(_) | Action::Initialized(_) => {}
+                Action::TryAgain(pid) => self.retries.push_back(pid),
+                Action::Report(_) | Action::Initialized(_) => {}
             }
         }
     }
@@ -187,6 +214,45 @@ fn what_is_refused_changes_nothing() {
 }
 
 #[test]
+fn a_child_that_runs_as_temporary_stays_so_when_its_template_changes() {
+    for restart in [Restart::Permanent, Restart::Transient] {
+        let mut bench = Bench::template(Flags::default(), with("t", Restart::Temporary, false));
+        assert!(matches!(bench.call(Request::StartChild(child("a"))), Reply::StartChild(Ok(_))));
+        let change = Request::CodeChange(Flags::default(), vec![with("t", restart, false)]);
+        assert!(matches!(bench.call(change), Reply::CodeChange(Ok(()))));
+        bench.crash("t");
+        assert!(!bench.machine.is_busy(), "{restart:?}: there is no start of it left to wait for");
+        assert_eq!(bench.order(), Vec::<String>::new(), "its start is gone since it runs");
+        assert!(matches!(bench.call(Request::StartChild(child("b"))), Reply::StartChild(Ok(_))));
+        bench.crash("t");
+        assert_eq!(bench.started, ["a", "b", "b"], "what is started from now on is as the template is");
+        bench.feed(Event::Stop(ExitReason::Shutdown));
+        assert!(bench.finished);
+    }
+}
+
+#[test]
+fn the_group_of_a_child_that_became_temporary_is_started_without_it() {
+    let table = [
+        (Strategy::OneForAll, vec!["a", "a", "c"]),
+        (Strategy::RestForOne, vec!["c"]),
+        (Strategy::OneForOne, vec!["b"]),
+    ];
+    for (strategy, started) in table {
+        let flags = Flags { strategy, ..Flags::default() };
+        let mut bench = Bench::new(flags.clone(), vec![child("a"), child("b"), child("c")]);
+        bench.fails.push("b");
+        bench.crash("b");
+        let places = vec![keep("a"), Place::Put(with("b", Restart::Temporary, false)), keep("c")];
+        bench.update(flags, places).expect("it is valid");
+        let retry = bench.retries.pop_front().expect("the start of b has failed");
+        bench.feed(Event::TryAgain(retry));
+        assert_eq!(bench.started, started, "{strategy:?}");
+        assert!(bench.run_of("a").is_some() && bench.run_of("c").is_some(), "{strategy:?}");
+    }
+}
+
+#[test]
 fn the_children_of_a_dynamic_supervisor_have_no_order_to_change() {
     let now = Instant::now();
     let mut machine: Machine<Paper> =
@@ -258,6 +324,19 @@ fn a_back_off_grows_from_crash_to_crash_and_starts_anew_after_a_stable_run() {
     assert_eq!(millis(waits(&mut bench, almost, 1)), [350], "not stable long enough");
     assert_eq!(millis(waits(&mut bench, Duration::from_secs(30), 1)), [0], "stable: it starts anew");
     assert_eq!(millis(waits(&mut bench, Duration::from_secs(1), 2)), [100, 200]);
+}
+
+#[test]
+fn a_back_off_that_no_clock_can_hold_waits_and_does_not_end_the_supervisor() {
+    let mut spec = child("a");
+    spec.backoff = Some(Backoff::new(Duration::MAX, Duration::MAX));
+    let mut bench = Bench::new(Flags::default(), vec![spec]);
+    bench.crash("a");
+    bench.crash("a");
+    assert_eq!(bench.children()[0].state, ChildState::Restarting);
+    assert_eq!(bench.machine.poll_timeout(), None);
+    bench.feed(Event::Stop(ExitReason::Shutdown));
+    assert!(bench.finished);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
@@ -31,6 +32,40 @@ async fn eventually(mut probe: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     panic!("nothing happened within the deadline");
+}
+
+/// Asks the registry that it is in when the last copy is dropped.
+#[derive(Clone)]
+struct Asks(#[expect(dead_code, reason = "only its drop matters")] Option<Arc<Asking>>);
+
+struct Asking(Registry<u8, Asks>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let _ = (self.0.count(), self.0.meta::<u8>("m"));
+    }
+}
+
+#[test]
+fn a_value_that_goes_and_a_question_about_one_key_may_use_the_registry() {
+    let (done, is_done) = mpsc::channel();
+    // In a thread of its own: a registry that waits for itself would never return.
+    let user = std::thread::spawn(move || {
+        let registry = Registry::<u8, Asks>::unique().partitions(1).build();
+        let asks = || Asks(Some(Arc::new(Asking(registry.clone()))));
+        let first = registry.claim(1, asks(), |_| false).unwrap();
+        let second = registry.claim(1, asks(), |_| true).unwrap();
+        let claims = |_: &Asks| registry.claim(2, Asks(None), |_| false).is_ok();
+        assert_eq!(registry.matching(&1, claims).len(), 1);
+        assert_eq!(registry.count_match(&1, claims), 1);
+        drop((second, first));
+        registry.put_meta("m", asks());
+        registry.put_meta("m", asks());
+        registry.delete_meta("m");
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(60)).expect("the registry does not wait for itself");
+    user.join().unwrap();
 }
 
 #[tokio::test]

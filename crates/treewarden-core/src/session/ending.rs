@@ -105,26 +105,7 @@ impl<E> Machine<E> {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             // An exit that is told twice ends nothing more: a second `End` would be a second restart.
             Phase::Ended => {}
-            Phase::Stopping(then) => match then {
-                Then::Crash(kind) => self.crash(ExitClass::Crash(kind), actions),
-                Then::Stop(reason) => {
-                    self.abandon_flight(actions);
-                    self.end(End::Stopped(reason), actions);
-                }
-                Then::Park => self.end(End::Parked, actions),
-                Then::Clear => {
-                    actions.push(Action::NewConversation);
-                    self.end(End::Parked, actions);
-                }
-                // The turn for which another CLI was to come is cancelled: it would come up for nobody.
-                Then::Reopen if self.queue.is_empty() => self.end(End::Parked, actions),
-                Then::Reopen => {
-                    // Another CLI, another try: the refusals of the one before say nothing about the opening
-                    // that is asked for now.
-                    self.reopened = false;
-                    self.start(None, actions);
-                }
-            },
+            Phase::Stopping(then) => self.ended_as_told(then, class, actions),
             phase @ (Phase::Starting | Phase::Initializing { .. }) => {
                 // `start_failed` asks whether a stop is under way, and is not to find `Ended`.
                 self.phase = phase;
@@ -152,6 +133,40 @@ impl<E> Machine<E> {
                 ExitClass::Clean => self.crash(ExitClass::Crash(CrashKind::Exit(0)), actions),
                 class => self.crash(class, actions),
             },
+        }
+    }
+
+    /// The CLI that was being ended is gone, or as far gone as it could be made.
+    fn ended_as_told(&mut self, then: Then, class: ExitClass, actions: &mut Vec<Action<E>>) {
+        match (then, class) {
+            // Whatever it ended of, a stop is done: nothing starts after it. Whoever runs the machine knows
+            // what is left of the CLI, and says so to who asked for the stop.
+            (Then::Stop(reason), _) => {
+                self.abandon_flight(actions);
+                self.end(End::Stopped(reason), actions);
+            }
+            (then, ExitClass::Permanent(permanent)) if then.fails_with(&permanent) => {
+                // The clear is done all the same. It needs no CLI, and whoever waits for it would otherwise
+                // wait for the next one.
+                if then == Then::Clear {
+                    actions.push(Action::NewConversation);
+                }
+                self.fail(permanent, actions);
+            }
+            (Then::Crash(kind), _) => self.crash(ExitClass::Crash(kind), actions),
+            (Then::Park, _) => self.end(End::Parked, actions),
+            (Then::Clear, _) => {
+                actions.push(Action::NewConversation);
+                self.end(End::Parked, actions);
+            }
+            // The turn for which another CLI was to come is cancelled: it would come up for nobody.
+            (Then::Reopen, _) if self.queue.is_empty() => self.end(End::Parked, actions),
+            (Then::Reopen, _) => {
+                // Another CLI, another try: the refusals of the one before say nothing about the opening
+                // that is asked for now.
+                self.reopened = false;
+                self.start(None, actions);
+            }
         }
     }
 

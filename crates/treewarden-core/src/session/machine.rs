@@ -58,6 +58,20 @@ pub(super) enum Then {
     Crash(CrashKind),
 }
 
+impl Then {
+    /// Tells whether a reason that came with the end of the CLI goes before what was to follow.
+    pub(super) fn fails_with(&self, permanent: &Permanent) -> bool {
+        match self {
+            // Told as a crash, a refusal would be met again by each restart, until none is left.
+            Self::Crash(_) => true,
+            // What the CLI refused is nothing to one that is not needed any more, or that has other options.
+            // What is left of it would work beside its successor.
+            Self::Park | Self::Clear | Self::Reopen => permanent.kind == PermanentKind::NotGone,
+            Self::Stop(_) => false,
+        }
+    }
+}
+
 /// The life of one CLI and of the turns that it answers; see the [module](super).
 ///
 /// `E` is the evidence that outcomes are made of; see [`Event`].
@@ -311,9 +325,14 @@ impl<E> Machine<E> {
     }
 
     pub(super) fn start_failed(&mut self, now: Instant, failure: StartFailure, actions: &mut Vec<Action<E>>) {
-        // The CLI was being ended and so did not come up: that is what was wanted, and no failure.
+        // The CLI was being ended and so did not come up: that is what was wanted, and no failure. What cannot
+        // be mended is kept, or a successor would be started for it to be met again.
         if let Phase::Stopping(_) = self.phase {
-            return self.exited(now, ExitClass::Clean, actions);
+            let class = match failure {
+                StartFailure::Permanent(permanent) => ExitClass::Permanent(permanent),
+                _ => ExitClass::Clean,
+            };
+            return self.exited(now, class, actions);
         }
         match failure {
             // The disk is the CLI's to judge: what it takes for there is resumed, and what it takes for

@@ -24,6 +24,8 @@ pub(crate) struct Cli {
     weak: bool,
     pub(crate) dead: bool,
     pub(crate) frozen: bool,
+    /// Processes of it outlive whatever is done to end it.
+    pub(crate) survives: bool,
     /// What the model sees.
     context: Vec<Line>,
     /// The end of the context that has not reached the disk.
@@ -54,6 +56,7 @@ impl Cli {
             weak,
             dead: false,
             frozen: false,
+            survives: false,
             context: disk.to_vec(),
             unwritten: VecDeque::new(),
             printed: VecDeque::new(),

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use at_work::AtWork;
 use cli::{Cli, Event, Fact, Line, Truth};
 use treewarden_core::session::{
-    Config, CrashKind, Delivery, DrainReason, End, ExitClass, Found, Item, OpenTurn, ResultFact, Saved,
-    Start, StartFailure, State, StopReason,
+    Config, CrashKind, Delivery, DrainReason, End, ExitClass, Found, Item, OpenTurn, Permanent,
+    PermanentKind, ResultFact, Saved, Start, StartFailure, State, StopReason,
 };
 use treewarden_proto::TurnId;
 use uuid::Uuid;
@@ -47,6 +47,8 @@ pub(crate) enum Op {
     Flush(u8),
     Kill,
     Freeze,
+    /// The CLI cannot be ended as a whole.
+    Survive,
     Stray {
         named: bool,
     },
@@ -79,6 +81,8 @@ pub(crate) struct World {
     /// The last turn that has an answer.
     answered: Option<TurnId>,
     ending: bool,
+    /// Processes of a CLI are left.
+    left: bool,
     stop_asked: bool,
     /// How the session ended for good.
     pub(crate) over: Option<End>,
@@ -106,6 +110,7 @@ impl World {
             at_work: AtWork::default(),
             answered: None,
             ending: false,
+            left: false,
             stop_asked: false,
             over: None,
             parked: false,
@@ -153,6 +158,11 @@ impl World {
             Op::Freeze => {
                 if let Some(cli) = &mut self.cli {
                     cli.frozen = true;
+                }
+            }
+            Op::Survive => {
+                if let Some(cli) = &mut self.cli {
+                    cli.survives = true;
                 }
             }
             Op::Stray { named } => self.stray(named),
@@ -266,7 +276,10 @@ impl World {
     }
 
     fn gone(&mut self, class: ExitClass) {
-        self.cli = None;
+        let left = self.cli.take().is_some_and(|cli| cli.survives);
+        self.left |= left;
+        let not_gone = || Permanent::new(PermanentKind::NotGone, "a process is left");
+        let class = if left { ExitClass::Permanent(not_gone()) } else { class };
         self.at_work = AtWork::default();
         self.initializing = false;
         self.ending = false;
@@ -343,6 +356,7 @@ impl World {
                 Action::Start(start) => {
                     assert!(self.cli.is_none() && self.starting.is_none(), "two CLIs at once");
                     assert!(!self.stop_asked, "a start after a stop");
+                    assert!(!self.left, "a start beside what is left of a CLI");
                     self.starting = Some(start);
                 }
                 Action::Initialize => self.initializing = true,
@@ -410,6 +424,8 @@ impl World {
     fn end(&mut self, end: End) {
         assert!(self.cli.is_none() && self.starting.is_none(), "the end of a CLI that lives");
         assert!(!self.stop_asked || matches!(end, End::Stopped(_)), "a stop that was lost: {end:?}");
+        let failed = matches!(&end, End::Failed(reason) if reason.kind == PermanentKind::NotGone);
+        assert!(!self.left || failed || matches!(end, End::Stopped(_)), "what is left is not told: {end:?}");
         self.reads.clear();
         self.looks = None;
         match end {

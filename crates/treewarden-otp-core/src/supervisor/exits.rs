@@ -121,8 +121,10 @@ impl<H: Host> Machine<H> {
                 let last = self.take_run(slot);
                 if let Some(child) = self.children.get_mut(&slot) {
                     child.life = Life::Restarting(last);
+                    // A delay that no clock can hold never ends. The unchecked sum would panic, and take the
+                    // supervisor along.
+                    self.timers.replace(slot, &mut child.timer, now.checked_add(delay));
                 }
-                self.set_timer(slot, now + delay);
             }
             _ => self.restart_now(now, slot),
         }
@@ -135,8 +137,12 @@ impl<H: Host> Machine<H> {
         let old = child.offender_pid();
         let was = self.take_run(slot);
         match (self.flags.strategy, &self.mode) {
-            (Strategy::OneForAll, Mode::Static) => self.begin_group(now, Group { failed: slot, was }, 0),
-            (Strategy::RestForOne, Mode::Static) => self.begin_group(now, Group { failed: slot, was }, rank),
+            (Strategy::OneForAll, Mode::Static) => {
+                self.begin_group(now, Group { failed: slot, was, from: 0 })
+            }
+            (Strategy::RestForOne, Mode::Static) => {
+                self.begin_group(now, Group { failed: slot, was, from: rank })
+            }
             _ => {
                 let old = match (&self.mode, &was) {
                     (Mode::Dynamic { .. }, Some(_)) => OffenderPid::Restarting(was.clone()),

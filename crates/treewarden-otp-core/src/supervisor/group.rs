@@ -10,26 +10,19 @@ use super::report::{Context, OffenderPid, Reason};
 use crate::ExitReason;
 
 impl<H: Host> Machine<H> {
-    /// Stops every child from `rank` on, newest first, and starts them again in order.
-    pub(super) fn begin_group(&mut self, now: Instant, group: Group<H::Child>, rank: u64) {
-        let rest = self.order.range(rank..).map(|(_, slot)| *slot).collect();
+    /// Stops every child of the group, newest first, and starts them again in order.
+    pub(super) fn begin_group(&mut self, now: Instant, group: Group<H::Child>) {
+        let rest = self.order.range(group.from..).map(|(_, slot)| *slot).collect();
         self.task = Task::GroupStop { group, rest };
         self.stop_next(now);
     }
 
     /// All members are stopped: starts those that are left, in order.
     pub(super) fn group_stopped(&mut self, group: Group<H::Child>) {
-        // A child whose spec became temporary while it waited for its restart is forgotten by the stop.
-        let Some(failed) = self.children.get(&group.failed) else {
-            self.task = Task::Idle;
-            return;
-        };
         // The order is read anew: the stop has forgotten the temporary members, which are never restarted.
-        let from = match self.flags.strategy {
-            super::Strategy::RestForOne => failed.rank,
-            _ => 0,
-        };
-        let rest: VecDeque<u64> = self.order.range(from..).map(|(_, slot)| *slot).collect();
+        // The child that failed may be one of them, whose spec was changed while it waited: the others are
+        // started all the same, as in OTP, and so the group is found by its rank and not by that child.
+        let rest: VecDeque<u64> = self.order.range(group.from..).map(|(_, slot)| *slot).collect();
         self.task = Task::GroupStart { group, rest };
         self.group_start_next();
     }

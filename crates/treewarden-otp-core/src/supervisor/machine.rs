@@ -50,6 +50,8 @@ pub(super) enum Task<H: Host> {
 pub(super) struct Group<C> {
     pub(super) failed: u64,
     pub(super) was: Option<(Pid, C)>,
+    /// The rank of its first member.
+    pub(super) from: u64,
 }
 
 /// What came while the machine was busy.

@@ -31,6 +31,8 @@ impl<H: Host> Machine<H> {
     pub(super) fn begin_start(&mut self, slot: u64) {
         let Some(child) = self.children.get_mut(&slot) else { return };
         self.timers.replace(slot, &mut child.timer, None);
+        // Only a temporary child that runs has no start, and such a one is never started: whoever ordered it
+        // would wait for ever.
         let Some(start) = child.spec.start.clone() else { return };
         // A failed start has a number as well: what is told of it late is told of another run than the next
         // one's.

@@ -19,8 +19,12 @@ impl<H: Host> Machine<H> {
         let Some(child) = self.children.get_mut(&slot) else { return false };
         let Life::Running(handle) = &child.life else { return false };
         // Told already, by `terminate_child` or a group stop, when the supervisor was killed. It keeps the
-        // deadline that it has.
-        if child.stopping.is_some() {
+        // deadline that it has; one that has none would otherwise be waited for without limit, by nobody.
+        if let Some(stopping) = child.stopping {
+            let endless = stopping == Stopping::Asked && child.timer.is_none();
+            if killed && endless && child.spec.kind == Kind::Worker {
+                self.timers.replace(slot, &mut child.timer, now.checked_add(KILL_GRACE));
+            }
             return true;
         }
         // It ended before it could be told, and its letter waits: taking the reason makes that void. Told to

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::UpdateError;
 use super::event::{Host, Place};
 use super::machine::{Machine, Mode, validate_specs};
-use super::spec::{ChildId, ChildSpec, Flags, GiveUp, SpecError};
+use super::spec::{ChildId, ChildSpec, Flags, GiveUp, Restart, SpecError};
 use crate::budget::Budget;
 
 impl<H: Host> Machine<H> {
@@ -13,7 +13,8 @@ impl<H: Host> Machine<H> {
     ///
     /// Running children stay and take their new spec at the next start; new ones are added and not started; those that
     /// are not in the list stay, after those that are. A new template holds for the children that there are, but for
-    /// their starts. Nothing is changed when something is refused.
+    /// their starts; one that runs as temporary stays so, since its start is gone. Nothing is changed when something is
+    /// refused.
     pub(super) fn code_change(
         &mut self,
         flags: Flags,
@@ -28,7 +29,10 @@ impl<H: Host> Machine<H> {
                 for child in self.children.values_mut() {
                     // Each child has its own start, with its own arguments; the template's is never used.
                     let start = child.spec.start.take();
-                    child.spec = ChildSpec { start, ..spec.clone().map_start(|_| None) };
+                    // A temporary child that runs has none any more. Made permanent it could not be started
+                    // again, and the supervisor would wait for that start for ever.
+                    let restart = if start.is_none() { Restart::Temporary } else { spec.restart };
+                    child.spec = ChildSpec { start, restart, ..spec.clone().map_start(|_| None) };
                 }
                 **template = spec;
                 self.set_flags(flags);

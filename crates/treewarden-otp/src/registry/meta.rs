@@ -18,11 +18,14 @@ impl Meta {
     }
 
     pub(super) fn put(&self, name: Arc<str>, value: Arc<dyn Any + Send + Sync>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, value);
+        let old = self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, value);
+        // The lock is free here: the drop of what stood there may use the registry.
+        drop(old);
     }
 
     pub(super) fn delete(&self, name: &str) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let old = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        drop(old);
     }
 }
 

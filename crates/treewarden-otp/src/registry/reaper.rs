@@ -48,30 +48,29 @@ impl Reaper {
     /// Sees to it that `owner` is forgotten once it has ended.
     pub(super) fn watch<R: Reap>(registry: &Arc<R>, owner: &ActorCell) {
         let this = registry.reaper();
-        let must_start = this.with(|state| {
-            state.new.push(owner.clone());
-            !std::mem::replace(&mut state.running, true)
+        let runtime = tokio::runtime::Handle::try_current().ok();
+        let starts = this.with(|state| {
+            if state.running {
+                state.new.push(owner.clone());
+                return None;
+            }
+            // What a task that went with its runtime did not come to is among all owners, below.
+            state.new.clear();
+            // Without a runtime nobody can wait here. The next owner that is registered within one starts the
+            // task, which then gets every owner there is, this one too. Noted as running meanwhile, it would
+            // be left out by a thread that has a runtime.
+            state.running = runtime.is_some();
+            runtime
         });
         // It keeps a permit if the task does not wait just now, so that no owner is overlooked.
         this.notify.notify_one();
-        if !must_start {
-            return;
-        }
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                // All of them, and not only the new one: those that an earlier task knew of went with its
-                // runtime.
-                let owners = registry.owners();
-                this.with(|state| state.new = owners);
-                drop(runtime.spawn(run(Running(Arc::downgrade(registry)), this.notify.clone())));
-            }
-            Err(_) => this.with(|state| {
-                // Nobody can wait here. The next owner that is registered within a runtime starts the task,
-                // which then gets every owner there is, this one too.
-                state.running = false;
-                state.new.clear();
-            }),
-        }
+        let Some(runtime) = starts else { return };
+        // All of them, and not only the new one: those that an earlier task knew of went with its runtime.
+        let owners = registry.owners();
+        // Added to what is there: another thread may have noted an owner since the list was made, whose keys
+        // would stay for ever.
+        this.with(|state| state.new.extend(owners));
+        drop(runtime.spawn(run(Running(Arc::downgrade(registry)), this.notify.clone())));
     }
 }
 
@@ -108,5 +107,73 @@ async fn run<R: Reap>(running: Running<R>, notify: Arc<Notify>) {
                 None => return,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+    use super::*;
+
+    struct Owner;
+
+    #[ractor::actor(message = (), state = (), arguments = ())]
+    impl Owner {
+        async fn pre_start(&self, _myself: ActorRef<()>, _args: ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    /// Notes another owner just after it has listed those that it knows.
+    struct Crowded {
+        reaper: Reaper,
+        this: Weak<Self>,
+        known: ActorCell,
+        late: ActorCell,
+        forgotten: Mutex<Vec<ActorId>>,
+    }
+
+    impl Reap for Crowded {
+        fn reaper(&self) -> &Reaper {
+            &self.reaper
+        }
+
+        fn owners(&self) -> Vec<ActorCell> {
+            if let Some(this) = self.this.upgrade() {
+                Reaper::watch(&this, &self.late);
+            }
+            vec![self.known.clone()]
+        }
+
+        fn forget(&self, owner: ActorId) {
+            self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).push(owner);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_comes_while_the_task_begins_is_forgotten_too() {
+        let (known, _) = Actor::spawn(None, Owner, ()).await.expect("it starts");
+        let (late, _) = Actor::spawn(None, Owner, ()).await.expect("it starts");
+        let registry = Arc::new_cyclic(|this| Crowded {
+            reaper: Reaper::default(),
+            this: this.clone(),
+            known: known.get_cell(),
+            late: late.get_cell(),
+            forgotten: Mutex::default(),
+        });
+        Reaper::watch(&registry, &known.get_cell());
+        known.stop(None);
+        late.stop(None);
+        for _ in 0..2_500 {
+            let forgotten = registry.forgotten.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if [&known, &late].iter().all(|owner| forgotten.contains(&owner.get_id())) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("an owner that has ended is not forgotten");
     }
 }

@@ -79,11 +79,12 @@ impl<V> Slots<V> {
         };
     }
 
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Slot<V>) -> bool) {
+    /// Takes out the slots that match, for the caller to drop once the lock is free.
+    pub(super) fn take(&mut self, mut matches: impl FnMut(&Slot<V>) -> bool) -> Self {
         match self {
-            Self::One(slot) if keep(slot) => {}
-            Self::One(_) => *self = Self::default(),
-            Self::Many(slots) => slots.retain(keep),
+            Self::One(slot) if !matches(slot) => Self::default(),
+            Self::One(_) => std::mem::take(self),
+            Self::Many(slots) => Self::Many(slots.extract_if(.., |slot| matches(slot)).collect()),
         }
     }
 }

@@ -87,10 +87,15 @@ impl<K: Key, V: Value> RegistryBuilder<K, V> {
 }
 
 /// What a key must be able to do.
+///
+/// It is hashed, compared, cloned and dropped under a lock of the registry, and must not use the registry in any of these.
 pub trait Key: Eq + Hash + Clone + Send + Sync + 'static {}
 impl<K: Eq + Hash + Clone + Send + Sync + 'static> Key for K {}
 
 /// What a value must be able to do.
+///
+/// Its `clone` is called under a lock of the registry, and must not use it. Its `drop` may, but in a registry that somebody
+/// [listens](Registry::listen) to: the queue of events drops the oldest under a lock of its own.
 pub trait Value: Clone + Send + Sync + 'static {}
 impl<V: Clone + Send + Sync + 'static> Value for V {}
 
@@ -115,20 +120,20 @@ impl<K: Key, V: Value> Reap for Inner<K, V> {
 
 impl<K: Key, V: Value> Inner<K, V> {
     /// Removes the slots that match; says how many there were.
-    pub(super) fn remove<Q>(&self, key: &Q, mut matches: impl FnMut(&Slot<V>) -> bool) -> usize
+    pub(super) fn remove<Q>(&self, key: &Q, matches: impl FnMut(&Slot<V>) -> bool) -> usize
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let mut shard = self.tables.write(key);
         let Some(slots) = shard.get_mut(key) else { return 0 };
-        let before = slots.len();
-        slots.retain(|slot| !matches(slot));
-        let removed = before - slots.len();
+        let removed = slots.take(matches);
         if slots.is_empty() {
             shard.remove(key);
         }
-        removed
+        // Before the values are dropped: the drop of one may use the registry, and would wait for this lock.
+        drop(shard);
+        removed.len()
     }
 
     /// Adds a slot, unless the key is unique and has an owner that neither has ended nor yields.
@@ -139,18 +144,20 @@ impl<K: Key, V: Value> Inner<K, V> {
         value: &V,
         yields: impl FnOnce(&V) -> bool,
     ) -> Result<(), AlreadyRegistered> {
+        // Declared before the lock, and so dropped after it.
+        let (_ended, _yielded);
         let mut shard = self.tables.write(key);
         let slots = shard.entry(key.clone()).or_default();
         if self.kind == Keys::Unique {
             // Until the reaper comes, an owner that has ended stands here. One in its stop hook still
             // counts: a successor would run beside it.
-            slots.retain(|slot| !slot.is_vacant());
+            _ended = slots.take(Slot::is_vacant);
             if let Some(slot) = slots.first() {
                 let claimed = matches!(slot.owner, Owner::Claim(_));
                 if !(claimed && yields(&slot.value)) {
                     return Err(AlreadyRegistered { owner: slot.owner.actor().cloned() });
                 }
-                slots.retain(|_| false);
+                _yielded = slots.take(|_| true);
             }
         }
         slots.push(Slot { owner, value: value.clone() });
@@ -262,6 +269,8 @@ impl<K: Key, V: Value> Registry<K, V> {
 
     /// Gives up those of the actor's registrations of a key whose value matches. Listeners hear of it when it has none
     /// of that key any more.
+    ///
+    /// `matches` is asked under a lock of the registry, and so must neither wait nor use the registry: it could wait for itself.
     pub fn unregister_match(&self, owner: &ActorCell, key: &K, mut matches: impl FnMut(&V) -> bool) {
         let mut left = 0;
         let removed = self.0.remove(key, |slot| {
@@ -305,23 +314,27 @@ impl<K: Key, V: Value> Registry<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.matching(key, |_| true)
+        let shard = self.0.tables.read(key);
+        let slots = shard.get(key).map_or(&[][..], |slots| &slots[..]);
+        let found = slots.iter().filter(|slot| slot.is_reachable());
+        found.map(|slot| Entry { owner: slot.owner.actor().cloned(), value: slot.value.clone() }).collect()
     }
 
-    /// Lists the registrations of a key whose value matches.
+    /// Lists the registrations of a key whose value matches; `matches` is asked outside of any lock.
     #[must_use]
     pub fn matching<Q>(&self, key: &Q, mut matches: impl FnMut(&V) -> bool) -> Vec<Entry<V>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let shard = self.0.tables.read(key);
-        let slots = shard.get(key).map_or(&[][..], |slots| &slots[..]);
-        let found = slots.iter().filter(|slot| slot.is_reachable() && matches(&slot.value));
-        found.map(|slot| Entry { owner: slot.owner.actor().cloned(), value: slot.value.clone() }).collect()
+        let mut found = self.lookup(key);
+        found.retain(|entry| matches(&entry.value));
+        found
     }
 
     /// Goes through all registrations and keeps what `pick` makes of them.
+    ///
+    /// `pick` is asked under a lock of the registry, and so must neither wait nor use the registry: it could wait for itself.
     #[must_use]
     pub fn select<T>(&self, mut pick: impl FnMut(&K, Option<&ActorCell>, &V) -> Option<T>) -> Vec<T> {
         let mut picked = Vec::new();
@@ -340,19 +353,19 @@ impl<K: Key, V: Value> Registry<K, V> {
         self.count_select(|_, _, _| true)
     }
 
-    /// Counts the registrations of a key whose value matches.
+    /// Counts the registrations of a key whose value matches; `matches` is asked outside of any lock.
     #[must_use]
-    pub fn count_match<Q>(&self, key: &Q, mut matches: impl FnMut(&V) -> bool) -> usize
+    pub fn count_match<Q>(&self, key: &Q, matches: impl FnMut(&V) -> bool) -> usize
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let shard = self.0.tables.read(key);
-        let slots = shard.get(key).map_or(&[][..], |slots| slots);
-        slots.iter().filter(|slot| slot.is_reachable() && matches(&slot.value)).count()
+        self.matching(key, matches).len()
     }
 
     /// Goes through all registrations and counts those that match.
+    ///
+    /// `matches` is asked under a lock of the registry, and so must neither wait nor use the registry: it could wait for itself.
     #[must_use]
     pub fn count_select(&self, mut matches: impl FnMut(&K, Option<&ActorCell>, &V) -> bool) -> usize {
         let mut count = 0;
@@ -381,6 +394,8 @@ impl<K: Key, V: Value> Registry<K, V> {
     }
 
     /// Changes the value of a unique key; returns the new value and the old one.
+    ///
+    /// `change` is asked under a lock of the registry, and so must neither wait nor use the registry: it could wait for itself.
     ///
     /// # Errors
     ///
@@ -451,8 +466,10 @@ impl<K: Key, V: Value> Registry<K, V> {
 
     /// Attaches a value to an actor that has a key here; it goes when the registry forgets the actor.
     pub(super) fn attach(&self, owner: &ActorCell, what: Attachment) {
+        let mut attached = Some(what);
         if let Some(owned) = self.0.tables.owners(owner.get_id()).get_mut(&owner.get_id()) {
-            owned.attached = Some(what);
+            // Exchanged: what was there is dropped when the lock is free again.
+            std::mem::swap(&mut owned.attached, &mut attached);
         }
     }
 

@@ -234,7 +234,8 @@ impl Supervisor {
     /// Replaces flags and merges specs by id, as OTP's `code_change` does.
     ///
     /// Running children stay and take their new spec at the next start; new ones are added but not started; those not
-    /// in the list stay.
+    /// in the list stay. A new template holds for the children that there are, but for temporary ones that run: they stay
+    /// temporary, since what starts them is gone.
     ///
     /// # Errors
     ///

@@ -43,17 +43,21 @@ impl PartitionSupervisor {
         self.partitions.get()
     }
 
-    /// The partition of a key: the same for equal keys, in every process and run.
+    /// The partition of a key: the same for equal keys, in every run of one build of a program.
+    ///
+    /// Another release of Rust, or another platform, may hash a key otherwise. What is kept for longer than a process, such
+    /// as a file for each partition, goes by [a number](Self::partition_of_number).
     #[must_use]
     pub fn partition_of(&self, key: &(impl Hash + ?Sized)) -> usize {
         // Made so, it has the same keys each time. `RandomState` would send a key to another partition for
-        // each call.
+        // each call. A hasher that is fixed for good would promise no more: what a type feeds to it, std says,
+        // is not.
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         (hasher.finish() % self.partitions.get() as u64) as usize
     }
 
-    /// The partition of a number, as Elixir has it: the remainder.
+    /// The partition of a number, as Elixir has it: the remainder, and so the same everywhere and for good.
     #[must_use]
     pub fn partition_of_number(&self, number: i64) -> usize {
         (number.unsigned_abs() % self.partitions.get() as u64) as usize

@@ -104,8 +104,10 @@ impl Ring {
 
     fn answer(&self) -> u64 {
         // Before the driver looks: a task that ends from now on rings anew. Cleared after the look, an end in
-        // between would ring for nobody.
-        self.rung.store(false, Ordering::Release);
+        // between would ring for nobody. A swap and no store: a processor may put the look before a store, so
+        // that a task that ends in between finds itself rung for, and the look does not see its end. What
+        // was done before a ring that the swap takes is seen by the look.
+        self.rung.swap(false, Ordering::AcqRel);
         self.heard.fetch_add(1, Ordering::AcqRel) + 1
     }
 }
