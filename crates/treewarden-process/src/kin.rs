@@ -148,7 +148,7 @@ impl Question {
                 if found.contains_key(&pid) {
                     continue;
                 }
-                if row.parent != self.own && found.contains_key(&row.parent) {
+                if found.contains_key(&row.parent) {
                     found.insert(pid, Proof::Descent);
                 } else if row.claim == Claim::Unreadable && sessions.contains(&row.session) {
                     found.insert(pid, Proof::Group);

@@ -42,39 +42,40 @@ pub async fn prove_gone(cookie: Cookie) -> Result<TreeGone, NotGone> {
     // being started, and prove its tree gone.
     spawn::settled().await;
     let ended = tokio::task::spawn_blocking(move || {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        let sort = || {
-            for (host, _, cgroup) in os::cgroups(Some(&cookie)) {
+        let look = || {
+            // A cgroup of ours that is empty is removed when the list is dropped. Listed after the right has
+            // ended, that could be the next tree's, which is made before its leader.
+            let listed = held.during(|| os::cgroups(Some(&cookie)));
+            // Listed by each look: what cannot be listed now is not absent, and a host that is dying leaves its
+            // cgroup to us a moment later.
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for (host, _, cgroup) in listed.ok_or_else(no_longer_wanted)?? {
                 match host.is_own() || host.is_dead() {
-                    true => ours.push(cgroup),
+                    true => ours.push(cgroup.take_over()),
                     false => theirs.push((host, cgroup)),
                 }
             }
-        };
-        // A cgroup of ours that is empty is removed when the list is dropped. Listed after the right has
-        // ended, that could be the next tree's, which is made before its leader.
-        held.during(sort).ok_or_else(NotGone::stopped)?;
-        let look = || {
             let mut found = scan::of_session(&cookie, &ours)?;
             found.add_survivors(survivors::of(&cookie));
-            for (host, cgroup) in &theirs {
+            for (host, cgroup) in theirs {
                 // Of another namespace of process ids it lists nothing, although it is populated.
                 if let Some(members) = cgroup.remains()? {
-                    let first = members.is_empty().then_some((None, *host));
-                    found.held.extend(members.into_iter().map(|process| (Some(process), *host)).chain(first));
+                    let first = members.is_empty().then_some((None, host));
+                    found.held.extend(members.into_iter().map(|process| (Some(process), host)).chain(first));
                 }
             }
             Ok(found)
         };
-        let ended = end(look, &held).inspect_err(|error| survivors::note(&cookie, error));
-        // Only dropped, an empty one would be removed, from under a live host that is about to start a CLI in
-        // it.
-        theirs.into_iter().for_each(|(_, cgroup)| cgroup.leave());
-        ended
+        end(look, &held).inspect_err(|error| survivors::note(&cookie, error))
     });
     // The runtime shuts down and never ran the search: no proof, although no process was found.
     let found = ended.await.unwrap_or_else(|_| Err(NotGone::stopped()))?;
     Ok(TreeGone::proven(None, found, Vec::new()))
+}
+
+/// `end` gives up before anybody reads it.
+fn no_longer_wanted() -> io::Error {
+    io::Error::other("nobody waits for the proof any more")
 }
 
 /// The right to end what is found, while somebody waits for the proof: what is found later may be another tree's.
@@ -138,7 +139,10 @@ pub(crate) fn end(look: impl Fn() -> io::Result<Found>, warrant: &Warrant) -> Re
             }
             // A host that is out of descriptors sees nothing for a while. Taken for an absence, that would
             // prove a live tree gone.
-            Err(error) => tracing::debug!(%error, "processes cannot be looked at; trying again"),
+            Err(error) => {
+                warrant.during(|| ()).ok_or_else(NotGone::stopped)?;
+                tracing::debug!(%error, "processes cannot be looked at; trying again");
+            }
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));

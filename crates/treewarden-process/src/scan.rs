@@ -110,7 +110,7 @@ pub(crate) fn of_tree(tree: &TreeId, leader: Option<Process>, cgroup: Option<&Cg
     if orphans.is_some() {
         // An orphan that lies in the cgroup of another tree is that one's, whatever it hides.
         for row in rows.iter_mut().filter(|row| row.parent == own) {
-            if os::is_in_another_tree(row.process.pid, cgroup) {
+            if os::is_in_another_tree(row.process.pid, cgroup)? {
                 row.claim = Claim::Other;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::os;
+use crate::os::{self, Cgroup};
 use crate::pid::Process;
 use crate::proof::NotGone;
 use crate::prove::{Warrant, end};
@@ -38,16 +38,14 @@ pub async fn sweep() -> Result<Swept, NotGone> {
 
 fn swept() -> Swept {
     let own = rustix::process::geteuid().as_raw();
-    let mut cgroups = Vec::new();
-    for (host, user, cgroup) in os::cgroups(None) {
-        // Left by word: dropped, the empty cgroup of a live host would be removed from under the CLI that is
-        // about to be born in it.
-        if user == own && host.is_dead() { cgroups.push(cgroup) } else { cgroup.leave() }
-    }
     let first = Cell::new(None);
     let look = || {
+        // Listed by each look: what cannot be listed now is not absent. What is not taken over stays.
+        let of_the_dead =
+            os::cgroups(None)?.into_iter().filter(|(host, user, _)| *user == own && host.is_dead());
+        let cgroups: Vec<Cgroup> = of_the_dead.map(|(_, _, cgroup)| cgroup.take_over()).collect();
         let found = scan::of_the_dead(&cgroups)?;
-        first.set(first.get().or(Some(found.members.len())));
+        first.set(first.get().or(Some((found.members.len(), cgroups.len()))));
         Ok(found)
     };
     // Nobody revokes this right, and nobody has to: what a dead host left cannot be a session's next tree.
@@ -58,9 +56,6 @@ fn swept() -> Swept {
             error.processes().to_vec()
         }
     };
-    Swept {
-        processes: first.get().unwrap_or_default().saturating_sub(left.len()),
-        cgroups: cgroups.len(),
-        left,
-    }
+    let (processes, cgroups) = first.get().unwrap_or_default();
+    Swept { processes: processes.saturating_sub(left.len()), cgroups, left }
 }

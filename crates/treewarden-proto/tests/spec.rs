@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use treewarden_proto::SessionId;
-use treewarden_proto::spec::{EnvValue, ExtraArg, Opening, PermissionMode, SessionSpec};
+use treewarden_proto::spec::{EnvValue, ExtraArg, McpConfig, Opening, PermissionMode, SessionSpec, Settings};
 
 fn id(n: u8) -> SessionId {
     format!("{n:08x}-0000-4000-8000-000000000001").parse().expect("a UUID")
@@ -27,6 +27,34 @@ fn a_conflict_names_both_options() {
         );
     }
     assert!(SessionSpec::new().resume(id(1)).session_id(id(2)).fork_session(true).validate().is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_the_cli_cannot_be_told_of_is_refused_by_the_name_of_its_option() {
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
+
+    let path = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+    let (odd, nul) = (path(b"/caf\xe9"), path(b"/a\0b"));
+    let spec = SessionSpec::new;
+    let refused = [
+        ("add_dirs", spec().add_dirs([&odd]), "/caf\\xE9"),
+        ("settings", spec().settings(Settings::Path(odd.clone())), "/caf\\xE9"),
+        ("mcp_config", spec().mcp_config(McpConfig::Path(odd.clone())), "/caf\\xE9"),
+        ("add_dirs", spec().add_dirs([&nul]), "/a\\0b"),
+        ("settings", spec().settings(Settings::Path(nul.clone())), "/a\\0b"),
+        ("mcp_config", spec().mcp_config(McpConfig::Path(nul.clone())), "/a\\0b"),
+        ("cli_path", spec().cli_path(&nul), "/a\\0b"),
+        ("cwd", spec().cwd(&nul), "/a\\0b"),
+    ];
+    for (option, spec, value) in refused {
+        let error = spec.validate().expect_err("no argument can carry it");
+        assert_eq!(error.options().collect::<Vec<_>>(), [option], "{error}");
+        assert!(error.to_string().contains(value), "{value} in {error}");
+    }
+    // What is no argument is taken as it is.
+    assert_eq!(spec().cwd(&odd).cli_path(&odd).validate(), Ok(()));
 }
 
 #[test]

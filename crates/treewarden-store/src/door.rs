@@ -40,6 +40,8 @@ mod linux {
     /// The names of a directory, which are ours while the value lives.
     #[derive(Debug)]
     pub(crate) struct Door {
+        /// By the directory and by its path: let go in the reverse of the order in which they are taken, so that a successor
+        /// that gets the first one gets the other as well.
         names: [Name; 2],
         /// Or else another directory could get the number of one that was removed, and would be taken for it.
         _dir: File,
@@ -58,7 +60,9 @@ mod linux {
             let mounts = std::fs::read_link("/proc/self/ns/mnt").ok();
             let by_path = name_of(&real, mounts.as_deref(), uid);
             let by_node = name_of(Path::new(&node), None, uid);
-            Ok(Self { names: [Name::take(&by_path, uid)?, Name::take(&by_node, uid)?], _dir: opened })
+            let by_path = Name::take(&by_path, uid)?;
+            let by_node = Name::take(&by_node, uid)?;
+            Ok(Self { names: [by_node, by_path], _dir: opened })
         }
 
         /// Lets those go who knocked, so that the next one can.

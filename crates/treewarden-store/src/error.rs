@@ -17,6 +17,8 @@ pub enum StoreErrorKind {
     /// The state directory, or a file of it, was removed or replaced under the running program, and nothing was stored; or
     /// the database was removed while none ran, and nothing was begun anew.
     Removed,
+    /// The disk did not answer in time: nobody knows whether it was stored, or still will be.
+    Unknown,
     /// Anything else.
     Other,
 }

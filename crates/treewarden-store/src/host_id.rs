@@ -22,8 +22,8 @@ pub(crate) fn read_or_make(dir: &Path) -> io::Result<String> {
     let id = SessionId::random().to_string();
     let own = dir.join(format!("host-id.{id}"));
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&own)?;
-    file.write_all(id.as_bytes())?;
-    let made = fs::hard_link(&own, &path);
+    let made = file.write_all(id.as_bytes()).and_then(|()| fs::hard_link(&own, &path));
+    // Also after an error: on a full disk each opening would leave one more of these.
     fs::remove_file(&own)?;
     match made {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

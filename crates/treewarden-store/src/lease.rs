@@ -62,11 +62,13 @@ struct Inner {
     locks: Mutex<Option<Locks>>,
 }
 
+// The order of the drops: the reverse of that in which they are taken. A successor that gets the first one gets the other as
+// well; refused that one, it would take the conversation for held.
 #[derive(Debug)]
 struct Locks {
-    lock: LockFile,
     /// Where versions before the lease moved to the config directory look.
     earlier: LockFile,
+    lock: LockFile,
 }
 
 impl Lease {
@@ -88,7 +90,7 @@ impl Lease {
         // other one met an older version, which knows that one only and so waits for nothing that we hold.
         let lock = in_config_dir(config_dir, id, holder, fs::File::try_lock)?;
         let earlier = in_state_dir(state_dir, id, holder)?;
-        let locks = Mutex::new(Some(Locks { lock, earlier }));
+        let locks = Mutex::new(Some(Locks { earlier, lock }));
         let (config_dir, state_dir) = (config_dir.to_owned(), state_dir.to_owned());
         Ok(Self { inner: Arc::new(Inner { id, config_dir, state_dir, locks }) })
     }
@@ -356,6 +358,31 @@ mod tests {
         fs::write(&leases, "").expect("written");
         let said = why(acquire().expect_err("refused"));
         assert!(said.contains("another state directory") && !said.contains("CLAUDE_CONFIG_DIR"), "{said}");
+    }
+
+    #[test]
+    fn whoever_gets_the_first_lock_of_a_holder_that_leaves_gets_the_other_as_well() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (config, state) = (dir.path().join("config"), dir.path().join("state"));
+        let (id, holder) = (SessionId::random(), holder());
+        let first = lease_place::file(&lease_place::home(&config), id);
+        let second = lease_place::earlier_file(&state, id);
+        for round in 0..200 {
+            let lease = Lease::acquire(&config, &state, id, &holder).expect("free");
+            let at_it = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                let successor = scope.spawn(|| {
+                    let open = |path: &Path| lock::open(path).expect("opened");
+                    let (first, second) = (open(&first), open(&second));
+                    at_it.wait();
+                    first.lock().expect("locked");
+                    second.try_lock().is_ok()
+                });
+                at_it.wait();
+                drop(lease);
+                assert!(successor.join().expect("no panic"), "refused in round {round}");
+            });
+        }
     }
 
     #[test]

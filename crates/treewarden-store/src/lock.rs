@@ -19,6 +19,10 @@ use crate::placed::{self, Links};
 /// How often a holder that is just writing itself in is read again, a millisecond apart.
 const READS: u32 = 20;
 
+/// How often, and how far apart, a lock is tried that somebody only looks at.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// So much of what stands in a lock file is read.
 const MAX_TEXT: usize = 16 << 10;
 
@@ -58,10 +62,18 @@ impl LockFile {
     }
 
     pub(crate) fn acquire_by(path: &Path, holder: &Holder, try_lock: Try) -> Result<Self, LockError> {
+        let mut tries = 0;
         loop {
             let file = open(path)?;
             match try_lock(&file) {
                 Ok(()) => {}
+                // Whoever looks at a lock has it shared for a moment, which is no holder.
+                Err(TryLockError::WouldBlock) if tries < TRIES && is_only_looked_at(&file) => {
+                    tries += 1;
+                    drop(file);
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&file))),
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }
@@ -146,10 +158,17 @@ impl Drop for LockFile {
     }
 }
 
+/// Tells whether nobody holds the lock of a file that cannot be taken: a holder's lets no shared one stand beside it.
+fn is_only_looked_at(file: &File) -> bool {
+    // Given back at once: two who ask this would else keep each other away.
+    file.try_lock_shared().is_ok() && file.unlock().is_ok()
+}
+
 /// Who holds a lock that this process may look at and not take; `None` if nobody does.
 pub(crate) fn holder_of(path: &Path) -> io::Result<Option<Option<Box<Holder>>>> {
     let file = placed::open(path, File::options().read(true), Links::Refuse)?;
-    // Shared, so that two who look at once do not take each other for the holder.
+    // Shared, so that two who look at once do not take each other for the holder, and so that whoever wants the lock at this
+    // moment can tell us from one. The system has no way to ask without taking it.
     match file.try_lock_shared() {
         Ok(()) => Ok(None),
         Err(TryLockError::WouldBlock) => Ok(Some(read_holder(&file))),
@@ -251,6 +270,35 @@ mod tests {
 
     fn holder() -> Holder {
         Holder::this_process(&SessionName::new("one").expect("a valid name"))
+    }
+
+    thread_local! {
+        /// One who looks at the lock until it was tried once.
+        static LOOKS: std::cell::RefCell<Option<File>> = const { std::cell::RefCell::new(None) };
+    }
+
+    #[test]
+    fn whoever_only_looks_is_not_taken_for_the_holder() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.lock");
+        let looks = open(&path).expect("made");
+        looks.try_lock_shared().expect("free");
+        LOOKS.set(Some(looks));
+        let until_tried: Try = |file| {
+            let tried = file.try_lock();
+            drop(LOOKS.take());
+            tried
+        };
+        let lock = LockFile::acquire_by(&path, &holder(), until_tried).expect("nobody holds it");
+        // A holder is told as before.
+        let refused = LockFile::acquire(&path, &holder()).expect_err("held");
+        assert!(matches!(refused, LockError::Held(Some(_))), "{refused:?}");
+        drop(lock);
+        // One who looks for ever keeps nobody waiting for ever.
+        let looks = open(&path).expect("opened");
+        looks.try_lock_shared().expect("free");
+        let refused = LockFile::acquire(&path, &holder()).expect_err("it cannot be had");
+        assert!(matches!(refused, LockError::Held(None)), "{refused:?}");
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! Calls are synchronous. With [`Durability::Process`] they are short and may be made from async code: a turn is
 //! appended to the tail, which waits for nobody. Records, and questions about turns, go to the database: while *another
 //! process* writes they wait for it, two seconds at most. With [`Durability::Power`] a write waits for the disk: async
-//! code uses the variants that end in `_durable`, which wait without blocking the thread. Reads do not wait for that
-//! sync: they have a connection of their own there.
+//! code uses the variants that end in `_durable`, which wait without blocking the thread, on a runtime with a timer. After
+//! thirty seconds nobody waits any more ([`StoreErrorKind::Unknown`]). Reads do not wait for that sync: they have a
+//! connection of their own there.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -273,8 +274,12 @@ pub(crate) fn atomically<T>(
     };
     db.execute_batch(begin)?;
     let result = op(db).and_then(|value| db.execute_batch(end).map(|()| value).map_err(StoreError::from));
-    if result.is_err() && !db.is_autocommit() {
-        db.execute_batch(back)?;
+    // The first error is the one that is told: it says what is wrong, and what cannot be taken back is only its consequence.
+    if result.is_err()
+        && !db.is_autocommit()
+        && let Err(error) = db.execute_batch(back)
+    {
+        tracing::warn!(%error, "what was begun in the database cannot be taken back");
     }
     result
 }
@@ -283,4 +288,21 @@ pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_taken_back_does_not_hide_why_it_had_to_be() {
+        let db = Connection::open_in_memory().expect("opened");
+        db.execute_batch("BEGIN").expect("begun");
+        let failed = atomically::<()>(&db, |db| {
+            // Without its savepoint there is nothing to go back to.
+            db.execute_batch("RELEASE op")?;
+            Err(StoreError::new(StoreErrorKind::DiskFull, "the disk is full"))
+        });
+        assert_eq!(failed.expect_err("it failed").kind(), StoreErrorKind::DiskFull);
+    }
 }

@@ -1,16 +1,19 @@
 //! The writer of [`Durability::Power`](crate::Durability): one thread, so that callers at one time share one sync.
 //!
 //! Jobs wait in a bounded queue. The thread takes what waits, up to a bound: it appends what goes to the tail of the
-//! journal and syncs that once, runs what goes to the database in one transaction, commits, and answers each job. It is
-//! not used for [`Durability::Process`](crate::Durability), where a commit costs no sync.
+//! journal and syncs that once, runs what goes to the database in one transaction, commits, and answers each job. No caller
+//! waits for longer than its [limits](LIMITS): a disk that answers nobody must not keep a session for ever. It is not used
+//! for [`Durability::Process`](crate::Durability), where a commit costs no sync.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use crate::tail::Tail;
 use crate::{StoreError, StoreErrorKind};
@@ -19,8 +22,17 @@ use crate::{StoreError, StoreErrorKind};
 const QUEUE: usize = 1024;
 /// How many jobs share a commit at most.
 const BATCH: usize = 256;
-/// How long a caller waits for a place in the queue.
-const PLACE: Duration = Duration::from_secs(10);
+/// How long a caller waits.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// For a place in the queue.
+    place: Duration,
+    /// For the answer, the wait for a place included. Longer than a busy disk takes for a sync: whoever is told that nobody
+    /// knows has more to do than to wait.
+    answer: Duration,
+}
+
+const LIMITS: Limits = Limits { place: Duration::from_secs(10), answer: Duration::from_secs(30) };
 
 /// Tells one caller how its job ended, once the commit or sync is known.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -38,6 +50,7 @@ enum Job {
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: Arc<Queue>,
+    limits: Limits,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -82,7 +95,7 @@ impl Writer {
         let work = Arc::clone(&queue);
         let thread = std::thread::Builder::new().name("treewarden-store".into());
         let thread = thread.spawn(move || run(&work, &db, &tail))?;
-        Ok(Self { queue, thread: Some(thread) })
+        Ok(Self { queue, limits: LIMITS, thread: Some(thread) })
     }
 
     /// Runs `op` in a shared transaction and waits for the commit.
@@ -123,30 +136,39 @@ impl Writer {
 
     fn wait<T: Send + 'static>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
         let (send, answer) = std::sync::mpsc::sync_channel(1);
-        let until = Instant::now() + PLACE;
+        let asked = Instant::now();
         let mut state = self.queue.state();
         while state.jobs.len() >= QUEUE {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = self.limits.place.saturating_sub(asked.elapsed());
             if left.is_zero() {
                 return Err(crowded());
             }
             state = self.queue.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         self.queue.push(state, job(Box::new(move |result| drop(send.send(result)))));
-        answer.recv().unwrap_or_else(|_| Err(gone()))
+        match answer.recv_timeout(self.limits.answer.saturating_sub(asked.elapsed())) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+            Err(RecvTimeoutError::Timeout) => Err(unknown()),
+        }
     }
 
     async fn wait_async<T: Send + 'static>(
         &self,
         job: impl FnOnce(Reply<T>) -> Job,
     ) -> Result<T, StoreError> {
+        let asked = tokio::time::Instant::now();
         let (send, answer) = tokio::sync::oneshot::channel();
-        self.place(job(Box::new(move |result| drop(send.send(result))))).await?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        let place = self.place(job(Box::new(move |result| drop(send.send(result)))));
+        timeout_at(asked + self.limits.place, place).await.map_err(|_| crowded())?;
+        match timeout_at(asked + self.limits.answer, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
+            Err(_) => Err(unknown()),
+        }
     }
 
-    async fn place(&self, job: Job) -> Result<(), StoreError> {
-        let until = Instant::now() + PLACE;
+    /// Waits for a place, however long that takes; a call that is dropped meanwhile has placed nothing.
+    async fn place(&self, job: Job) {
         loop {
             let room = self.queue.room_async.notified();
             tokio::pin!(room);
@@ -156,11 +178,8 @@ impl Writer {
                 let state = self.queue.state();
                 if state.jobs.len() < QUEUE {
                     self.queue.push(state, job);
-                    return Ok(());
+                    return;
                 }
-            }
-            if Instant::now() > until {
-                return Err(crowded());
             }
             room.await;
         }
@@ -282,6 +301,84 @@ fn crowded() -> StoreError {
     StoreError::new(StoreErrorKind::Busy, why)
 }
 
+/// The job stays in the queue: taken out, it could be the one that is being written.
+fn unknown() -> StoreError {
+    let why = "use the state database: the disk did not answer in time, and nobody knows whether the write is stored, or \
+               still will be";
+    StoreError::new(StoreErrorKind::Unknown, why)
+}
+
 fn gone() -> StoreError {
     StoreError::new(StoreErrorKind::Other, "use the state database: its writer dropped the write")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+    use crate::patience::Patience;
+    use crate::{Durability, schema};
+
+    /// A writer whose disk answers nobody until the sender is dropped, and whose callers wait for a moment.
+    fn stuck(dir: &Path) -> (Writer, Sender<()>) {
+        let opened = schema::open(dir, Durability::Power, Patience::of_an_opening()).expect("opened");
+        let tail = Tail::open(dir.to_owned(), &opened, true).expect("opened");
+        let db = schema::connect(&opened.path, Durability::Power).expect("opened");
+        let mut writer = Writer::start(db, Arc::new(Mutex::new(tail))).expect("started");
+        writer.limits = Limits { place: Duration::from_millis(20), answer: Duration::from_millis(40) };
+        let ((stuck, until), (began, is_stuck)) = (channel(), channel());
+        let job: Write = Box::new(move |_| {
+            began.send(()).expect("somebody waits");
+            let _freed = until.recv();
+            Box::new(|_| {})
+        });
+        writer.queue.push(writer.queue.state(), Job::Write(job));
+        is_stuck.recv_timeout(Duration::from_secs(60)).expect("the writer takes it");
+        (writer, stuck)
+    }
+
+    /// Fails where `wait` would be kept for ever.
+    async fn in_time<T>(wait: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the wait has an end")
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_disk_that_does_not_answer_is_told_that_nobody_knows() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (writer, stuck) = stuck(dir.path());
+        let make = |db: &Connection| Ok(db.execute_batch("CREATE TABLE late (a)")?);
+        let error = in_time(writer.write_async(make)).await.expect_err("nobody knows");
+        assert_eq!(error.kind(), StoreErrorKind::Unknown, "{error}");
+        let (writer, error) = in_time(async {
+            tokio::task::spawn_blocking(move || {
+                let error = writer.append(|_| Ok(())).expect_err("nobody knows");
+                (writer, error)
+            })
+            .await
+            .expect("no panic")
+        })
+        .await;
+        assert_eq!(error.kind(), StoreErrorKind::Unknown, "{error}");
+        // It may be stored all the same, in its order.
+        drop(stuck);
+        drop(writer);
+        let db = schema::connect(&dir.path().join("treewarden.db"), Durability::Power).expect("opened");
+        db.execute_batch("SELECT a FROM late").expect("it was stored");
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_no_place_in_the_queue_waits_for_a_while_and_no_longer() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (writer, stuck) = stuck(dir.path());
+        for _ in 0..QUEUE {
+            let nothing: Write = Box::new(|_| Box::new(|_| {}));
+            writer.queue.push(writer.queue.state(), Job::Write(nothing));
+        }
+        let error = in_time(writer.write_async(|_| Ok(()))).await.expect_err("there is no place");
+        assert_eq!(error.kind(), StoreErrorKind::Busy, "{error}");
+        assert_eq!(writer.queue.state().jobs.len(), QUEUE, "nothing was placed");
+        drop(stuck);
+    }
 }

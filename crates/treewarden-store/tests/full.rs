@@ -38,6 +38,20 @@ fn fill(dir: &Path, durability: Durability) {
     assert_eq!(store.problems().unwrap(), []);
 }
 
+/// Opens a directory without an id, and then without room for one.
+fn open_without_room_for_an_id(dir: &Path) {
+    // It stays open: with no page left SQLite makes none of its files anew.
+    let _first = Store::open(dir, StoreOptions::default()).unwrap();
+    std::fs::remove_file(dir.join("host-id")).unwrap();
+    let mut ballast = std::fs::File::create(dir.join("ballast")).unwrap();
+    while std::io::Write::write_all(&mut ballast, &[0; 4096]).is_ok() {}
+    let store = Store::open(dir, StoreOptions::default()).expect("what is there can be read");
+    assert_eq!(store.host_id(), None);
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with("host-id")).collect();
+    assert!(left.is_empty(), "{left:?} would be left by each opening");
+}
+
 /// Runs in a mount namespace of its own.
 #[test]
 #[ignore = "a role of other tests"]
@@ -50,6 +64,9 @@ fn role_fill() {
         fill(&dir, durability);
         std::fs::remove_dir_all(&dir).unwrap();
     }
+    let dir = dir.join("id");
+    std::fs::create_dir(&dir).unwrap();
+    open_without_room_for_an_id(&dir);
 }
 
 #[test]

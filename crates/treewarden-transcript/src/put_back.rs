@@ -17,6 +17,10 @@ use crate::place::files_below;
 use crate::{Known, resume, tail};
 
 /// Puts the conversation together from the file and a copy, if there is one with which it is whole; returns that copy.
+///
+/// # Errors
+///
+/// The first [`io::Error`] of a copy, if the conversation is whole with none of the others.
 pub(crate) fn put_back(
     config_dir: &Path,
     path: &Path,
@@ -27,6 +31,7 @@ pub(crate) fn put_back(
     // The passing file has a name that no CLI takes for a conversation: one that starts meanwhile would
     // resume half of it.
     let moment = path.with_file_name(format!(".{id}.{}.new", std::process::id()));
+    let mut first_error = None;
     for copy in copies(config_dir, path, id) {
         let made = join(&copy, path, &moment).and_then(|joined| {
             let whole = joined && is_whole(&moment, known, open)?;
@@ -45,11 +50,14 @@ pub(crate) fn put_back(
             // conversation.
             let _absent = fs::remove_file(&moment);
         }
-        if made? {
-            return Ok(Some(copy));
+        match made {
+            Ok(true) => return Ok(Some(copy)),
+            Ok(false) => {}
+            // One that cannot be read says nothing of the next.
+            Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    Ok(None)
+    first_error.map_or(Ok(None), Err)
 }
 
 /// The other files of the conversation: first what our second name stands for.

@@ -122,6 +122,32 @@ fn a_copy_in_another_folder_is_put_back_if_it_is_the_whole() {
     assert_eq!((put_back, path), (Some(copy), disk.path()));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_copy_that_cannot_be_read_does_not_keep_the_next_one_from_being_found() {
+    let (turns, lines) = two_turns();
+    let disk = Disk::new(&lines);
+    assert_eq!(keep(disk.config_dir(), disk.id), Kept::Linked);
+    let projects = disk.config_dir().join("projects");
+    for folder in ["-one", "-two"] {
+        fs::create_dir(projects.join(folder)).expect("made");
+    }
+    disk.write(&text_of(&lines[..2]));
+    let file = disk.path();
+    let name = file.file_name().expect("a name");
+    // In the order in which they are looked at.
+    let folders = fs::read_dir(&projects).expect("listed").map(|entry| entry.expect("an entry").path());
+    let copies: Vec<_> = folders.map(|folder| folder.join(name)).filter(|copy| *copy != file).collect();
+    // A plain file whose beginning nobody can read, whoever asks.
+    std::os::unix::fs::symlink("/proc/self/mem", &copies[0]).expect("linked");
+    let known = seen(&[answered(turns[1])], turns[0]);
+    let error = treewarden_transcript::prepare(disk.config_dir(), disk.id, &known, None);
+    assert!(error.is_err(), "there is no other: {error:?}");
+    fs::write(&copies[1], text_of(&lines)).expect("a whole copy");
+    let Resumable::At { put_back, .. } = disk.prepare_known(&known, None) else { panic!("it is there") };
+    assert_eq!(put_back.as_ref(), Some(&copies[1]));
+}
+
 #[test]
 fn a_conversation_that_was_seen_and_is_gone_is_lost_though_nothing_in_it_was_answered() {
     let first = TurnId::new();

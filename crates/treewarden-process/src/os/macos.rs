@@ -185,7 +185,7 @@ impl Cgroup {
         match *self {}
     }
 
-    pub(crate) fn leave(self) {
+    pub(crate) fn take_over(self) -> Self {
         match self {}
     }
 
@@ -195,11 +195,11 @@ impl Cgroup {
 }
 
 /// None can have been left.
-pub(crate) fn cgroups(_cookie: Option<&Cookie>) -> Vec<(Host, u32, Cgroup)> {
-    Vec::new()
+pub(crate) fn cgroups(_cookie: Option<&Cookie>) -> io::Result<Vec<(Host, u32, Cgroup)>> {
+    Ok(Vec::new())
 }
 
 /// There are none.
-pub(crate) fn is_in_another_tree(_pid: Pid, _own: Option<&Cgroup>) -> bool {
-    false
+pub(crate) fn is_in_another_tree(_pid: Pid, _own: Option<&Cgroup>) -> io::Result<bool> {
+    Ok(false)
 }

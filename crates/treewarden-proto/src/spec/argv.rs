@@ -86,7 +86,8 @@ impl SessionSpec {
     /// The arguments for the CLI, without the program itself.
     ///
     /// The system prompt is not among them: it goes with [`initialize`](Self::initialize). An extra flag that
-    /// [`validate`](Self::validate) refuses because treewarden writes it itself is left out.
+    /// [`validate`](Self::validate) refuses because treewarden writes it itself is left out. A path that is not UTF-8, which
+    /// it refuses as well, is written as another one.
     pub fn argv(&self, opening: &Opening) -> Vec<String> {
         let mut args = Args(BASE.map(str::to_owned).to_vec());
         match opening {

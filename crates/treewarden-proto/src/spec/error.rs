@@ -1,6 +1,7 @@
 //! What can be wrong with a spec: all of it at once, each fault with the names of its options.
 
 use std::fmt;
+use std::path::Path;
 
 /// Options that contradict each other, or a value that no CLI can take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,25 @@ impl Faults {
             // An argument ends at a NUL, so that the spawn would be refused, without a word about which
             // option it was.
             self.add(&[option], format_args!("`{option}` holds a NUL character"));
+        }
+    }
+
+    /// Notes a path that is empty, or that no call of the system can carry.
+    pub(super) fn path(&mut self, option: &str, path: &Path) {
+        self.empty(option, path.to_str());
+        if path.as_os_str().as_encoded_bytes().contains(&0) {
+            self.add(&[option], format_args!("`{option}` is {path:?}, which holds a NUL character"));
+        }
+    }
+
+    /// Does what [`Self::path`] does for a path that becomes a part of an argument, which is text.
+    pub(super) fn path_in_text(&mut self, option: &str, path: &Path) {
+        self.path(option, path);
+        if path.to_str().is_none() {
+            // Written as text it would be another path, and the CLI would be let into that.
+            let text =
+                format_args!("`{option}` is {path:?}, which is not UTF-8: the CLI cannot be told of it");
+            self.add(&[option], text);
         }
     }
 

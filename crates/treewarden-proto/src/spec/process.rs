@@ -70,10 +70,13 @@ pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
         faults.add(&["timeout"], "`timeout` is 0: no turn could end in time");
     }
     for (option, path) in [("cli_path", &spec.cli_path), ("cwd", &spec.cwd)] {
-        faults.empty(option, path.as_ref().and_then(|path| path.to_str()));
+        // No argument: the system takes both as they are.
+        if let Some(path) = path {
+            faults.path(option, path);
+        }
     }
     for dir in &spec.add_dirs {
-        faults.empty("add_dirs", dir.to_str());
+        faults.path_in_text("add_dirs", dir);
     }
     for (flag, value) in &spec.extra_args {
         argv::check_extra(flag, value, faults);

@@ -36,7 +36,7 @@ impl SessionSpec {
 
 pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
     if let Some(Settings::Path(path)) = &spec.settings {
-        faults.empty("settings", path.to_str());
+        faults.path_in_text("settings", path);
     }
 }
 

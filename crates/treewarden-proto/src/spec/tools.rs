@@ -64,7 +64,7 @@ pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
         }
     }
     if let Some(McpConfig::Path(path)) = &spec.mcp_config {
-        faults.empty("mcp_config", path.to_str());
+        faults.path_in_text("mcp_config", path);
     }
 }
 

@@ -57,6 +57,7 @@ mod local;
 mod options;
 mod output;
 mod path;
+mod project;
 mod resume;
 mod run;
 mod script;

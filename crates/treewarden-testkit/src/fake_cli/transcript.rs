@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use unicode_normalization::UnicodeNormalization;
 
+use super::project::project_key;
+
 /// What the CLI writes as the user's words when a turn is interrupted, and while a tool runs.
 pub(super) const INTERRUPTED: &str = "[Request interrupted by user]";
 pub(super) const INTERRUPTED_TOOL: &str = "[Request interrupted by user for tool use]";
@@ -51,9 +53,7 @@ pub(super) fn config_dir() -> PathBuf {
 impl Transcript {
     pub(super) fn new(session_id: &str) -> Self {
         let cwd = std::env::current_dir().unwrap_or_default();
-        let key: String =
-            cwd.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        let path = config_dir().join("projects").join(key).join(format!("{session_id}.jsonl"));
+        let path = config_dir().join("projects").join(project_key(&cwd)).join(format!("{session_id}.jsonl"));
         Self { path, session_id: session_id.to_owned(), branch: Vec::new(), loaded: 0, ..Self::default() }
     }
 

@@ -16,15 +16,20 @@ use crate::orphans;
 use crate::pid::{Pid, Process};
 use crate::program::Cookie;
 
+use super::procfs;
+
 const PREFIX: &str = "treewarden";
 
 /// A longer name is not tried; file names end at 255 bytes.
 const MAX_NAME: usize = 200;
 
-/// The cgroup of one tree; removed when it is dropped, if it is empty.
+/// The cgroup of one tree; removed when it is dropped, if it is empty and this host's to remove.
 #[derive(Debug)]
 pub(crate) struct Cgroup {
     path: PathBuf,
+    /// Made or taken over by this host: dropped, the empty cgroup of a live one would be removed from under the CLI that is
+    /// about to be born in it.
+    is_ours: bool,
     /// Of the tree that this host has in it, once it is started.
     leader: Option<Pid>,
 }
@@ -42,7 +47,7 @@ impl Cgroup {
         }
         let path = own.join(name);
         fs::create_dir(&path)?;
-        Ok(Self { path, leader: None })
+        Ok(Self { path, is_ours: true, leader: None })
     }
 
     /// The leader of the tree that it is for.
@@ -77,9 +82,10 @@ impl Cgroup {
         Ok((all == 0 || !found.is_empty()).then_some(found))
     }
 
-    /// Leaves it where it is: it is another host's.
-    pub(crate) fn leave(mut self) {
-        self.path = PathBuf::new();
+    /// Takes over what was left by this host, or by one that is dead: it is removed when it is dropped.
+    pub(crate) fn take_over(mut self) -> Self {
+        self.is_ours = true;
+        self
     }
 
     /// Kills everything in it at once, where the kernel can; `false` if it cannot, or would hit somebody else.
@@ -130,7 +136,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // It stays if something lives in it; the sweep of a later start removes it.
-        if !self.path.as_os_str().is_empty() {
+        if self.is_ours {
             let _busy = remove(&self.path);
         }
     }
@@ -167,27 +173,63 @@ fn below(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The cgroups of trees that lie beside ours, of one session or of all: each with its host, and with the user who owns it.
-pub(crate) fn cgroups(cookie: Option<&Cookie>) -> Vec<(Host, u32, Cgroup)> {
-    let Ok(Some(own)) = own() else { return Vec::new() };
+///
+/// None of them is removed when it is dropped, unless it is [taken over](Cgroup::take_over).
+///
+/// # Errors
+///
+/// An [`io::Error`] if nobody can tell which there are, as where this process has no descriptors left.
+pub(crate) fn cgroups(cookie: Option<&Cookie>) -> io::Result<Vec<(Host, u32, Cgroup)>> {
+    let Some(own) = own()? else { return Ok(Vec::new()) };
+    beside(&own, cookie)
+}
+
+fn beside(own: &Path, cookie: Option<&Cookie>) -> io::Result<Vec<(Host, u32, Cgroup)>> {
     let wanted = cookie.map(encoded);
-    let named = |path: PathBuf| {
-        let (host, cookie) = parsed(path.file_name()?.to_str()?)?;
-        let user = fs::symlink_metadata(&path).ok()?.uid();
-        let is_wanted = wanted.as_ref().is_none_or(|wanted| cookie == wanted);
-        is_wanted.then_some((host, user, Cgroup { path, leader: None }))
+    let all = match below(own) {
+        // A hierarchy of which our part is not to be seen, or not by this user: nobody here makes a cgroup in it either.
+        Err(error) if is_out_of_sight(&error) => return Ok(Vec::new()),
+        all => all?,
     };
-    below(&own).unwrap_or_default().into_iter().filter_map(named).collect()
+    let mut found = Vec::new();
+    for path in all {
+        let Some((host, cookie)) = path.file_name().and_then(|name| parsed(name.to_str()?)) else { continue };
+        if wanted.as_ref().is_some_and(|wanted| cookie != wanted) {
+            continue;
+        }
+        let user = match fs::symlink_metadata(&path) {
+            Ok(meta) => meta.uid(),
+            // Removed since it was listed: it was empty.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        found.push((host, user, Cgroup { path, is_ours: false, leader: None }));
+    }
+    Ok(found)
+}
+
+fn is_out_of_sight(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
 
 /// Tells whether a process lies in the cgroup of a tree other than the one whose cgroup is `own`.
-pub(crate) fn is_in_another_tree(pid: Pid, own: Option<&Cgroup>) -> bool {
-    let Ok(lines) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return false };
+///
+/// # Errors
+///
+/// An [`io::Error`] if nobody can tell: what is another's must not be ended for that.
+pub(crate) fn is_in_another_tree(pid: Pid, own: Option<&Cgroup>) -> io::Result<bool> {
+    let lines = match fs::read_to_string(format!("/proc/{pid}/cgroup")) {
+        Ok(lines) => lines,
+        // It is gone, or the kernel has no cgroups.
+        Err(error) if procfs::is_absence(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    };
     let place = lines.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
     let own = own.and_then(|own| own.path.file_name()?.to_str());
     let mut trees = place.split('/').filter(|part| parsed(part).is_some());
     // The innermost one counts: a host that is a tool of a session makes the cgroups of its trees below that
     // session's.
-    trees.next_back().is_some_and(|tree| Some(tree) != own)
+    Ok(trees.next_back().is_some_and(|tree| Some(tree) != own))
 }
 
 /// The host and the encoded cookie that the name of a cgroup carries.
@@ -211,7 +253,7 @@ fn encoded(cookie: &Cookie) -> String {
     name
 }
 
-/// Our own cgroup in the unified hierarchy.
+/// Our own cgroup in the unified hierarchy; `None` if there is none.
 fn own() -> io::Result<Option<PathBuf>> {
     static MOUNTED: OnceLock<Option<Mount>> = OnceLock::new();
     let mounted = match MOUNTED.get() {
@@ -223,7 +265,12 @@ fn own() -> io::Result<Option<PathBuf>> {
         }
     };
     let Some(mounted) = mounted else { return Ok(None) };
-    Ok(mounted.place(&fs::read_to_string("/proc/self/cgroup")?))
+    match fs::read_to_string("/proc/self/cgroup") {
+        Ok(own) => Ok(mounted.place(&own)),
+        // As in a kernel without cgroups.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where the unified hierarchy is mounted, and which part of it.
@@ -257,6 +304,35 @@ impl Mount {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_beside_ours_is_told_apart_from_what_cannot_be_listed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (wanted, other) = (Cookie::new("a"), Cookie::new("b"));
+        for name in [
+            "other".to_owned(),
+            format!("{PREFIX}-{}-0-b", Host::own()),
+            format!("{PREFIX}-{}-1-a", Host::own()),
+        ] {
+            fs::create_dir(dir.path().join(name)).expect("made");
+        }
+        let count = |cookie| beside(dir.path(), cookie).expect("listed").len();
+        assert_eq!((count(Some(&wanted)), count(Some(&other)), count(None)), (1, 1, 2));
+        // Not taken over, they stay.
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 3);
+        drop(
+            beside(dir.path(), Some(&wanted))
+                .expect("listed")
+                .into_iter()
+                .map(|(.., cgroup)| cgroup.take_over())
+                .collect::<Vec<_>>(),
+        );
+        assert_eq!((count(Some(&wanted)), count(None)), (0, 1));
+        assert!(beside(&dir.path().join("absent"), None).expect("nothing is there").is_empty());
+        let file = dir.path().join("file");
+        fs::write(&file, "").expect("written");
+        beside(&file, None).expect_err("nobody can tell");
+    }
 
     #[test]
     fn a_cookie_is_one_part_of_a_path_whatever_it_says() {

@@ -51,7 +51,8 @@ pub(crate) fn own_session() -> u32 {
     stat.map_or(0, |stat| stat.session)
 }
 
-fn is_absence(error: &io::Error) -> bool {
+/// The kernel says that there is no such process.
+pub(super) fn is_absence(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::NOENT | Errno::SRCH))
 }

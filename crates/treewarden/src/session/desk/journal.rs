@@ -9,7 +9,7 @@ use std::time::Instant;
 use treewarden_core::session::Delivery;
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::Content;
-use treewarden_store::{Settled as Stored, StoreError, TurnRow};
+use treewarden_store::{Settled as Stored, StoreError, StoreErrorKind, TurnRow};
 
 use super::Desk;
 use crate::session::outcome::{Outcome, OutcomeRecord};
@@ -30,7 +30,8 @@ impl Desk {
         // that the next host would run.
         let mut unopened = Unopened { desk: self, turn, given_up: true };
         let opened = self.host.store().open_turn_durable(&row).await;
-        unopened.given_up = false;
+        // Told as failed, a turn that is stored after all must not run at the next start either.
+        unopened.given_up = opened.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Unknown);
         opened
     }
 
