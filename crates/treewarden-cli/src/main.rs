@@ -61,5 +61,8 @@ fn log(filter: Option<&str>, default: &str) {
         EnvFilter::new(default)
     });
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost. It would be complained of on stderr itself, by a macro that panics where that cannot
+    // be written either: a full disk with the log on it would end the sessions.
+    let log = log.log_internal_errors(false);
     log.with_ansi(output::is_coloured(&std::io::stderr())).init();
 }

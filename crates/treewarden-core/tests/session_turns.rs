@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, CrashKind, DrainReason, End, Event, Fact, Found, Item, Lifecycle, Machine, ResultFact,
-    State, StopReason, Verdict,
+    Action, Config, CrashKind, DrainReason, End, Event, Fact, Found, Item, Lifecycle, Machine, Permanent,
+    PermanentKind, ResultFact, State, StopReason, Verdict,
 };
 
 #[test]
@@ -52,6 +52,18 @@ fn a_queued_turn_that_is_cancelled_never_runs() {
     let mut bench = Bench::up(Config::default(), vec![item(1), item(2), item(3)], true);
     assert_eq!(bench.on(cancel(2)), [settle(2, Verdict::Cancelled)]);
     assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(3)]);
+}
+
+#[test]
+fn a_turn_that_could_not_be_sent_fails_and_the_next_one_is_sent() {
+    let why = Permanent::new(PermanentKind::Store, "the disk is full");
+    let mut bench = Bench::up(Config::default(), vec![Item::Turn(at_most_once(1)), item(2)], true);
+    assert_eq!(
+        bench.on(Event::Unsent(turn(1), why.clone())),
+        [settle(1, Verdict::NotStarted(why.clone())), send(2)]
+    );
+    assert_eq!(bench.on(Event::Unsent(turn(1), why)), [], "it is settled");
+    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result(()))]);
 }
 
 #[test]

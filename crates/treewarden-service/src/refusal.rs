@@ -86,9 +86,10 @@ impl From<QueryError> for Refusal {
     fn from(error: QueryError) -> Self {
         let code = match error.kind() {
             QueryErrorKind::NoSuchSession => Code::NoSuchSession,
-            QueryErrorKind::QueueFull | QueryErrorKind::TooManyConsumers | QueryErrorKind::Store => {
-                Code::Busy
-            }
+            QueryErrorKind::QueueFull
+            | QueryErrorKind::TooManyConsumers
+            | QueryErrorKind::Store
+            | QueryErrorKind::LeaseLost => Code::Busy,
             QueryErrorKind::Stopped => Code::Stopped,
             QueryErrorKind::NotGone => Code::NotGone,
             _ => Code::Failed,

@@ -1,6 +1,7 @@
 //! The config file, read again: what has changed in it is applied to the tree.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use treewarden::config::{self, ConfigError};
 use treewarden::tree::{ApplyError, Change, NotApplied, TreeDiff};
@@ -10,6 +11,9 @@ use crate::refusal::{Code, Refusal, Unanswered};
 use crate::service::{Service, still_there};
 use crate::sink::{Gone, Sink};
 use crate::unsaved;
+
+/// How long the disk may take to give the file.
+const READ: Duration = Duration::from_secs(30);
 
 /// How the file is read again.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,7 +67,13 @@ async fn change(
     };
     let reading = file.clone();
     // A file on a disk that hangs keeps no thread that answers others.
-    let read = tokio::task::spawn_blocking(move || config::load(&reading)).await.map_err(Refusal::failed)?;
+    let reading = tokio::task::spawn_blocking(move || config::load_regular(&reading));
+    // A disk that does not answer would keep every later reload waiting behind this one.
+    let read = tokio::time::timeout(READ, reading).await.map_err(|_| {
+        let text = format!("{} did not come within {} s; nothing is changed", file.display(), READ.as_secs());
+        Refusal::new(Code::Busy, text)
+    })?;
+    let read = read.map_err(Refusal::failed)?;
     let spec = read.map_err(|error| Refusal::new(Code::Config, invalid(&file, &error)))?;
     // An editor that truncates before it writes and a full disk leave an empty file, which means that to nobody.
     let running = service.tree.spec().root.children.len();

@@ -1,8 +1,10 @@
 //! What a broken config file is told.
 
+use std::convert::Infallible;
 use std::path::Path;
 
-use treewarden::config::parse;
+use treewarden::config::{ChildTable, ChildTypes, parse, parse_with};
+use treewarden::supervisor::{StartContext, StartFailure, Started};
 
 /// The whole report on a text, as a user sees it.
 fn report(text: &str) -> String {
@@ -49,9 +51,31 @@ fn a_session_name_is_unique_across_supervisors_too() {
 }
 
 #[test]
-fn siblings_of_different_types_need_different_names() {
-    let text = "[[child]]\nname = \"a\"\n[[child]]\nname = \"a\"\ntype = \"supervisor\"";
-    assert_eq!(messages(text), ["4:8 the name \"a\" is taken"]);
+fn siblings_of_different_types_need_different_names_in_either_order() {
+    let session = "[[child]]\nname = \"a\"\n";
+    let supervisor = "[[child]]\nname = \"a\"\ntype = \"supervisor\"\n";
+    let custom = "[[child]]\nname = \"a\"\ntype = \"cache\"\n";
+    let template = "[[template]]\nname = \"a\"\n";
+    let types = ChildTypes::new().with("cache", |_table: &ChildTable| {
+        Ok::<_, Infallible>(|_context: StartContext| async { Ok::<_, StartFailure>(Started::Ignore) })
+    });
+    for (first, second) in [
+        (session, supervisor),
+        (supervisor, session),
+        (custom, session),
+        (session, custom),
+        (template, session),
+        (session, template),
+        (template, supervisor),
+        (supervisor, supervisor),
+        (custom, template),
+    ] {
+        let text = format!("{first}{second}");
+        let error = parse_with(&text, Path::new("treewarden.toml"), &types).expect_err("one name, twice");
+        let told = error.faults().iter().filter(|fault| fault.message == "the name \"a\" is taken");
+        assert_eq!(told.count(), 1, "{text}: {error}");
+        assert!(error.to_string().contains("it is used here first"), "{error}");
+    }
 }
 
 #[test]

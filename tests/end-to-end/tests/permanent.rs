@@ -96,6 +96,19 @@ async fn bad_flag() {
 }
 
 #[tokio::test]
+async fn settings_that_the_cli_refuses() {
+    let lab = Lab::new();
+    let options = lab.scripted("assistant", r#"{"start":"REFUSE_INITIALIZE=no-such-agent"}"#);
+    let session = Session::start(options).await.expect("started");
+    is_refused(&session, FailureKind::NotStarted, "it refused `initialize`: no-such-agent").await;
+    let id = id_of(&session).await;
+    assert_eq!(lab.prompts(&id), Vec::<String>::new(), "nothing is asked without the session's own settings");
+    session.stop().await.expect("stopped");
+    treewarden_end_to_end::assert_nothing_left(&id);
+    is_mended(&start(&lab, lab.spec("assistant")).await).await;
+}
+
+#[tokio::test]
 async fn bad_flag_that_the_program_no_longer_gets() {
     let lab = Lab::new();
     let path = lab.path().join("claude-cli");

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use treewarden::session::{Event, FailureKind, Outcome, QueryError, QueryErrorKind, SessionState, TextEvent};
 use treewarden::{Session, SessionId, SessionOptions, TurnId};
 use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of, reaches};
+use treewarden_store::TurnRow;
 use treewarden_testkit::faults;
 
 /// A turn that takes longer than any test.
@@ -488,5 +489,38 @@ async fn a_fork_of_an_unknown_conversation_is_refused_and_never_a_blank_one() {
     let error = session.query("PROMPT-1").await.expect_err("there is nothing to copy");
     assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::ConversationLost), "{error}");
     assert_eq!(session.status().await.expect("status").restarts, 0);
+    end(&session).await;
+}
+
+#[tokio::test]
+async fn a_stored_prompt_that_cannot_be_read_fails_its_turn_and_no_other_is_sent_for_it() {
+    let lab = Lab::new();
+    let session = Session::start(lab.options("assistant")).await.expect("started");
+    session.query("PROMPT-1").await.expect("answered");
+    let id = id_of(&session).await;
+    end(&session).await;
+    let store = lab.host.store();
+    let of = |prompt: serde_json::Value| {
+        TurnRow::new(
+            TurnId::new(),
+            "assistant".parse().expect("a name"),
+            id.parse().expect("an id"),
+            prompt,
+            false,
+        )
+    };
+    let (unreadable, good) = (of(serde_json::json!({ "later": "form" })), of("PROMPT-2".into()));
+    store.open_turn(&unreadable).expect("it can be stored");
+    store.open_turn(&good).expect("it can be stored");
+    let session = Session::start(lab.options("assistant")).await.expect("started");
+    let outcome = outcome_of(&lab.host, unreadable.turn).await;
+    assert_eq!(
+        (&outcome["outcome"], &outcome["failure"]),
+        (&"failed".into(), &"not_started".into()),
+        "{outcome}"
+    );
+    assert!(outcome.to_string().contains("cannot be read"), "{outcome}");
+    assert_eq!(outcome_of(&lab.host, good.turn).await["outcome"], "completed");
+    assert_eq!(lab.prompts(&id), ["PROMPT-1", "PROMPT-2"]);
     end(&session).await;
 }

@@ -114,6 +114,23 @@ async fn a_warm_cli_that_died_is_not_handed_out_and_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_warm_cli_that_refuses_to_initialize_is_thrown_away_and_costs_no_turn() {
+    let lab = Lab::new();
+    let script = lab.path().join("script");
+    let write = |text: &str| std::fs::write(&script, text).expect("it can be written");
+    write(r#"{"start":"DELAY=200 REFUSE_INITIALIZE=not-yet"}"#);
+    let session = start(lab.scripted("a", script.to_str().expect("a plain path")).warm(1)).await;
+    let (pid, _) = eventually("one comes up", async || lab.clis().first().cloned()).await;
+    eventually("it is gone", async || lab.clis().iter().all(|(other, _)| *other != pid).then_some(())).await;
+    write("{}");
+    ready(&lab.host, 1).await;
+    let answer = session.query("PROMPT-1").await.expect("answered by the one that came after it");
+    assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
+    assert_eq!(restarts(&session).await, 0);
+    leave(lab, [session]).await;
+}
+
+#[tokio::test]
 async fn a_cli_that_dies_between_its_taking_and_the_first_prompt_costs_no_turn() {
     let lab = Lab::new();
     let options = lab.scripted("a", r#"{"start":"DELAY=700"}"#).warm(1);

@@ -122,6 +122,23 @@ impl Clients {
 }
 
 impl Idle<'_> {
+    /// Ends the idling of a client that has asked something, or goes; false if its place is another's since, so that it is to
+    /// be hung up on all the same. Served, it would be one client more than may be.
+    pub(super) fn stays(self) -> bool {
+        self.leave()
+    }
+
+    /// True if the client still has its place. Under the lock under which `admit` gives it away: one of the two comes first.
+    fn leave(&self) -> bool {
+        self.clients
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .hang_up
+            .remove(&self.number)
+            .is_some()
+    }
+
     /// Ready when the client is to be hung up on. Cancelling loses nothing.
     pub(super) async fn hung_up(&mut self) {
         // The sender goes away without a word only together with this.
@@ -131,7 +148,7 @@ impl Idle<'_> {
 
 impl Drop for Idle<'_> {
     fn drop(&mut self) {
-        self.clients.idle.lock().unwrap_or_else(PoisonError::into_inner).hang_up.remove(&self.number);
+        self.leave();
     }
 }
 
@@ -157,6 +174,17 @@ mod tests {
         assert!(second.hung_up.try_recv().is_err());
         drop(second);
         assert!(matches!(clients.admit(), Admission::Full), "nobody is idle");
+    }
+
+    #[test]
+    fn whoever_asks_or_goes_after_its_place_was_given_away_has_none() {
+        let clients = Clients::new();
+        let _places = all_places(&clients);
+        let (early, late) = (clients.idle(), clients.idle());
+        assert!(matches!(clients.admit(), Admission::Soon));
+        assert!(!early.stays(), "its place is the newcomer's");
+        assert!(late.stays());
+        assert!(matches!(clients.admit(), Admission::Full), "who asked is not hung up on");
     }
 
     #[test]

@@ -95,15 +95,18 @@ impl Connection {
     /// Waits for the first byte of a request.
     async fn next(&mut self, clients: &Clients) -> Next {
         let mut idle = clients.idle();
-        tokio::select! {
+        let next = tokio::select! {
             biased;
-            // Whoever has asked is not hung up on.
+            // Whoever has asked is not hung up on, unless its place was given away at that very moment.
             bytes = self.reader.fill_buf() => match bytes {
                 Ok(bytes) if !bytes.is_empty() => Next::Request,
                 _ => Next::Gone,
             },
             () = idle.hung_up() => Next::HungUp,
-        }
+        };
+        // One that asks, or goes, at that moment leaves its place to the other as well: otherwise both would give it back,
+        // and each such moment would let one client more in.
+        if idle.stays() { next } else { Next::HungUp }
     }
 
     /// Reads a line into `line`.

@@ -34,12 +34,19 @@ pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
 }
 
 fn from_stdin() -> anyhow::Result<String> {
-    let mut text = String::new();
+    let mut text = Vec::new();
+    // One byte more than may be sent, to tell a prompt that is too long from one that just fits: cut, it would ask something
+    // else.
     std::io::stdin()
-        // What is cut off here is refused by the daemon: with the rest of the request the line is too long.
-        .take(MAX_REQUEST)
-        .read_to_string(&mut text)
+        .take(MAX_REQUEST + 1)
+        .read_to_end(&mut text)
         .context("cannot read the prompt from stdin")?;
+    if text.len() as u64 > MAX_REQUEST {
+        anyhow::bail!(
+            "the prompt is longer than {MAX_REQUEST} bytes; put it in a file, and name that in the prompt"
+        );
+    }
+    let text = String::from_utf8(text).context("the prompt from stdin is not UTF-8")?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 

@@ -103,3 +103,15 @@ fn a_reader_that_goes_is_no_failure() {
     drop(child.stdout.take());
     assert!(child.wait().expect("it ends").success());
 }
+
+#[test]
+fn a_prompt_that_is_too_long_is_refused_and_not_cut() {
+    let world = World::new();
+    let path = world.path("prompt");
+    std::fs::File::create(&path).and_then(|file| file.set_len(16 * 1024 * 1024 + 1)).expect("written");
+    let prompt = std::fs::File::open(&path).expect("it is there");
+    let output = world.command(&["ask", "a", "-"]).stdin(prompt).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the prompt is longer than 16777216 bytes"), "{said}");
+}

@@ -1,5 +1,6 @@
 //! The command from outside: its output, its exit codes, and the daemon on real processes.
 
+mod at_most_once;
 mod clients;
 mod command;
 mod daemon;

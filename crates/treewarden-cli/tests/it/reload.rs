@@ -241,3 +241,17 @@ fn a_hangup_reads_the_file_again() {
     assert_eq!(daemon.wait(), Some(0), "{}", world.log());
     world.nothing_is_left();
 }
+
+#[test]
+fn a_pipe_in_place_of_the_file_is_refused_and_keeps_no_later_reload() {
+    let world = World::with(AB);
+    let _daemon = world.daemon();
+    let pipe = world.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
+    let mut reload = world.command(&["reload", "pipe"]).spawn().expect("it runs");
+    let ended = eventually("the reload ends", || reload.try_wait().expect("it can be waited for"));
+    assert_eq!(ended.code(), Some(3));
+    world.rewrite("[[child]]\nname = \"a\"\n");
+    assert_eq!(changes(&world.json(&["reload", "--json"])), ["b removed"]);
+}

@@ -171,6 +171,8 @@ pub enum Event<E = ()> {
         /// say so here shows it with its first [`Fact::Lifecycle`].
         lifecycle: bool,
     },
+    /// A turn that was to be sent is not, for this reason; the CLI has seen nothing of it.
+    Unsent(TurnId, Permanent),
     /// A frame came.
     Frame(Fact<E>),
     /// The CLI answered the probe.
@@ -214,7 +216,7 @@ pub enum Verdict<E = ()> {
     CredentialsRefused(Option<E>),
     /// Another writer went on with the conversation behind its prompt: what comes now would be an answer to that.
     Overtaken,
-    /// The session cannot start.
+    /// The session cannot start, or the turn could not be sent.
     NotStarted(Permanent),
 }
 

@@ -225,6 +225,7 @@ impl<E> Machine<E> {
             Event::Spawned => self.spawned(now, actions),
             Event::StartFailed(failure) => self.start_failed(now, failure, actions),
             Event::Initialized { lifecycle } => self.initialized(now, lifecycle, actions),
+            Event::Unsent(turn, why) => self.unsent(now, turn, why, actions),
             Event::Frame(fact) => self.frame(now, fact, actions),
             Event::ProbeAnswered => self.active(now),
             Event::TranscriptRead(turn, found) => self.transcript_read(now, turn, found, actions),

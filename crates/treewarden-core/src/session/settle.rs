@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use treewarden_proto::TurnId;
 
 use super::event::{Action, Fact, Found, Lifecycle, ResultFact, Verdict};
-use super::exit_class::CrashKind;
+use super::exit_class::{CrashKind, Permanent};
 use super::flight::{DrainReason, Flight};
 use super::machine::{Machine, Phase};
 
@@ -223,6 +223,19 @@ impl<E> Machine<E> {
             if self.phase == Phase::Open {
                 actions.push(Action::Interrupt);
             }
+        }
+    }
+
+    /// Settles the turn that was dispatched and did not reach the CLI; what waits behind it goes on.
+    pub(super) fn unsent(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        why: Permanent,
+        actions: &mut Vec<Action<E>>,
+    ) {
+        if self.flight.as_ref().is_some_and(|flight| flight.turn() == turn) {
+            self.settle(now, Verdict::NotStarted(why), actions);
         }
     }
 

@@ -37,6 +37,7 @@
 //! | `BACKGROUND=<ms>` | a tool call that starts a background task, which ends so much later; the CLI then has a turn of its own about it |
 //! | `OWN=<ms>`, `OWN_TOOL=<ms>` | beside `BACKGROUND`: that turn waits so long, then calls a tool for so long (`OWN_TOOL=prompt`: until a prompt waits); prompts that came till then are woven in |
 //! | `REFUSE=<reason>` | in `start` only: refuses to start, with a result under an id of its own |
+//! | `REFUSE_INITIALIZE=<reason>` | in `start` only: answers `initialize` with that error, and lives on |
 //! | `REFUSED` | as if a hook refused the prompt: answered without the model |
 //! | `ASK` | asks the host by `can_use_tool` and waits for the answer |
 //! | `MISSING` | a result with hardly any fields |

@@ -383,6 +383,12 @@ impl Cli {
                     crash(start);
                 }
                 std::thread::sleep(start.millis("DELAY"));
+                if let Some(reason) = start.text("REFUSE_INITIALIZE") {
+                    frame(&json!({ "type": "control_response", "response": {
+                        "subtype": "error", "request_id": value["request_id"], "error": reason,
+                    }}));
+                    return;
+                }
                 let mut reply = json!({
                     "commands": [], "agents": [], "output_style": "default", "available_output_styles": [],
                     "models": [], "account": {}, "pid": std::process::id(),

@@ -1,6 +1,8 @@
 //! From a file, or its text, to a tree.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -12,6 +14,7 @@ use super::read::Reader;
 use super::resolve::Resolver;
 use super::source::values_in_line;
 use super::spec::TreeSpec;
+use crate::placed;
 
 /// Files larger than this are refused: no tree is that large by hand.
 const LIMIT: u64 = 16 * 1024 * 1024;
@@ -25,6 +28,17 @@ pub fn load(path: impl AsRef<Path>) -> Result<TreeSpec, ConfigError> {
     load_with(path, &ChildTypes::default())
 }
 
+/// Reads a file for one who must not wait for it, such as a running tree: what is no regular file is refused, since a pipe may
+/// never end.
+///
+/// # Errors
+///
+/// As [`load`], and if there is a pipe, a device or a folder.
+pub fn load_regular(path: impl AsRef<Path>) -> Result<TreeSpec, ConfigError> {
+    let path = path.as_ref();
+    read_with(path, placed::read(path, LIMIT), &ChildTypes::default())
+}
+
 /// Reads a file that may have children of these types as well.
 ///
 /// # Errors
@@ -32,15 +46,23 @@ pub fn load(path: impl AsRef<Path>) -> Result<TreeSpec, ConfigError> {
 /// As [`load`].
 pub fn load_with(path: impl AsRef<Path>, types: &ChildTypes) -> Result<TreeSpec, ConfigError> {
     let path = path.as_ref();
-    let unreadable = |message: String| ConfigError::unreadable(path, message);
-    // Asked before it is read: a wrong path must not fill the memory.
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.len() > LIMIT => {
-            return Err(unreadable(format!("the file is larger than {LIMIT} bytes")));
-        }
-        _ => {}
+    read_with(path, read_whole(path), types)
+}
+
+/// Reads whatever is there, a pipe too, up to the limit: a wrong path must not fill the memory.
+fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // The size that a pipe or a device is said to have is 0, so that it is not asked.
+    File::open(path)?.take(LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {LIMIT} bytes")));
     }
-    let bytes = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    Ok(bytes)
+}
+
+fn read_with(path: &Path, bytes: io::Result<Vec<u8>>, types: &ChildTypes) -> Result<TreeSpec, ConfigError> {
+    let unreadable = |message: String| ConfigError::unreadable(path, message);
+    let bytes = bytes.map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let line =
             error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();

@@ -35,7 +35,7 @@ pub(crate) use keys::find;
 pub use custom::{ChildTable, ChildTypes};
 pub use effect::Effect;
 pub use error::{ConfigError, Fault, Place};
-pub use file::{load, load_with, parse, parse_with};
+pub use file::{load, load_regular, load_with, parse, parse_with};
 pub use reference::reference;
 pub use schema::schema;
 pub use spec::{ChildDecl, ChildKind, SupervisorDecl, TemplateDecl, TemplateLimits, TreeSpec};

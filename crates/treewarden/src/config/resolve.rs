@@ -35,7 +35,7 @@ impl Resolver<'_, '_> {
 
     fn supervisor(&mut self, fields: &Fields, raw: Vec<RawChild>) -> SupervisorDecl {
         let flags = self.form(fields, &[Whose::Supervisor], FlagsForm::deserialize).unwrap_or_default();
-        let mut siblings: HashMap<String, Range<usize>> = HashMap::new();
+        let mut siblings: HashMap<String, (Range<usize>, bool)> = HashMap::new();
         let mut children = Vec::new();
         for child in raw {
             let Some(name) = self.name(&child) else {
@@ -44,15 +44,18 @@ impl Resolver<'_, '_> {
                 continue;
             };
             let span = child.fields.span("name").clone();
+            let is_session = matches!(child.what, RawKind::Session);
             let first = siblings.get(name.as_str());
-            // A session that has the name of another is told by `unique`, which looks at the whole file.
-            if let Some(first) = first.filter(|_| !matches!(child.what, RawKind::Session)) {
+            // A session that has the name of another session is told by `unique`, which looks at the whole file. Every other
+            // pair is told here: a reload of a tree with both would end one child, with all below it, for the other.
+            if let Some((first, _)) = first.filter(|(_, first_is_session)| !(is_session && *first_is_session))
+            {
                 self.faults
                     .add(&span, format!("the name \"{name}\" is taken"))
                     .related(first, "it is used here first")
                     .help("the children of one supervisor need different names");
             }
-            siblings.entry(name.to_string()).or_insert(span);
+            siblings.entry(name.to_string()).or_insert((span, is_session));
             children.extend(self.child(name, child, flags.auto_shutdown, fields));
         }
         SupervisorDecl { flags, children }

@@ -85,7 +85,7 @@ pub enum FailureKind {
     /// Another writer went on with the conversation behind the turn's prompt before it was answered: it may have run, and
     /// is not to run again.
     Overtaken,
-    /// The session could not start, and trying again by itself would not help.
+    /// The session could not start, or the turn could not be sent, and trying again by itself would not help.
     NotStarted,
     /// The conversation that the session is to resume is gone.
     ConversationLost,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use treewarden_process::{ContainmentPolicy, Cookie, Ladder, Line, LineReader, LineWriter, Rung, Tree};
 use treewarden_proto::SessionName;
-use treewarden_proto::control::HostRequest;
+use treewarden_proto::control::{ControlError, HostRequest};
 use treewarden_proto::frame::{Body, Frame, FrameKind};
 use treewarden_store::Lease;
 
@@ -196,8 +196,9 @@ impl Spare {
                     Err(error) => return Err(failed(&error)),
                 },
             }
-            if self.lines[seen..].iter().any(is_answer) {
-                return Ok(());
+            if let Some(answer) = self.lines[seen..].iter().find_map(answer) {
+                // Whoever took it would have no settings of its own in it.
+                return answer.map_err(|error| failed(&format_args!("it refused `initialize`: {error}")));
             }
             seen = self.lines.len();
             // What is printed here stays in memory: a CLI that prints without end would fill it within
@@ -232,11 +233,17 @@ fn len(line: &Line) -> usize {
     }
 }
 
-fn is_answer(line: &Line) -> bool {
-    let Line::Complete(bytes) = line else { return false };
-    let Ok(frame) = Frame::parse(bytes.clone()) else { return false };
+/// The answer to `initialize`, if the line is that.
+fn answer(line: &Line) -> Option<Result<(), ControlError>> {
+    let Line::Complete(bytes) = line else { return None };
+    let frame = Frame::parse(bytes.clone()).ok()?;
     if frame.kind() != FrameKind::ControlResponse {
-        return false;
+        return None;
     }
-    matches!(frame.body(), Ok(Body::ControlResponse(response)) if response.request_id == INITIALIZE)
+    match frame.body() {
+        Ok(Body::ControlResponse(response)) if response.request_id == INITIALIZE => {
+            Some(response.outcome.map(drop))
+        }
+        _ => None,
+    }
 }

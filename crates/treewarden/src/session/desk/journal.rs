@@ -85,10 +85,18 @@ impl Desk {
         self.lock().queue.in_flight(turn);
     }
 
-    /// Notes that a turn is being written to a CLI, and returns its prompt.
-    pub(crate) fn sent(&self, turn: TurnId, deadline: Option<Instant>) -> Option<Arc<Content>> {
+    /// Notes that a turn is being written to a CLI, and returns its prompt, unless nobody has the turn any more.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the turn may run once at most and the note cannot be stored: the turn must not be sent.
+    pub(crate) fn sent(
+        &self,
+        turn: TurnId,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Arc<Content>>, StoreError> {
         let mut rooms = self.lock();
-        let entry = rooms.queue.in_flight(turn)?;
+        let Some(entry) = rooms.queue.in_flight(turn) else { return Ok(None) };
         entry.open.deadline = deadline;
         let prompt = Arc::clone(&entry.prompt);
         let at_most_once = entry.open.delivery == Delivery::AtMostOnce;
@@ -96,15 +104,16 @@ impl Desk {
         // The record is changed in the order of `writers`, which is taken before the desk's lock and never
         // under it.
         drop(rooms);
+        // What is sent once more does no harm, unless it may run once at most: only such a turn has to say
+        // that it was sent. Sent without that, it would run again in the next host, which finds it queued.
+        if at_most_once {
+            self.host.store().mark_sent(turn)?;
+        }
+        // Behind the note above: the record of a conversation whose first turn is not sent must not ask for a transcript.
         if first {
             self.note_persisted();
         }
-        // What is sent once more does no harm, unless it may run once at most: only such a turn has to say
-        // that it was sent.
-        if at_most_once && let Err(error) = self.host.store().mark_sent(turn) {
-            tracing::warn!(session = %self.name, %turn, %error, "failed to note that a turn is sent");
-        }
-        Some(prompt)
+        Ok(Some(prompt))
     }
 }
 

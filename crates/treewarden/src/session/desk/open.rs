@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use treewarden_core::session::{Delivery, OpenTurn};
-use treewarden_proto::SessionName;
 use treewarden_proto::frame::Content;
+use treewarden_proto::{SessionName, TurnId};
 use treewarden_store::{SessionRecord, TurnRow, TurnState};
 
 use super::Desk;
 use super::rooms::{Entry, TurnEntry};
 use crate::host::Host;
 use crate::session::options::SessionOptions;
+use crate::session::outcome::{Failure, FailureKind, Outcome};
 use crate::session::start_error::StartError;
 
 impl Desk {
@@ -33,14 +34,27 @@ impl Desk {
         let desk = Arc::new(Self::new(host.clone(), Arc::clone(options), name, record));
         // Before the name is claimed: from then on callers find the desk, and their turns must not come
         // before those that wait since an earlier host.
-        for row in open {
-            desk.restore(row);
+        let unreadable: Vec<_> = open.into_iter().filter_map(|row| desk.restore(row).err()).collect();
+        let desk = host.claim(Arc::clone(&desk)).map_err(|holder| StartError::taken(&holder.name))?;
+        // Behind the claim: whoever does not hold the name settles none of its turns.
+        for (turn, message) in unreadable {
+            tracing::error!(session = %desk.name, %turn, reason = %message, "a stored turn is not run");
+            let kind = FailureKind::NotStarted;
+            desk.settle(turn, Outcome::Failed(Failure { kind, message, result: None }));
         }
-        host.claim(Arc::clone(&desk)).map_err(|holder| StartError::taken(&holder.name))
+        Ok(desk)
     }
 
-    /// Puts back a turn that the journal holds open, before anything else is queued.
-    fn restore(&self, row: TurnRow) {
+    /// Puts back a turn that the journal holds open, before anything else is queued; one whose prompt cannot be read is
+    /// to fail.
+    fn restore(&self, row: TurnRow) -> Result<(), (TurnId, String)> {
+        let prompt = serde_json::from_value::<Content>(row.prompt).map_err(|error| {
+            // Another prompt in its place, even a blank one, would be answered as if it had been asked.
+            let message = format!(
+                "the prompt that is stored for the turn cannot be read, and so it was not sent: {error}"
+            );
+            (row.turn, message)
+        })?;
         let delivery = if row.at_most_once { Delivery::AtMostOnce } else { Delivery::ExactlyOnce };
         let first = self.first_open().is_none();
         // Only the first can have been written to a CLI. Whether it was is noted where it matters; otherwise it is
@@ -56,13 +70,14 @@ impl Desk {
         let entry = TurnEntry {
             open,
             asked_in: row.session_id,
-            prompt: Arc::new(content(row.prompt)),
+            prompt: Arc::new(prompt),
             interruptions: row.interruptions,
             in_flight: false,
             restored: true,
             sinks: Vec::new(),
         };
         self.lock().queue.push(Entry::Turn(Box::new(entry)));
+        Ok(())
     }
 }
 
@@ -72,8 +87,4 @@ fn carries_on(record: &SessionRecord, options: &SessionOptions) -> bool {
     let wanted = if spec.fork_session { spec.session_id } else { spec.resume.or(spec.session_id) };
     // A fork has a new conversation, and `resume` then names the one that it is made from.
     wanted.is_none_or(|id| record.session_id == id || record.earlier_ids.contains(&id))
-}
-
-fn content(prompt: serde_json::Value) -> Content {
-    serde_json::from_value(prompt).unwrap_or_else(|_| Content::Text(String::new()))
 }

@@ -53,7 +53,12 @@ impl Desk {
 
     /// Reserves a place in the queue.
     pub(crate) fn reserve(self: &Arc<Self>) -> Result<Place, QueryError> {
-        let mut rooms = self.lock();
+        self.reserve_in(&mut self.lock())?;
+        Ok(Place { desk: Arc::clone(self), filled: false })
+    }
+
+    /// Reserves a place, unless the session is not served or its queue is full.
+    fn reserve_in(&self, rooms: &mut Rooms) -> Result<(), QueryError> {
         match rooms.service.standing() {
             Standing::Served => {}
             Standing::GivenUp(failure) => return Err(QueryError::refused(failure.clone())),
@@ -68,7 +73,7 @@ impl Desk {
             );
             return Err(QueryError::new(QueryErrorKind::QueueFull, None, message));
         }
-        Ok(Place { desk: Arc::clone(self), filled: false })
+        Ok(())
     }
 
     /// Fills a reserved place with a turn that the journal holds now.
@@ -116,11 +121,12 @@ impl Desk {
     }
 
     /// Queues a request for a new conversation behind what waits.
-    pub(crate) fn enqueue_clear(self: &Arc<Self>) -> Result<oneshot::Receiver<()>, QueryError> {
-        let place = self.reserve()?;
+    pub(crate) fn enqueue_clear(&self) -> Result<oneshot::Receiver<()>, QueryError> {
         let (done, wait) = oneshot::channel();
         let mut rooms = self.lock();
-        place.fill(&mut rooms);
+        // Under one lock with the push: behind a close that came in between, nobody would answer.
+        self.reserve_in(&mut rooms)?;
+        rooms.queue.give_back();
         rooms.queue.push(Entry::Clear(done));
         self.ring(rooms);
         Ok(wait)

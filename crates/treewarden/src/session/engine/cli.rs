@@ -52,6 +52,8 @@ pub(super) struct Cli {
     pub(super) door: Option<SecondDoor>,
     pub(super) at_eof: bool,
     startup_failure: Option<String>,
+    /// What it said when it refused the session's settings. A result that it prints after that does not take it back.
+    pub(super) initialize_refused: Option<String>,
     errors: String,
 }
 
@@ -134,6 +136,7 @@ impl Cli {
             door: None,
             at_eof: false,
             startup_failure: None,
+            initialize_refused: None,
             errors: String::new(),
         }
     }
@@ -296,7 +299,7 @@ impl Engine {
             code: status.and_then(|status| status.code()),
             signal: status.and_then(|status| ExitStatusExt::signal(&status)),
             stderr: &stderr,
-            startup_failure: cli.startup_failure.as_deref(),
+            startup_failure: cli.initialize_refused.as_deref().or(cli.startup_failure.as_deref()),
             errors: &cli.errors,
             asked: closing.asked,
             started: cli.started,

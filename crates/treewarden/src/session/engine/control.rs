@@ -1,9 +1,10 @@
 //! Control requests of ours, and what their answers mean.
 
 use serde_json::Value;
-use treewarden_proto::control::{ControlResponse, HostRequest};
+use treewarden_proto::control::{ControlError, ControlResponse, HostRequest};
 use treewarden_proto::frame::{Body, Frame};
 
+use super::cli::How;
 use super::{Engine, Event};
 use crate::session::desk::Shown;
 
@@ -74,13 +75,11 @@ impl Engine {
     }
 
     fn initialized(&mut self, response: &ControlResponse) {
-        let capabilities = match &response.outcome {
-            Ok(answer) => answer.get("capabilities").and_then(Value::as_array),
-            Err(error) => {
-                tracing::warn!(session = %self.desk.name, %error, "the CLI refused initialize");
-                None
-            }
+        let answer = match &response.outcome {
+            Ok(answer) => answer,
+            Err(error) => return self.refused_to_initialize(error),
         };
+        let capabilities = answer.get("capabilities").and_then(Value::as_array);
         // A CLI that does not name it counts as one whose results are taken by position. 2.1.330 and 2.1.332
         // name it in `init` and not in this answer; the machine takes the first `command_lifecycle` for it.
         let lifecycle = capabilities.is_some_and(|all| all.iter().any(|name| name == "msg_lifecycle_v1"));
@@ -93,5 +92,14 @@ impl Engine {
             }
         }
         self.handle(Event::Initialized { lifecycle });
+    }
+
+    /// Ends a CLI that did not take the session's settings: its turns would run without the session's system prompt.
+    fn refused_to_initialize(&mut self, error: &ControlError) {
+        if let Some(cli) = &mut self.cli {
+            cli.initialize_refused = Some(format!("it refused `initialize`: {error}"));
+        }
+        // At once: a resumed CLI may carry a turn on by itself, and each word of that would be without the settings, too.
+        self.begin_closing(How::Kill);
     }
 }

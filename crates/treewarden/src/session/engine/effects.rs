@@ -1,6 +1,6 @@
 //! What the machine's actions do.
 
-use treewarden_core::session::{Action, End, State};
+use treewarden_core::session::{Action, End, Permanent, PermanentKind, State};
 use treewarden_proto::TurnId;
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::input::UserFrame;
@@ -8,7 +8,7 @@ use treewarden_proto::input::UserFrame;
 use super::cli::How;
 use super::control::Purpose;
 use super::settle::Evidence;
-use super::{Engine, Seen};
+use super::{Engine, Event, Seen};
 use crate::events::Happening;
 use crate::session::desk::Shown;
 use crate::session::status::SessionState;
@@ -71,7 +71,16 @@ impl Engine {
         // Before the prompt: a CLI whose file was taken away while it was quiet would begin another file with
         // it, which goes on from nowhere.
         self.desk.see_to_first_name();
-        let Some(prompt) = self.desk.sent(turn, deadline) else { return };
+        let prompt = match self.desk.sent(turn, deadline) {
+            Ok(Some(prompt)) => prompt,
+            Ok(None) => return,
+            Err(error) => {
+                let text = format!(
+                    "the turn may run once at most, and that it is sent could not be stored; so it was not sent: {error}"
+                );
+                return self.handle(Event::Unsent(turn, Permanent::new(PermanentKind::Store, text)));
+            }
+        };
         if self.is_woven(turn) || self.is_overtaken(turn) {
             // The prompt stands in the conversation already, and an answer to it may stand there, too.
             return self.read_transcript(turn);
