@@ -4,6 +4,7 @@
 //! spawns a process, reads a file, reads a clock, or knows ractor: whoever drives it does that. What a supervisor
 //! decides is in `treewarden-otp-core`.
 
+pub mod events;
 pub mod idle;
 pub mod places;
 pub mod session;

@@ -9,6 +9,7 @@ compile_error!(
 );
 
 pub mod registry;
+pub mod restarts;
 pub mod supervisor;
 
 pub use registry::Registry;

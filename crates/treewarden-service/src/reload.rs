@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use treewarden::config::{self, ConfigError};
+use treewarden::config::{self, ChildDecl, ChildKind, ConfigError};
 use treewarden::tree::{ApplyError, Change, NotApplied, TreeDiff};
 
 use crate::answer::{Answer, NotReloaded, Reloaded};
@@ -76,10 +76,11 @@ async fn change(
     let read = read.map_err(Refusal::failed)?;
     let spec = read.map_err(|error| Refusal::new(Code::Config, invalid(&file, &error)))?;
     // An editor that truncates before it writes and a full disk leave an empty file, which means that to nobody.
-    let running = service.tree.spec().root.children.len();
-    if spec.root.children.is_empty() && running > 0 && !allow_empty && !dry_run {
+    // One that holds its templates alone is the half of a file whose children come behind them.
+    let lost = lost(&service.tree.spec().root.children, &spec.root.children);
+    if lost > 0 && !allow_empty && !dry_run {
         let message = format!(
-            "{}: the file declares no child, and the tree has {running}: nothing is changed, since all of them would be \
+            "{}: the file declares no child, and the tree has {lost}: nothing is changed, since all of them would be \
              stopped",
             file.display()
         );
@@ -107,6 +108,18 @@ async fn change(
         tracing::error!(child = %failed.path, reason = %failed.reason, "not changed by the reload");
     }
     Ok(reloaded(&diff, &failed, dry_run))
+}
+
+/// How many children a tree would lose to a file that declares none at all, or none but templates.
+fn lost(running: &[ChildDecl], file: &[ChildDecl]) -> usize {
+    let declared = |children: &[ChildDecl]| {
+        children.iter().filter(|child| !matches!(child.kind, ChildKind::Template(_))).count()
+    };
+    match (file.is_empty(), declared(file)) {
+        (true, _) => running.len(),
+        (false, 0) => declared(running),
+        (false, _) => 0,
+    }
 }
 
 fn reloaded(diff: &TreeDiff, failed: &[NotApplied], dry_run: bool) -> Reloaded {

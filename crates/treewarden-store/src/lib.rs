@@ -15,7 +15,8 @@ mod lease_place;
 mod lock;
 mod mark;
 mod patience;
-mod placed;
+#[doc(hidden)]
+pub mod placed;
 mod plain;
 mod problem;
 mod record;

@@ -132,7 +132,7 @@ fn a_copy_that_cannot_be_read_does_not_keep_the_next_one_from_being_found() {
     for folder in ["-one", "-two"] {
         fs::create_dir(projects.join(folder)).expect("made");
     }
-    disk.write(&text_of(&lines[..2]));
+    disk.write(text_of(&lines[..2]));
     let file = disk.path();
     let name = file.file_name().expect("a name");
     // In the order in which they are looked at.

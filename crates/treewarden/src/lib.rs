@@ -9,7 +9,6 @@ pub mod events;
 mod guards;
 pub mod host;
 mod names;
-mod placed;
 mod places;
 mod private_files;
 mod second_door;

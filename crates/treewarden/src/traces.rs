@@ -7,12 +7,13 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use treewarden_process::Process;
 use treewarden_proto::SessionId;
-
-use crate::placed;
+use treewarden_store::placed;
 
 /// How much of an entry or a key is read; they have less than one KiB.
 const MOST: u64 = 64 << 10;
@@ -57,7 +58,7 @@ impl GoneCli {
                 meta.file_type().is_socket() && meta.uid() == rustix::process::geteuid().as_raw()
             });
             // In another namespace the same number is another process, which may listen.
-            if ours && placed::is_refused(&socket) {
+            if ours && is_refused(&socket) {
                 let _gone = fs::remove_file(&socket);
             }
         }
@@ -110,7 +111,19 @@ impl GoneCli {
 
 /// What stands in an entry or a key; a tool of the session may have put anything there.
 pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Option<T> {
-    serde_json::from_slice(&placed::read(file, MOST).ok()?).ok()
+    serde_json::from_slice(&placed::read_elsewhere(file, MOST).ok()?).ok()
+}
+
+/// Nobody listens on a socket; where so many knock that nobody can tell, somebody does.
+fn is_refused(socket: &Path) -> bool {
+    let asked = SocketAddrUnix::new(socket).and_then(|address| {
+        let asking = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        // Otherwise it waits for as long as the listener lets others wait.
+        rustix::io::ioctl_fionbio(&asking, true)?;
+        rustix::net::connect(&asking, &address)
+    });
+    // A full queue answers `EAGAIN`: somebody listens.
+    asked == Err(Errno::CONNREFUSED)
 }
 
 #[cfg(test)]
@@ -201,5 +214,20 @@ mod tests {
         let _alive = bind("7.sock");
         gone(SessionId::random()).remove(&folders, &dir.path().join("none"));
         assert!(left("7.sock"));
+    }
+
+    #[test]
+    fn a_listener_that_accepts_nobody_is_no_refusal_and_keeps_nobody() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("7.sock");
+        let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("made");
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).expect("short")).expect("bound");
+        rustix::net::listen(&listener, 0).expect("listens");
+        // More than it has a place for.
+        for _ in 0..4 {
+            assert!(!is_refused(&path));
+        }
+        drop(listener);
+        assert!(is_refused(&path));
     }
 }

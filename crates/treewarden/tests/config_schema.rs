@@ -201,8 +201,8 @@ fn the_table_of_changes_agrees_with_the_table_of_keys() {
     // What is not named there is meant by "all else that the CLI is started with", or is no option.
     for key in keys.iter().filter(|row| row.len() == 6 && row[0].starts_with('`')) {
         let named = changes.contains(&key[0]);
-        let rest =
-            key[4] == "for the next CLI" || ["`name`", "`child`", "`defaults`"].contains(&key[0].as_str());
+        let rest = key[4] == "for the next CLI"
+            || ["`name`", "`child`", "`template`", "`defaults`"].contains(&key[0].as_str());
         assert!(named || rest, "{} is not in the table of changes", key[0]);
     }
 }

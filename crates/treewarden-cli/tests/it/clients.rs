@@ -173,11 +173,13 @@ fn an_empty_file_stops_no_session_unless_that_is_allowed() {
     let world = World::new();
     let daemon = world.daemon();
     let file = world.path("treewarden.toml");
-    std::fs::write(&file, "").expect("it can be written");
-    let output = world.run(&["reload"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("declares no child") && said.contains("--allow-empty"), "{said}");
+    for text in ["[[template]]\nname = \"chat\"\n", ""] {
+        std::fs::write(&file, text).expect("it can be written");
+        let output = world.run(&["reload"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{text:?}: {said}");
+        assert!(said.contains("declares no child") && said.contains("--allow-empty"), "{said}");
+    }
     daemon.signal("-HUP");
     eventually("the hangup is refused too", || {
         world.log().contains("the file declares no child").then_some(())

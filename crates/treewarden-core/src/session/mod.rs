@@ -32,20 +32,28 @@ mod at_hand;
 mod config;
 mod ending;
 mod event;
+mod evidence;
 mod exit_class;
 mod flight;
 mod leave;
 mod machine;
+mod outcome;
 mod own_work;
+mod queue;
 mod settle;
+mod state;
 
 pub use config::Config;
 pub use event::{
     Action, End, Event, Fact, Found, Item, Lifecycle, OpenTurn, Opening, ResultFact, Start, StartFailure,
     StopReason, Verdict,
 };
+pub use evidence::{Evidence, Whose};
 pub use exit_class::{CrashKind, ExitClass, ExitFacts, Permanent, PermanentKind};
 pub use flight::{Delivery, DrainReason};
 pub use leave::Saved;
 pub use machine::{Machine, State};
+pub use outcome::{Answer, Failure, FailureKind, Outcome, OutcomeRecord};
 pub use own_work::OwnWork;
+pub use queue::{Attached, CONSUMERS, Command, Entry, QUEUE, Queue, TurnEntry};
+pub use state::SessionState;

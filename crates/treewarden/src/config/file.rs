@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use toml::de::DeTable;
+use treewarden_store::placed;
 
 use super::check::Checker;
 use super::custom::ChildTypes;
@@ -14,7 +15,6 @@ use super::read::Reader;
 use super::resolve::Resolver;
 use super::source::values_in_line;
 use super::spec::TreeSpec;
-use crate::placed;
 
 /// Files larger than this are refused: no tree is that large by hand.
 const LIMIT: u64 = 16 * 1024 * 1024;
@@ -36,7 +36,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<TreeSpec, ConfigError> {
 /// As [`load`], and if there is a pipe, a device or a folder.
 pub fn load_regular(path: impl AsRef<Path>) -> Result<TreeSpec, ConfigError> {
     let path = path.as_ref();
-    read_with(path, placed::read(path, LIMIT), &ChildTypes::default())
+    read_with(path, placed::read_elsewhere(path, LIMIT), &ChildTypes::default())
 }
 
 /// Reads a file that may have children of these types as well.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use treewarden_proto::SessionName;
 
 use super::happening::{Happening, as_text};
-use super::position::{Boot, Position};
+use super::{Boot, Position};
 
 /// Something that happened in a host.
 ///

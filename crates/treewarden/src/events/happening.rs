@@ -8,11 +8,10 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use treewarden_core::session::SessionState;
 use treewarden_otp::supervisor::ChildId;
 use treewarden_proto::frame::{self, Frame};
 use treewarden_proto::{SessionId, TurnId};
-
-use crate::session::state::SessionState;
 
 /// The largest event: one whose frame or texts are larger is cut down.
 pub(super) const LARGEST: usize = 256 << 10;

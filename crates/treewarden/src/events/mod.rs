@@ -17,14 +17,12 @@
 
 mod event;
 mod happening;
-mod position;
-mod ring;
 mod stream;
 mod supervision;
 
 pub use event::{Gap, HostEvent};
 pub use happening::{Happening, SupervisionContext};
-pub use position::{Boot, InvalidPosition, Position};
 pub(crate) use stream::Publisher;
 pub use stream::{Events, Reader};
 pub(crate) use supervision::told;
+pub use treewarden_core::events::{Boot, InvalidPosition, Position};

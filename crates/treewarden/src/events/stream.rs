@@ -4,16 +4,16 @@
 //! nothing else is locked under it; whoever publishes may hold the lock of a session.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
+use treewarden_core::events::{Boot, Cursor, Limits, Position, Read, Ring};
 use treewarden_proto::SessionName;
 
 use super::event::{Gap, HostEvent};
 use super::happening::Happening;
-use super::position::{Boot, Position};
-use super::ring::{Cursor, Limits, Read, Ring};
 
 /// How much is kept for those who come late or read slowly.
 const LIMITS: Limits = Limits { items: 1024, bytes: 8 << 20 };
@@ -83,7 +83,7 @@ impl fmt::Debug for Events {
 impl Events {
     fn new(limits: Limits) -> Self {
         let state = Mutex::new(State { ring: Ring::new(limits), ended: false });
-        Self(Arc::new(Shared { boot: Boot::new(), state, news: Notify::new() }))
+        Self(Arc::new(Shared { boot: another_life(), state, news: Notify::new() }))
     }
 
     /// Begins to read what happens from now on.
@@ -207,6 +207,16 @@ impl Reader {
     }
 }
 
+/// A name for this life of the host, which no other has: it is random, and the time and the process go into it.
+fn another_life() -> Boot {
+    // Random, and no counter: one life knows nothing of another, and a place in that must not be taken for
+    // one in this.
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.write_u128(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
+    Boot::new(hasher.finish())
+}
+
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -230,6 +240,11 @@ mod tests {
 
     fn small(items: usize) -> Publisher {
         Publisher(Events::new(Limits { items, bytes: 1 << 20 }))
+    }
+
+    #[test]
+    fn no_two_lives_have_one_name() {
+        assert_ne!(another_life(), another_life());
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::{ActorId, ActorProcessingErr, ActorRef};
 use tokio::task::JoinHandle;
-use treewarden_core::session::{CrashKind, End, ExitClass, StopReason};
+use treewarden_core::session::{CrashKind, End, ExitClass, SessionState, StopReason};
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::GiveUp;
 use treewarden_proto::SessionName;
@@ -22,7 +22,6 @@ use super::engine;
 use super::handle::Session;
 use super::options::SessionOptions;
 use super::start_error::StartError;
-use super::status::SessionState;
 use crate::host::{Holder, Host};
 use crate::supervisor::{Child, Resource, StartChild, StartContext, StartFuture, Started};
 

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use serde::Serialize;
+use treewarden_core::session::Outcome;
 use treewarden_proto::spec::SessionSpec;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
 use super::desk::Desk;
 use super::handle::Session;
-use super::outcome::Outcome;
 use super::status::Status;
 use crate::events::Happening;
 use crate::guards::Missing;

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use treewarden_core::session::{Failure, FailureKind};
 use treewarden_proto::{SessionName, TurnId};
-
-use super::outcome::{Failure, FailureKind};
 
 /// A turn that could not be opened, or that ended without an answer.
 #[derive(Debug, Clone)]

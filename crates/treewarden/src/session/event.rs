@@ -1,8 +1,7 @@
 //! What the stream of a turn yields.
 
+use treewarden_core::session::Outcome;
 use treewarden_proto::frame::Frame;
-
-use super::outcome::Outcome;
 
 /// One item of a turn's stream.
 #[derive(Debug, Clone)]

@@ -3,16 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+use treewarden_core::session::{Answer, SessionState};
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
 use super::desk::{Command, Desk};
 use super::error::QueryError;
 use super::options::SessionOptions;
-use super::outcome::Answer;
 use super::sink::Sink;
 use super::start_error::StartError;
-use super::status::{SessionState, Status};
+use super::status::Status;
 use super::turn::Turn;
 use crate::host::{Holder, Host};
 use crate::registry::Name;

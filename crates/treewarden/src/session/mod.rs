@@ -23,10 +23,8 @@ mod error;
 mod event;
 mod handle;
 mod options;
-mod outcome;
 mod sink;
 mod start_error;
-pub(crate) mod state;
 mod status;
 mod stream;
 mod turn;
@@ -38,9 +36,10 @@ pub use error::{QueryError, QueryErrorKind};
 pub use event::Event;
 pub use handle::Session;
 pub use options::{CutOffTools, SessionOptions};
-pub use outcome::{Answer, Failure, FailureKind, Outcome};
 pub use start_error::{StartError, StartErrorKind};
-pub use status::{CliFeatures, SessionState, Status};
+pub use status::{CliFeatures, Status};
 pub use stream::{Collected, Frames, Text, TextDeltas, TextEvent, TextEvents, ToolUses};
-pub use treewarden_core::session::{Config as Timing, Delivery, ExitClass, StopReason};
+pub use treewarden_core::session::{
+    Answer, Config as Timing, Delivery, ExitClass, Failure, FailureKind, Outcome, SessionState, StopReason,
+};
 pub use turn::Turn;

@@ -10,10 +10,10 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use treewarden_core::session::Outcome;
 use treewarden_proto::frame::FrameKind;
 
 use super::event::Event;
-use super::outcome::Outcome;
 
 /// How many bytes of frames wait for a consumer at most, besides one batch.
 pub(crate) const CAPACITY: usize = 1 << 20;

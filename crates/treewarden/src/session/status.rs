@@ -1,9 +1,8 @@
 //! What is known of a session at any time.
 
 use serde::Serialize;
+use treewarden_core::session::SessionState;
 use treewarden_proto::{SessionId, SessionName, TurnId};
-
-pub use super::state::SessionState;
 
 /// What was found out about a session's CLI that decides what holds after a crash.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -7,11 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use treewarden_core::session::Outcome;
 use treewarden_proto::frame::{Block, Body, Content, Frame, FrameKind, ToolUseBlock};
 
 use super::error::QueryError;
 use super::event::Event;
-use super::outcome::Outcome;
 use super::turn::Turn;
 
 /// What a reader of a turn's text is told; see [`Turn::text_events`].

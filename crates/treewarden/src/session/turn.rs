@@ -8,12 +8,12 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use memchr::memmem;
+use treewarden_core::session::{Answer, Outcome};
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::FrameKind;
 
 use super::error::{QueryError, QueryErrorKind};
 use super::event::Event;
-use super::outcome::{Answer, Outcome};
 use super::sink::{Ended, Sink};
 
 /// Whoever can end a turn: its session, as far as a turn has to know it.
@@ -127,7 +127,8 @@ impl Turn {
             Outcome::Interrupted => {
                 Err(QueryError::new(QueryErrorKind::Interrupted, Some(id), "the turn was interrupted"))
             }
-            Outcome::Cancelled => Err(QueryError::new(
+            // It was cancelled: no other outcome is left.
+            _ => Err(QueryError::new(
                 QueryErrorKind::Cancelled,
                 Some(id),
                 "the turn was cancelled before it ran",

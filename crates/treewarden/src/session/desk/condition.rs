@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use treewarden_core::session::SessionState;
 use treewarden_proto::TurnId;
 
 use super::Desk;
 use super::rooms::{Shown, Work};
 use crate::events::Happening;
-use crate::session::status::{SessionState, Status};
+use crate::session::status::Status;
 
 impl Desk {
     /// Shows this in the status from now on.

@@ -6,13 +6,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use treewarden_core::session::Delivery;
+use treewarden_core::session::{Delivery, Outcome, OutcomeRecord};
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::Content;
 use treewarden_store::{Settled as Stored, StoreError, StoreErrorKind, TurnRow};
 
 use super::Desk;
-use crate::session::outcome::{Outcome, OutcomeRecord};
 use crate::session::sink::Sink;
 
 impl Desk {

@@ -23,7 +23,6 @@ mod member;
 mod next_cli;
 mod open;
 mod record;
-mod restarts;
 mod rooms;
 mod saved;
 mod service;
@@ -35,11 +34,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 use treewarden_core::session::{DrainReason, StopReason};
+use treewarden_otp::restarts::Restarts;
 use treewarden_proto::{SessionName, TurnId};
 use treewarden_store::SessionRecord;
 
 pub(crate) use self::left::Left;
-use self::restarts::Restarts;
 use self::rooms::Rooms;
 pub(crate) use self::rooms::{Command, Inherited, Shown, Work};
 pub(crate) use self::saved::Look;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use treewarden_core::session::{Delivery, OpenTurn};
+use treewarden_core::session::{Delivery, Failure, FailureKind, OpenTurn, Outcome};
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionName, TurnId};
 use treewarden_store::{SessionRecord, TurnRow, TurnState};
@@ -13,7 +13,6 @@ use super::Desk;
 use super::rooms::{Entry, TurnEntry};
 use crate::host::Host;
 use crate::session::options::SessionOptions;
-use crate::session::outcome::{Failure, FailureKind, Outcome};
 use crate::session::start_error::StartError;
 
 impl Desk {
@@ -34,27 +33,29 @@ impl Desk {
         let desk = Arc::new(Self::new(host.clone(), Arc::clone(options), name, record));
         // Before the name is claimed: from then on callers find the desk, and their turns must not come
         // before those that wait since an earlier host.
-        let unreadable: Vec<_> = open.into_iter().filter_map(|row| desk.restore(row).err()).collect();
+        let unreadable: Vec<_> = open.into_iter().filter_map(|row| desk.restore(row)).collect();
         let desk = host.claim(Arc::clone(&desk)).map_err(|holder| StartError::taken(&holder.name))?;
         // Behind the claim: whoever does not hold the name settles none of its turns.
-        for (turn, message) in unreadable {
-            tracing::error!(session = %desk.name, %turn, reason = %message, "a stored turn is not run");
-            let kind = FailureKind::NotStarted;
-            desk.settle(turn, Outcome::Failed(Failure { kind, message, result: None }));
+        for (turn, failure) in unreadable {
+            tracing::error!(session = %desk.name, %turn, reason = %failure, "a stored turn is not run");
+            desk.settle(turn, Outcome::Failed(failure));
         }
         Ok(desk)
     }
 
-    /// Puts back a turn that the journal holds open, before anything else is queued; one whose prompt cannot be read is
-    /// to fail.
-    fn restore(&self, row: TurnRow) -> Result<(), (TurnId, String)> {
-        let prompt = serde_json::from_value::<Content>(row.prompt).map_err(|error| {
+    /// Puts back a turn that the journal holds open, before anything else is queued; one whose prompt cannot be read comes
+    /// back with the failure that is its outcome.
+    fn restore(&self, row: TurnRow) -> Option<(TurnId, Failure)> {
+        let prompt = match serde_json::from_value::<Content>(row.prompt) {
+            Ok(prompt) => prompt,
             // Another prompt in its place, even a blank one, would be answered as if it had been asked.
-            let message = format!(
-                "the prompt that is stored for the turn cannot be read, and so it was not sent: {error}"
-            );
-            (row.turn, message)
-        })?;
+            Err(error) => {
+                let message = format!(
+                    "the prompt that is stored for the turn cannot be read, and so it was not sent: {error}"
+                );
+                return Some((row.turn, Failure::new(FailureKind::NotStarted, message)));
+            }
+        };
         let delivery = if row.at_most_once { Delivery::AtMostOnce } else { Delivery::ExactlyOnce };
         let first = self.first_open().is_none();
         // Only the first can have been written to a CLI. Whether it was is noted where it matters; otherwise it is
@@ -77,7 +78,7 @@ impl Desk {
             sinks: Vec::new(),
         };
         self.lock().queue.push(Entry::Turn(Box::new(entry)));
-        Ok(())
+        None
     }
 }
 

@@ -7,14 +7,12 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorRef};
-use treewarden_core::session::StopReason;
+use treewarden_core::session::{Failure, FailureKind, Outcome, SessionState, StopReason};
 use treewarden_otp_core::ExitReason;
 
 use super::Desk;
 use super::rooms::{Command, Entry, Rooms, Shown};
-use crate::session::outcome::{Failure, FailureKind, Outcome};
 use crate::session::sink::Ended;
-use crate::session::status::SessionState;
 use crate::supervisor::Supervisor;
 
 /// How long callers wait for somebody else's supervisor to start a session again.
@@ -264,6 +262,6 @@ impl Desk {
         let message = format!(
             "the session crashed too often and its supervisor gave it up; restart it to try again; last: {last}"
         );
-        Failure { kind: FailureKind::GivenUp, message, result: None }
+        Failure::new(FailureKind::GivenUp, message)
     }
 }

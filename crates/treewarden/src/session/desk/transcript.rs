@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use treewarden_core::session::Saved;
+use treewarden_core::session::{Outcome, Saved};
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::{SessionRecord, StoreError, is_written};
 use treewarden_transcript::{self as transcript, DiskAnswer, Kept, Known, Settled};
 
 use super::Desk;
 use crate::events::Happening;
-use crate::session::outcome::Outcome;
 
 impl Desk {
     /// What the transcript of the record's conversation must hold. A journal that cannot be read is not taken for an empty

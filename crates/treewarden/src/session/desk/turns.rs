@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use treewarden_core::session::{DrainReason, Item, OpenTurn};
+use treewarden_core::session::{DrainReason, Item, OpenTurn, Outcome};
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::Content;
 
@@ -16,7 +16,6 @@ use super::Desk;
 use super::rooms::{Attached, CONSUMERS, Command, Entry, QUEUE, Rooms, Shown, Standing, TurnEntry};
 use crate::events::Happening;
 use crate::session::error::{QueryError, QueryErrorKind};
-use crate::session::outcome::Outcome;
 use crate::session::sink::{Ended, Sink};
 
 /// A place in a session's queue, for a turn on its way to the journal; it is given back when it is dropped.

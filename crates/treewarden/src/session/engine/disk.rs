@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use treewarden_core::session::{Found, Saved};
+use treewarden_core::session::{Evidence, Found, Saved};
 use treewarden_proto::TurnId;
 use treewarden_transcript::DiskAnswer;
 
-use super::settle::Evidence;
 use super::{Engine, Event};
 use crate::session::desk::Look;
 
@@ -77,7 +76,7 @@ impl Engine {
 fn found(answer: Option<DiskAnswer>) -> Found<Evidence> {
     match answer {
         Some(answer) if answer.interrupted => Found::Interruption,
-        Some(answer) if answer.complete => Found::Answer(Evidence::OnDisk(answer)),
+        Some(answer) if answer.complete => Found::Answer(Evidence::OnDisk(answer.text)),
         Some(answer) if answer.overtaken => Found::Overtaken,
         // An answer without its end may still be being written; delivered now, it would be cut off.
         _ => Found::Nothing,

@@ -1,17 +1,15 @@
 //! What the machine's actions do.
 
-use treewarden_core::session::{Action, End, Permanent, PermanentKind, State};
+use treewarden_core::session::{Action, End, Evidence, Permanent, PermanentKind, SessionState, State};
 use treewarden_proto::TurnId;
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::input::UserFrame;
 
 use super::cli::How;
 use super::control::Purpose;
-use super::settle::Evidence;
 use super::{Engine, Event, Seen};
 use crate::events::Happening;
 use crate::session::desk::Shown;
-use crate::session::status::SessionState;
 use crate::warm::INITIALIZE;
 
 impl Engine {

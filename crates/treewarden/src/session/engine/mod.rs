@@ -26,7 +26,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use treewarden_core::session::{End, Start, StartFailure, State};
+use treewarden_core::session::{End, Evidence, SessionState, Start, StartFailure, State};
 use treewarden_process::Line;
 use treewarden_proto::TurnId;
 use treewarden_transcript::DiskAnswer;
@@ -34,10 +34,8 @@ use treewarden_transcript::DiskAnswer;
 use self::cli::{Cli, Closing};
 use self::control::Pending;
 use self::route::Run;
-use self::settle::Evidence;
 use super::desk::{Command, Desk, Look, Work};
 use super::sink::Sink;
-use super::status::SessionState;
 
 /// The machine's, with what outcomes are made of.
 type Machine = treewarden_core::session::Machine<Evidence>;

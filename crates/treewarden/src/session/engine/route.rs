@@ -7,14 +7,13 @@
 
 use std::time::Duration;
 
-use treewarden_core::session::{Lifecycle, ResultFact, State};
+use treewarden_core::session::{Evidence, Lifecycle, ResultFact, State};
 use treewarden_process::Line;
 use treewarden_proto::frame::{
     Body, CommandState, Frame, FrameKind, ResultFrame, SessionState, SystemBody, SystemKind, TurnIds,
 };
 use treewarden_proto::{SessionId, TurnId};
 
-use super::settle::Evidence;
 use super::{Engine, Fact};
 use crate::events::Happening;
 use crate::session::desk::Shown;

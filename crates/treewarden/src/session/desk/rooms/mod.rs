@@ -5,20 +5,28 @@
 
 mod identity;
 mod next_cli;
-mod queue;
 mod service;
 mod shown;
 
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+pub(crate) use treewarden_core::session::Command;
+pub(super) use treewarden_core::session::{Attached, CONSUMERS, Entry, QUEUE};
 use treewarden_store::SessionRecord;
 
 pub(super) use self::identity::Identity;
 pub(super) use self::next_cli::NextCli;
-pub(super) use self::queue::{Attached, CONSUMERS, Entry, QUEUE, Queue, TurnEntry};
 pub(super) use self::service::{Service, Standing};
 pub(super) use self::shown::Condition;
-pub(crate) use self::{next_cli::Inherited, queue::Command, shown::Shown, shown::Work};
+pub(crate) use self::{next_cli::Inherited, shown::Shown, shown::Work};
+use crate::session::sink::Sink;
+
+/// An open turn, with the consumers that wait for it.
+pub(super) type TurnEntry = treewarden_core::session::TurnEntry<Sink>;
+
+/// What waits in the session; a clear tells whoever waits for the new conversation.
+type Queue = treewarden_core::session::Queue<Sink, oneshot::Sender<()>>;
 
 /// The five rooms.
 #[derive(Debug)]

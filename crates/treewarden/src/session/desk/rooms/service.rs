@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use ractor::{ActorId, ActorRef, ActorStatus};
+use treewarden_core::session::Failure;
 
-use crate::session::outcome::Failure;
 use crate::supervisor::Supervisor;
 
 /// Where a session stands between its incarnations.
@@ -206,7 +206,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::session::outcome::FailureKind;
+    use treewarden_core::session::FailureKind;
 
     #[test]
     fn there_is_one_engine_at_a_time_and_it_stays_while_there_is_work() {
@@ -227,8 +227,7 @@ mod tests {
     fn a_session_that_is_given_up_is_not_served_and_not_closed() {
         let mut service = Service::new(Instant::now());
         assert!(service.is_served());
-        let failure = Failure { kind: FailureKind::GivenUp, message: "too often".to_owned(), result: None };
-        service.give_up(failure);
+        service.give_up(Failure::new(FailureKind::GivenUp, "too often"));
         assert!(!service.is_served() && !service.is_closed());
         service.close("stopped");
         assert!(service.is_closed());

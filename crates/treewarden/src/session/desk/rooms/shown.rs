@@ -5,11 +5,11 @@
 
 use std::time::{Instant, SystemTime};
 
-use treewarden_core::session::OwnWork;
+use treewarden_core::session::{OwnWork, SessionState};
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
 use crate::session::desk::Left;
-use crate::session::status::{CliFeatures, SessionState, Status};
+use crate::session::status::{CliFeatures, Status};
 
 /// Something that a session shows from now on.
 #[derive(Debug)]

@@ -1,4 +1,7 @@
 //! How a turn comes out: exactly one outcome, stored and delivered once.
+//!
+//! It is what an outcome is, and how the journal holds it. It is not for what a turn comes to, which is the machine's, and must
+//! never store or deliver anything.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -55,6 +58,13 @@ pub struct Failure {
     pub message: String,
     /// The CLI's `result` frame, if it printed one.
     pub result: Option<Frame>,
+}
+
+impl Failure {
+    /// A failure of which no result tells.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), result: None }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -127,7 +137,7 @@ impl Outcome {
 
 /// An outcome as the journal holds it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct OutcomeRecord<'a> {
+pub struct OutcomeRecord<'a> {
     outcome: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<Cow<'a, str>>,
@@ -145,7 +155,11 @@ pub(crate) struct OutcomeRecord<'a> {
 
 impl Outcome {
     /// The outcome as the journal holds it.
-    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// A part of it that is no JSON; none is known.
+    pub fn to_json(&self) -> serde_json::Result<String> {
         let mut json = serde_json::to_string(&OutcomeRecord::without_frame(self))?;
         if let Self::Completed(Answer { result: Some(frame), .. })
         | Self::Failed(Failure { result: Some(frame), .. }) = self
@@ -160,7 +174,7 @@ impl Outcome {
     }
 
     /// The same as a value; without its frame, if no parser takes that.
-    pub(crate) fn to_value(&self) -> Option<serde_json::Value> {
+    pub fn to_value(&self) -> Option<serde_json::Value> {
         let whole = self.to_json().ok().and_then(|json| serde_json::from_str(&json).ok());
         // A frame that no strict parser takes is left out; the rest of the outcome is told.
         whole.or_else(|| serde_json::to_value(OutcomeRecord::without_frame(self)).ok())
@@ -168,7 +182,8 @@ impl Outcome {
 }
 
 impl<'a> OutcomeRecord<'a> {
-    pub(crate) fn without_frame(outcome: &'a Outcome) -> Self {
+    /// An outcome as the journal holds it, without the CLI's frame.
+    pub fn without_frame(outcome: &'a Outcome) -> Self {
         let mut record = Self {
             outcome: outcome.word().into(),
             text: None,
@@ -193,7 +208,8 @@ impl<'a> OutcomeRecord<'a> {
         record
     }
 
-    pub(crate) fn into_outcome(self, turn: TurnId, session_id: SessionId) -> Outcome {
+    /// The outcome of this turn, asked in this conversation.
+    pub fn into_outcome(self, turn: TurnId, session_id: SessionId) -> Outcome {
         match &*self.outcome {
             "completed" => Outcome::Completed(Answer {
                 turn,

@@ -7,14 +7,16 @@ use std::collections::VecDeque;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) items: usize,
-    pub(super) bytes: usize,
+pub struct Limits {
+    /// How many events at most.
+    pub items: usize,
+    /// How many bytes all of them together have at most, except that the newest is kept whatever its size.
+    pub bytes: usize,
 }
 
-/// The last events; see the [module](self).
+/// The last events, bounded in number and in bytes: the oldest go to make room.
 #[derive(Debug)]
-pub(super) struct Ring<T> {
+pub struct Ring<T> {
     limits: Limits,
     /// Each with its size, the oldest first. Their numbers are the last ones up to `last`, without a hole.
     kept: VecDeque<(T, usize)>,
@@ -25,21 +27,23 @@ pub(super) struct Ring<T> {
 
 /// How far a reader has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cursor {
+pub struct Cursor {
     seen: u64,
     /// It comes from elsewhere, so that nobody can say how much it missed, and has not been told so yet.
     stray: bool,
 }
 
 impl Cursor {
-    pub(super) fn seen(self) -> u64 {
+    /// The number of the last event that it has seen, or was told that it missed.
+    pub fn seen(self) -> u64 {
         self.seen
     }
 }
 
 /// What there is for a reader.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read<T> {
+pub enum Read<T> {
+    /// The next event.
     Event(T),
     /// How many events are gone that the reader has not seen; `None` if nobody can say how many.
     Missed(Option<u64>),
@@ -48,19 +52,20 @@ pub(super) enum Read<T> {
 }
 
 impl<T: Clone> Ring<T> {
-    pub(super) fn new(limits: Limits) -> Self {
+    /// An empty ring.
+    pub fn new(limits: Limits) -> Self {
         Self { limits, kept: VecDeque::new(), bytes: 0, last: 0 }
     }
 
     /// The number of the newest event.
-    pub(super) fn last(&self) -> u64 {
+    pub fn last(&self) -> u64 {
         self.last
     }
 
     /// Adds an event, which is made with its number; the oldest go until there is room for it.
     ///
     /// The newest is kept whatever its size: whoever publishes sees that none is larger than the whole ring.
-    pub(super) fn push(&mut self, size: usize, event: impl FnOnce(u64) -> T) {
+    pub fn push(&mut self, size: usize, event: impl FnOnce(u64) -> T) {
         while self.kept.len() >= self.limits.items || self.bytes.saturating_add(size) > self.limits.bytes {
             // The newest is kept in any case: an event that is greater than the bound would otherwise go
             // untold.
@@ -73,19 +78,19 @@ impl<T: Clone> Ring<T> {
     }
 
     /// A reader of what comes from now on.
-    pub(super) fn now(&self) -> Cursor {
+    pub fn now(&self) -> Cursor {
         Cursor { seen: self.last, stray: false }
     }
 
     /// A reader of all that is kept, and of what comes.
-    pub(super) fn kept(&self) -> Cursor {
+    pub fn kept(&self) -> Cursor {
         Cursor { seen: self.gone(), stray: false }
     }
 
     /// A reader that has seen this event and those before it, or comes from another ring (`None`).
     ///
     /// One that says that it has seen what has not happened yet comes from elsewhere too.
-    pub(super) fn after(&self, seq: Option<u64>) -> Cursor {
+    pub fn after(&self, seq: Option<u64>) -> Cursor {
         match seq {
             Some(seen) if seen <= self.last => Cursor { seen, stray: false },
             // A number that was not given yet is of another life, though its name be the same.
@@ -94,7 +99,7 @@ impl<T: Clone> Ring<T> {
     }
 
     /// Takes a reader one step on.
-    pub(super) fn read(&self, cursor: &mut Cursor) -> Read<T> {
+    pub fn read(&self, cursor: &mut Cursor) -> Read<T> {
         let gone = self.gone();
         if cursor.stray {
             *cursor = Cursor { seen: gone, stray: false };

@@ -1,12 +1,31 @@
 //! Restarts that are asked for at once are one.
+//!
+//! It is for what is stopped and started as a whole, whatever that is. It counts nothing against a budget and waits for no
+//! back-off: a supervisor does that, for restarts that nobody asked for.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-/// The restarts of one session, one after the other.
+/// The restarts of one thing, one after the other; see the [module](self).
+///
+/// # Examples
+///
+/// ```
+/// # use std::cell::Cell;
+/// # use treewarden_otp::restarts::Restarts;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (restarts, starts) = (Restarts::<String>::default(), Cell::new(0));
+/// let stop = || async { Ok(()) };
+/// let start = || async { Ok(starts.set(starts.get() + 1)) };
+/// let both = tokio::join!(restarts.one(stop(), start()), restarts.one(stop(), start()));
+/// assert_eq!(both, (Ok(()), Ok(())));
+/// # assert!(starts.get() <= 2);
+/// # }
+/// ```
 #[derive(Debug)]
-pub(crate) struct Restarts<E> {
+pub struct Restarts<E> {
     /// How many restarts were asked for.
     asked: AtomicU64,
     last: Mutex<Last<E>>,
@@ -39,7 +58,7 @@ impl<E: Clone> Restarts<E> {
     /// # Cancel safety
     ///
     /// When the future is dropped it may have been stopped and not started; whoever waits for it then does both.
-    pub(crate) async fn one(
+    pub async fn one(
         &self,
         stop: impl Future<Output = Result<(), E>>,
         start: impl Future<Output = Result<(), E>>,

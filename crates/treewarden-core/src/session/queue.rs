@@ -6,67 +6,79 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-use treewarden_core::session::{DrainReason, Item, OpenTurn, StopReason};
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, TurnId};
 
-use crate::session::sink::Sink;
+use super::event::{Item, OpenTurn, StopReason};
+use super::flight::DrainReason;
 
 /// How many turns and clears a session's queue holds at most.
-pub(crate) const QUEUE: usize = 64;
+pub const QUEUE: usize = 64;
 
 /// How many consumers a turn can have.
-pub(crate) const CONSUMERS: usize = 64;
+pub const CONSUMERS: usize = 64;
 
 /// Something in a session's queue.
+///
+/// `S` is a consumer's end of a turn, and `C` is that of whoever waits for a clear; neither is ever used here.
 #[derive(Debug)]
-pub(crate) enum Entry {
-    Turn(Box<TurnEntry>),
+pub enum Entry<S, C> {
+    /// A turn that is open.
+    Turn(Box<TurnEntry<S>>),
     /// Whoever waits for the new conversation is told through it.
-    Clear(oneshot::Sender<()>),
+    Clear(C),
 }
 
 /// An open turn, with whoever waits for it.
 #[derive(Debug)]
-pub(crate) struct TurnEntry {
-    pub(crate) open: OpenTurn,
+pub struct TurnEntry<S> {
+    /// The turn, as the machine is told of it.
+    pub open: OpenTurn,
     /// The conversation in which it was asked.
-    pub(crate) asked_in: SessionId,
-    pub(crate) prompt: Arc<Content>,
-    pub(crate) interruptions: u32,
+    pub asked_in: SessionId,
+    /// What is sent to a CLI.
+    pub prompt: Arc<Content>,
+    /// How many CLIs died while they worked at it.
+    pub interruptions: u32,
     /// It is in the CLI of the moment.
-    pub(crate) in_flight: bool,
+    pub in_flight: bool,
     /// An earlier host opened it, or one that lives still.
-    pub(crate) restored: bool,
-    pub(crate) sinks: Vec<Arc<Sink>>,
+    pub restored: bool,
+    /// Those who consume it.
+    pub sinks: Vec<Arc<S>>,
 }
 
 /// What a handle asks of the engine of the moment.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+pub enum Command {
+    /// The turn is to end for this reason, also where it has not begun.
     Cancel(TurnId, DrainReason),
+    /// What runs is to be interrupted.
     Interrupt,
+    /// The CLI is to be ended.
     Stop(StopReason),
     /// The options are others now; the CLI is to be replaced if they concern it.
     Configure {
+        /// They concern it.
         renew: bool,
     },
 }
 
 /// Whether a consumer joined a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Attached {
+pub enum Attached {
+    /// It did.
     Yes,
+    /// The turn is not in the queue.
     NotOpen,
     /// The turn has as many consumers as it may have.
     TooMany,
 }
 
-/// The queue of a session; see the [module](self).
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    entries: VecDeque<Entry>,
+/// The queue of a session: what waits in it, in which order, and what its engine knows of that.
+#[derive(Debug)]
+pub struct Queue<S, C> {
+    entries: VecDeque<Entry<S, C>>,
     /// How many entries, counted from the front, the engine of the moment knows.
     taken: usize,
     /// Places that are taken by turns on their way to the journal.
@@ -74,9 +86,15 @@ pub(crate) struct Queue {
     commands: VecDeque<Command>,
 }
 
-impl Queue {
+impl<S, C> Default for Queue<S, C> {
+    fn default() -> Self {
+        Self { entries: VecDeque::new(), taken: 0, reserved: 0, commands: VecDeque::new() }
+    }
+}
+
+impl<S, C> Queue<S, C> {
     /// Reserves a place; `false` if none is left.
-    pub(crate) fn reserve(&mut self) -> bool {
+    pub fn reserve(&mut self) -> bool {
         // Turns on their way to the journal count: otherwise a hundred callers who are stored at the same
         // moment would all fit.
         let has_room = self.entries.len() + self.reserved < QUEUE;
@@ -85,50 +103,58 @@ impl Queue {
     }
 
     /// Gives a reserved place back, or up to what is put there before anybody else can ask.
-    pub(crate) fn give_back(&mut self) {
+    pub fn give_back(&mut self) {
         self.reserved -= 1;
     }
 
-    pub(crate) fn push(&mut self, entry: Entry) {
+    /// Puts something behind all that waits.
+    pub fn push(&mut self, entry: Entry<S, C>) {
         self.entries.push_back(entry);
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many entries wait or run.
+    pub fn len(&self) -> usize {
         self.entries.len()
     }
 
+    /// Nothing waits or runs.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Nothing waits or runs, and nothing is on its way here.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.entries.is_empty() && self.reserved == 0
     }
 
-    pub(crate) fn has_work(&self) -> bool {
+    /// There is something for an engine to do.
+    pub fn has_work(&self) -> bool {
         !self.entries.is_empty() || !self.commands.is_empty()
     }
 
     /// Notes a command, unless it is noted already. So there are never more than one cancel for each turn,
     /// one interrupt, three kinds of stop and two of `Configure`.
-    pub(crate) fn command(&mut self, command: Command) {
+    pub fn command(&mut self, command: Command) {
         if !self.commands.contains(&command) {
             self.commands.push_back(command);
         }
     }
 
     /// All that waits, for a new engine.
-    pub(crate) fn take_all(&mut self) -> Vec<Item> {
+    pub fn take_all(&mut self) -> Vec<Item> {
         // A new machine knows nothing of what its predecessor was given.
         self.taken = 0;
         self.take_items()
     }
 
     /// What is new to the engine of the moment.
-    pub(crate) fn take_new(&mut self) -> (Vec<Item>, VecDeque<Command>) {
+    pub fn take_new(&mut self) -> (Vec<Item>, VecDeque<Command>) {
         (self.take_items(), std::mem::take(&mut self.commands))
     }
 
     fn take_items(&mut self) -> Vec<Item> {
         let from = std::mem::replace(&mut self.taken, self.entries.len());
-        let item = |entry: &Entry| match entry {
+        let item = |entry: &Entry<S, C>| match entry {
             Entry::Turn(entry) => Item::Turn(entry.open.clone()),
             Entry::Clear(_) => Item::Clear,
         };
@@ -136,32 +162,33 @@ impl Queue {
     }
 
     /// The engine of the moment is gone: what was asked of it concerns no other.
-    pub(crate) fn forget_engine(&mut self) {
+    pub fn forget_engine(&mut self) {
         self.commands.clear();
         self.taken = 0;
     }
 
     /// The turn that is under way, or next.
-    pub(crate) fn first_open(&self) -> Option<TurnId> {
+    pub fn first_open(&self) -> Option<TurnId> {
         self.turns().next()
     }
 
     /// The open turns, in order.
-    pub(crate) fn turns(&self) -> impl Iterator<Item = TurnId> {
+    pub fn turns(&self) -> impl Iterator<Item = TurnId> {
         self.entries.iter().filter_map(|entry| match entry {
             Entry::Turn(entry) => Some(entry.open.turn),
             Entry::Clear(_) => None,
         })
     }
 
-    pub(crate) fn turn(&self, turn: TurnId) -> Option<&TurnEntry> {
+    /// An open turn.
+    pub fn turn(&self, turn: TurnId) -> Option<&TurnEntry<S>> {
         self.entries.iter().find_map(|entry| match entry {
             Entry::Turn(entry) if entry.open.turn == turn => Some(&**entry),
             _ => None,
         })
     }
 
-    fn turn_mut(&mut self, turn: TurnId) -> Option<&mut TurnEntry> {
+    fn turn_mut(&mut self, turn: TurnId) -> Option<&mut TurnEntry<S>> {
         self.entries.iter_mut().find_map(|entry| match entry {
             Entry::Turn(entry) if entry.open.turn == turn => Some(&mut **entry),
             _ => None,
@@ -169,7 +196,7 @@ impl Queue {
     }
 
     /// Lets another consumer wait for an open turn.
-    pub(crate) fn attach(&mut self, turn: TurnId, sink: &Arc<Sink>) -> Attached {
+    pub fn attach(&mut self, turn: TurnId, sink: &Arc<S>) -> Attached {
         let Some(entry) = self.turn_mut(turn) else { return Attached::NotOpen };
         // The queue has one reference, and the consumer the other: where only ours is left, nobody reads any
         // more.
@@ -182,7 +209,7 @@ impl Queue {
     }
 
     /// Notes that the CLI of the moment has the turn, and counts that once for each CLI.
-    pub(crate) fn in_flight(&mut self, turn: TurnId) -> Option<&mut TurnEntry> {
+    pub fn in_flight(&mut self, turn: TurnId) -> Option<&mut TurnEntry<S>> {
         let entry = self.turn_mut(turn)?;
         if !std::mem::replace(&mut entry.in_flight, true) {
             // Otherwise a turn that kills every CLI before it is sent to one would have attempts without end.
@@ -192,7 +219,7 @@ impl Queue {
     }
 
     /// Counts a crash against the turns that were in the CLI, and says which, and how often that has happened to each.
-    pub(crate) fn interrupted(&mut self) -> Vec<(TurnId, u32, Vec<Arc<Sink>>)> {
+    pub fn interrupted(&mut self) -> Vec<(TurnId, u32, Vec<Arc<S>>)> {
         let mut hit = Vec::new();
         for entry in &mut self.entries {
             if let Entry::Turn(entry) = entry
@@ -206,8 +233,8 @@ impl Queue {
     }
 
     /// Takes a turn out.
-    pub(crate) fn remove(&mut self, turn: TurnId) -> Option<Box<TurnEntry>> {
-        let is = |entry: &Entry| matches!(entry, Entry::Turn(entry) if entry.open.turn == turn);
+    pub fn remove(&mut self, turn: TurnId) -> Option<Box<TurnEntry<S>>> {
+        let is = |entry: &Entry<S, C>| matches!(entry, Entry::Turn(entry) if entry.open.turn == turn);
         match self.remove_first(is)? {
             Entry::Turn(entry) => Some(entry),
             Entry::Clear(_) => None,
@@ -215,14 +242,14 @@ impl Queue {
     }
 
     /// Takes the foremost clear out, which was carried out.
-    pub(crate) fn remove_clear(&mut self) -> Option<oneshot::Sender<()>> {
+    pub fn remove_clear(&mut self) -> Option<C> {
         match self.remove_first(|entry| matches!(entry, Entry::Clear(_)))? {
             Entry::Clear(done) => Some(done),
             Entry::Turn(_) => None,
         }
     }
 
-    fn remove_first(&mut self, is: impl Fn(&Entry) -> bool) -> Option<Entry> {
+    fn remove_first(&mut self, is: impl Fn(&Entry<S, C>) -> bool) -> Option<Entry<S, C>> {
         let at = self.entries.iter().position(is)?;
         // `taken` counts from the front. An entry that the engine knows shifts the others down; one that it
         // does not know yet leaves the count as it is.
@@ -233,7 +260,7 @@ impl Queue {
     }
 
     /// Takes all out, with what was asked of the engine.
-    pub(crate) fn drain(&mut self) -> VecDeque<Entry> {
+    pub fn drain(&mut self) -> VecDeque<Entry<S, C>> {
         self.forget_engine();
         std::mem::take(&mut self.entries)
     }
@@ -241,9 +268,11 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use treewarden_core::session::Delivery;
-
     use super::*;
+    use crate::session::Delivery;
+
+    /// A queue whose clears are numbered.
+    type Queue = super::Queue<(), u8>;
 
     fn turn(queue: &mut Queue) -> TurnId {
         let turn = TurnId::new();
@@ -283,8 +312,7 @@ mod tests {
     fn an_engine_is_told_of_each_entry_once_whatever_is_taken_out_meanwhile() {
         let mut queue = Queue::default();
         let (first, second) = (turn(&mut queue), turn(&mut queue));
-        let (done, _wait) = oneshot::channel();
-        queue.push(Entry::Clear(done));
+        queue.push(Entry::Clear(1));
         assert_eq!(ids(&queue.take_all()), [Some(first), Some(second), None]);
         let third = turn(&mut queue);
         assert!(queue.remove(first).is_some());
@@ -333,9 +361,9 @@ mod tests {
     fn a_turn_has_so_many_consumers_and_one_who_left_holds_no_place() {
         let mut queue = Queue::default();
         let turn = turn(&mut queue);
-        let mut sinks: Vec<_> = (0..CONSUMERS).map(|_| Arc::new(Sink::new(true))).collect();
+        let mut sinks: Vec<_> = (0..CONSUMERS).map(|_| Arc::new(())).collect();
         assert!(sinks.iter().all(|sink| queue.attach(turn, sink) == Attached::Yes));
-        let late = Arc::new(Sink::new(true));
+        let late = Arc::new(());
         assert_eq!(queue.attach(turn, &late), Attached::TooMany);
         sinks.pop();
         assert_eq!(queue.attach(turn, &late), Attached::Yes);

@@ -1,0 +1,242 @@
+//! What a verdict and its evidence come to for whoever waits for the turn.
+//!
+//! Whether a turn is settled, and as what, is the machine's to say. An outcome is made of what its verdict carries and of
+//! nothing else: it must never be made of what somebody happens to handle at the time, or it could be another turn's.
+
+use treewarden_proto::frame::{Body, Frame, ResultFrame, ResultSubtype, SystemBody};
+use treewarden_proto::{SessionId, TurnId};
+
+use super::event::Verdict;
+use super::exit_class::PermanentKind;
+use super::outcome::{Answer, Failure, FailureKind, Outcome};
+
+/// What an outcome is made of: it comes with an event, and comes back with the verdict that the machine reaches by that.
+#[derive(Debug)]
+pub enum Evidence {
+    /// A result frame, and what it says.
+    Result(Frame, Box<ResultFrame>),
+    /// The notice by which a hook refused a prompt.
+    Notice(Frame),
+    /// The text of the answer that the transcript holds.
+    OnDisk(String),
+}
+
+/// Whose outcome it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Whose {
+    /// The turn.
+    pub turn: TurnId,
+    /// The conversation that its answer stands in.
+    pub session_id: SessionId,
+    /// How many CLIs died while they worked at it.
+    pub interruptions: u32,
+}
+
+impl Verdict<Evidence> {
+    /// What a turn comes to for whoever waits for it.
+    pub fn into_outcome(self, whose: Whose) -> Outcome {
+        match self {
+            Self::Result(by) | Self::Transcript(by) | Self::Refused(by) => by.outcome(whose),
+            Self::Interrupted => Outcome::Interrupted,
+            Self::Cancelled => Outcome::Cancelled,
+            Self::TimedOut(by) => {
+                failed(FailureKind::TimedOut, "the turn ran out of its time (`timeout`)", by)
+            }
+            Self::Crashed => failed(
+                FailureKind::Crashed,
+                "the CLI died under the turn, which may have run, and it is not to be tried again",
+                None,
+            ),
+            Self::Overtaken => failed(
+                FailureKind::Overtaken,
+                "another writer went on with the conversation behind its prompt; it was not answered, and is not run again",
+                None,
+            ),
+            Self::CredentialsRefused(by) => failed(
+                FailureKind::Credentials,
+                "the model API refused the credentials (401); check ANTHROPIC_API_KEY or log in with the CLI",
+                by,
+            ),
+            Self::NotStarted(permanent) => {
+                let kind = match permanent.kind {
+                    PermanentKind::ConversationLost => FailureKind::ConversationLost,
+                    PermanentKind::Credentials => FailureKind::Credentials,
+                    PermanentKind::NoPlace => FailureKind::NoPlace,
+                    _ => FailureKind::NotStarted,
+                };
+                failed(kind, &permanent.message, None)
+            }
+        }
+    }
+}
+
+/// A failure, with the result that the turn was cut short by.
+fn failed(kind: FailureKind, message: &str, by: Option<Evidence>) -> Outcome {
+    let result = match by {
+        Some(Evidence::Result(frame, _)) => Some(frame.unshared()),
+        _ => None,
+    };
+    Outcome::Failed(Failure { kind, message: message.to_owned(), result })
+}
+
+impl Evidence {
+    fn outcome(self, whose: Whose) -> Outcome {
+        match self {
+            Self::Result(frame, says) => of_result(&frame, &says, whose),
+            Self::Notice(frame) => of_refusal(&frame, whose),
+            Self::OnDisk(text) => whose.completed(text, None),
+        }
+    }
+}
+
+impl Whose {
+    fn completed(self, text: String, result: Option<Frame>) -> Outcome {
+        let Self { turn, session_id, interruptions } = self;
+        Outcome::Completed(Answer { turn, session_id, text, interruptions, result })
+    }
+}
+
+/// The notice has the words that a result would have. It is kept in the place of one: it says that the CLI did not ask the
+/// model, so that nobody looks for the turn in the transcript.
+fn of_refusal(notice: &Frame, whose: Whose) -> Outcome {
+    let text = match notice.body() {
+        Ok(Body::System(SystemBody::Informational(notice))) => notice.content,
+        _ => None,
+    };
+    whose.completed(text.unwrap_or_default(), Some(notice.unshared()))
+}
+
+fn of_result(frame: &Frame, result: &ResultFrame, whose: Whose) -> Outcome {
+    // The frame is copied out: callers keep answers, and would keep all that was read together with them.
+    let frame = Some(frame.unshared());
+    let succeeded = matches!(result.subtype, None | Some(ResultSubtype::Success));
+    if result.is_error() || !succeeded {
+        Outcome::Failed(Failure { kind: failure_kind(result), message: message(result), result: frame })
+    } else {
+        whose.completed(result.result.clone().unwrap_or_default(), frame)
+    }
+}
+
+fn message(result: &ResultFrame) -> String {
+    let text = result.result.as_deref().unwrap_or_default();
+    if !text.is_empty() {
+        return text.to_owned();
+    }
+    let errors = result.errors.as_deref().unwrap_or_default().join("; ");
+    let subtype = result.subtype.as_ref().map_or("an error", ResultSubtype::as_str);
+    if errors.is_empty() { format!("the turn ended with {subtype}") } else { errors }
+}
+
+fn failure_kind(result: &ResultFrame) -> FailureKind {
+    match (result.api_error_status, &result.subtype) {
+        (Some(401 | 403), _) => FailureKind::Credentials,
+        (Some(429), _) => FailureKind::UsageLimit,
+        (Some(_), _) => FailureKind::Api,
+        (
+            None,
+            Some(
+                ResultSubtype::ErrorMaxTurns
+                | ResultSubtype::ErrorMaxBudgetUsd
+                | ResultSubtype::ErrorMaxStructuredOutputRetries,
+            ),
+        ) => FailureKind::Limit,
+        // A model API that fails says so in a result of `success` that is an error, and not always with a
+        // status.
+        (None, Some(ResultSubtype::Success)) => FailureKind::Api,
+        (None, _) => FailureKind::Execution,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Permanent;
+
+    fn frame(json: &str) -> Frame {
+        Frame::parse(json.as_bytes().to_vec().into()).expect("it is a frame")
+    }
+
+    fn result(fields: &str) -> Evidence {
+        let frame = frame(&format!(r#"{{"type":"result",{fields}}}"#));
+        let Ok(Body::Result(says)) = frame.body() else { panic!("{fields}") };
+        Evidence::Result(frame, says)
+    }
+
+    fn whose() -> Whose {
+        Whose { turn: TurnId::new(), session_id: SessionId::random(), interruptions: 2 }
+    }
+
+    fn failure(verdict: Verdict<Evidence>) -> Failure {
+        match verdict.into_outcome(whose()) {
+            Outcome::Failed(failure) => failure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_the_turns_own_wherever_it_was_found() {
+        let notice = frame(r#"{"type":"system","subtype":"informational","content":"yes"}"#);
+        for (verdict, has_frame) in [
+            (Verdict::Result(result(r#""subtype":"success","result":"yes""#)), true),
+            (Verdict::Transcript(Evidence::OnDisk("yes".to_owned())), false),
+            (Verdict::Refused(Evidence::Notice(notice)), true),
+        ] {
+            let whose = whose();
+            let Outcome::Completed(answer) = verdict.into_outcome(whose) else { panic!("it has an answer") };
+            assert_eq!((answer.text.as_str(), answer.result.is_some()), ("yes", has_frame));
+            assert_eq!(
+                (answer.turn, answer.session_id, answer.interruptions),
+                (whose.turn, whose.session_id, 2)
+            );
+        }
+    }
+
+    #[test]
+    fn a_result_that_is_no_answer_is_a_failure_of_its_kind_in_its_own_words() {
+        for (fields, kind, message) in [
+            (r#""subtype":"success","is_error":true,"result":"no""#, FailureKind::Api, "no"),
+            (r#""is_error":true,"api_error_status":401,"result":"no""#, FailureKind::Credentials, "no"),
+            (r#""is_error":true,"api_error_status":403,"result":"no""#, FailureKind::Credentials, "no"),
+            (r#""is_error":true,"api_error_status":429,"result":"no""#, FailureKind::UsageLimit, "no"),
+            (r#""is_error":true,"api_error_status":529,"result":"no""#, FailureKind::Api, "no"),
+            (r#""subtype":"error_max_turns""#, FailureKind::Limit, "the turn ended with error_max_turns"),
+            (r#""subtype":"error_max_budget_usd","errors":["a","b"]"#, FailureKind::Limit, "a; b"),
+            (r#""subtype":"error_during_execution","errors":["a"]"#, FailureKind::Execution, "a"),
+            (r#""is_error":true"#, FailureKind::Execution, "the turn ended with an error"),
+        ] {
+            let failure = failure(Verdict::Result(result(fields)));
+            assert_eq!((failure.kind, failure.message.as_str()), (kind, message), "{fields}");
+            assert!(failure.result.is_some(), "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_turn_that_was_cut_short_keeps_the_result_that_cut_it_short() {
+        let by = || Some(result(r#""subtype":"error_during_execution""#));
+        for (verdict, kind, has_result) in [
+            (Verdict::TimedOut(by()), FailureKind::TimedOut, true),
+            (Verdict::TimedOut(None), FailureKind::TimedOut, false),
+            (Verdict::CredentialsRefused(by()), FailureKind::Credentials, true),
+            (Verdict::Crashed, FailureKind::Crashed, false),
+            (Verdict::Overtaken, FailureKind::Overtaken, false),
+        ] {
+            let failure = failure(verdict);
+            assert_eq!((failure.kind, failure.result.is_some()), (kind, has_result));
+        }
+        assert!(matches!(Verdict::Interrupted.into_outcome(whose()), Outcome::Interrupted));
+        assert!(matches!(Verdict::Cancelled.into_outcome(whose()), Outcome::Cancelled));
+    }
+
+    #[test]
+    fn a_session_that_cannot_start_says_why() {
+        for (why, kind) in [
+            (PermanentKind::ConversationLost, FailureKind::ConversationLost),
+            (PermanentKind::Credentials, FailureKind::Credentials),
+            (PermanentKind::NoPlace, FailureKind::NoPlace),
+            (PermanentKind::Held, FailureKind::NotStarted),
+        ] {
+            let failure = failure(Verdict::NotStarted(Permanent::new(why, "why")));
+            assert_eq!((failure.kind, failure.message.as_str()), (kind, "why"));
+        }
+    }
+}
