@@ -47,14 +47,19 @@ impl Client {
     pub(crate) async fn send(&mut self, request: &Request) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
-        self.writer.write_all(&line).await.context("the tree closed the connection")?;
-        Ok(())
+        match self.writer.write_all(&line).await {
+            // Whoever is turned away is told why and then not heard: what was said is read by `next`, which also says
+            // so where nothing was.
+            Err(error) if !is_hangup(&error) => Err(unheard(&error).into()),
+            _ => Ok(()),
+        }
     }
 
     /// Waits for the next line of the answer.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Reply<Value, Value>> {
         self.line.clear();
-        if !read_line(&mut self.reader, &mut self.line, MAX_ANSWER).await? {
+        let read = read_line(&mut self.reader, &mut self.line, MAX_ANSWER).await;
+        if !read.or_else(|error| if is_hangup(&error) { Ok(false) } else { Err(unheard(&error)) })? {
             return Err(Failure::new(Exit::Failed, "the tree ended before it answered").into());
         }
         serde_json::from_slice(&self.line)
@@ -108,6 +113,17 @@ async fn connect(path: &Path) -> io::Result<UnixStream> {
             connected => return connected,
         }
     }
+}
+
+/// The other end of the socket is gone.
+fn is_hangup(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// An error of the socket in words alone: as an error of its own kind it could pass for that of our output, whose reader may
+/// go without a failure.
+fn unheard(error: &io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot talk to the tree: {error}"))
 }
 
 fn silent() -> Failure {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use serde_json::{Value, json};
 
@@ -166,6 +166,29 @@ fn a_verb_gives_up_when_the_tree_says_nothing_and_says_so() {
     daemon.signal("-CONT");
     succeeds(&world, &["ps"]);
     assert_ne!(world.session("a")["state"], "stopped", "it is not done later");
+}
+
+#[test]
+fn a_client_that_is_hung_up_on_before_it_has_asked_fails_with_what_it_was_told() {
+    let world = World::new();
+    std::fs::create_dir_all(world.path("state")).expect("it can be made");
+    let listener = UnixListener::bind(world.socket()).expect("nobody listens there yet");
+    let busy = r#"{"error":{"code":"busy","message":"no place"}}"#;
+    for (said, code) in [(String::new(), 1), (format!("{busy}\n"), 8)] {
+        let turn_away = |mut stream: UnixStream| {
+            // It reads nothing: what the client sends comes to nobody, before or after it is hung up on.
+            let _gone = stream.write_all(said.as_bytes());
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..20).for_each(|_| turn_away(listener.accept().expect("a client comes").0)));
+            for _ in 0..20 {
+                let output = world.run(&["ps"]);
+                let told = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(code), "{told}");
+                assert!(told.contains(if said.is_empty() { "tree" } else { "no place" }), "{told}");
+            }
+        });
+    }
 }
 
 #[test]
