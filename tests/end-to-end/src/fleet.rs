@@ -63,13 +63,10 @@ impl Fleet {
         statuses
     }
 
-    /// The pids of the CLIs that live and are not being ended.
-    pub async fn live(&self) -> Vec<u32> {
+    /// The pids of the CLIs that are at a turn: one that has answered may be on its way out, and nobody misses it.
+    pub async fn busy(&self) -> Vec<u32> {
         let statuses = self.statuses().await.into_iter();
-        statuses
-            .filter(|status| status.state != SessionState::Stopping)
-            .filter_map(|status| status.pid)
-            .collect()
+        statuses.filter(|status| status.state == SessionState::Busy).filter_map(|status| status.pid).collect()
     }
 
     /// How often sessions were restarted so far.

@@ -84,11 +84,11 @@ async fn storm(count: usize, max_live: usize, hit: Hit, hits: usize, patience: D
     let mut kills = 0;
     for n in 0..hits {
         answered(&done, max_live.min(count / 4) + n * count / (2 * hits), patience).await;
-        let live = eventually("CLIs live", async || {
-            Some(fleet.live().await).filter(|live| live.len() > max_live / 8)
+        let busy = eventually("CLIs are at work", async || {
+            Some(fleet.busy().await).filter(|busy| busy.len() > max_live / 8)
         })
         .await;
-        let hit = if hit == Hit::Tree { &live[..1] } else { &live[..] };
+        let hit = if hit == Hit::Tree { &busy[..1] } else { &busy[..] };
         kills += hit.iter().filter(|pid| faults::kill(**pid).is_ok()).count();
     }
     answered(&done, count, patience).await;
