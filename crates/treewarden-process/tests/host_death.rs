@@ -3,17 +3,18 @@
 //! The host is this test program, run again with a role.
 #![cfg(target_os = "linux")]
 
+#[path = "support/roles.rs"]
+mod roles;
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use roles::{rerun, role, starter_is_gone};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Killed, lives, marked, start, until};
 use treewarden_process::{ContainmentPolicy, Cookie, Ladder, sweep};
-
-const ROLE: &str = "TREEWARDEN_TEST_ROLE";
 
 /// A host with one tree: a leader that tidies up on SIGTERM, and a detached child that nobody tells of its end.
 struct Host {
@@ -46,15 +47,8 @@ impl Host {
     }
 }
 
-fn rerun(role: &str, policy: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-    command.args(["--exact", "--ignored", "--nocapture", &format!("as_{role}")]);
-    command.env(ROLE, policy).stdout(Stdio::piped()).stderr(Stdio::null());
-    command
-}
-
 fn policy() -> Option<ContainmentPolicy> {
-    match std::env::var(ROLE).ok()?.as_str() {
+    match role()?.as_str() {
         "best" => Some(ContainmentPolicy::Best),
         _ => Some(ContainmentPolicy::GroupAndCookie),
     }
@@ -70,11 +64,7 @@ async fn as_host() {
     let (mut tree, cookie) = start(SCRIPT, policy).await;
     let detached = support::line(&mut tree.take_stdout().expect("once")).await;
     println!("\nhost {} {detached} {}", tree.pid(), cookie.as_str());
-    // Ends with whoever started it, at the latest.
-    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()))
-        .await
-        .expect("it reads")
-        .ok();
+    starter_is_gone().await;
 }
 
 // One test, as a sweep is about all dead hosts.

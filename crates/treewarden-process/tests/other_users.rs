@@ -8,12 +8,12 @@ mod roles;
 mod support;
 
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use roles::{Copied, NOBODY, can_have, is_root, role, said};
+use roles::{Copied, NOBODY, can_have, is_root, role, said, starter_is_gone};
 use support::{Killed, lives, start, until};
 use treewarden_process::{ContainmentPolicy, Cookie, Ladder, adopt_orphans, prove_gone, sweep};
 
@@ -29,8 +29,7 @@ async fn as_host() {
     let (mut tree, cookie) = start(SCRIPT, ContainmentPolicy::Best).await;
     let detached = support::line(&mut tree.take_stdout().expect("once")).await;
     println!("\nhost {} {detached} {} {}", tree.pid(), cookie.as_str(), tree.containment());
-    let until_it_dies = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-    until_it_dies.await.expect("it reads").ok();
+    starter_is_gone().await;
 }
 
 #[tokio::test]

@@ -3,50 +3,40 @@
 //! The hosts are this test program, run again with a role.
 #![cfg(target_os = "linux")]
 
+#[path = "support/roles.rs"]
+mod roles;
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::Duration;
 
+use roles::{rerun, role, starter_is_gone};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Killed, lives, start, until};
 use treewarden_process::{Containment, ContainmentPolicy, Cookie, prove_gone, sweep};
-
-const ROLE: &str = "TREEWARDEN_TEST_ROLE";
 
 /// A leader, and a child of it that carries no mark, is in a session of its own, and ends by SIGKILL alone.
 const SCRIPT: &str =
     "setsid env -i /bin/sh -c 'trap \"\" TERM; echo $$; exec sleep 600' & while :; do sleep 0.05; done";
 
-fn rerun(role: &str, what: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-    command.args(["--exact", "--ignored", "--nocapture", &format!("as_{role}")]);
-    command.env(ROLE, what).stdout(Stdio::piped()).stderr(Stdio::null());
-    command
-}
-
 #[tokio::test]
 #[ignore = "a role of the test here"]
 async fn as_host() {
-    if std::env::var(ROLE).is_err() {
+    if role().is_none() {
         return;
     }
     let (mut tree, cookie) = start(SCRIPT, ContainmentPolicy::Best).await;
     let hidden = support::line(&mut tree.take_stdout().expect("once")).await;
     let contained = *tree.containment() == Containment::Cgroup;
     println!("\nhost {} {hidden} {} {contained}", tree.pid(), cookie.as_str());
-    // Ends with whoever started it, at the latest.
-    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()))
-        .await
-        .expect("it reads")
-        .ok();
+    starter_is_gone().await;
 }
 
 #[tokio::test]
 #[ignore = "a role of the test here"]
 async fn as_starved() {
-    let Ok(what) = std::env::var(ROLE) else { return };
+    let Some(what) = role() else { return };
     // A host that has looked before, so that only the look itself is starved.
     prove_gone(support::cookie()).await.expect("there is none");
     let limits = getrlimit(Resource::Nofile);

@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -17,6 +18,20 @@ pub(crate) const NOBODY: u32 = 65_534;
 /// What the role is to do.
 pub(crate) fn role() -> Option<String> {
     std::env::var(ROLE).ok()
+}
+
+/// This program again, in that role; what it says is piped.
+pub(crate) fn rerun(role: &str, what: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+    command.args(["--exact", "--ignored", "--nocapture", &format!("as_{role}")]);
+    command.env(ROLE, what).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
+
+/// Waits for the end of whoever started this role, with which the role ends at the latest.
+pub(crate) async fn starter_is_gone() {
+    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    let _either_way = ended.await.expect("it reads");
 }
 
 /// A copy of this program that everybody may execute.
