@@ -38,6 +38,21 @@ pub(crate) async fn start(service: &Service, name: &str) -> Result<Answer, Unans
     Ok(Answer::Done {})
 }
 
+/// Refuses to end a session if that would lose its conversation and nobody insists, or if the caller has gone meanwhile.
+async fn may_end(
+    service: &Service,
+    sink: &mut impl Sink,
+    name: &str,
+    force: bool,
+    how: &str,
+) -> Result<(), Unanswered> {
+    if !force {
+        unsaved::refuse(service, [name], &format!("{name} is not {how}")).await?;
+    }
+    // The look may take seconds: a caller who has gone by now may have thought better of it.
+    Ok(still_there(sink)?)
+}
+
 /// Stops a session, unless that would lose its conversation and nobody insists.
 pub(crate) async fn stop(
     service: &Service,
@@ -46,11 +61,7 @@ pub(crate) async fn stop(
     force: bool,
 ) -> Result<Answer, Unanswered> {
     let session = service.tree.session(name);
-    if !force {
-        unsaved::refuse(service, [name], &format!("{name} is not stopped")).await?;
-    }
-    // The look may take seconds: a caller who has gone by now may have thought better of it.
-    still_there(sink)?;
+    may_end(service, sink, name, force, "stopped").await?;
     session.stop().await?;
     // The session is stopped either way; if it cannot be asked any more, it has nothing to tell.
     let may_be_left = session.status().await.ok().and_then(|status| status.may_be_left);
@@ -70,11 +81,7 @@ pub(crate) async fn remove(
     name: &str,
     force: bool,
 ) -> Result<Answer, Unanswered> {
-    if !force {
-        unsaved::refuse(service, [name], &format!("{name} is not removed")).await?;
-    }
-    // As with a stop: the look took its time.
-    still_there(sink)?;
+    may_end(service, sink, name, force, "removed").await?;
     // The handle is taken before the removal, which frees the name.
     let session = service.tree.host().session(name);
     service.tree.remove_session(name).await?;
