@@ -194,6 +194,23 @@ fn readable<S: Serializer>(frame: &Option<Frame>, serializer: S) -> Result<S::Ok
     frame::value(json).unwrap_or_else(|_| json.into()).serialize(serializer)
 }
 
+/// The one text of a happening that others wrote: to be measured or to be cut, and so in one list for both. A kind that is
+/// measured and not cut would stay larger than an event may be.
+macro_rules! text_of {
+    ($what:expr) => {
+        match $what {
+            Self::Exited { class: text }
+            | Self::Unsolicited { kind: text, .. }
+            | Self::Unsaved { why: text }
+            | Self::NotGone { why: text }
+            | Self::Removed { what: text, .. }
+            | Self::MayBeLeft { what: text }
+            | Self::Supervision { reason: Some(text), .. } => Some(text),
+            _ => None,
+        }
+    };
+}
+
 impl Happening {
     /// A frame that belongs to no turn; one that is too large is not copied.
     pub(crate) fn unsolicited(frame: &Frame) -> Self {
@@ -240,31 +257,12 @@ impl Happening {
         }
     }
 
-    /// The one text of it that others wrote.
     fn text(&self) -> Option<&String> {
-        match self {
-            Self::Exited { class: text }
-            | Self::Unsolicited { kind: text, .. }
-            | Self::Unsaved { why: text }
-            | Self::NotGone { why: text }
-            | Self::Removed { what: text, .. }
-            | Self::MayBeLeft { what: text }
-            | Self::Supervision { reason: Some(text), .. } => Some(text),
-            _ => None,
-        }
+        text_of!(self)
     }
 
     fn text_mut(&mut self) -> Option<&mut String> {
-        match self {
-            Self::Exited { class: text }
-            | Self::Unsolicited { kind: text, .. }
-            | Self::Unsaved { why: text }
-            | Self::NotGone { why: text }
-            | Self::Removed { what: text, .. }
-            | Self::MayBeLeft { what: text }
-            | Self::Supervision { reason: Some(text), .. } => Some(text),
-            _ => None,
-        }
+        text_of!(self)
     }
 }
 
