@@ -63,17 +63,24 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions, links: Links) -> io::
 /// Whatever the system says, or [`NoFile`], or that it has more bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path, File::options().read(true), Links::Follow)?;
+    // Asked first, so that nothing is read of one that is said to have more.
+    if file.metadata()?.len() > limit { Err(too_large(limit)) } else { read_all(file, limit) }
+}
+
+/// Reads what there is, up to `limit` bytes.
+///
+/// # Errors
+///
+/// Whatever the system says, or that there are more bytes.
+pub fn read_all(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let said = file.metadata()?.len();
-    // What the file is said to have may be less than is read from it.
-    if said <= limit {
-        // One byte more than the limit, so that a file shows that has more than it said.
-        file.take(limit + 1).read_to_end(&mut bytes)?;
-    }
-    if said > limit || bytes.len() as u64 > limit {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
-    }
-    Ok(bytes)
+    // One byte more than the limit, so that a file shows that has more than it said.
+    from.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(too_large(limit)) } else { Ok(bytes) }
+}
+
+fn too_large(limit: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes"))
 }
 
 /// Reads a regular file of at most `limit` bytes that is none of the store's, at the end of a link too.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -46,18 +46,10 @@ pub fn load_regular(path: impl AsRef<Path>) -> Result<TreeSpec, ConfigError> {
 /// As [`load`].
 pub fn load_with(path: impl AsRef<Path>, types: &ChildTypes) -> Result<TreeSpec, ConfigError> {
     let path = path.as_ref();
-    read_with(path, read_whole(path), types)
-}
-
-/// Reads whatever is there, a pipe too, up to the limit: a wrong path must not fill the memory.
-fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // The size that a pipe or a device is said to have is 0, so that it is not asked.
-    File::open(path)?.take(LIMIT + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LIMIT {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {LIMIT} bytes")));
-    }
-    Ok(bytes)
+    // Whatever is there, a pipe too, up to the limit: a wrong path must not fill the memory. The size that a pipe or a device
+    // is said to have is 0, so that it is not asked.
+    let bytes = File::open(path).and_then(|file| placed::read_all(file, LIMIT));
+    read_with(path, bytes, types)
 }
 
 fn read_with(path: &Path, bytes: io::Result<Vec<u8>>, types: &ChildTypes) -> Result<TreeSpec, ConfigError> {
