@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use treewarden::config::{self, ChildDecl, ChildKind, ConfigError};
+use treewarden::config::{self, ConfigError, TreeSpec};
 use treewarden::tree::{ApplyError, Change, NotApplied, TreeDiff};
 
 use crate::answer::{Answer, NotReloaded, Reloaded};
@@ -77,7 +77,7 @@ async fn change(
     let spec = read.map_err(|error| Refusal::new(Code::Config, invalid(&file, &error)))?;
     // An editor that truncates before it writes and a full disk leave an empty file, which means that to nobody.
     // One that holds its templates alone is the half of a file whose children come behind them.
-    let lost = lost(&service.tree.spec().root.children, &spec.root.children);
+    let lost = lost(&service.tree.spec(), &spec);
     if lost > 0 && !allow_empty && !dry_run {
         let message = format!(
             "{}: the file declares no child, and the tree has {lost}: nothing is changed, since all of them would be \
@@ -111,12 +111,10 @@ async fn change(
 }
 
 /// How many children a tree would lose to a file that declares none at all, or none but templates.
-fn lost(running: &[ChildDecl], file: &[ChildDecl]) -> usize {
-    let declared = |children: &[ChildDecl]| {
-        children.iter().filter(|child| !matches!(child.kind, ChildKind::Template(_))).count()
-    };
-    match (file.is_empty(), declared(file)) {
-        (true, _) => running.len(),
+fn lost(running: &TreeSpec, file: &TreeSpec) -> usize {
+    let declared = |tree: &TreeSpec| tree.root.children.len() - tree.templates().count();
+    match (file.root.children.is_empty(), declared(file)) {
+        (true, _) => running.root.children.len(),
         (false, 0) => declared(running),
         (false, _) => 0,
     }

@@ -37,6 +37,14 @@ impl TreeSpec {
         found
     }
 
+    /// Every template that the file declares, by its name.
+    pub fn templates(&self) -> impl Iterator<Item = (&SessionName, &TemplateDecl)> {
+        self.root.children.iter().filter_map(|child| match &child.kind {
+            ChildKind::Template(template) => Some((&child.name, &**template)),
+            _ => None,
+        })
+    }
+
     /// The names of the sessions that the file declares.
     pub(crate) fn names(&self) -> HashSet<SessionName> {
         self.sessions().into_iter().filter_map(|session| session.spec.name.clone()).collect()

@@ -17,7 +17,7 @@ use treewarden_proto::SessionName;
 
 use super::current::{Current, MadeOf};
 use super::grow::{self, Branch, Grower, Handle, Leaf, Path};
-use crate::config::{ChildKind, TemplateDecl};
+use crate::config::TemplateDecl;
 use crate::host::Host;
 use crate::session::{QueryError, Session, StartError};
 use crate::supervisor::{ChildId, StartChildError, Supervisor};
@@ -128,19 +128,12 @@ struct Template {
 /// Finds a template by its name.
 fn template(current: &Current, name: &str) -> Result<Template, NewSessionError> {
     let made_of = current.made_of();
-    let mut known = Vec::new();
-    for child in &made_of.spec.root.children {
-        let ChildKind::Template(decl) = &child.kind else { continue };
-        if child.name.as_str() != name {
-            known.push(child.name.to_string());
-            continue;
-        }
-        let path = vec![child.name.clone()];
-        let branch =
-            branch_of(&made_of, &child.name).ok_or_else(|| NewSessionError::Down(name.to_owned()))?;
-        return Ok(Template { decl: (**decl).clone(), path, branch });
-    }
-    Err(NewSessionError::NoSuchTemplate { template: name.to_owned(), known })
+    let Some((found, decl)) = made_of.spec.templates().find(|(found, _)| found.as_str() == name) else {
+        let known = made_of.spec.templates().map(|(known, _)| known.to_string()).collect();
+        return Err(NewSessionError::NoSuchTemplate { template: name.to_owned(), known });
+    };
+    let branch = branch_of(&made_of, found).ok_or_else(|| NewSessionError::Down(name.to_owned()))?;
+    Ok(Template { decl: decl.clone(), path: vec![found.clone()], branch })
 }
 
 pub(super) async fn start(
@@ -257,15 +250,8 @@ async fn take_out(
     removal: Removal,
 ) -> Result<bool, RemoveSessionError> {
     let Removal { name, idle_since } = removal;
-    let found = place_of(current, &name);
-    let (Some(desk), Some(path)) = (host.find(&name), found.as_ref()) else {
-        let declared = host.find(&name).is_some();
-        return Err(if declared {
-            RemoveSessionError::Declared(name)
-        } else {
-            RemoveSessionError::NotFound(name)
-        });
-    };
+    let Some(desk) = host.find(&name) else { return Err(RemoveSessionError::NotFound(name)) };
+    let Some(path) = place_of(current, &name) else { return Err(RemoveSessionError::Declared(name)) };
     let why = match idle_since {
         Some(_) => "the session was removed, as it had nothing to do for remove_idle; make it again",
         None => "the session was removed; make it again",
@@ -277,8 +263,8 @@ async fn take_out(
     desk.put_down(why).await;
     // `members` is taken only now: nobody else's making or removal had to wait for the end of this CLI.
     let Some(_members) = current.members(PATIENCE).await else { return Err(RemoveSessionError::Busy(name)) };
-    let supervisor = running(root, path).await;
-    let leaf = forget(current, path, supervisor.as_ref()).await;
+    let supervisor = running(root, &path).await;
+    let leaf = forget(current, &path, supervisor.as_ref()).await;
     let noted = desk.enlist(None).await;
     // Last, since the name is free with the last spec: nobody else may have the record before it is noted.
     drop(leaf);
@@ -312,9 +298,7 @@ async fn forget(current: &Current, path: &Path, supervisor: Option<&Supervisor>)
 fn place_of(current: &Current, name: &str) -> Option<Path> {
     let name = SessionName::new(name).ok()?;
     let made_of = current.made_of();
-    let templates =
-        made_of.spec.root.children.iter().filter(|child| matches!(child.kind, ChildKind::Template(_)));
-    let mut places = templates.map(|template| vec![template.name.clone(), name.clone()]);
+    let mut places = made_of.spec.templates().map(|(template, _)| vec![template.clone(), name.clone()]);
     places.find(|place| matches!(made_of.handles.get(place), Some(Handle::Session(_))))
 }
 
@@ -323,19 +307,18 @@ pub(super) fn names(branch: &Branch) -> Vec<SessionName> {
     branch.plan().children.iter().filter_map(|leaf| SessionName::new(leaf.spec.id().as_str()).ok()).collect()
 }
 
+/// The same by the template's name; none if its supervisor is gone for good.
+pub(super) fn names_of(made_of: &MadeOf, template: &SessionName) -> Vec<SessionName> {
+    branch_of(made_of, template).as_deref().map(names).unwrap_or_default()
+}
+
 /// The sessions that exist of each template.
 pub(super) fn members(made_of: &MadeOf) -> HashMap<SessionName, Vec<SessionName>> {
-    let templates =
-        made_of.spec.root.children.iter().filter(|child| matches!(child.kind, ChildKind::Template(_)));
-    let with_names = templates.map(|child| {
-        let branch = branch_of(made_of, &child.name);
-        (child.name.clone(), branch.as_deref().map(names).unwrap_or_default())
-    });
-    with_names.collect()
+    made_of.spec.templates().map(|(template, _)| (template.clone(), names_of(made_of, template))).collect()
 }
 
 /// The branch of a template, unless its supervisor is gone for good.
-pub(super) fn branch_of(made_of: &MadeOf, template: &SessionName) -> Option<Arc<Branch>> {
+fn branch_of(made_of: &MadeOf, template: &SessionName) -> Option<Arc<Branch>> {
     match made_of.handles.get(std::slice::from_ref(template)) {
         Some(Handle::Branch(branch)) => branch.upgrade(),
         _ => None,

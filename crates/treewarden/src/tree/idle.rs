@@ -12,7 +12,6 @@ use treewarden_proto::SessionName;
 
 use super::current::Current;
 use super::dynamic::{self, Removal};
-use crate::config::ChildKind;
 use crate::host::Host;
 use crate::supervisor::Supervisor;
 
@@ -87,11 +86,9 @@ fn due(host: &Host, current: &Current) -> (Vec<(SessionName, Instant)>, Option<I
 fn limits(current: &Current) -> Vec<(Duration, Vec<SessionName>)> {
     let made_of = current.made_of();
     let mut found = Vec::new();
-    for child in &made_of.spec.root.children {
-        let ChildKind::Template(template) = &child.kind else { continue };
+    for (name, template) in made_of.spec.templates() {
         let Some(limit) = template.limits.remove_idle else { continue };
-        let branch = dynamic::branch_of(&made_of, &child.name);
-        found.push((limit, branch.map(|branch| dynamic::names(&branch)).unwrap_or_default()));
+        found.push((limit, dynamic::names_of(&made_of, name)));
     }
     found
 }
