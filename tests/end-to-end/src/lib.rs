@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a host in a folder of its own, and a fake CLI that it drives.
 
 pub mod fleet;
+pub mod ground;
 pub mod kills;
 pub mod real;
 pub mod shapes;

@@ -1,66 +1,10 @@
 //! Sessions that are made of a template and removed while their tree runs, with the fake CLI.
 
-use std::path::Path;
-
-use treewarden::config::{self, TreeSpec};
 use treewarden::session::{QueryErrorKind, SessionState};
 use treewarden::supervisor::Supervisor;
-use treewarden::tree::{NewSessionError, NodeKind, Outline, RemoveSessionError, Tree};
-use treewarden_end_to_end::{eventually, fake_cli_path};
-
-/// A folder for a tree.
-struct Ground(tempfile::TempDir);
-
-impl Ground {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a temporary folder can be made"))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// The tree of a file with these tables; sessions run the fake CLI.
-    fn spec(&self, tables: &str) -> TreeSpec {
-        let (cli, home) = (fake_cli_path(), self.path().join("home"));
-        let text = format!(
-            "{tables}\n[defaults]\ncli_path = {cli:?}\ncwd = {:?}\nenv = {{ CLAUDE_CONFIG_DIR = {home:?} }}\n",
-            self.path()
-        );
-        config::parse(&text, &self.path().join("treewarden.toml")).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    async fn start(&self, tables: &str) -> Tree {
-        let builder = Tree::builder(self.spec(tables)).state_dir(self.path().join("state"));
-        builder.start().await.expect("the tree starts")
-    }
-
-    async fn apply(&self, tree: &Tree, tables: &str) {
-        tree.apply(tree.diff(self.spec(tables))).await.expect("it is applied");
-    }
-}
-
-fn template(name: &str, lines: &str) -> String {
-    format!("[[template]]\nname = \"{name}\"\n{lines}\n")
-}
-
-fn child(name: &str) -> String {
-    format!("[[child]]\nname = \"{name}\"\n")
-}
-
-/// The nodes of the tree, each as its path.
-async fn paths(tree: &Tree) -> Vec<String> {
-    fn walk(node: &Outline, path: &str, found: &mut Vec<String>) {
-        for child in &node.children {
-            let path = if path.is_empty() { child.name.clone() } else { format!("{path}/{}", child.name) };
-            found.push(path.clone());
-            walk(child, &path, found);
-        }
-    }
-    let mut found = Vec::new();
-    walk(&tree.outline().await, "", &mut found);
-    found
-}
+use treewarden::tree::{NewSessionError, NodeKind, RemoveSessionError, Tree};
+use treewarden_end_to_end::eventually;
+use treewarden_end_to_end::ground::{Ground, child, paths, template};
 
 async fn busy(tree: &Tree, name: &str) {
     let state = async || tree.session(name).status().await.expect("it is there").state;
