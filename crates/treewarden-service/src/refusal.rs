@@ -38,7 +38,7 @@ pub enum Code {
     NoSuchTurn,
     /// The tree has no template of this name.
     NoSuchTemplate,
-    /// A session has the name.
+    /// A session, or another child of the tree, has the name.
     Taken,
     /// There is no place, or something else is under way; later it may work.
     Busy,
@@ -108,6 +108,7 @@ impl From<ApplyError> for Refusal {
     fn from(error: ApplyError) -> Self {
         let code = match error {
             ApplyError::Busy | ApplyError::Stale => Code::Busy,
+            ApplyError::Names(_) => Code::Config,
             ApplyError::Stopping => Code::Stopped,
             _ => Code::Failed,
         };
@@ -120,7 +121,7 @@ impl From<NewSessionError> for Refusal {
         let code = match error {
             NewSessionError::NoSuchTemplate { .. } => Code::NoSuchTemplate,
             NewSessionError::InvalidName(_) => Code::BadRequest,
-            NewSessionError::Taken(_) => Code::Taken,
+            NewSessionError::Taken(_) | NewSessionError::NameOf { .. } => Code::Taken,
             NewSessionError::Limit { .. } | NewSessionError::Down(_) | NewSessionError::Busy => Code::Busy,
             NewSessionError::Stopping => Code::Stopped,
             _ => Code::Failed,

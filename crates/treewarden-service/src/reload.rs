@@ -87,6 +87,10 @@ async fn change(
         return Err(Refusal::new(Code::Config, message).unless("allow_empty").into());
     }
     let diff = service.tree.diff(spec);
+    // A dry run is refused as well: it would promise what cannot be done.
+    if !diff.conflicts.is_empty() {
+        return Err(ApplyError::Names(diff.conflicts).into());
+    }
     if !dry_run && !force {
         // Asked before anything is changed: a reload that is refused half-way would leave a tree of neither
         // file.

@@ -227,3 +227,14 @@ fn a_template_has_the_effects_of_its_sessions_and_of_its_supervisor() {
     let session = "[[child]]\nname = \"chat\"";
     assert_eq!(lines(&between(session, &file(""))), ["chat Replaced: type Replace"]);
 }
+
+#[test]
+fn the_sessions_that_are_ended_are_named_by_their_whole_names() {
+    let team = |below: &str| format!("[[child]]\nname = \"team\"\ntype = \"supervisor\"\n{below}");
+    let old = "[[child]]\nname = \"tenant-7/reviewer\"\n".to_owned()
+        + &team("[[child.child]]\nname = \"tenant-8/reviewer\"\n");
+    let diff = between(&old, &team(""));
+    let paths: Vec<&str> = diff.nodes.iter().map(|node| node.path.as_str()).collect();
+    assert_eq!(paths, ["", "tenant-7/reviewer", "team", "team/tenant-8/reviewer"]);
+    assert_eq!(diff.ended_sessions().collect::<Vec<_>>(), ["tenant-7/reviewer", "tenant-8/reviewer"]);
+}

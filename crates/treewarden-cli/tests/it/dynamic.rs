@@ -31,6 +31,7 @@ fn a_session_is_made_asked_and_removed_and_each_refusal_has_its_code() {
     assert_eq!((chat["name"].as_str(), chat["children"][0]["name"].as_str()), (Some("chat"), Some("alice")));
     assert!(code(&world, &["new", "chat", "alice"], 6).contains("choose another name"));
     assert!(code(&world, &["new", "chat", "lobby"], 6).contains("there is one of that name"));
+    assert!(code(&world, &["new", "chat", "chat"], 6).contains("a template of the tree has that name"));
     assert!(code(&world, &["new", "chta", "bob"], 5).contains("there are: chat"));
     code(&world, &["new", "chat", "no name"], 2);
     code(&world, &["new", "chat", "bob"], 0);
@@ -68,6 +69,41 @@ fn remove_and_a_reload_without_the_template_refuse_to_lose_a_conversation_unless
     assert_eq!(world.session("alice")["pid"], pid, "it goes on");
     code(&world, &["remove", "alice", "--force"], 0);
     code(&world, &["reload"], 0);
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_reload_takes_over_a_session_of_a_template_and_refuses_another_child_of_its_name_in_the_same_words() {
+    let world = World::with(CHAT);
+    let mut daemon = world.daemon();
+    code(&world, &["new", "chat", "alice"], 0);
+    code(&world, &["ask", "alice", "My name is Alice"], 0);
+    world.rewrite(&format!("[[child]]\nname = \"alice\"\ntype = \"supervisor\"\n{CHAT}"));
+    let refused = ["--dry-run", "--force"].map(|how| code(&world, &["reload", how], 3));
+    assert_eq!(refused[0], refused[1]);
+    for word in ["a supervisor cannot be named alice", "the template chat", "treewarden remove alice"] {
+        assert!(refused[0].contains(word), "{}", refused[0]);
+    }
+    let pid = world.session("alice")["pid"].clone();
+    assert!(pid.is_number(), "it goes on");
+
+    world.rewrite(&format!("[[child]]\nname = \"alice\"\n{CHAT}"));
+    let promised = code(&world, &["reload", "--dry-run"], 0);
+    assert!(promised.contains("+ alice: is started\n- chat/alice: is stopped"), "{promised}");
+    assert_eq!(world.session("alice")["pid"], pid, "a dry run changes nothing");
+    assert!(promised.starts_with(&code(&world, &["reload"], 0)), "{promised}");
+    assert!(code(&world, &["ask", "alice", "What is my name?"], 0).contains("Alice"));
+    assert!(code(&world, &["remove", "alice"], 2).contains("declared in the config file"));
+    // The file gives it back, and the daemon that starts then has it no more.
+    world.rewrite(CHAT);
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    let mut daemon = world.daemon();
+    code(&world, &["ask", "alice", "hello"], 5);
+    code(&world, &["new", "chat", "alice"], 0);
+    code(&world, &["remove", "alice"], 0);
     daemon.signal("-TERM");
     assert_eq!(daemon.wait(), Some(0), "{}", world.log());
     world.nothing_is_left();

@@ -18,6 +18,7 @@ use super::current::{Current, MadeOf};
 use super::diff::{self, Change, KeyDiff, TreeDiff};
 use super::dynamic;
 use super::grow::{self, Branch, Grower, Handle, Handles, Leaf, Path, below};
+use super::names::{self, NameConflict};
 use super::settings::by_name;
 use crate::config::{ChildDecl, ChildKind, Effect, SupervisorDecl, TreeSpec};
 use crate::host::Host;
@@ -37,6 +38,9 @@ pub enum ApplyError {
     /// The tree was changed since the diff was made; nothing was done.
     #[error("change the tree: it was changed since the diff was made; make another diff")]
     Stale,
+    /// Two would have one name; nothing was done.
+    #[error("change the tree: {}; nothing is changed", names::listed(.0))]
+    Names(Vec<NameConflict>),
     /// The tree is stopping, or has ended.
     #[error("change the tree: it is stopping")]
     Stopping,
@@ -82,9 +86,16 @@ pub(super) async fn apply(
         // `changing` before `members`, as everywhere: whoever makes a session takes `members` alone.
         let _members = current.members(PATIENCE).await.ok_or(ApplyError::Busy)?;
         let before = current.made_of().clone();
-        let result = Work::new(host, before.handles, diff.spec.names())
+        // Looked at again under `members`: a session may have been made since, which the diff does not know.
+        still_holds(&diff, &before)?;
+        let declared = diff.spec.names();
+        let result = Work::new(host.clone(), before.handles, declared.clone())
             .change(&root, &before.spec, diff.spec, before.revision)
             .await;
+        let noted = tokio::task::spawn_blocking(move || names::take_over(&host, &declared)).await;
+        if let Err(error) = noted {
+            tracing::error!(%error, "which sessions the file declares is not noted");
+        }
         let (made_of, failed) = result;
         // The tree ended meanwhile, and has let go of all that would start children; what is shown now nobody
         // would clear any more.
@@ -95,6 +106,19 @@ pub(super) async fn apply(
         if failed.is_empty() { Ok(()) } else { Err(ApplyError::Partial(failed)) }
     });
     task.await.unwrap_or(Err(ApplyError::Stopping))
+}
+
+/// Asks whether a diff still tells the truth: sessions of templates come and go without a change of the tree.
+fn still_holds(diff: &TreeDiff, before: &MadeOf) -> Result<(), ApplyError> {
+    let members = dynamic::members(before);
+    let conflicts = names::conflicts(&before.spec, diff.spec(), &members);
+    if !conflicts.is_empty() {
+        return Err(ApplyError::Names(conflicts));
+    }
+    let (declared, shown) = (diff.spec().names(), diff.ended_sessions().collect::<HashSet<_>>());
+    let mut ended = names::handed_over(&declared, members.values().flatten());
+    // Whoever asked whether a conversation would be lost did not ask for one that the diff does not show.
+    if ended.all(|name| shown.contains(name.as_str())) { Ok(()) } else { Err(ApplyError::Stale) }
 }
 
 type Step<'w, T> = Pin<Box<dyn Future<Output = T> + Send + 'w>>;
@@ -247,10 +271,23 @@ impl Work {
                         let (running, branch) = (node.child(&id).await, self.branch(&path));
                         self.prune(&Node { path: &path, running, branch }, old, new).await;
                     }
+                    (Some(ChildKind::Template(_)), ChildKind::Template(_)) => {
+                        let (running, branch) = (node.child(&id).await, self.branch(&path));
+                        self.make_room(&Node { path: &path, running, branch }).await;
+                    }
                     _ => {}
                 }
             }
         })
+    }
+
+    /// Stops and forgets the sessions of a template whose names the new file declares.
+    async fn make_room(&mut self, node: &Node<'_>) {
+        let members = node.branch.as_deref().map(dynamic::names_in).unwrap_or_default();
+        for name in names::handed_over(&self.declared, &members) {
+            node.forget(&name.as_str().into()).await;
+            self.handles.remove(&below(node.path, name));
+        }
     }
 
     /// Gives a supervisor its flags and its children their settings, starts what is new, and goes down from there, in
@@ -374,7 +411,7 @@ impl Work {
             }
             (Some(ChildKind::Template(old)), ChildKind::Template(new)) => {
                 let (running, branch) = (node.child(&id).await, self.branch(&path));
-                let names = branch.as_deref().map(dynamic::names).unwrap_or_default();
+                let names = branch.as_deref().map(dynamic::names_in).unwrap_or_default();
                 let failed = self.failed.len();
                 let (before, after) = (old.with(&names), new.with(&names));
                 self.fill(&Node { path: &path, running, branch }, &before, &after).await;

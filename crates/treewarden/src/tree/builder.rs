@@ -8,8 +8,10 @@ use treewarden_proto::SessionName;
 use treewarden_store::{Holder, TreeLock};
 
 use super::current::Current;
+use super::dynamic;
 use super::error::{TreeError, TreeErrorKind};
 use super::grow::{Grower, Handles};
+use super::names::{self, take_over};
 use super::running::Tree;
 use crate::config::TreeSpec;
 use crate::events;
@@ -55,14 +57,19 @@ impl TreeBuilder {
     ///
     /// # Errors
     ///
-    /// [`TreeError`] if another tree runs on the state directory, the directory cannot be used, leftovers cannot be
-    /// ended, or a child does not start; what was started is stopped again.
+    /// [`TreeError`] if two of the spec have one name, another tree runs on the state directory, the directory cannot be
+    /// used, leftovers cannot be ended, or a child does not start; what was started is stopped again.
     ///
     /// # Cancel safety
     ///
     /// When the future is dropped, what was started is stopped.
     pub async fn start(self) -> Result<Tree, TreeError> {
         let Self { spec, state_dir, containment } = self;
+        // A file was asked when it was read; a program may have put its spec together.
+        let doubles = names::doubles(&spec);
+        if !doubles.is_empty() {
+            return Err(TreeError::new(TreeErrorKind::Names, names::listed(&doubles)));
+        }
         let dir = state_dir
             .or_else(|| spec.state_dir.clone())
             .or_else(treewarden_store::default_state_dir)
@@ -100,6 +107,19 @@ impl TreeBuilder {
         };
         let root = plan.builder().on_report(report).start().await?;
         plan.adopt(&host, &root);
-        Ok(Tree::new(host, root, lock, swept.processes, Current::new(spec, handles)))
+        // Without an await, although it may wait for the disk: a caller who went in between would leave a root that runs and
+        // that nobody knows.
+        take_over(&host, &declared);
+        let current = Current::new(spec, handles);
+        warn_of_conflicts(&current);
+        Ok(Tree::new(host, root, lock, swept.processes, current))
+    }
+}
+
+/// Says which children cannot be reached by their names. A start refuses nobody's session for that.
+fn warn_of_conflicts(current: &Current) {
+    let made_of = current.made_of();
+    for conflict in names::conflicts(&TreeSpec::default(), &made_of.spec, &dynamic::members(&made_of)) {
+        tracing::warn!(%conflict, "what is asked of this name reaches the session alone");
     }
 }

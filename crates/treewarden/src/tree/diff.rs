@@ -14,7 +14,6 @@
 //! what concerns the state directory ................ nothing, until the tree is started again
 //! ```
 
-use std::collections::HashMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -22,6 +21,7 @@ use serde_json::Value;
 use treewarden_otp_core::supervisor::Flags;
 use treewarden_proto::SessionName;
 
+use super::names::{self, Members, NameConflict};
 use super::outline::NodeKind;
 use super::settings;
 use crate::config::forms::{of_flags, of_tree};
@@ -37,6 +37,8 @@ pub struct TreeDiff {
     /// Every node of either tree, the root first: below each supervisor those that go, then those that stay or come, in
     /// the order of the new spec.
     pub nodes: Vec<NodeDiff>,
+    /// The names that two would have: while there are any, nothing of the diff can be applied.
+    pub conflicts: Vec<NameConflict>,
     pub(super) spec: TreeSpec,
     pub(super) revision: u64,
 }
@@ -53,6 +55,9 @@ pub struct NodeDiff {
     pub change: Change,
     /// What differs, where it stays or is replaced.
     pub keys: Vec<KeyDiff>,
+    /// Its name within its supervisor, which may hold a `/` as the path does.
+    #[serde(skip)]
+    name: String,
 }
 
 /// What becomes of a node.
@@ -89,35 +94,36 @@ pub struct KeyDiff {
 impl TreeDiff {
     /// Compares two specs.
     pub fn between(old: &TreeSpec, new: &TreeSpec) -> Self {
-        Self::of(old, new.clone(), 0)
+        Self::of(old, new.clone(), 0, &Members::new())
     }
 
-    pub(super) fn of(old: &TreeSpec, new: TreeSpec, revision: u64) -> Self {
+    /// Compares a tree that has these sessions of templates with a spec.
+    pub(super) fn of(old: &TreeSpec, new: TreeSpec, revision: u64, members: &Members) -> Self {
         let mut nodes = Vec::new();
         let mut keys = settings::differing(&of_tree(old), &of_tree(&new), settings::effect);
         keys.extend(supervisor_keys(&old.root, &new.root));
-        nodes.push(NodeDiff { path: String::new(), kind: NodeKind::Supervisor, change: kept(&keys), keys });
+        let root = NodeDiff::new("", "", NodeKind::Supervisor, kept(&keys));
+        nodes.push(NodeDiff { keys, ..root });
         children(&old.root, &new.root, "", &mut nodes);
-        Self { nodes, spec: new, revision }
+        let conflicts = names::conflicts(old, &new, members);
+        Self { nodes, conflicts, spec: new, revision }.with_members(members)
     }
 
-    /// Shows the sessions of templates that go, below the template that goes: no spec has them.
-    pub(super) fn with_members(mut self, members: &HashMap<SessionName, Vec<SessionName>>) -> Self {
-        let goes = |change| matches!(change, Change::Removed | Change::Replaced);
+    /// Shows the sessions of templates that go, below the template: no spec has them. They go with it, or make room for a
+    /// session of the file's that has their name.
+    fn with_members(mut self, members: &Members) -> Self {
+        let declared = self.spec.names();
         let mut nodes = Vec::with_capacity(self.nodes.len());
         for node in self.nodes {
-            let gone: &[SessionName] = match SessionName::new(&node.path) {
-                Ok(name) if goes(node.change) => members.get(&name).map_or(&[], Vec::as_slice),
-                _ => &[],
-            };
-            let template = node.path.clone();
+            let all = SessionName::new(&node.path).ok().filter(|name| name.as_str() == node.name);
+            let all = all.and_then(|template| members.get(&template)).map_or(&[][..], Vec::as_slice);
+            let goes = matches!(node.change, Change::Removed | Change::Replaced);
+            let gone = all.iter().filter(|name| goes || declared.contains(*name));
+            let gone = gone
+                .map(|name| NodeDiff::new(&node.path, name.as_str(), NodeKind::Session, Change::Removed))
+                .collect::<Vec<_>>();
             nodes.push(node);
-            nodes.extend(gone.iter().map(|name| NodeDiff {
-                path: join(&template, name.as_str()),
-                kind: NodeKind::Session,
-                change: Change::Removed,
-                keys: Vec::new(),
-            }));
+            nodes.extend(gone);
         }
         self.nodes = nodes;
         self
@@ -134,12 +140,19 @@ impl TreeDiff {
         let ended = |node: &&NodeDiff| {
             node.kind == NodeKind::Session && matches!(node.change, Change::Removed | Change::Replaced)
         };
-        self.nodes.iter().filter(ended).map(|node| node.path.rsplit('/').next().unwrap_or(&node.path))
+        self.nodes.iter().filter(ended).map(|node| node.name.as_str())
     }
 
     /// Says whether nothing would change.
     pub fn is_empty(&self) -> bool {
         self.nodes.iter().all(|node| node.change == Change::Unchanged)
+    }
+}
+
+impl NodeDiff {
+    /// A node below that of this path.
+    fn new(parent: &str, name: &str, kind: NodeKind, change: Change) -> Self {
+        Self { path: join(parent, name), kind, change, keys: Vec::new(), name: name.to_owned() }
     }
 }
 
@@ -222,8 +235,9 @@ fn children(old: &SupervisorDecl, new: &SupervisorDecl, path: &str, nodes: &mut 
             continue;
         };
         let (change, keys) = compare(old, child);
-        let path = join(path, child.name.as_str());
-        nodes.push(NodeDiff { path: path.clone(), kind: kind(child), change, keys });
+        let node = NodeDiff::new(path, child.name.as_str(), kind(child), change);
+        let path = node.path.clone();
+        nodes.push(NodeDiff { keys, ..node });
         match (&old.kind, &child.kind) {
             (ChildKind::Supervisor(old), ChildKind::Supervisor(new)) => children(old, new, &path, nodes),
             (ChildKind::Supervisor(old), _) => all(old, &path, Change::Removed, nodes),
@@ -235,8 +249,9 @@ fn children(old: &SupervisorDecl, new: &SupervisorDecl, path: &str, nodes: &mut 
 
 /// A child that comes or goes, with everything below it.
 fn whole(child: &ChildDecl, path: &str, change: Change, nodes: &mut Vec<NodeDiff>) {
-    let path = join(path, child.name.as_str());
-    nodes.push(NodeDiff { path: path.clone(), kind: kind(child), change, keys: Vec::new() });
+    let node = NodeDiff::new(path, child.name.as_str(), kind(child), change);
+    let path = node.path.clone();
+    nodes.push(node);
     if let ChildKind::Supervisor(below) = &child.kind {
         all(below, &path, change, nodes);
     }
@@ -269,6 +284,9 @@ fn type_of(child: &ChildDecl) -> &str {
 
 impl fmt::Display for TreeDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for conflict in &self.conflicts {
+            writeln!(f, "! {conflict}")?;
+        }
         for node in &self.nodes {
             fmt::Display::fmt(node, f)?;
         }

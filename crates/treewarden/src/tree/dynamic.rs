@@ -9,7 +9,7 @@
 //!
 //! Locks: the tree's `members`, then what it is made of, then a branch's plan; the last two are held for memory only.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use treewarden_proto::SessionName;
 
 use super::current::{Current, MadeOf};
 use super::grow::{self, Branch, Grower, Handle, Leaf, Path};
+use super::names::{self, Members, Named};
 use crate::config::TemplateDecl;
 use crate::host::Host;
 use crate::session::{QueryError, Session, StartError};
@@ -48,6 +49,14 @@ pub enum NewSessionError {
         "make the session {0}: there is one of that name; use it, remove it first, or choose another name"
     )]
     Taken(SessionName),
+    /// The name is that of another child of the tree, which could not be reached by it any more.
+    #[error("make the session {name}: {what} of the tree has that name; choose another name")]
+    NameOf {
+        /// The name.
+        name: SessionName,
+        /// What has it.
+        what: Named,
+    },
     /// As many sessions of the template exist as may.
     #[error(
         "make the session {name}: {limit} sessions of the template {template} exist, and no more may; remove one, or raise its \
@@ -168,6 +177,9 @@ async fn add(
     // A session that is stopped, or that its supervisor is about to restart, has its name as well.
     if host.find(name.as_str()).is_some() {
         return Err(NewSessionError::Taken(name));
+    }
+    if let Some(what) = names::holder(&current.made_of().spec, &name) {
+        return Err(NewSessionError::NameOf { name, what });
     }
     // The sessions are counted under `members`: of two callers who come at once, the second sees what the
     // first made.
@@ -303,17 +315,17 @@ fn place_of(current: &Current, name: &str) -> Option<Path> {
 }
 
 /// The sessions that exist of a template, by the names in its branch.
-pub(super) fn names(branch: &Branch) -> Vec<SessionName> {
+pub(super) fn names_in(branch: &Branch) -> Vec<SessionName> {
     branch.plan().children.iter().filter_map(|leaf| SessionName::new(leaf.spec.id().as_str()).ok()).collect()
 }
 
 /// The same by the template's name; none if its supervisor is gone for good.
 pub(super) fn names_of(made_of: &MadeOf, template: &SessionName) -> Vec<SessionName> {
-    branch_of(made_of, template).as_deref().map(names).unwrap_or_default()
+    branch_of(made_of, template).as_deref().map(names_in).unwrap_or_default()
 }
 
 /// The sessions that exist of each template.
-pub(super) fn members(made_of: &MadeOf) -> HashMap<SessionName, Vec<SessionName>> {
+pub(super) fn members(made_of: &MadeOf) -> Members {
     made_of.spec.templates().map(|(template, _)| (template.clone(), names_of(made_of, template))).collect()
 }
 

@@ -21,6 +21,8 @@ pub struct TreeError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TreeErrorKind {
+    /// Two of the spec have one name.
+    Names,
     /// Another tree runs on the state directory.
     Held,
     /// The state directory cannot be used.

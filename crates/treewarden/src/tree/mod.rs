@@ -4,7 +4,7 @@
 //! lock, ends what dead hosts left behind, and starts the children in order; sessions that were there before come
 //! back under their name, with their conversation and their open turns. `dynamic` makes sessions of templates and removes
 //! them, `idle` those that nobody asks any more. `grow` makes child specs of what a file
-//! declares. `diff` says what another spec means to a tree that runs, and `apply` does it.
+//! declares. `diff` says what another spec means to a tree that runs, `names` whose its names are, and `apply` does it.
 //!
 //! It is not for parsing (that is [`crate::config`]) and not for supervision itself ([`crate::supervisor`]).
 //!
@@ -20,6 +20,7 @@ mod dynamic;
 mod error;
 mod grow;
 mod idle;
+mod names;
 mod outline;
 mod restart;
 mod running;
@@ -30,6 +31,7 @@ pub use builder::TreeBuilder;
 pub use diff::{Change, KeyDiff, NodeDiff, TreeDiff};
 pub use dynamic::{NewSessionError, RemoveSessionError};
 pub use error::{TreeError, TreeErrorKind};
+pub use names::{NameConflict, Named};
 pub use outline::{NodeKind, NodeState, Outline};
 pub use restart::RestartError;
 pub use running::Tree;

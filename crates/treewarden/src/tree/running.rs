@@ -114,7 +114,7 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// [`NewSessionError`]: no such template, a name that is taken or not valid, as many sessions as may exist, a template
+    /// [`NewSessionError`]: no such template, a name that a session or another child has or that is not valid, as many sessions as may exist, a template
     /// whose supervisor is down, a change of the tree that takes too long; or it did not start.
     ///
     /// # Cancel safety
@@ -179,7 +179,8 @@ impl Tree {
 
     /// Compares the tree with another spec, such as that of a file that was changed; nothing is done.
     ///
-    /// What is compared is what the tree was made of. Children that the program added itself, through
+    /// What is compared is what the tree was made of. A session of a template whose name the spec declares makes room for the
+    /// spec's, which goes on with its conversation; a name that two would have is in [`TreeDiff::conflicts`]. Children that the program added itself, through
     /// [`Supervisor::start_child`], are in no spec, and are never touched.
     ///
     /// # Examples
@@ -197,7 +198,7 @@ impl Tree {
         let (old, revision) = (Arc::clone(&current.spec), current.revision);
         let members = dynamic::members(&current);
         drop(current);
-        TreeDiff::of(&old, spec, revision).with_members(&members)
+        TreeDiff::of(&old, spec, revision, &members)
     }
 
     /// Changes the tree while it runs, as a diff says.
@@ -212,8 +213,8 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// [`ApplyError`]: another change is under way, the tree was changed since the diff was made, or it is stopping;
-    /// then nothing was done. Or some children could not be changed or started, which says which; the rest of the diff
+    /// [`ApplyError`]: another change is under way, the tree was changed since the diff was made, two would have one name,
+    /// or it is stopping; then nothing was done. Or some children could not be changed or started, which says which; the rest of the diff
     /// was applied, and the next diff shows what is left.
     ///
     /// # Cancel safety

@@ -157,6 +157,21 @@ impl Desk {
         self.write_record(Unstored::IsDropped, set).map(|_| ())
     }
 
+    /// Notes durably that the session is of no template any more, and leaves it stopped if it is.
+    pub(crate) fn leave_template(&self) -> Result<(), StoreError> {
+        let leave = |record: &mut SessionRecord| record.template.take().is_some();
+        if self.lock().identity.is_recorded() {
+            return self.write_record(Unstored::IsDropped, leave).map(drop);
+        }
+        // The store may have a record of another conversation than the options name, which stays as it is but for that.
+        let _order = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut record) = self.host.store().record(&self.name)? else { return Ok(()) };
+        if leave(&mut record) {
+            self.host.store().put(&record)?;
+        }
+        Ok(())
+    }
+
     /// Notes durably whether the session is meant to be stopped; returns why that could not be stored.
     pub(crate) fn set_stopped(&self, stopped: bool) -> Option<String> {
         if self.is_stopped() == stopped {
@@ -270,6 +285,34 @@ mod tests {
         let third = desk.new_conversation();
         assert_eq!(stored(&desk).session_id, third);
         assert_eq!(stored(&desk).earlier_ids, [first, second]);
+    }
+
+    #[test]
+    fn a_session_that_leaves_its_template_keeps_all_else_of_its_record() {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        let desk = desk(dir.path());
+        desk.leave_template().expect("it is of none");
+        assert_eq!(desk.status().session_id, None, "it makes no record");
+        desk.set_template(Some(name())).expect("it can be stored");
+        assert_eq!(desk.set_stopped(true), None);
+        let before = stored(&desk);
+        desk.leave_template().expect("it can be stored");
+        for record in [desk.record(), stored(&desk)] {
+            assert_eq!((record.template, record.stopped, record.session_id), (None, true, before.session_id));
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_conversation_than_is_named_leaves_its_template_and_is_kept() {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        let first = desk(dir.path());
+        first.set_template(Some(name())).expect("it can be stored");
+        let (host, before) = (first.host.clone(), stored(&first));
+        host.disclaim(&first);
+        let options = SessionOptions::from(SessionSpec::new().resume(SessionId::random()));
+        let second = Desk::open(&host, &Arc::new(options), name()).expect("nobody has the name");
+        second.leave_template().expect("it can be stored");
+        assert_eq!((stored(&second).template, stored(&second).session_id), (None, before.session_id));
     }
 
     #[test]
