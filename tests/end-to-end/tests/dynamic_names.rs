@@ -1,10 +1,11 @@
 //! Names that the file and the sessions of templates both have, or would have: who has them, at a start, at a reload and at
-//! `new`.
+//! `new`; and what a follower of the events sees of a session that is removed.
 
-use treewarden::session::SessionState;
+use treewarden::events::{Happening, RemovalReason};
+use treewarden::session::{QueryErrorKind, SessionState};
 use treewarden::tree::{ApplyError, NewSessionError, Tree, TreeErrorKind};
 use treewarden_end_to_end::ground::{Ground, child, paths, template};
-use treewarden_end_to_end::{outcome_of, reaches};
+use treewarden_end_to_end::{eventually, outcome_of, reaches};
 
 const TEAM: &str = "[[child]]\nname = \"team\"\ntype = \"supervisor\"\n[[child.child]]\nname = \"member\"\n";
 
@@ -205,4 +206,54 @@ async fn a_spec_with_one_name_for_two_does_not_start_and_leaves_the_directory_fr
         .expect("it is free")
         .stop()
         .await;
+}
+
+#[tokio::test]
+async fn the_last_event_of_a_session_that_is_removed_says_so_and_why() {
+    let ground = Ground::new();
+    let tree = ground.start(&template("chat", "")).await;
+    let events = |name: &str| {
+        let mut reader = tree.events().kept();
+        let all = std::iter::from_fn(|| reader.try_next()).map(|event| event.expect("nothing is missed"));
+        all.filter(|event| event.name.as_ref().is_some_and(|of| of.as_str() == name)).collect::<Vec<_>>()
+    };
+    for name in ["asked", "unused", "idle", "stopped"] {
+        tree.new_session("chat", name).await.expect("it is made");
+    }
+    tree.session("asked").query("hello").await.expect("answered");
+    tree.session("stopped").stop().await.expect("it stops");
+    assert!(!events("stopped").iter().any(|event| matches!(event.what, Happening::SessionRemoved { .. })));
+    for name in ["asked", "unused", "stopped"] {
+        tree.remove_session(name).await.expect("it is removed");
+    }
+    ground.apply(&tree, &template("chat", "remove_idle = \"1s\"")).await;
+    let last = async |name| {
+        let is_removed = || {
+            let last = events(name).pop()?;
+            matches!(last.what, Happening::SessionRemoved { .. }).then_some(last)
+        };
+        eventually("its last event says that it is removed", async || is_removed()).await
+    };
+    let expected = [
+        ("asked", RemovalReason::Asked, "asked"),
+        ("unused", RemovalReason::Asked, "asked"),
+        ("stopped", RemovalReason::Asked, "asked"),
+        ("idle", RemovalReason::Idle, "idle"),
+    ];
+    for (name, reason, word) in expected {
+        let event = last(name).await;
+        assert!(matches!(event.what, Happening::SessionRemoved { why } if why == reason), "{event:?}");
+        let json = serde_json::to_value(&*event).expect("it can be written");
+        let told = [&json["event"], &json["name"], &json["path"], &json["why"]];
+        assert_eq!(told, ["session_removed", name, &format!("chat/{name}"), word]);
+        let all = events(name);
+        let before = all.iter().rev().find_map(|event| match event.what {
+            Happening::State { state, .. } => Some(state),
+            _ => None,
+        });
+        assert_eq!(before, Some(SessionState::Stopped), "what it ended as is told as of any session");
+        let error = tree.session(name).query("hello").await.expect_err("it is gone");
+        assert_eq!(error.kind(), QueryErrorKind::NoSuchSession, "{error}");
+    }
+    tree.stop().await;
 }

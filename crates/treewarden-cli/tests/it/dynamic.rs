@@ -104,6 +104,9 @@ fn a_reload_takes_over_a_session_of_a_template_and_refuses_another_child_of_its_
     code(&world, &["ask", "alice", "hello"], 5);
     code(&world, &["new", "chat", "alice"], 0);
     code(&world, &["remove", "alice"], 0);
+    let events = code(&world, &["events", "--json"], 0);
+    let last = events.lines().rfind(|line| line.contains("\"name\":\"alice\"")).expect("it is told of");
+    assert!(last.contains("\"event\":\"session_removed\"") && last.contains("\"why\":\"asked\""), "{last}");
     daemon.signal("-TERM");
     assert_eq!(daemon.wait(), Some(0), "{}", world.log());
     world.nothing_is_left();

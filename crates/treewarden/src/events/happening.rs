@@ -33,6 +33,13 @@ pub enum Happening {
         /// Its CLI.
         pid: Option<u32>,
     },
+    /// The session, which was made of a template, is removed: its name is free, and its conversation is kept.
+    ///
+    /// It is the last event of the session, unless one of this name is made again.
+    SessionRemoved {
+        /// Why.
+        why: RemovalReason,
+    },
     /// A turn joined the session's queue.
     TurnOpened {
         /// The turn.
@@ -132,6 +139,17 @@ pub enum Happening {
         /// Why, in words.
         reason: Option<String>,
     },
+}
+
+/// Why a session of a template was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RemovalReason {
+    /// Somebody asked for it.
+    Asked,
+    /// It had nothing to do for its template's `remove_idle`.
+    Idle,
 }
 
 /// What a supervisor reports: one of OTP's contexts, or what treewarden adds to them.

@@ -21,7 +21,7 @@ mod stream;
 mod supervision;
 
 pub use event::{Gap, HostEvent};
-pub use happening::{Happening, SupervisionContext};
+pub use happening::{Happening, RemovalReason, SupervisionContext};
 pub(crate) use stream::Publisher;
 pub use stream::{Events, Reader};
 pub(crate) use supervision::told;

@@ -19,6 +19,7 @@ use super::current::{Current, MadeOf};
 use super::grow::{self, Branch, Grower, Handle, Leaf, Path};
 use super::names::{self, Members, Named};
 use crate::config::TemplateDecl;
+use crate::events::RemovalReason;
 use crate::host::Host;
 use crate::session::{QueryError, Session, StartError};
 use crate::supervisor::{ChildId, StartChildError, Supervisor};
@@ -281,6 +282,7 @@ async fn take_out(
     // Last, since the name is free with the last spec: nobody else may have the record before it is noted.
     drop(leaf);
     desk.close(why);
+    desk.note_removed(if idle_since.is_some() { RemovalReason::Idle } else { RemovalReason::Asked });
     if let Err(why) = noted {
         return Err(RemoveSessionError::NotNoted { name, why });
     }

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use treewarden_core::session::SessionState;
 use treewarden_proto::SessionName;
 
 use super::Desk;
+use crate::events::{Happening, RemovalReason};
 
 impl Desk {
     /// Notes durably of which template the session was made, or that it was removed; either way it is not stopped.
@@ -25,6 +27,13 @@ impl Desk {
         // It waits for whoever changes the record, and for the disk.
         let stored = tokio::task::spawn_blocking(move || desk.set_template(template)).await;
         stored.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// Says to whoever reads the events that the session is removed, behind all else that happened to it.
+    pub(crate) fn note_removed(&self, why: RemovalReason) {
+        // Whoever still holds what it ran as may be the one that ends it: its end would otherwise come behind this.
+        self.set_state(SessionState::Stopped, None, None);
+        self.publish(Happening::SessionRemoved { why });
     }
 
     /// Since when the session has had nothing to do; `None` while it has a turn, works by itself, or has the only copy of
