@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
 use treewarden_proto::TurnId;
 
 use crate::files::Files;
@@ -25,7 +26,8 @@ use crate::writer::{self, Writer};
 use crate::{StoreError, StoreErrorKind, dir, host_id, schema};
 
 /// What a stored value survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// Nothing: turns are not stored, only the records of sessions are.
     ///

@@ -11,7 +11,7 @@ use treewarden_otp_core::supervisor::Flags;
 use treewarden_proto::SessionSpec;
 
 use super::error::ConfigError;
-use super::forms::{self, FlagsForm, LimitsForm, Settings, SupervisionForm, TreeForm};
+use super::forms::{self, FlagsForm, Settings, SupervisionForm, TreeForm};
 use super::key::{Key, Kind, Scope, Whose};
 use super::{ChildKind, Effect, TemplateLimits, TreeSpec, keys, parse, reference, schema};
 use crate::session::{SessionOptions, Timing};
@@ -72,7 +72,7 @@ fn form(key: &Key, value: Value) -> Result<(), serde_json::Error> {
         Whose::File => Ok(()),
         Whose::Tree => TreeForm::deserialize(table).map(drop),
         Whose::Supervisor => FlagsForm::deserialize(table).map(drop),
-        Whose::Template => LimitsForm::deserialize(table).map(drop),
+        Whose::Template => TemplateLimits::deserialize(table).map(drop),
         Whose::Child => SupervisionForm::deserialize(table).map(drop),
         Whose::Session | Whose::Cli => SessionOptions::deserialize(table).map(drop),
     }

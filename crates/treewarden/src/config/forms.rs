@@ -1,16 +1,14 @@
 //! The forms in which the values of a file are read, and in which a diff compares them: one field for each key.
 //!
-//! A session's is [`SessionOptions`](crate::session::SessionOptions) itself; those here are for types that know nothing of
-//! files. A form that leaves a field out does not compile.
+//! A session's is [`SessionOptions`](crate::session::SessionOptions) itself, and a template's [`TemplateLimits`]; those here are
+//! for types that know nothing of files. A form that leaves a field out does not compile.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use treewarden_otp_core::Backoff;
 use treewarden_otp_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Shutdown, Strategy};
-use treewarden_proto::spec::duration;
 use treewarden_store::Durability;
 
 use super::backoff;
@@ -38,7 +36,7 @@ pub(crate) fn of_supervision(supervision: &Supervision) -> Settings {
 
 /// How many sessions of a template there may be.
 pub(crate) fn of_limits(limits: &TemplateLimits) -> Settings {
-    table(LimitsForm::serialize(limits, serde_json::value::Serializer))
+    table(serde_json::to_value(limits))
 }
 
 /// The options of a session.
@@ -60,19 +58,10 @@ fn table(written: Result<Value, serde_json::Error>) -> Settings {
 pub(super) struct TreeForm {
     #[serde(serialize_with = "write_path")]
     state_dir: Option<PathBuf>,
-    #[serde(with = "DurabilityForm")]
     durability: Durability,
     max_live: Option<usize>,
     #[serde(skip)]
     root: SupervisorDecl,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Durability", rename_all = "snake_case")]
-enum DurabilityForm {
-    Nothing,
-    Process,
-    Power,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -128,14 +117,6 @@ pub(super) struct SupervisionForm {
     significant: bool,
     #[serde(serialize_with = "write_backoff", deserialize_with = "read_backoff")]
     backoff: Option<Backoff>,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-#[serde(remote = "TemplateLimits", default, deny_unknown_fields)]
-pub(super) struct LimitsForm {
-    max_sessions: Option<usize>,
-    #[serde(with = "duration::option")]
-    remove_idle: Option<Duration>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -10,11 +10,11 @@ use treewarden_proto::SessionName;
 
 use super::custom::{ChildTable, ChildTypes};
 use super::error::Faults;
-use super::forms::{FlagsForm, LimitsForm, SupervisionForm, TreeForm};
+use super::forms::{FlagsForm, SupervisionForm, TreeForm};
 use super::key::{Key, Whose};
 use super::keys;
 use super::read::{Fields, RawChild, RawKind, RawTree};
-use super::spec::{ChildDecl, ChildKind, SupervisorDecl, TemplateDecl, TreeSpec};
+use super::spec::{ChildDecl, ChildKind, SupervisorDecl, TemplateDecl, TemplateLimits, TreeSpec};
 use crate::session::SessionOptions;
 use crate::supervision::Supervision;
 
@@ -117,7 +117,7 @@ impl Resolver<'_, '_> {
             // Sessions of strangers: one that crashes too often must not end those of all others.
             flags.give_up = GiveUp::Park;
         }
-        let limits = self.form(own, &[Whose::Template], LimitsForm::deserialize).unwrap_or_default();
+        let limits = self.form(own, &[Whose::Template], TemplateLimits::deserialize).unwrap_or_default();
         TemplateDecl { flags, limits, session: ChildDecl { name: name.clone(), supervision, kind } }
     }
 

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use treewarden_otp_core::supervisor::Flags;
 use treewarden_proto::SessionName;
+use treewarden_proto::spec::duration;
 use treewarden_store::Durability;
 
 use crate::session::SessionOptions;
@@ -132,12 +134,16 @@ pub struct TemplateDecl {
 }
 
 /// How many sessions of a template there may be, and for how long.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// This is the one form of a template's own options: a file's table is read into it, unknown keys refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TemplateLimits {
     /// How many may exist at once; unset is no limit.
     pub max_sessions: Option<usize>,
     /// How long one may be idle before it is removed; unset is for ever.
+    #[serde(with = "duration::option")]
     pub remove_idle: Option<Duration>,
 }
 
