@@ -74,6 +74,12 @@ fn start_time(pid: &str) -> Option<u64> {
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }
 
+/// It has ended, and keeps its id until its parent asks for it; where there is no `/proc`, none is seen to.
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['Z', 'X']))
+}
+
 /// The number in `pid:[4026531836]`.
 fn pid_namespace() -> Option<u64> {
     let link = std::fs::read_link("/proc/self/ns/pid").ok()?;
@@ -116,6 +122,9 @@ impl Holder {
         // Where `/proc` hides the processes of others, what is not to be seen there may live.
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH)) {
+            return true;
+        }
+        if is_zombie(self.pid) {
             return true;
         }
         let found = start_time(&self.pid.to_string());

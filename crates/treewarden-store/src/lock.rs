@@ -11,7 +11,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Holder;
 use crate::placed::{self, Links};
@@ -22,6 +22,10 @@ const READS: u32 = 20;
 /// How often, and how far apart, a lock is tried that somebody only looks at.
 const TRIES: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// How long a lock is tried whose holder is dead, and how far apart.
+const LEFT: Duration = Duration::from_secs(2);
+const LEFT_PAUSE: Duration = Duration::from_millis(5);
 
 /// So much of what stands in a lock file is read.
 const MAX_TEXT: usize = 16 << 10;
@@ -62,7 +66,7 @@ impl LockFile {
     }
 
     pub(crate) fn acquire_by(path: &Path, holder: &Holder, try_lock: Try) -> Result<Self, LockError> {
-        let mut tries = 0;
+        let (mut tries, mut left_until) = (0, None);
         loop {
             let file = open(path)?;
             match try_lock(&file) {
@@ -74,7 +78,19 @@ impl LockFile {
                     std::thread::sleep(PAUSE);
                     continue;
                 }
-                Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&file))),
+                Err(TryLockError::WouldBlock) => {
+                    let holder = read_holder(&file);
+                    let is_left = holder.as_ref().is_some_and(|holder| holder.is_dead());
+                    // A child that a killed holder was just starting has a copy of the lock until it executes. One whose
+                    // copy stays is no child, and is waited for no longer.
+                    if !is_left || Instant::now() >= *left_until.get_or_insert_with(|| Instant::now() + LEFT)
+                    {
+                        return Err(LockError::Held(holder));
+                    }
+                    drop(file);
+                    std::thread::sleep(LEFT_PAUSE);
+                    continue;
+                }
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }
             // Somebody may have removed the file between the opening and the lock: a lock on it guards nothing.
@@ -273,7 +289,7 @@ mod tests {
     }
 
     thread_local! {
-        /// One who looks at the lock until it was tried once.
+        /// Somebody who has the lock until it was tried once.
         static LOOKS: std::cell::RefCell<Option<File>> = const { std::cell::RefCell::new(None) };
     }
 
@@ -299,6 +315,31 @@ mod tests {
         looks.try_lock_shared().expect("free");
         let refused = LockFile::acquire(&path, &holder()).expect_err("it cannot be had");
         assert!(matches!(refused, LockError::Held(None)), "{refused:?}");
+    }
+
+    #[test]
+    fn the_lock_of_a_killed_holder_is_waited_for_while_a_child_has_a_copy_of_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.lock");
+        let mut child = std::process::Command::new("true").spawn().expect("started");
+        child.wait().expect("reaped");
+        let dead = Holder { pid: child.id(), ..holder() };
+        fs::write(&path, serde_json::to_vec(&dead).expect("JSON")).expect("written");
+        let copy = open(&path).expect("opened");
+        copy.try_lock().expect("free");
+        LOOKS.set(Some(copy));
+        let until_tried: Try = |file| {
+            let tried = file.try_lock();
+            drop(LOOKS.take());
+            tried
+        };
+        drop(LockFile::acquire_by(&path, &holder(), until_tried).expect("it is free soon"));
+        // One who keeps the copy keeps nobody waiting for ever.
+        fs::write(&path, serde_json::to_vec(&dead).expect("JSON")).expect("written");
+        let copy = open(&path).expect("opened");
+        copy.try_lock().expect("free");
+        let refused = LockFile::acquire(&path, &holder()).expect_err("it cannot be had");
+        assert!(matches!(&refused, LockError::Held(Some(holder)) if holder.pid == dead.pid), "{refused:?}");
     }
 
     #[test]
