@@ -9,11 +9,13 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Pid, test_kill_process};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::exit::{Exit, Failure};
@@ -26,6 +28,11 @@ const BACKLOG: i32 = 1024;
 
 /// How much of what stands in the lock is read; it is one line.
 const MAX_LOCK: u64 = 256;
+
+/// How long a holder that is dead is waited for, and how far apart it is looked: a child that it was just starting when it was
+/// killed has copies of its lock and its listener until it executes.
+const LEFT: Duration = Duration::from_secs(2);
+const LEFT_PAUSE: Duration = Duration::from_millis(5);
 
 /// Device and inode of a file.
 type Identity = (u64, u64);
@@ -163,18 +170,30 @@ fn lock_path(socket: &Path) -> PathBuf {
 }
 
 fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
+    let until = Instant::now() + LEFT;
     let mut file = open_lock(path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            // The holder's name is for the message alone: without it the message says less.
-            let _unread = (&file).take(MAX_LOCK).read_to_string(&mut text);
-            return Err(held(socket, holder(&text)).into());
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // The holder's name is for the message, and for the look whether it lives: without it less is said.
+                let _unread = (&file).take(MAX_LOCK).read_to_string(&mut text);
+                let holder = Holder::read(&text);
+                let is_left = holder.as_ref().is_some_and(Holder::is_dead);
+                if !is_left || Instant::now() >= until {
+                    // One that is dead holds nothing: somebody else has what was its own.
+                    let holder = holder.filter(|_| !is_left);
+                    return Err(held(socket, holder.as_ref().map(Holder::in_words)).into());
+                }
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
         }
-        Err(TryLockError::Error(error)) => {
-            return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-        }
+        std::thread::sleep(LEFT_PAUSE);
+        // Opened anew: it may have been replaced meanwhile, and is read from its beginning.
+        file = open_lock(path)?;
     }
     // The file is rewritten only by who has the lock: one who is refused must not wipe out the holder's name.
     file.set_len(0)?;
@@ -211,17 +230,41 @@ fn open_lock(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Whoever holds the lock, in words: its process, and whether that is a number of ours.
-fn holder(written: &str) -> Option<String> {
-    let mut words = written.split_whitespace();
-    let pid: u32 = words.next()?.parse().ok()?;
-    let of_another =
-        words.next().is_some_and(|namespace| pid_namespace().is_some_and(|own| own != namespace));
-    Some(if of_another {
-        format!("process {pid} (as another container counts)")
-    } else {
-        format!("process {pid}")
-    })
+/// Whoever holds the lock, or held it last.
+#[derive(Debug, PartialEq, Eq)]
+struct Holder {
+    pid: u32,
+    /// Its number is not one of ours.
+    is_of_another_namespace: bool,
+}
+
+impl Holder {
+    fn read(written: &str) -> Option<Self> {
+        let mut words = written.split_whitespace();
+        let pid = words.next()?.parse().ok()?;
+        let of_another = |namespace| pid_namespace().is_some_and(|own| own != namespace);
+        Some(Self { pid, is_of_another_namespace: words.next().is_some_and(of_another) })
+    }
+
+    fn in_words(&self) -> String {
+        let whose = if self.is_of_another_namespace { " (as another container counts)" } else { "" };
+        format!("process {}{whose}", self.pid)
+    }
+
+    /// Whether it is known to be dead; one of another namespace may live.
+    fn is_dead(&self) -> bool {
+        !self.is_of_another_namespace && is_dead(self.pid)
+    }
+}
+
+/// Whether a process has ended, also one that keeps its id until its parent asks for it.
+fn is_dead(pid: u32) -> bool {
+    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name of the program, in parentheses, may hold parentheses of its own; the state follows it.
+    let state = stat.rsplit(|byte| *byte == b')').next().and_then(|rest| rest.trim_ascii_start().first());
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    state.is_some_and(|state| matches!(state, b'Z' | b'X'))
+        || pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 /// Which processes ids are told from each other by, where there is more than one kind of them.
@@ -240,17 +283,25 @@ fn refuse_others(path: &Path) -> anyhow::Result<()> {
         );
         return Err(Failure::new(Exit::Usage, text).into());
     }
-    let asking = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-    // Otherwise it waits for as long as whoever listens lets others wait.
-    rustix::io::ioctl_fionbio(&asking, true)?;
-    match rustix::net::connect(&asking, &SocketAddrUnix::new(path)?) {
-        Ok(()) => {
-            let stream = asking.into();
-            Err(held(path, peer(&stream).map(|pid| format!("process {pid}"))).into())
+    let until = Instant::now() + LEFT;
+    loop {
+        let asking = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        // Otherwise it waits for as long as whoever listens lets others wait.
+        rustix::io::ioctl_fionbio(&asking, true)?;
+        match rustix::net::connect(&asking, &SocketAddrUnix::new(path)?) {
+            Ok(()) => {
+                let peer = peer(&asking.into());
+                let is_left = peer.is_some_and(is_dead);
+                if !is_left || Instant::now() >= until {
+                    let peer = peer.filter(|_| !is_left);
+                    return Err(held(path, peer.map(|pid| format!("process {pid}"))).into());
+                }
+            }
+            // The queue of a listener is full: somebody listens, and takes nobody at the moment.
+            Err(Errno::AGAIN) => return Err(held(path, None).into()),
+            Err(_) => return Ok(()),
         }
-        // The queue of a listener is full: somebody listens, and takes nobody at the moment.
-        Err(Errno::AGAIN) => Err(held(path, None).into()),
-        Err(_) => Ok(()),
+        std::thread::sleep(LEFT_PAUSE);
     }
 }
 
@@ -317,8 +368,41 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_a_child_of_a_killed_holder_has_for_a_moment_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("control.sock.lock");
+        let mut child = std::process::Command::new("true").spawn().expect("started");
+        child.wait().expect("reaped");
+        let text = format!("{} {}\n", child.id(), pid_namespace().unwrap_or_default());
+        fs::write(&path, &text).expect("written");
+        let copy = File::options().read(true).write(true).open(&path).expect("opened");
+        copy.try_lock().expect("free");
+        // One who keeps it is not waited for for ever, and is not said to be the dead one.
+        let said = lock(&path, &path).expect_err("held").to_string();
+        assert!(said.starts_with("another process listens"), "{said}");
+        let waits = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| lock(&path, &path));
+            // Whichever comes first, it is had: the wait is for two seconds, and the lock is let go at once.
+            drop(copy);
+            waits.join().expect("no panic")
+        });
+        drop(waits.expect("it is free soon"));
+        let mut zombie = std::process::Command::new("true").spawn().expect("started");
+        let until = Instant::now() + Duration::from_secs(120);
+        while !is_dead(zombie.id()) {
+            assert!(Instant::now() < until, "it ends, and nobody asks for it");
+            std::thread::yield_now();
+        }
+        zombie.wait().expect("reaped");
+        let live = Holder { pid: std::process::id(), is_of_another_namespace: false };
+        assert!(!live.is_dead());
+        assert!(!Holder { pid: child.id(), is_of_another_namespace: true }.is_dead(), "it may live");
+    }
+
+    #[test]
     fn a_process_of_another_container_is_named_as_such() {
         let own = pid_namespace().unwrap_or_default();
+        let holder = |written: &str| Holder::read(written).map(|holder| holder.in_words());
         assert_eq!(holder(&format!("12 {own}\n")).as_deref(), Some("process 12"));
         assert_eq!(holder("12\n").as_deref(), Some("process 12"), "as an earlier version wrote it");
         assert_eq!(holder(""), None);
