@@ -4,6 +4,7 @@
 //! What the session's options say is never dropped silently: a CLI ignores a settings file that is no JSON as a whole, and
 //! so with its [second door](crate::second_door) open; here it is an error.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -105,8 +106,13 @@ impl PrivateFiles {
     }
 
     /// The arguments that name them.
-    pub(crate) fn arguments(&self) -> impl Iterator<Item = String> {
-        self.files.iter().map(|(flag, path)| format!("{flag}{}", path.display()))
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> {
+        // Byte by byte: a path that is no UTF-8, shown as text, would name another file, and the CLI would do without.
+        self.files.iter().map(|(flag, path)| {
+            let mut argument = OsString::from(flag);
+            argument.push(path);
+            argument
+        })
     }
 }
 
@@ -275,7 +281,8 @@ mod tests {
         for path in &one {
             assert_eq!(fs::metadata(path).expect("there").mode() & 0o777, 0o600);
         }
-        let arguments: Vec<String> = first.arguments().collect();
+        let arguments: Vec<String> =
+            first.arguments().map(|argument| argument.into_string().expect("UTF-8")).collect();
         assert!(arguments[0].starts_with("--settings=/") && arguments[1].starts_with("--mcp-config=/"));
         assert!(arguments.iter().all(|argument| !argument.contains("secret")), "{arguments:?}");
         drop(first);
@@ -283,6 +290,20 @@ mod tests {
         forget(dir.path());
         assert!(two.iter().all(|path| !path.exists()));
         drop(second);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_in_a_state_directory_that_is_no_utf_8_is_named_as_it_is() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().expect("a folder");
+        let state_dir = dir.path().join(OsStr::from_bytes(b"st\xffate"));
+        let private = Private::now(&SessionSpec::new(), dir.path()).expect("valid");
+        let files = private.write(&state_dir, SessionId::random()).expect("written");
+        let argument = files.arguments().next().expect("the settings");
+        let path = argument.as_bytes().strip_prefix(SETTINGS.as_bytes()).expect("it names them");
+        assert!(fs::metadata(OsStr::from_bytes(path)).is_ok_and(|meta| meta.len() > 0), "{argument:?}");
     }
 
     #[test]

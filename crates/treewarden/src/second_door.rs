@@ -7,7 +7,7 @@
 //! own settings, which go to the CLI in a [file](crate::private_files).
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ impl SecondDoor {
     }
 
     /// The arguments that name the files.
-    pub(crate) fn arguments(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> {
         self.files.arguments()
     }
 

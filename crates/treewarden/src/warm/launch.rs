@@ -52,11 +52,11 @@ impl Launch {
 
     /// The program, for a new conversation of this id.
     pub(super) fn program(&self, id: SessionId, door: &SecondDoor) -> Program {
-        let args = self.args.iter().cloned().chain([id_flag(id)]).chain(door.arguments());
+        let own = self.args.iter().cloned().chain([id_flag(id)]).map(OsString::from);
         let env = self.environment.iter().map(|(name, value)| (name.into(), value.into()));
         Program {
             path: self.path.clone(),
-            args: args.map(OsString::from).collect(),
+            args: own.chain(door.arguments()).collect(),
             env: env.collect(),
             cwd: self.cwd.clone(),
         }
@@ -108,8 +108,8 @@ mod tests {
         let launch = launch(&spec);
         let door = launch.shut(dir.path(), id).expect("written");
         let args = launch.program(id, &door).args;
-        let own = spec.argv(&Opening::Fresh(id)).into_iter().chain(door.arguments());
-        let mut wanted: Vec<OsString> = own.map(OsString::from).collect();
+        let own = spec.argv(&Opening::Fresh(id)).into_iter().map(OsString::from);
+        let mut wanted: Vec<OsString> = own.chain(door.arguments()).collect();
         wanted.sort();
         let mut sorted = args.clone();
         sorted.sort();

@@ -4,7 +4,7 @@
 //! It is not for what depends on the conversation: that is `start.rs`. Nothing here may start anything, or wait for longer than
 //! a look at the disk takes.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use treewarden_core::session::{Permanent, PermanentKind, StartFailure};
@@ -56,11 +56,11 @@ pub(super) async fn shut(
     id: SessionId,
     opening: &Opening,
     around: &Surroundings,
-) -> Result<(Vec<String>, SecondDoor), StartFailure> {
+) -> Result<(Vec<OsString>, SecondDoor), StartFailure> {
     let options = desk.options();
     let spec = &options.spec;
     let private = private(desk, &around.cwd).await?;
-    let mut args = private.args(spec, opening);
+    let mut args: Vec<OsString> = private.args(spec, opening).into_iter().map(OsString::from).collect();
     let unwritten = |error| {
         let text = format!("`settings` or `mcp_config` cannot be written for the CLI to read: {error}");
         permanent(PermanentKind::Store, text)

@@ -82,7 +82,7 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     // A CLI that begins a conversation has nothing to carry on, and needs no flag that it may not know.
     let on_trial = desk.host.inner.binaries.on_trial(&around.path).filter(|_| resumed);
     if on_trial.is_some() {
-        args.push(AWAIT_INITIALIZE.to_owned());
+        args.push(AWAIT_INITIALIZE.into());
     }
     // Before the spawn: a host that dies right behind it must find under which id, and in which folder, the
     // CLI may have begun to write.
@@ -91,7 +91,7 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     })?;
     let program = Program {
         path: around.path,
-        args: args.into_iter().map(Into::into).collect(),
+        args,
         env: around.environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
         cwd: around.cwd,
     };
