@@ -109,6 +109,26 @@ async fn a_turn_waits_until_the_cli_has_done_what_it_does_by_itself() {
 }
 
 #[tokio::test]
+async fn an_interrupt_says_whether_a_turn_or_the_clis_own_work_ran() {
+    let lab = Lab::new();
+    let mut puppet = Puppet::new(&lab);
+    let session = Session::start(puppet.options(&lab, "puppet", &lab.host)).await.expect("started");
+    let interrupted = async || session.interrupt().await.expect("the session is there");
+    assert!(!interrupted().await, "it has no CLI");
+    session.query("PROMPT-1").await.expect("answered");
+    reaches(&session, SessionState::Ready).await;
+    assert!(!interrupted().await, "its CLI is idle");
+    puppet.has_tasks(r#"{"task_id":"t","task_type":"local_bash","description":"a server"}"#);
+    has_one_task(&session).await;
+    assert!(!interrupted().await, "a background task is no work of the moment, and goes on");
+    puppet.works(&session).await;
+    assert!(interrupted().await, "its CLI works by itself");
+    puppet.is_idle();
+    assert!(session.query("PROMPT-2").await.expect("answered").text.contains("answer to PROMPT-2"));
+    end(&session).await;
+}
+
+#[tokio::test]
 async fn a_turn_that_waits_for_own_work_can_be_cancelled_and_is_sent_when_its_wait_is_over() {
     let lab = Lab::new();
     let mut puppet = Puppet::new(&lab);

@@ -41,7 +41,7 @@ pub(super) async fn interrupt(name: String, place: &Place) -> anyhow::Result<Exi
     output::line(if interrupted {
         format!("{name} is interrupted")
     } else {
-        format!("{name} runs no turn")
+        format!("{name} does nothing that could be interrupted")
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -172,6 +172,15 @@ impl<S, C> Queue<S, C> {
         self.turns().next()
     }
 
+    /// The turn that a CLI was sent, this one or one before it, and that is not settled.
+    pub fn under_way(&self) -> Option<TurnId> {
+        // Turns are sent in their order, and a settled one is taken out before the next is sent.
+        match self.entries.front()? {
+            Entry::Turn(entry) if entry.open.attempts > 0 => Some(entry.open.turn),
+            _ => None,
+        }
+    }
+
     /// The open turns, in order.
     pub fn turns(&self) -> impl Iterator<Item = TurnId> {
         self.entries.iter().filter_map(|entry| match entry {
@@ -306,6 +315,20 @@ mod tests {
         queue.give_back();
         assert!(queue.reserve());
         assert!(!queue.reserve());
+    }
+
+    #[test]
+    fn a_turn_is_under_way_from_when_it_is_sent_until_it_is_taken_out() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.under_way(), None);
+        let (first, _second) = (turn(&mut queue), turn(&mut queue));
+        assert_eq!(queue.under_way(), None, "it waits");
+        queue.in_flight(first);
+        assert_eq!(queue.under_way(), Some(first));
+        queue.interrupted();
+        assert_eq!(queue.under_way(), Some(first), "the next CLI carries it on");
+        queue.remove(first);
+        assert_eq!(queue.under_way(), None);
     }
 
     #[test]

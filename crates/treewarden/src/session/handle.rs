@@ -7,7 +7,7 @@ use treewarden_core::session::{Answer, SessionState};
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
-use super::desk::{Command, Desk};
+use super::desk::Desk;
 use super::error::QueryError;
 use super::options::SessionOptions;
 use super::sink::Sink;
@@ -271,7 +271,10 @@ impl Session {
         done.await.map_err(|_| QueryError::stopped(None, "the session ended before it was cleared"))
     }
 
-    /// Interrupts the turn that runs, or what the CLI works at by itself; `false` if there is no CLI.
+    /// Interrupts the turn that runs, or what the CLI works at by itself; `false` if it does nothing, and nothing was done.
+    ///
+    /// Background tasks of an idle CLI are no such work: they go on. A turn that the CLI has not been sent yet is not
+    /// interrupted; [`cancel`](Self::cancel) takes it back.
     ///
     /// # Errors
     ///
@@ -281,7 +284,7 @@ impl Session {
     ///
     /// When the future is dropped the interrupt may have been asked for.
     pub async fn interrupt(&self) -> Result<bool, QueryError> {
-        Ok(self.desk()?.command(Command::Interrupt))
+        Ok(self.desk()?.interrupt_what_runs())
     }
 
     /// Takes a turn out of the queue, or interrupts it if it runs.

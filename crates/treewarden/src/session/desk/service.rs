@@ -32,6 +32,19 @@ impl Desk {
         true
     }
 
+    /// Has the turn that is under way end, or what the CLI works at by itself; `false` if there is neither.
+    pub(crate) fn interrupt_what_runs(&self) -> bool {
+        let mut rooms = self.lock();
+        // Look and command are under one lock: a command that nothing called for would end what begins next.
+        let runs = rooms.queue.under_way().is_some() || rooms.shown.works_at_something();
+        if !runs || !rooms.service.engine_lives() {
+            return false;
+        }
+        rooms.queue.command(Command::Interrupt);
+        self.ring(rooms);
+        true
+    }
+
     /// Wakes whoever serves the session: the engine, or else the actor that starts one.
     pub(super) fn ring(&self, mut rooms: MutexGuard<'_, Rooms>) {
         let wakes_engine = rooms.service.ring();

@@ -120,9 +120,14 @@ impl Condition {
         std::mem::replace(&mut self.unsaved, work.unsaved.as_deref().map(Into::into))
     }
 
-    /// Its CLI does something by itself.
+    /// Its CLI does something by itself, also in the background.
     pub(crate) fn works(&self) -> bool {
-        self.own_work.is_some() || self.background_tasks > 0
+        self.works_at_something() || self.background_tasks > 0
+    }
+
+    /// Its CLI is in a turn of its own.
+    pub(crate) fn works_at_something(&self) -> bool {
+        self.own_work.is_some()
     }
 
     /// Its CLI has the only copy of something.
