@@ -15,7 +15,7 @@ use treewarden_proto::SessionName;
 use treewarden_store::{Durability, Store, StoreOptions};
 
 use crate::binaries::Binaries;
-use crate::events::{Events, Happening, Publisher};
+use crate::events::{Events, Happening, Publisher, Site};
 use crate::guards::Guards;
 pub use crate::guards::Missing;
 pub use crate::names::Holder;
@@ -240,6 +240,10 @@ impl Host {
     ///
     /// What is found by [`look_again`](Self::look_again) is said already. `mended` says that it is as it was.
     pub fn note_removed(&self, what: impl Into<String>, mended: bool) {
-        self.inner.events.events().publish("".into(), None, Happening::Removed { what: what.into(), mended });
+        self.inner.events.events().publish(
+            Site::default(),
+            None,
+            Happening::Removed { what: what.into(), mended },
+        );
     }
 }

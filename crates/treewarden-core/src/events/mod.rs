@@ -7,4 +7,4 @@ mod position;
 mod ring;
 
 pub use position::{Boot, InvalidPosition, Position};
-pub use ring::{Cursor, Limits, Read, Ring};
+pub use ring::{Cursor, Limits, Missed, Read, Ring};

@@ -29,8 +29,8 @@ pub struct Ring<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     seen: u64,
-    /// It comes from elsewhere, so that nobody can say how much it missed, and has not been told so yet.
-    stray: bool,
+    /// Why nobody can say how much it missed, if it has not been told so yet.
+    stray: Option<Missed>,
 }
 
 impl Cursor {
@@ -40,13 +40,24 @@ impl Cursor {
     }
 }
 
+/// What a reader has not seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// So many events, which are gone.
+    Gone(u64),
+    /// Nobody can say what: it comes from another life.
+    OtherLife,
+    /// Nobody can say what: it says that it has seen an event whose number was not given yet.
+    NotGiven,
+}
+
 /// What there is for a reader.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read<T> {
     /// The next event.
     Event(T),
-    /// How many events are gone that the reader has not seen; `None` if nobody can say how many.
-    Missed(Option<u64>),
+    /// There are events that the reader has not seen and will not.
+    Missed(Missed),
     /// It has seen everything.
     Nothing,
 }
@@ -79,36 +90,36 @@ impl<T: Clone> Ring<T> {
 
     /// A reader of what comes from now on.
     pub fn now(&self) -> Cursor {
-        Cursor { seen: self.last, stray: false }
+        Cursor { seen: self.last, stray: None }
     }
 
     /// A reader of all that is kept, and of what comes.
     pub fn kept(&self) -> Cursor {
-        Cursor { seen: self.gone(), stray: false }
+        Cursor { seen: self.gone(), stray: None }
     }
 
     /// A reader that has seen this event and those before it, or comes from another ring (`None`).
-    ///
-    /// One that says that it has seen what has not happened yet comes from elsewhere too.
     pub fn after(&self, seq: Option<u64>) -> Cursor {
-        match seq {
-            Some(seen) if seen <= self.last => Cursor { seen, stray: false },
-            // A number that was not given yet is of another life, though its name be the same.
-            _ => Cursor { seen: self.gone(), stray: true },
-        }
+        let stray = match seq {
+            Some(seen) if seen <= self.last => return Cursor { seen, stray: None },
+            // Waited for, it would be told of nothing that happens until then, without a word.
+            Some(_) => Missed::NotGiven,
+            None => Missed::OtherLife,
+        };
+        Cursor { seen: self.gone(), stray: Some(stray) }
     }
 
     /// Takes a reader one step on.
     pub fn read(&self, cursor: &mut Cursor) -> Read<T> {
         let gone = self.gone();
-        if cursor.stray {
-            *cursor = Cursor { seen: gone, stray: false };
-            return Read::Missed(None);
+        if let Some(missed) = cursor.stray {
+            *cursor = Cursor { seen: gone, stray: None };
+            return Read::Missed(missed);
         }
         if cursor.seen < gone {
             let missed = gone - cursor.seen;
             cursor.seen = gone;
-            return Read::Missed(Some(missed));
+            return Read::Missed(Missed::Gone(missed));
         }
         // The index is less than `kept.len()`, or there is no such event yet.
         let index = usize::try_from(cursor.seen - gone).unwrap_or(usize::MAX);
@@ -171,21 +182,29 @@ mod tests {
         let mut ring = ring(2, 100);
         let slow = ring.now();
         (0..5).for_each(|_| push(&mut ring, 1));
-        let told = vec![Read::Missed(Some(3)), Read::Event(4), Read::Event(5)];
+        let told = vec![Read::Missed(Missed::Gone(3)), Read::Event(4), Read::Event(5)];
         assert_eq!(rest(&ring, slow), told);
         assert_eq!(rest(&ring, ring.after(Some(0))), told, "whether it waited or comes back");
-        assert_eq!(rest(&ring, ring.after(Some(2)))[0], Read::Missed(Some(1)));
+        assert_eq!(rest(&ring, ring.after(Some(2)))[0], Read::Missed(Missed::Gone(1)));
         assert_eq!(ring.last(), 5, "a gap takes no number");
     }
 
     #[test]
     fn whoever_comes_from_another_life_is_told_so_even_if_nothing_has_happened_yet() {
         let mut ring = ring(2, 100);
-        assert_eq!(rest(&ring, ring.after(None)), [Read::Missed(None)]);
+        assert_eq!(rest(&ring, ring.after(None)), [Read::Missed(Missed::OtherLife)]);
         (0..3).for_each(|_| push(&mut ring, 1));
-        let told = [Read::Missed(None), Read::Event(2), Read::Event(3)];
+        let told = [Read::Missed(Missed::OtherLife), Read::Event(2), Read::Event(3)];
         assert_eq!(rest(&ring, ring.after(None)), told);
-        assert_eq!(rest(&ring, ring.after(Some(4))), told, "nobody has seen what has not happened");
+    }
+
+    #[test]
+    fn whoever_has_seen_what_has_not_happened_is_told_that_and_not_of_another_life() {
+        let mut ring = ring(2, 100);
+        (0..3).for_each(|_| push(&mut ring, 1));
+        let told = [Read::Missed(Missed::NotGiven), Read::Event(2), Read::Event(3)];
+        assert_eq!(rest(&ring, ring.after(Some(4))), told);
+        assert_eq!(rest(&ring, ring.after(Some(3))), []);
     }
 
     #[test]
@@ -255,12 +274,12 @@ mod tests {
                                 prop_assert_eq!(seq, before + 1);
                                 *seen = Some(seq);
                             }
-                            (Read::Missed(Some(missed)), Some(before)) => {
+                            (Read::Missed(Missed::Gone(missed)), Some(before)) => {
                                 prop_assert!(missed > 0);
                                 *seen = Some(before + missed);
                                 prop_assert_eq!(ring.kept.front().map(|(seq, _)| *seq), Some(before + missed + 1));
                             }
-                            (Read::Missed(None), None) => *seen = Some(cursor.seen()),
+                            (Read::Missed(Missed::OtherLife | Missed::NotGiven), None) => *seen = Some(cursor.seen()),
                             (Read::Nothing, Some(before)) => prop_assert_eq!(before, ring.last()),
                             (read, seen) => prop_assert!(false, "{read:?} for one that has seen {seen:?}"),
                         }

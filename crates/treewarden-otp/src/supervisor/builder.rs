@@ -19,7 +19,7 @@ use super::gate::{Control, Gate};
 use super::handle::{StartError, Supervisor};
 use super::live::{self, Factory};
 use super::spec::ChildSpec;
-use super::start::{Info, Parent, StartChild, StartContext, StartFailure, StartFuture, Started};
+use super::start::{Info, Parent, Place, StartChild, StartContext, StartFailure, StartFuture, Started};
 use super::watch::{Notices, Ring, Watcher};
 use crate::registry::Name;
 
@@ -212,9 +212,9 @@ impl SupervisorBuilder {
         parent: Option<ActorCell>,
         context: Option<&StartContext>,
     ) -> Result<(Supervisor, ractor::concurrency::JoinHandle<()>), StartError> {
-        let path: Arc<str> = match context {
-            Some(context) => context.path().into(),
-            None => self.name.clone().unwrap_or_default(),
+        let place = match context {
+            Some(context) => Place { path: context.path().into(), names: context.place() },
+            None => Place::root(self.name.clone()),
         };
         let feed = Feed::below(context.map(|context| &context.parent.feed), self.observer.0.clone());
         let lifeline = context.map(StartContext::lifeline);
@@ -235,7 +235,7 @@ impl SupervisorBuilder {
             control: control.clone(),
             done: is_done.clone(),
             lifeline: lifeline.clone(),
-            path: path.clone(),
+            place: place.clone(),
             feed: feed.clone(),
         };
         let (gate, gate_task) = match spawn(gate, parent).await {
@@ -261,10 +261,10 @@ impl SupervisorBuilder {
             control: control.clone(),
             gate: gate.clone(),
             done: is_done,
-            path: path.clone(),
+            path: place.path.clone(),
             feed: feed.clone(),
         };
-        let parent = Arc::new(Parent { watcher, path, feed });
+        let parent = Arc::new(Parent { watcher, place, feed });
         if via.is_some() {
             // Before the driver's first turn: a child that starts may look its supervisor up by the name.
             by_gate::note(gate.get_id(), supervisor.clone());

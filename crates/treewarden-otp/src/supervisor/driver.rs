@@ -172,7 +172,7 @@ impl Driver {
                 // A caller that is gone does not want to know.
                 Action::Reply(caller, reply) => drop(caller.send(reply)),
                 Action::GivenUp(start, how, last_exit) => self.given_up(&start, how, last_exit.as_ref()),
-                Action::Report(report) => self.parent.feed.publish(&self.parent.path, report),
+                Action::Report(report) => self.parent.feed.publish(&self.parent.place, report),
                 Action::Initialized(result) => self.report_start(result),
                 Action::Finished(reason) => self.state.finished = Some(reason),
             }

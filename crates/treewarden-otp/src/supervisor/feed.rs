@@ -7,18 +7,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
-use treewarden_otp_core::supervisor::{Context, Offender, OffenderPid, Reason};
+use treewarden_otp_core::supervisor::{ChildId, Context, Offender, OffenderPid, Reason};
 
 use super::child::RunningChild;
 use super::live::Report;
+use super::start::Place;
 
 const CAPACITY: usize = 1024;
 
 /// One report, and the supervisor that made it.
 #[derive(Debug, Clone)]
 pub struct SupervisionEvent {
-    /// The supervisor's place in the tree; empty for a root without a name.
+    /// The supervisor's place in the tree, for people: the names joined with `/`; empty for a root without a name.
     pub supervisor: Arc<str>,
+    /// The same as the names from the root down, which tells two supervisors apart also where a name holds a `/`.
+    pub place: Arc<[ChildId]>,
     /// What it reports.
     pub report: Report,
 }
@@ -103,13 +106,13 @@ impl Feed {
             || self.outlets().any(Outlet::is_heard)
     }
 
-    pub(super) fn publish(&self, supervisor: &Arc<str>, report: Report) {
-        trace(supervisor, &report);
+    pub(super) fn publish(&self, at: &Place, report: Report) {
+        trace(&at.path, &report);
         let mut heard = self.outlets().filter(|outlet| outlet.is_heard()).peekable();
         if heard.peek().is_none() {
             return;
         }
-        let event = SupervisionEvent { supervisor: supervisor.clone(), report };
+        let event = SupervisionEvent { supervisor: at.path.clone(), place: at.names.clone(), report };
         for current in heard {
             if let Some(observer) = &current.observer {
                 // An observer that panics must not take the supervisor along.
@@ -168,6 +171,7 @@ fn show(child: &Offender<RunningChild>) -> tracing::field::DisplayValue<String> 
         OffenderPid::Running(pid, _) => pid.to_string(),
         OffenderPid::Restarting(Some((pid, _))) => format!("restarting {pid}"),
         OffenderPid::Restarting(None) => "restarting".to_owned(),
+        OffenderPid::Many(1) => "1 child".to_owned(),
         OffenderPid::Many(count) => format!("{count} children"),
         _ => "undefined".to_owned(),
     })

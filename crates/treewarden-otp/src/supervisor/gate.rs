@@ -14,6 +14,7 @@ use super::drive::Bell;
 use super::feed::Feed;
 use super::live::Report;
 use super::run::Lifeline;
+use super::start::Place;
 
 /// What others want of the driver besides calls.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ pub(super) struct Gate {
     pub(super) control: Arc<Control>,
     pub(super) done: Done,
     pub(super) lifeline: Option<Lifeline>,
-    pub(super) path: Arc<str>,
+    pub(super) place: Place,
     pub(super) feed: Feed,
 }
 
@@ -93,7 +94,7 @@ impl Gate {
         _message: (),
         _state: &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        self.feed.publish(&self.path, Report::UnexpectedMessage);
+        self.feed.publish(&self.place, Report::UnexpectedMessage);
         Ok(())
     }
 

@@ -23,11 +23,26 @@ pub struct StartContext {
     pub(super) parent: Arc<Parent>,
 }
 
+/// Where in the tree a supervisor is.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// For people: the names joined with `/`, which a name may hold as well.
+    pub(super) path: Arc<str>,
+    /// The names from the root down.
+    pub(super) names: Arc<[ChildId]>,
+}
+
+impl Place {
+    /// That of a root, which has a name or none.
+    pub(super) fn root(name: Option<Arc<str>>) -> Self {
+        Self { names: name.iter().cloned().map(ChildId::new).collect(), path: name.unwrap_or_default() }
+    }
+}
+
 /// What each start is told about its supervisor.
 pub(super) struct Parent {
     pub(super) watcher: ActorCell,
-    /// Its place in the tree.
-    pub(super) path: Arc<str>,
+    pub(super) place: Place,
     pub(super) feed: Feed,
 }
 
@@ -39,10 +54,18 @@ impl StartContext {
     }
 
     /// The child's place in the tree: the names from the root down, joined with `/`.
+    ///
+    /// It is for people. A name may hold a `/`, so that two places may have one path: see [`place`](Self::place).
     #[must_use]
     pub fn path(&self) -> String {
-        let (parent, id) = (&self.parent.path, self.id());
+        let (parent, id) = (&self.parent.place.path, self.id());
         if parent.is_empty() { id.to_string() } else { format!("{parent}/{id}") }
+    }
+
+    /// The child's place in the tree: the names from the root down.
+    #[must_use]
+    pub fn place(&self) -> Arc<[ChildId]> {
+        self.parent.place.names.iter().chain([self.id()]).cloned().collect()
     }
 
     /// Which of the child's starts this is, from 1.

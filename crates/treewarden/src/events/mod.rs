@@ -20,7 +20,8 @@ mod happening;
 mod stream;
 mod supervision;
 
-pub use event::{Gap, HostEvent};
+pub(crate) use event::Site;
+pub use event::{Gap, GapKind, HostEvent};
 pub use happening::{Happening, RemovalReason, SupervisionContext};
 pub(crate) use stream::Publisher;
 pub use stream::{Events, Reader};

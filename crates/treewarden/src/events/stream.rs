@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
-use treewarden_core::events::{Boot, Cursor, Limits, Position, Read, Ring};
+use treewarden_core::events::{Boot, Cursor, Limits, Missed, Position, Read, Ring};
 use treewarden_proto::SessionName;
 
-use super::event::{Gap, HostEvent};
+use super::event::{Gap, GapKind, HostEvent, Site};
 use super::happening::Happening;
 
 /// How much is kept for those who come late or read slowly.
@@ -36,12 +36,21 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn gap(&self, missed: Missed) -> Gap {
+        let (missed, why) = match missed {
+            Missed::Gone(missed) => (Some(missed), GapKind::Gone),
+            Missed::OtherLife => (None, GapKind::OtherLife),
+            Missed::NotGiven => (None, GapKind::NotGiven),
+        };
+        Gap { at: now(), boot: self.boot, missed, why }
+    }
+
     /// Takes a reader one step on; `Err` says whether more can come.
     fn step(&self, cursor: &mut Cursor) -> Result<Result<Arc<HostEvent>, Gap>, bool> {
         let state = self.lock();
         match state.ring.read(cursor) {
             Read::Event(event) => Ok(Ok(event)),
-            Read::Missed(missed) => Ok(Err(Gap { at: now(), boot: self.boot, missed })),
+            Read::Missed(missed) => Ok(Err(self.gap(missed))),
             Read::Nothing => Err(!state.ended),
         }
     }
@@ -101,7 +110,8 @@ impl Events {
     /// Goes on behind the last event that was seen.
     ///
     /// What is kept since then comes first, and then what happens. If some of it is not kept any more, a [`Gap`] with its
-    /// number comes before. A position of another life of the host gives a gap without a number, and then all that is kept.
+    /// number comes before. A position of another life of the host, or with a number that this one has not given yet, gives a gap without a
+    /// number, and then all that is kept.
     #[must_use]
     pub fn since(&self, position: Position) -> Reader {
         let seq = (position.boot == self.0.boot).then_some(position.seq);
@@ -120,14 +130,15 @@ impl Events {
     }
 
     /// Adds an event. Nobody is waited for, and nothing is written as text.
-    pub(crate) fn publish(&self, path: Arc<str>, name: Option<SessionName>, what: Happening) {
+    pub(crate) fn publish(&self, at: Site, name: Option<SessionName>, what: Happening) {
         let what = what.cut();
-        let size = HostEvent::size(&path, &what);
+        let size = HostEvent::size(&at, &what);
+        let Site { path, place } = at;
         let boot = self.0.boot;
         let mut state = self.0.lock();
         // Read under the lock, so that of two events the later one has no earlier time.
         let at = now();
-        state.ring.push(size, |seq| Arc::new(HostEvent { boot, seq, at, path, name, what }));
+        state.ring.push(size, |seq| Arc::new(HostEvent { boot, seq, at, path, place, name, what }));
         // Readers are woken when the lock is free: each of them takes it first.
         drop(state);
         self.0.news.notify_waiters();
@@ -231,7 +242,7 @@ mod tests {
     use super::*;
 
     fn saved(events: &Events) {
-        events.publish("a".into(), "a".parse().ok(), Happening::Saved);
+        events.publish(Site::of("a"), "a".parse().ok(), Happening::Saved);
     }
 
     async fn seq(reader: &mut Reader) -> u64 {
@@ -286,6 +297,21 @@ mod tests {
         assert_eq!((gap.missed, gap.boot), (None, new.events().latest().boot));
         let value = serde_json::to_value(&gap).expect("it can be written");
         assert_eq!((value["event"].as_str(), value["events"].is_null()), (Some("missed"), true), "{value}");
+        assert_eq!(value["why"], "other_life");
+        assert_eq!(seq(&mut reader).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_position_that_is_yet_to_come_is_not_taken_for_one_of_another_life() {
+        let publisher = small(8);
+        saved(publisher.events());
+        let mut to_come = publisher.events().latest();
+        to_come.seq += 1;
+        let mut reader = publisher.events().since(to_come);
+        let gap = reader.next().await.expect("the stream goes on").expect_err("nobody has seen that");
+        assert_eq!((gap.missed, gap.why), (None, GapKind::NotGiven));
+        assert!(!gap.to_string().contains("another life"), "{gap}");
+        assert_eq!(serde_json::to_value(&gap).expect("it can be written")["why"], "not_given");
         assert_eq!(seq(&mut reader).await, 1);
     }
 
@@ -323,12 +349,12 @@ mod tests {
             let line = format!("{{\"type\":\"status\",\"pad\":\"{}\"}}", "x".repeat(size));
             let frame = Frame::parse(line.into()).expect("it is a frame");
             for _ in 0..400 {
-                publisher.events().publish("a".into(), None, Happening::unsolicited(&frame));
+                publisher.events().publish(Site::of("a"), None, Happening::unsolicited(&frame));
             }
             let mut held = 0;
             let mut reader = publisher.events().kept();
             while let Some(Ok(event)) = reader.try_next() {
-                held += HostEvent::size(&event.path, &event.what);
+                held += HostEvent::size(&Site::of("a"), &event.what);
             }
             assert!(held <= LIMITS.bytes, "{held}");
         }

@@ -22,6 +22,7 @@ use super::engine;
 use super::handle::Session;
 use super::options::SessionOptions;
 use super::start_error::StartError;
+use crate::events::Site;
 use crate::host::{Holder, Host};
 use crate::supervisor::{Child, Resource, StartChild, StartContext, StartFuture, Started};
 
@@ -373,7 +374,7 @@ impl StartChild for SessionChild {
         let session = Self(Arc::clone(&self.0));
         Box::pin(async move {
             let desk = session.0.desk()?;
-            desk.set_path(context.path());
+            desk.set_site(Site { path: context.path().into(), place: context.place() });
             // The desk is closed, so that whoever asks is told at once and does not wait for an engine that
             // never comes.
             if session.stays_stopped(&desk, &context) {

@@ -14,7 +14,7 @@ use super::grow::{Grower, Handles};
 use super::names::{self, take_over};
 use super::running::Tree;
 use crate::config::TreeSpec;
-use crate::events;
+use crate::events::{self, Site};
 use crate::host::Host;
 use crate::supervisor::SupervisionEvent;
 
@@ -103,7 +103,8 @@ impl TreeBuilder {
         let plan = Grower::new(&host, &mut handles, &declared).plan(&spec.root, &Vec::new())?;
         let events = host.events();
         let report = move |event: &SupervisionEvent| {
-            events.publish(Arc::clone(&event.supervisor), None, events::told(event));
+            let (path, place) = (Arc::clone(&event.supervisor), Arc::clone(&event.place));
+            events.publish(Site { path, place }, None, events::told(event));
         };
         let root = plan.builder().on_report(report).start().await?;
         plan.adopt(&host, &root);

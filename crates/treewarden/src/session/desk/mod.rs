@@ -11,7 +11,7 @@
 //! | `rooms` | for memory only, never over an await or the disk | no caller of the session waits for more than memory |
 //! | `writers`, which orders those who change the record | before `rooms`, never while that is held; over the write to the store | no change of the record is lost |
 //! | the host's names | before `rooms` | whoever claims a name may ask its desk |
-//! | those of a warm pool, of a sink, of the options, of the path | while `rooms` may be held | none of them ever asks a desk |
+//! | those of a warm pool, of a sink, of the options, of the site | while `rooms` may be held | none of them ever asks a desk |
 //! | that of the events | last of all, while `rooms` may be held | an event stands where it happened among the others |
 
 mod condition;
@@ -45,7 +45,7 @@ pub(crate) use self::saved::Look;
 use super::options::SessionOptions;
 use super::start_error::StartError;
 use super::turn::Interrupt;
-use crate::events::Happening;
+use crate::events::{Happening, Site};
 use crate::host::Host;
 use crate::names::NameHeld;
 use crate::places::Tenant;
@@ -54,7 +54,7 @@ use crate::places::Tenant;
 pub(crate) struct Desk {
     pub(crate) name: SessionName,
     /// Where the session is in the tree; its name until a supervisor starts it. Nothing else is locked under this.
-    path: RwLock<Arc<str>>,
+    site: RwLock<Site>,
     options: RwLock<Arc<SessionOptions>>,
     pub(crate) host: Host,
     rooms: Mutex<Rooms>,
@@ -99,7 +99,7 @@ impl Desk {
         record: Option<SessionRecord>,
     ) -> Self {
         Self {
-            path: RwLock::new(name.as_str().into()),
+            site: RwLock::new(Site::of(name.as_str())),
             name,
             options: RwLock::new(options),
             host,
@@ -118,15 +118,15 @@ impl Desk {
     }
 
     /// Says where the supervisor that starts the session has it.
-    pub(crate) fn set_path(&self, path: String) {
-        *self.path.write().unwrap_or_else(PoisonError::into_inner) = path.into();
+    pub(crate) fn set_site(&self, site: Site) {
+        *self.site.write().unwrap_or_else(PoisonError::into_inner) = site;
     }
 
     /// Tells whoever reads the host's events what happened to the session.
     pub(crate) fn publish(&self, what: Happening) {
-        // The path is copied out: nothing else may be locked while its lock is held.
-        let path = Arc::clone(&self.path.read().unwrap_or_else(PoisonError::into_inner));
-        self.host.inner.events.events().publish(path, Some(self.name.clone()), what);
+        // The site is copied out: nothing else may be locked while its lock is held.
+        let site = self.site.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.host.inner.events.events().publish(site, Some(self.name.clone()), what);
     }
 
     /// What the session is started with; others from one moment to the next when the tree is changed.
