@@ -47,17 +47,17 @@ pub struct TreeDiff {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct NodeDiff {
-    /// Its place: the names from the root down, joined with `/`; empty for the root.
+    /// Its place, for people: the names from the root down, joined with `/`, which a name may hold as well; empty for the
+    /// root.
     pub path: String,
+    /// Its name, which is the last of those; empty for the root.
+    pub name: String,
     /// What it is, or what it was if it goes.
     pub kind: NodeKind,
     /// What becomes of it.
     pub change: Change,
     /// What differs, where it stays or is replaced.
     pub keys: Vec<KeyDiff>,
-    /// Its name within its supervisor, which may hold a `/` as the path does.
-    #[serde(skip)]
-    name: String,
 }
 
 /// What becomes of a node.
