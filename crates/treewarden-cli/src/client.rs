@@ -1,5 +1,6 @@
 //! The client's side of the control socket.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a client waits before it knocks again at a socket whose queue is full.
 const KNOCK: Duration = Duration::from_millis(50);
+
+/// The tree ended, or hung up, before it said how what was asked for came out.
+#[derive(Debug)]
+pub(crate) struct TreeEnded;
+
+impl fmt::Display for TreeEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the tree ended before it answered")
+    }
+}
+
+impl std::error::Error for TreeEnded {}
 
 /// A connection to a running tree.
 pub(crate) struct Client {
@@ -60,7 +73,7 @@ impl Client {
         self.line.clear();
         let read = read_line(&mut self.reader, &mut self.line, MAX_ANSWER).await;
         if !read.or_else(|error| if is_hangup(&error) { Ok(false) } else { Err(unheard(&error)) })? {
-            return Err(Failure::new(Exit::Failed, "the tree ended before it answered").into());
+            return Err(TreeEnded.into());
         }
         serde_json::from_slice(&self.line)
             .context("the tree's answer is not understood; are both of one version?")
@@ -115,9 +128,10 @@ async fn connect(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// The other end of the socket is gone.
+/// The other end of the socket is gone, also in the middle of a line: what a killed tree began to say is no answer.
 fn is_hangup(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// An error of the socket in words alone: as an error of its own kind it could pass for that of our output, whose reader may

@@ -24,7 +24,7 @@ pub(crate) enum Exit {
     Interrupted = 7,
     /// The queue is full, the store is, or another reload is under way; later it may work.
     Busy = 8,
-    /// The turn is still open.
+    /// The turn is still open: its outcome can be asked for later.
     Open = 9,
 }
 

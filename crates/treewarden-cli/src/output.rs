@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// Writes a line to stdout and flushes it.
 pub(crate) fn line(text: impl AsRef<str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -16,6 +18,20 @@ pub(crate) fn text(text: impl AsRef<str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_ref().as_bytes())?;
     out.flush()
+}
+
+/// Whether nobody reads stdout any more: the other end of its pipe is closed, or its terminal is gone.
+pub(crate) fn is_unread() -> bool {
+    let out = io::stdout();
+    // No event is asked for: the kernel tells of an end in any case.
+    let mut asked = [PollFd::new(&out, PollFlags::empty())];
+    let polled = poll(&mut asked, Some(&Timespec::default()));
+    polled.is_ok() && asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
+/// A number of things in words: `1 session`, `2 sessions`.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 /// Writes a line to stderr; nobody is told if that fails.

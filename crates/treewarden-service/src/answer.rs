@@ -103,7 +103,7 @@ pub enum Answer {
     },
     /// To `interrupt`.
     Interrupted {
-        /// Whether there was something to interrupt.
+        /// Whether a turn ran, or the CLI worked by itself.
         interrupted: bool,
     },
     /// To `stop` and `remove`.
@@ -163,7 +163,7 @@ pub struct TurnAnswer {
     pub interruptions: u32,
     /// The kind of failure.
     pub failure: Option<String>,
-    /// What happened, in words.
+    /// What happened, in words; of an open turn, why nobody works at it.
     pub message: Option<String>,
     /// The CLI's `result` frame as it came.
     pub result: Option<Value>,

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use tokio::sync::{Mutex, SemaphorePermit};
+use tokio::sync::{Mutex, RwLock, SemaphorePermit};
 use treewarden::Tree;
 
 use crate::access::Caller;
@@ -22,6 +22,8 @@ use crate::{control, events, turns, unsaved};
 pub struct Service {
     pub(crate) tree: Tree,
     places: Places,
+    /// Read by each request that comes to an end by itself, until its end is told.
+    telling: RwLock<()>,
     /// The config file, by its absolute path.
     pub(crate) file: Option<PathBuf>,
     /// Held by whoever reads the file again and changes the tree.
@@ -31,7 +33,13 @@ pub struct Service {
 impl Service {
     /// Serves a tree.
     pub fn new(tree: Tree) -> Self {
-        Self { tree, places: Places::new(), file: None, reloading: Mutex::default() }
+        Self {
+            tree,
+            places: Places::new(),
+            telling: RwLock::default(),
+            file: None,
+            reloading: Mutex::default(),
+        }
     }
 
     /// Names the file that a reload reads unless it names another, by its absolute path.
@@ -61,6 +69,9 @@ impl Service {
     /// Dropping the future interrupts a turn that is asked for. Whatever else it does may be left half done, as the methods of
     /// [`Session`](treewarden::Session) and [`Tree`] say.
     pub async fn answer(&self, request: Request, caller: Caller, sink: &mut impl Sink) -> Result<(), Gone> {
+        // A follower has no end that anybody could wait for.
+        let ends = !matches!(request, Request::Events { follow: true, .. });
+        let _telling = if ends { Some(self.telling.read().await) } else { None };
         let (place, answered) = match self.admit(&request, caller, sink).await {
             Ok(place) => (place, self.carry_out(request, sink).await),
             Err(refused) => (None, Err(refused)),
@@ -161,6 +172,18 @@ impl Service {
     /// A change of the tree that has begun goes on when the future is dropped.
     pub async fn reload(&self) -> Result<Reloaded, Refusal> {
         reload::unasked(self).await
+    }
+
+    /// Waits until everybody is told the end of what they asked for, but for those who follow the events.
+    ///
+    /// For a door that is about to be shut when the tree has ended: whoever waits for a turn is told by then that it stays
+    /// open. A caller who takes nothing keeps it waiting for as long as its door does.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn all_told(&self) {
+        drop(self.telling.write().await);
     }
 
     /// Says, in the log and the events, which conversations are lost with the tree's end, since an end cannot be refused.

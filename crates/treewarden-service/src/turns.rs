@@ -1,8 +1,7 @@
 //! Turns: asked, streamed, waited for, and interrupted when the caller goes.
 
 use serde_json::Value;
-use treewarden::session::TurnReport;
-use treewarden::session::{Event, Outcome, TextEvent, Turn};
+use treewarden::session::{Event, Outcome, QueryError, QueryErrorKind, TextEvent, Turn, TurnReport};
 use treewarden::{SessionName, TurnId};
 
 use crate::answer::{Answer, Progress, TurnAnswer};
@@ -41,10 +40,15 @@ pub(crate) async fn wait(
         return Ok(said(service, found).await);
     }
     let name = found.name.as_str();
-    match service.tree.session(name).attach(turn).await? {
-        Some(joined) => follow(service, sink, name, joined, Streaming::None).await,
-        // It was settled just now, or its session is not served here.
-        None => Ok(report(service, turn).await?),
+    match service.tree.session(name).attach(turn).await {
+        Ok(Some(joined)) => follow(service, sink, name, joined, Streaming::None).await,
+        // It was settled just now, or nobody serves its session, as after a reload without it: the turn is there all
+        // the same.
+        Ok(None) => Ok(left(service, turn, &format!("the session {name:?} is stopped")).await?),
+        Err(error) if error.kind() == QueryErrorKind::NoSuchSession => {
+            Ok(left(service, turn, &format!("the tree has no session {name:?}")).await?)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -78,10 +82,24 @@ async fn follow(
     }
     // Its frames are not kept for anybody: the CLI must not wait until they are read.
     let outcome = tokio::select! {
-        outcome = turn.outcome() => outcome?,
+        outcome = turn.outcome() => outcome,
         gone = sink.gone() => return Err(gone.into()),
     };
-    Ok(settled(service, id, name, &outcome).await?)
+    match outcome {
+        Ok(outcome) => Ok(settled(service, id, name, &outcome).await?),
+        Err(error) => ended_first(service, id, error).await,
+    }
+}
+
+/// Answers for a turn whose session ended first.
+async fn ended_first(service: &Service, turn: TurnId, error: QueryError) -> Result<Answer, Unanswered> {
+    // A journal that does not have the turn (`durability = "nothing"`), or cannot be read, carries it on for nobody.
+    match service.tree.host().turn(turn) {
+        Ok(Some(_)) if error.kind() == QueryErrorKind::Stopped => {
+            Ok(left(service, turn, &error.to_string()).await?)
+        }
+        _ => Err(error.into()),
+    }
 }
 
 /// Tells what comes before the outcome, and returns that; `None` if the session ended first.
@@ -151,6 +169,17 @@ pub(crate) async fn report(service: &Service, turn: TurnId) -> Result<Answer, Re
     Ok(said(service, found(service, turn)?).await)
 }
 
+/// The same of a turn that nobody works at, for this reason: if it is open it stays so, and goes on with its session.
+async fn left(service: &Service, turn: TurnId, why: &str) -> Result<Answer, Refusal> {
+    let found = found(service, turn)?;
+    let is_open = found.outcome.is_none();
+    let mut answer = report_of(service, found).await;
+    if is_open {
+        answer.message = Some(format!("{why}; the turn stays open until its session is started again"));
+    }
+    Ok(Answer::Turn(answer))
+}
+
 /// A turn whose outcome was just delivered; a journal that does not hold that has nothing to say about it.
 async fn settled(service: &Service, turn: TurnId, name: &str, outcome: &Outcome) -> Result<Answer, Refusal> {
     // Of two outcomes the first stands, and the journal has it; without a journal the one that came is all
@@ -163,8 +192,12 @@ async fn settled(service: &Service, turn: TurnId, name: &str, outcome: &Outcome)
     }
 }
 
-/// With every key that the protocol promises; a turn without an answer has the conversation that its session has.
 async fn said(service: &Service, found: TurnReport) -> Answer {
+    Answer::Turn(report_of(service, found).await)
+}
+
+/// With every key that the protocol promises; a turn without an answer has the conversation that its session has.
+async fn report_of(service: &Service, found: TurnReport) -> TurnAnswer {
     let mut outcome = found.outcome.unwrap_or_default();
     let mut take = |key: &str| outcome.get_mut(key).map(Value::take).filter(|value| !value.is_null());
     let text = |value: Option<Value>| match value {
@@ -176,7 +209,7 @@ async fn said(service: &Service, found: TurnReport) -> Answer {
     if session_id.is_none() {
         session_id = service.tree.session(found.name.as_str()).id().await.ok().flatten();
     }
-    Answer::Turn(TurnAnswer {
+    TurnAnswer {
         turn: found.turn,
         name: found.name,
         outcome: text(take("outcome")),
@@ -186,5 +219,5 @@ async fn said(service: &Service, found: TurnReport) -> Answer {
         failure: text(take("failure")),
         message: text(take("message")),
         result: take("result"),
-    })
+    }
 }

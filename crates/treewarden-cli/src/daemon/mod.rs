@@ -14,6 +14,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -29,6 +30,10 @@ use orphans::Reaper;
 use signals::{Signals, Wish};
 use socket::ControlSocket;
 pub(crate) use socket::may_speak;
+
+/// How long the end waits for clients to be told how what they asked for came out; what they are told fits in a socket's buffer,
+/// as a rule, so that only a client that reads nothing costs it all.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// What the connections share.
 #[derive(Debug)]
@@ -59,14 +64,17 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     let shared = Arc::new(Shared { service, clients: Clients::new() });
     let sessions = tree.host().sessions().len();
     tracing::info!(sessions, socket = %socket.path().display(), "the tree is up");
+    let are = if sessions == 1 { "is" } else { "are" };
     output::note(format!(
-        "{sessions} sessions are up; listening on {} (pid {})",
+        "{} {are} up; listening on {} (pid {})",
+        output::count(sessions, "session"),
         socket.path().display(),
         std::process::id()
     ));
     let ended_by_itself = serve(&mut socket, &shared, &mut signals).await;
     if ended_by_itself {
         let reason = tree.wait().await;
+        say_last_word(&shared.service).await;
         let text = format!(
             "the tree ended by itself ({reason}): a child crashed more often than max_restarts allows, or was \
              significant; with give_up = \"park\" such a child stays down and its siblings live on"
@@ -77,7 +85,9 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     let stop = async {
         // What is unsaved is said while the CLIs still live: a signal cannot be refused, as a `stop` is.
         shared.service.say_unsaved().await;
-        tree.stop().await
+        let reason = tree.stop().await;
+        say_last_word(&shared.service).await;
+        reason
     };
     let code = tokio::select! {
         _reason = stop => ExitCode::SUCCESS,
@@ -88,6 +98,13 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     };
     drop(socket);
     Ok(code)
+}
+
+/// Lets the clients be told that their turns stay open: the process would end while that is on its way.
+async fn say_last_word(service: &Service) {
+    if tokio::time::timeout(LAST_WORD, service.all_told()).await.is_err() {
+        tracing::warn!("a client that reads nothing is not told how what it asked for came out");
+    }
 }
 
 /// Serves clients until a signal asks for the end (`false`) or the tree ends by itself (`true`).
@@ -147,7 +164,7 @@ async fn accept(
             Err(error) => {
                 // Too many open files, as a rule: a pause lets some close.
                 tracing::warn!(%error, "cannot accept a client");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }

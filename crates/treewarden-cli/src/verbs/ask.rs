@@ -9,7 +9,7 @@ use treewarden_service::{Request, Streaming};
 
 use super::turn;
 use crate::args::{Ask, Output};
-use crate::client::Client;
+use crate::client::{Client, TreeEnded};
 use crate::lines::MAX_REQUEST;
 use crate::output;
 
@@ -22,8 +22,8 @@ pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
         (true, false) => Streaming::Text,
         (true, true) => Streaming::Frames,
     };
-    client.send(&Request::Ask { name, prompt, stream, detach }).await?;
-    let report = follow(&mut client, stream, output).await?;
+    client.send(&Request::Ask { name: name.clone(), prompt, stream, detach }).await?;
+    let report = follow(&mut client, &name, stream, output).await?;
     if detach {
         let id = report["turn"].as_str().unwrap_or_default();
         output::line(if output.json { report.to_string() } else { id.to_owned() })?;
@@ -50,20 +50,25 @@ fn from_stdin() -> anyhow::Result<String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Prints what comes before the outcome, and returns the outcome.
-pub(super) async fn follow(client: &mut Client, stream: Streaming, output: Output) -> anyhow::Result<Value> {
-    let mut open_line = false;
-    loop {
-        let item = match client.item().await? {
-            Ok(item) => item,
-            Err(report) => {
-                // A person's prompt begins on a line of its own, and a file ends with one.
-                if open_line {
-                    output::line("")?;
-                }
-                return Ok(report);
-            }
+/// Prints what comes before the outcome, and returns the report of the turn.
+pub(super) async fn follow(
+    client: &mut Client,
+    name: &str,
+    stream: Streaming,
+    output: Output,
+) -> anyhow::Result<Value> {
+    let (mut open_line, mut opened) = (false, None::<String>);
+    let report = loop {
+        let item = match (client.item().await, &opened) {
+            (Ok(Ok(item)), _) => item,
+            (Ok(Err(report)), _) => break report,
+            // The turn is stored, and whoever asked has its id from nowhere else.
+            (Err(error), Some(turn)) if error.is::<TreeEnded>() => break turn::untold(turn, Some(name)),
+            (Err(error), _) => return Err(error),
         };
+        if item["type"] == "opened" {
+            opened = item["turn"].as_str().map(str::to_owned);
+        }
         if stream == Streaming::Frames && output.json {
             output::line(item.to_string())?;
             continue;
@@ -86,5 +91,10 @@ pub(super) async fn follow(client: &mut Client, stream: Streaming, output: Outpu
             }
             _ => {}
         }
+    };
+    // A person's prompt begins on a line of its own, and a file ends with one.
+    if open_line {
+        output::line("")?;
     }
+    Ok(report)
 }

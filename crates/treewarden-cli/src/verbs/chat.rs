@@ -35,8 +35,12 @@ pub(super) async fn run(name: &str, place: &Place) -> anyhow::Result<ExitCode> {
         }
         let request = Request::Ask { name: name.to_owned(), prompt, stream: Streaming::Text, detach: false };
         client.send(&request).await?;
-        let report = ask::follow(&mut client, Streaming::Text, Output { json: false }).await?;
+        let report = ask::follow(&mut client, name, Streaming::Text, Output { json: false }).await?;
         super::turn::show(&report, Output { json: false }, false)?;
+        // Nobody serves the session, or the tree is gone: the next prompt would be refused.
+        if report["outcome"].is_null() {
+            return Ok(super::turn::code(&report));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,9 +12,8 @@ use crate::output;
 pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     match config::load(file) {
         Ok(tree) => {
-            let sessions = tree.sessions().len();
-            let word = if sessions == 1 { "session" } else { "sessions" };
-            output::line(format!("{} is valid: {sessions} {word}", file.display()))?;
+            let sessions = output::count(tree.sessions().len(), "session");
+            output::line(format!("{} is valid: {sessions}", file.display()))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {

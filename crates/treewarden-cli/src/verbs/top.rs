@@ -21,7 +21,7 @@ pub(super) async fn run(interval: f64, place: &Place) -> anyhow::Result<ExitCode
         let answer = client.call(&Request::Ps {}).await?;
         let sessions = answer["sessions"].as_array().cloned().unwrap_or_default();
         let live = sessions.iter().filter(|session| session["pid"].is_number()).count();
-        let head = format!("{} sessions, {live} with a CLI", sessions.len());
+        let head = format!("{}, {live} with a CLI", output::count(sessions.len(), "session"));
         // Home, then each line to its end, then the rest of the screen: nothing flickers.
         let clear = if colourful { "\x1b[H\x1b[J" } else { "" };
         output::text(format!("{clear}{}\n\n{}\n", paint.bold(&head), super::ps::table(&sessions, paint)))?;

@@ -2,19 +2,37 @@
 
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use treewarden::TurnId;
 use treewarden_service::Request;
 
 use crate::args::{Output, Place};
-use crate::client::Client;
+use crate::client::{Client, TreeEnded};
 use crate::exit::Exit;
 use crate::output;
 
 pub(super) async fn run(turn: TurnId, wait: bool, output: Output, place: &Place) -> anyhow::Result<ExitCode> {
-    let report = Client::connect(place).await?.call(&Request::Turn { turn, wait }).await?;
+    let report = match Client::connect(place).await?.call(&Request::Turn { turn, wait }).await {
+        Err(error) if wait && error.is::<TreeEnded>() => untold(&turn.to_string(), None),
+        answered => answered?,
+    };
     show(&report, output, true)?;
     Ok(code(&report))
+}
+
+/// What is known of a turn whose tree ended first, with the keys of a report.
+pub(super) fn untold(turn: &str, name: Option<&str>) -> Value {
+    json!({
+        "turn": turn,
+        "name": name,
+        "outcome": null,
+        "text": null,
+        "session_id": null,
+        "interruptions": null,
+        "failure": null,
+        "message": "the tree ended before it told how the turn came out: ask when it runs again",
+        "result": null,
+    })
 }
 
 /// Prints a turn: all of it as JSON, or its text; what went wrong goes to stderr.
@@ -31,9 +49,19 @@ pub(super) fn show(report: &Value, output: Output, with_text: bool) -> anyhow::R
             output::note(format!("error: the turn failed: {message}"));
         }
         Some(outcome) => output::note(format!("the turn was {outcome}")),
-        None => output::note("the turn is still open"),
+        None => output::note(open(report)),
     }
     Ok(())
+}
+
+/// An open turn in words; where nobody works at it, why, and what has it go on.
+fn open(report: &Value) -> String {
+    match (report["message"].as_str(), report["turn"].as_str()) {
+        (Some(why), Some(turn)) => {
+            format!("{why}. Then `treewarden turn --wait {turn}` waits for its outcome")
+        }
+        _ => "the turn is still open".to_owned(),
+    }
 }
 
 /// The exit code that an outcome leads to.

@@ -140,6 +140,27 @@ fn a_cancelled_turn_never_runs() {
 }
 
 #[test]
+fn an_interrupt_of_an_idle_session_says_that_nothing_ran() {
+    let world = World::with("[[child]]\nname = \"a\"\n");
+    let mut daemon = world.daemon();
+    let interrupted = || {
+        let output = world.run(&["interrupt", "a"]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(interrupted(), "a does nothing that could be interrupted", "it has no CLI");
+    world.json(&["ask", "a", "hello", "--json"]);
+    world.when("a", "ready");
+    assert_eq!(interrupted(), "a does nothing that could be interrupted");
+    world.run(&["ask", "a", "hello STREAM=1000:50", "--detach"]);
+    world.when("a", "busy");
+    assert_eq!(interrupted(), "a is interrupted");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    assert!(world.log().contains("1 session is up;"), "{}", world.log());
+}
+
+#[test]
 fn stop_start_restart_and_clear_do_what_they_say() {
     let world = World::new();
     let _daemon = world.daemon();

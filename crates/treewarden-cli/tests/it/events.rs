@@ -1,11 +1,12 @@
 //! The verb `events`: numbers and places, going on from a position, and what it costs the daemon.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::{World, eventually};
 
 /// The events that the verb prints.
 fn events(world: &World, args: &[&str]) -> Vec<Value> {
@@ -72,6 +73,66 @@ fn whoever_comes_from_another_daemon_is_told_that_something_may_be_missing() {
     assert_eq!(all[0].get("seq"), None, "a gap has no number");
     assert_eq!(seqs(&all)[0], 1, "then comes all that there is");
     assert!(events(&world, &[]).iter().all(|event| event["event"] != "missed"), "and nobody else is told");
+}
+
+#[test]
+fn a_position_that_is_yet_to_come_is_told_as_that_and_in_words() {
+    let world = World::new();
+    let _daemon = world.daemon();
+    world.json(&["ask", "a", "hello", "--json"]);
+    let last = events(&world, &[]).pop().expect("something happened");
+    let to_come = format!("{}:{}", last["boot"].as_str().expect("a boot"), 1_000_000);
+    let gap = events(&world, &["--since", &to_come]).swap_remove(0);
+    assert_eq!(
+        (&gap["event"], &gap["events"], &gap["why"]),
+        (&json!("missed"), &Value::Null, &json!("not_given")),
+        "{gap}"
+    );
+    let said = world.run(&["events", "--since", &to_come]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let first = said.lines().next().expect("a line");
+    assert!(first.contains("has not happened yet") && !first.contains("another life"), "{first}");
+    let elsewhere = world.run(&["events", "--since", "00c0ffee00c0ffee:1"]);
+    let elsewhere = String::from_utf8_lossy(&elsewhere.stdout).into_owned();
+    assert!(elsewhere.lines().next().is_some_and(|line| line.contains("another life")), "{elsewhere}");
+}
+
+#[test]
+fn the_place_tells_apart_what_has_one_path() {
+    let children = "[[child]]\nname = \"team\"\ntype = \"supervisor\"\n[[child.child]]\nname = \"b\"\n\
+                    [[child]]\nname = \"team/b\"\n";
+    let world = World::with(children);
+    let _daemon = world.daemon();
+    for name in ["b", "team/b"] {
+        world.json(&["ask", name, "hello", "--json"]);
+    }
+    let all = events(&world, &[]);
+    let place_of = |name: &str| {
+        let event = all.iter().find(|event| event["name"] == name).expect("something happened to it");
+        assert_eq!(event["path"], "team/b");
+        event["place"].clone()
+    };
+    assert_eq!(place_of("b"), json!(["team", "b"]));
+    assert_eq!(place_of("team/b"), json!(["team/b"]));
+    let report = |of: &str| all.iter().find(|event| event["child"] == of).expect("its start is told");
+    assert_eq!((&report("b")["place"], &report("team/b")["place"]), (&json!(["team"]), &json!([])));
+}
+
+#[test]
+fn a_follower_that_nobody_reads_ends_though_nothing_happens() {
+    let world = World::new();
+    let _daemon = world.daemon();
+    let mut follows = world
+        .command(&["events", "--follow"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command can be run");
+    let mut lines = BufReader::new(follows.stdout.take().expect("it is piped"));
+    lines.read_line(&mut String::new()).expect("a line");
+    drop(lines);
+    let ended = eventually("it ends", || follows.try_wait().expect("it can be waited for"));
+    assert!(ended.success(), "{ended}");
 }
 
 #[test]

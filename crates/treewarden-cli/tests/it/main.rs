@@ -9,6 +9,7 @@ mod events;
 mod given_up;
 mod hosts;
 mod left;
+mod left_open;
 mod one_writer;
 mod orphans;
 mod reload;

@@ -80,3 +80,59 @@ async fn a_turn_whose_caller_goes_is_interrupted_unless_it_is_detached() {
     assert_eq!(world.ask(nothing).await.expect_err("refused").code, Code::NoSuchTurn);
     world.end().await;
 }
+
+const LONG: &str = "one DELAY=600000";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_whose_session_goes_first_is_told_as_one_that_stays_open() {
+    let world = World::with_a_cli(&["a", "b"]).await;
+    let dir = world.service.tree().host().state_dir().parent().expect("a folder").to_owned();
+    let (with, without) = (dir.join("treewarden.toml"), dir.join("without.toml"));
+    let text = std::fs::read_to_string(&with).expect("read");
+    std::fs::write(&without, text.replace("[[child]]\nname = \"a\"\n", "")).expect("written");
+    let reload = |file| world.ask(json!({ "op": "reload", "file": file, "force": true }));
+    let mut door = Door::default();
+    let caller = door.clone();
+    let asked = world.tell(json!({ "op": "ask", "name": "a", "prompt": LONG }), &mut door);
+    let goes = async {
+        caller.is_told().await;
+        reload(&without).await
+    };
+    let (told, reloaded) = tokio::join!(asked, goes);
+    assert_eq!((told, reloaded.expect("done")["failed"].clone()), (Ok(()), json!([])));
+    let open = caller.end().expect("it is no refusal");
+    let why = open["message"].as_str().expect("why").to_owned();
+    assert!(open["outcome"].is_null() && why.contains("stays open until its session is started"), "{open}");
+    // Whoever waits for it hears the same, as long as the session is not there, and then waits.
+    let wait = json!({ "op": "turn", "turn": open["turn"], "wait": true });
+    let waited = world.ask(wait.clone()).await.expect("the turn is known");
+    let why = waited["message"].as_str().expect("why");
+    assert!(waited["outcome"].is_null() && why.contains("no session \"a\""), "{waited}");
+    reload(&with).await.expect("done");
+    world.ask(json!({ "op": "cancel", "turn": open["turn"] })).await.expect("it is open");
+    let outcome = world.ask(wait).await.expect("it comes to its end")["outcome"].clone();
+    assert!(outcome == "interrupted" || outcome == "cancelled", "{outcome}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_door_that_is_to_be_shut_waits_until_its_callers_are_told_that_their_turns_stay_open() {
+    let world = World::with_a_cli(&["a"]).await;
+    let mut door = Door::default();
+    let mut follower = Door::default();
+    let (caller, follows) = (door.clone(), follower.clone());
+    let asked = world.tell(json!({ "op": "ask", "name": "a", "prompt": LONG }), &mut door);
+    let followed = world.tell(json!({ "op": "events", "follow": true }), &mut follower);
+    let ends = async {
+        caller.is_told().await;
+        world.service.tree().stop().await;
+        // Whoever follows has no end to be told, and keeps nobody.
+        world.service.all_told().await;
+        follows.leave();
+        caller.end().expect("it is no refusal")
+    };
+    let (told, _, open) = tokio::join!(asked, followed, ends);
+    assert_eq!((told, &open["outcome"]), (Ok(()), &Value::Null), "{open}");
+    let kept = world.service.tree().host().turn(serde_json::from_value(open["turn"].clone()).expect("an id"));
+    assert!(kept.expect("read").is_some_and(|kept| kept.outcome.is_none()));
+}

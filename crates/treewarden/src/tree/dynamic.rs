@@ -60,7 +60,7 @@ pub enum NewSessionError {
     },
     /// As many sessions of the template exist as may.
     #[error(
-        "make the session {name}: {limit} sessions of the template {template} exist, and no more may; remove one, or raise its \
+        "make the session {name}: as many sessions of the template {template} exist as may ({limit}); remove one, or raise its \
          max_sessions"
     )]
     Limit {

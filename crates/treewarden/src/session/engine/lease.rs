@@ -26,7 +26,7 @@ pub(super) async fn place(desk: &Arc<Desk>) -> Result<Place, StartFailure> {
     }
     request.granted().await.map_err(|AllPinned { limit }| {
         let message = format!(
-            "pinned sessions have all of the {limit} places for live CLIs; raise `max_live` or pin fewer sessions"
+            "pinned sessions have every place for a live CLI, of which there are {limit}; raise `max_live` or pin fewer sessions"
         );
         permanent(PermanentKind::NoPlace, message)
     })
