@@ -23,10 +23,11 @@ struct Refused {
 }
 
 impl Refused {
-    fn lives(&self) -> bool {
+    /// Whether one of its processes is among the living, as `lives` says.
+    fn lives(&self, lives: impl Fn(&Process) -> bool) -> bool {
         // Without a list of processes there is nothing to look at: a tree of which nobody can tell what lives
         // counts as alive until a proof says otherwise.
-        self.processes.is_empty() || self.processes.iter().any(|process| process.is_alive())
+        self.processes.is_empty() || self.processes.iter().any(lives)
     }
 }
 
@@ -34,18 +35,30 @@ impl Left {
     /// What cannot be ended, in words; `None` if all of it is gone by now.
     pub(crate) fn not_gone(&self) -> Option<String> {
         let live: Vec<&str> =
-            self.refused.iter().filter(|left| left.lives()).map(|left| left.why.as_str()).collect();
+            self.refused.iter().filter(|left| left.lives(is_alive)).map(|left| left.why.as_str()).collect();
         (!live.is_empty()).then(|| live.join("; "))
     }
 
     /// What may be the session's, by name.
     pub(crate) fn unclear(&self) -> Option<String> {
-        named(self.unclear.iter().filter(|process| process.is_alive()))
+        named(self.unclear.iter().filter(|process| is_alive(process)))
+    }
+
+    /// Which of all these processes are dead by now. It asks the system for each, and so is asked of a copy.
+    fn dead(&self) -> Vec<Process> {
+        let refused = self.refused.iter().flat_map(|left| &left.processes);
+        refused.chain(&self.unclear).filter(|process| !is_alive(process)).copied().collect()
+    }
+
+    /// Lets go of what is gone with these processes: what was seen dead stays dead.
+    fn bury(&mut self, dead: &[Process]) {
+        let lives = |process: &Process| !dead.contains(process);
+        self.refused.retain(|left| left.lives(lives));
+        self.unclear.retain(lives);
     }
 
     /// Takes note of what cannot be ended; `false` if it was known.
     fn add_refused(&mut self, processes: &[Process], why: &str) -> bool {
-        self.refused.retain(Refused::lives);
         let known = self.refused.iter().any(|left| left.processes == processes && left.why == why);
         // An earlier entry about the same processes gives way to this one, or they would be named twice.
         self.refused.retain(|left| !left.processes.iter().all(|process| processes.contains(process)));
@@ -55,7 +68,6 @@ impl Left {
 
     /// Takes note of what may be the session's, and returns what was not known.
     fn add_unclear(&mut self, processes: &[Process]) -> Vec<Process> {
-        self.unclear.retain(|process| process.is_alive());
         let new: Vec<Process> =
             processes.iter().filter(|process| !self.unclear.contains(process)).copied().collect();
         self.unclear.extend(&new);
@@ -64,8 +76,13 @@ impl Left {
 
     /// A proof that all is gone answers what nobody could tell before.
     fn proven(&mut self) {
-        self.refused.retain(|left| !left.processes.is_empty() && left.lives());
+        self.refused.retain(|left| !left.processes.is_empty());
     }
+}
+
+/// Looks whether a process lives, which reads a file.
+fn is_alive(process: &Process) -> bool {
+    process.is_alive()
 }
 
 fn named<'a>(processes: impl Iterator<Item = &'a Process>) -> Option<String> {
@@ -83,7 +100,7 @@ impl Desk {
         }
         let why = error.to_string();
         // Each start that is refused finds the same again; only what is new is told.
-        let is_new = self.lock().shown.left_mut().add_refused(error.processes(), &why);
+        let is_new = self.change_left(|left| left.add_refused(error.processes(), &why));
         if is_new {
             tracing::error!(session = %self.name, %error, "processes of a CLI cannot be ended");
             self.publish(Happening::NotGone { why });
@@ -92,21 +109,33 @@ impl Desk {
 
     /// Takes note of a proof, and says which processes it leaves alone.
     pub(crate) fn note_gone(&self, gone: &TreeGone) {
-        let new = {
-            let mut rooms = self.lock();
-            let left = rooms.shown.left_mut();
+        let new = self.change_left(|left| {
             left.proven();
             left.add_unclear(gone.left())
-        };
+        });
         if let Some(what) = named(new.iter()) {
             self.publish(Happening::MayBeLeft { what });
         }
     }
 
+    fn left(&self) -> Left {
+        self.lock().shown.left().clone()
+    }
+
+    /// Changes what is noted, without what is dead by now.
+    fn change_left<T>(&self, change: impl FnOnce(&mut Left) -> T) -> T {
+        // Looked for in a copy: the look reads a file for each process, and whoever calls the session would
+        // wait for that. What is noted meanwhile is not among the dead, and stays.
+        let dead = self.left().dead();
+        let mut rooms = self.lock();
+        let left = rooms.shown.left_mut();
+        left.bury(&dead);
+        change(left)
+    }
+
     /// Whether all that is the session's is gone, as far as that was found out.
     pub(crate) fn is_gone(&self) -> Result<(), QueryError> {
-        let left = self.lock().shown.left().clone();
-        left.not_gone().map_or(Ok(()), |why| Err(QueryError::not_gone(&self.name, &why)))
+        self.left().not_gone().map_or(Ok(()), |why| Err(QueryError::not_gone(&self.name, &why)))
     }
 }
 
@@ -134,6 +163,21 @@ mod tests {
         assert_eq!(left.not_gone().as_deref(), Some("b"));
         left.proven();
         assert_eq!(left.not_gone().as_deref(), Some("b"), "another tree's proof ends nothing of it");
+    }
+
+    #[test]
+    fn what_is_dead_is_let_go_and_what_was_noted_since_the_look_stays() {
+        let mut left = Left::default();
+        left.add_refused(&[dead()], "a");
+        left.add_unclear(&[dead()]);
+        let seen = left.dead();
+        assert_eq!(seen, [dead(), dead()]);
+        left.add_refused(&[own()], "b");
+        left.add_refused(&[], "c");
+        left.add_unclear(&[own()]);
+        left.bury(&seen);
+        assert_eq!(left.refused.iter().map(|left| left.why.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(left.unclear, [own()]);
     }
 
     #[test]
