@@ -16,7 +16,7 @@ pub(crate) enum Exit {
     Config = 3,
     /// Nobody listens on the control socket.
     NoDaemon = 4,
-    /// There is no session, turn or template of that name.
+    /// There is no session, turn or template of that name, or the session is being removed and was to be started.
     NotFound = 5,
     /// Something else holds the state directory, the socket, the conversation or the name.
     Held = 6,

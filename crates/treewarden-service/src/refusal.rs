@@ -5,7 +5,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use treewarden::session::{QueryError, QueryErrorKind, StartError};
+use treewarden::session::{QueryError, QueryErrorKind, StartError, StartErrorKind};
 use treewarden::tree::{ApplyError, NewSessionError, RemoveSessionError};
 
 use crate::sink::Gone;
@@ -100,7 +100,11 @@ impl From<QueryError> for Refusal {
 
 impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
-        Self::failed(error)
+        let code = match error.kind() {
+            StartErrorKind::NoSuchSession => Code::NoSuchSession,
+            _ => Code::Failed,
+        };
+        Self::new(code, error)
     }
 }
 

@@ -47,9 +47,14 @@ impl World {
 
     /// Adds a session to the file.
     pub(crate) fn declare(&self, name: &str) {
+        self.add("child", name);
+    }
+
+    /// Adds a table of this name to the file.
+    pub(crate) fn add(&self, table: &str, name: &str) {
         let file = self.dir.path().join("treewarden.toml");
         let text = fs::read_to_string(&file).expect("read");
-        fs::write(&file, format!("{text}[[child]]\nname = {name:?}\n")).expect("written");
+        fs::write(&file, format!("{text}[[{table}]]\nname = {name:?}\n")).expect("written");
     }
 
     /// Asks as somebody who may ask anything, and returns the end as JSON.

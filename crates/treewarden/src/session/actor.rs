@@ -163,6 +163,11 @@ impl SessionActor {
         // CLI.
         state.desk.command(Command::Stop(StopReason::Shutdown));
         if let Some(engine) = take(&state.engine) {
+            // It was waited for already, outside the supervisor, for as long as it may take: now it ends as with
+            // an actor that is killed.
+            if state.desk.is_overdue() {
+                engine.abort();
+            }
             let _ended = engine.await;
         }
         state.stopped = true;

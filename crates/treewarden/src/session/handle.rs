@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use treewarden_core::session::{Answer, SessionState};
 use treewarden_proto::frame::Content;
@@ -18,7 +19,7 @@ use crate::host::{Holder, Host};
 use crate::registry::Name;
 use crate::supervisor::Supervisor;
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::supervisor::{Restart, RestartChildError};
+use treewarden_otp_core::supervisor::{FindChildError, Restart, RestartChildError, Shutdown};
 
 /// A session, by itself or by its name.
 ///
@@ -365,7 +366,11 @@ impl Session {
 
     /// The desk, and the supervisor that can start it again.
     fn supervised(&self) -> Result<(Arc<Desk>, Supervisor), StartError> {
-        let desk = self.desk().map_err(|error| StartError::supervisor(&error))?;
+        let desk = self.desk().map_err(|error| StartError::no_such_session(&error))?;
+        // Before anything is done: one that was started now would be ended by its removal.
+        if desk.is_being_removed() {
+            return Err(StartError::being_removed(&desk.name));
+        }
         match desk.supervisor() {
             Some(supervisor) => Ok((desk, supervisor)),
             None => Err(StartError::supervisor(&"its supervisor is not one of treewarden's")),
@@ -377,6 +382,7 @@ impl Session {
     /// # Errors
     ///
     /// [`StartError`] if it runs, or if its supervisor refuses.
+    /// [`StartErrorKind::NoSuchSession`](super::StartErrorKind::NoSuchSession) if nobody holds the name, or it is being removed.
     ///
     /// # Cancel safety
     ///
@@ -385,11 +391,8 @@ impl Session {
         let (desk, supervisor) = self.supervised()?;
         // `set_stopped` says what it could not store; the session runs from now on all the same.
         let _said = desk.set_stopped(false);
-        supervisor
-            .restart_child(desk.name.as_str())
-            .await
-            .map(drop)
-            .map_err(|error| StartError::supervisor(&error))
+        let started = supervisor.restart_child(desk.name.as_str()).await;
+        started.map(drop).map_err(|error| not_started(&desk, &error))
     }
 
     /// Ends the session's actor and CLI and starts them anew; its conversation and open turns are carried on.
@@ -399,29 +402,62 @@ impl Session {
     /// # Errors
     ///
     /// [`StartError`] if its supervisor refuses, or would forget it because it is temporary; then it lives on.
+    /// [`StartErrorKind::NoSuchSession`](super::StartErrorKind::NoSuchSession) if nobody holds the name, or it is being removed.
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped the session may be left stopped, unless another call waits for the same restart.
+    /// When the future is dropped the session may be left stopped, unless another call waits for the same restart; as long as
+    /// its CLI is being ended it is left without one, still served.
     pub async fn restart(&self) -> Result<(), StartError> {
         let (desk, supervisor) = self.supervised()?;
         let id = desk.name.as_str();
-        let spec = supervisor.get_childspec(id).await.map_err(|error| StartError::supervisor(&error))?;
+        let spec = supervisor.get_childspec(id).await.map_err(|error| not_found(&desk, error))?;
         if spec.restart == Restart::Temporary {
             let why = format!(
                 "{id:?} is temporary, and its supervisor forgets it once it is stopped; start another"
             );
             return Err(StartError::supervisor(&why));
         }
-        let stop =
-            async { supervisor.terminate_child(id).await.map_err(|error| StartError::supervisor(&error)) };
+        let stop = async {
+            // The CLI first, outside its supervisor, which would otherwise serve nobody else for as long as that
+            // takes. The turns wait until the actor is gone, which would start another CLI for them.
+            let _aside = desk.put_aside(patience(spec.effective_shutdown())).await;
+            supervisor.terminate_child(id).await.map_err(|error| not_found(&desk, error))
+        };
         let start = async {
             match supervisor.restart_child(id).await {
                 // Since it was stopped its supervisor started it, as with a sibling that crashed, or another call did.
                 Ok(_) | Err(RestartChildError::Running | RestartChildError::Restarting) => Ok(()),
-                Err(error) => Err(StartError::supervisor(&error)),
+                Err(error) => Err(not_started(&desk, &error)),
             }
         };
         desk.restarts.one(stop, start).await
+    }
+}
+
+/// How long a child that is stopped like this may take to end; `None` is without limit.
+fn patience(shutdown: Shutdown) -> Option<Duration> {
+    match shutdown {
+        Shutdown::BrutalKill => Some(Duration::ZERO),
+        Shutdown::Timeout(limit) => Some(limit),
+        Shutdown::Infinity => None,
+    }
+}
+
+/// Why a supervisor does not find a session: most likely as that is removed meanwhile.
+fn not_found(desk: &Desk, error: FindChildError) -> StartError {
+    match error {
+        _ if desk.is_being_removed() => StartError::being_removed(&desk.name),
+        FindChildError::NotFound => StartError::forgotten(&desk.name),
+        error => StartError::supervisor(&error),
+    }
+}
+
+/// Why a supervisor does not start a session.
+fn not_started(desk: &Desk, error: &RestartChildError) -> StartError {
+    match error {
+        _ if desk.is_being_removed() => StartError::being_removed(&desk.name),
+        RestartChildError::NotFound => StartError::forgotten(&desk.name),
+        error => StartError::supervisor(error),
     }
 }

@@ -23,6 +23,8 @@ pub enum StartErrorKind {
     State,
     /// The supervisor refused the child.
     Supervisor,
+    /// Nobody holds the name, or the session that does is being removed.
+    NoSuchSession,
 }
 
 impl StartError {
@@ -40,6 +42,25 @@ impl StartError {
 
     pub(crate) fn store(error: &dyn fmt::Display) -> Self {
         Self::new(StartErrorKind::State, format!("start a session: {error}"))
+    }
+
+    pub(crate) fn no_such_session(error: &dyn fmt::Display) -> Self {
+        Self::new(StartErrorKind::NoSuchSession, format!("start a session: {error}"))
+    }
+
+    pub(crate) fn being_removed(name: &SessionName) -> Self {
+        let message = format!(
+            "start session {name:?}: it is being removed; make it again when it is gone, or use another"
+        );
+        Self::new(StartErrorKind::NoSuchSession, message)
+    }
+
+    /// Its supervisor does not know it any more.
+    pub(crate) fn forgotten(name: &SessionName) -> Self {
+        let message = format!(
+            "start session {name:?}: its supervisor has it no more, since it is being removed or was to run once only; start another"
+        );
+        Self::new(StartErrorKind::NoSuchSession, message)
     }
 
     pub(crate) fn supervisor(error: &dyn fmt::Display) -> Self {

@@ -42,7 +42,8 @@ impl Desk {
         self.lock().idle_since()
     }
 
-    /// Takes no more turns if the session has been idle since then; `false` if it was used meanwhile.
+    /// Begins the removal of the session if it has been idle since then, so that it takes no more turns; `false` if it was used
+    /// meanwhile.
     pub(crate) fn close_if_idle(&self, since: Instant, why: &str) -> bool {
         let mut rooms = self.lock();
         // The times are compared: a session that had a turn since the tree looked at it is idle again, but
@@ -50,7 +51,7 @@ impl Desk {
         let idle = rooms.idle_since() == Some(since);
         if idle {
             // Under the same lock as the look: a turn that comes now is refused, and none is taken and then lost.
-            rooms.service.refuse(why);
+            rooms.service.begin_removal(why);
         }
         idle
     }

@@ -22,6 +22,7 @@ mod left;
 mod member;
 mod next_cli;
 mod open;
+mod put_down;
 mod record;
 mod rooms;
 mod saved;

@@ -63,14 +63,14 @@ impl Desk {
         }
     }
 
-    /// What would be lost if the CLI ended now; nothing if there is none.
+    /// What would be lost if the CLI ended now; nothing if there is none, or if its end is under way with a removal.
     pub(crate) async fn unsaved(self: &Arc<Self>) -> Option<String> {
         let mut missing = None;
         // As the machine does, since a CLI prints its result before it has written it.
         let timing = self.options().timing();
         for _ in 0..timing.transcript_reads {
-            // Without a CLI nothing can be lost with it.
-            if !self.lock().shown.has_cli() {
+            // Without a CLI nothing can be lost with it, and one that is being removed is kept by no refusal.
+            if !self.may_lose() {
                 return None;
             }
             if missing.is_some() {
@@ -84,6 +84,11 @@ impl Desk {
             }
         }
         missing
+    }
+
+    fn may_lose(&self) -> bool {
+        let rooms = self.lock();
+        rooms.shown.has_cli() && !rooms.service.is_being_removed()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorRef};
-use treewarden_core::session::{Failure, FailureKind, Outcome, SessionState, StopReason};
+use treewarden_core::session::{Failure, FailureKind, Outcome, SessionState};
 use treewarden_otp_core::ExitReason;
 
 use super::Desk;
@@ -125,19 +125,6 @@ impl Desk {
         }
     }
 
-    /// Takes no more turns for this reason, ends the CLI in good order, the running turn with it, and cancels those that
-    /// wait; the actor lives on.
-    ///
-    /// So whoever ends the actor afterwards waits for no CLI, and no supervisor is busy meanwhile.
-    pub(crate) async fn put_down(&self, why: &str) {
-        // First of all: a turn that came behind the stop would start another engine.
-        self.refuse(why);
-        if self.command(Command::Stop(StopReason::Requested)) {
-            self.quiet().await;
-        }
-        self.settle_all(&Outcome::Cancelled);
-    }
-
     /// The actor that serves the session, if one does.
     pub(crate) fn doorbell(&self) -> Option<ActorRef<()>> {
         self.lock().service.doorbell()
@@ -146,11 +133,16 @@ impl Desk {
     /// Notes that this actor is gone; another may come, or may have come already.
     pub(crate) fn unserve(&self, actor: ActorId) {
         let mut rooms = self.lock();
+        let had_engine = rooms.service.engine_lives();
         // The word of an actor's end may come late, when the next actor serves already: that one must stay.
         if !rooms.service.unserve(actor) {
             return;
         }
-        rooms.queue.forget_engine();
+        // What was asked since the engine ended is for the next one: a turn that was cancelled meanwhile would
+        // run for nobody.
+        if had_engine {
+            rooms.queue.forget_engine();
+        }
         let want = rooms.next.want(None);
         // The desk's lock is let go first: a `Want` gives its promise back under the lock of its pool.
         drop(rooms);

@@ -23,6 +23,18 @@ pub(crate) enum Standing {
     Closed(String),
 }
 
+/// Whether engines are kept away, since the session is being restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Held {
+    /// They are not.
+    #[default]
+    No,
+    /// Its CLI is being ended in good order.
+    InOrder,
+    /// Its CLI has had all the time that it may take to end.
+    Overdue,
+}
+
 /// Who serves a session; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -40,6 +52,9 @@ pub(crate) struct Service {
     suspended_until: Option<Instant>,
     /// When the session last had something to do.
     used_at: Instant,
+    held: Held,
+    /// Nobody is to start it again.
+    being_removed: bool,
 }
 
 impl Service {
@@ -54,6 +69,8 @@ impl Service {
             private: false,
             suspended_until: None,
             used_at: now,
+            held: Held::default(),
+            being_removed: false,
         }
     }
 
@@ -81,7 +98,10 @@ impl Service {
 
     /// Another incarnation of the actor serves the session.
     pub(crate) fn serve(&mut self, doorbell: ActorRef<()>) {
-        self.standing = Standing::Served;
+        // One that a supervisor started in the middle of a removal would take turns, and lose them to that.
+        if !self.being_removed {
+            self.standing = Standing::Served;
+        }
         self.doorbell = Some(doorbell);
         // The mailbox of a new actor is empty: a ring that its predecessor was sent went with that.
         self.bell_rung = false;
@@ -101,6 +121,42 @@ impl Service {
     /// Takes no more turns.
     pub(crate) fn refuse(&mut self, why: &str) {
         self.standing = Standing::Closed(why.to_owned());
+    }
+
+    /// Takes no more turns, as the session is being removed.
+    pub(crate) fn begin_removal(&mut self, why: &str) {
+        self.refuse(why);
+        self.being_removed = true;
+    }
+
+    /// The session was not removed after all; it takes no turns until it is started again.
+    pub(crate) fn call_off_removal(&mut self, why: &str) {
+        self.refuse(why);
+        self.being_removed = false;
+    }
+
+    pub(crate) fn is_being_removed(&self) -> bool {
+        self.being_removed
+    }
+
+    /// Keeps engines away: the one that lives is the last, until they are let in again.
+    pub(crate) fn hold(&mut self) {
+        self.held = Held::InOrder;
+    }
+
+    /// The engine that is to end has had its time.
+    pub(crate) fn overdue(&mut self) {
+        self.held = Held::Overdue;
+    }
+
+    /// Whether the engine is not to be waited for any more.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.held == Held::Overdue
+    }
+
+    /// Lets engines in again.
+    pub(crate) fn release(&mut self) {
+        self.held = Held::No;
     }
 
     /// Nobody will serve the session any more.
@@ -132,15 +188,15 @@ impl Service {
     pub(crate) fn answer(&mut self, has_work: bool) -> bool {
         self.bell_rung = false;
         // Under the desk's lock: two answers in a row must not start two engines.
-        let start = !self.engine_lives && has_work;
+        let start = !self.engine_lives && has_work && self.held == Held::No;
         self.engine_lives |= start;
         start
     }
 
     /// Ends the engine unless there is work; `false` if there is.
     pub(crate) fn engine_may_end(&mut self, has_work: bool) -> bool {
-        self.engine_lives = has_work;
-        !has_work
+        self.engine_lives = has_work && self.held == Held::No;
+        !self.engine_lives
     }
 
     /// Ends the engine whatever there is to do, and wakes the actor: it looks how the engine ended.
@@ -231,6 +287,30 @@ mod tests {
         assert!(!service.is_served() && !service.is_closed());
         service.close("stopped");
         assert!(service.is_closed());
+    }
+
+    #[test]
+    fn no_engine_begins_while_engines_are_kept_away_and_the_one_that_lives_is_the_last() {
+        let mut service = Service::new(Instant::now());
+        assert!(service.answer(true));
+        service.hold();
+        assert!(!service.is_overdue());
+        assert!(service.engine_may_end(true), "what there is to do is the next one's");
+        assert!(!service.answer(true));
+        service.overdue();
+        assert!(service.is_overdue() && !service.answer(true));
+        service.release();
+        assert!(!service.is_overdue());
+        assert!(service.answer(true));
+    }
+
+    #[test]
+    fn a_session_that_is_being_removed_takes_no_turns_whoever_starts_it() {
+        let mut service = Service::new(Instant::now());
+        service.begin_removal("removed");
+        assert!(service.is_being_removed() && service.is_closed());
+        service.call_off_removal("only stopped");
+        assert!(!service.is_being_removed() && service.is_closed());
     }
 
     #[test]
