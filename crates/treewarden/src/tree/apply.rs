@@ -84,7 +84,7 @@ pub(super) async fn apply(
     let task = tokio::spawn(async move {
         let _changing = changing;
         // `changing` before `members`, as everywhere: whoever makes a session takes `members` alone.
-        let _members = current.members(PATIENCE).await.ok_or(ApplyError::Busy)?;
+        let _members = current.all_members(PATIENCE).await.ok_or(ApplyError::Busy)?;
         let before = current.made_of().clone();
         // Looked at again under `members`: a session may have been made since, which the diff does not know.
         still_holds(&diff, &before)?;

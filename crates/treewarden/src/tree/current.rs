@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::{Notify, OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use treewarden_proto::SessionName;
 
 use super::grow::Handles;
 use crate::config::TreeSpec;
+use crate::registry::Registry;
 
 /// What the handles of one tree share.
 #[derive(Debug)]
@@ -15,9 +17,12 @@ pub(super) struct Current {
     made_of: Mutex<MadeOf>,
     /// Held by whoever changes the tree.
     changing: Arc<tokio::sync::Mutex<()>>,
-    /// Held, inside of `changing`, by whoever adds or takes out a child: many sessions of templates are made and removed
-    /// one after another, and none of that refuses a change of the tree or is refused for one.
-    members: Arc<tokio::sync::Mutex<()>>,
+    /// Held alone, inside of `changing`, by whoever changes the tree; held in common by all who make or remove a session of
+    /// a template. So a change meets no session halfway, none of them is refused for a change or refuses one at once, and
+    /// none waits for another, whose supervisor may be busy.
+    members: Arc<RwLock<()>>,
+    /// For its locks alone, inside of `members`: what is made and removed under one name comes one after the other.
+    by_name: Registry<SessionName>,
     /// Woken when the tree was changed.
     changed: Notify,
     stopping: AtomicBool,
@@ -38,6 +43,7 @@ impl Current {
             made_of: Mutex::new(MadeOf { spec: Arc::new(spec), revision: 0, handles }),
             changing: Arc::default(),
             members: Arc::default(),
+            by_name: Registry::unique().partitions(1).build(),
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
         }
@@ -53,9 +59,20 @@ impl Current {
         Arc::clone(&self.changing).try_lock_owned().ok()
     }
 
-    /// Claims the right to add children and to take them out, in the order of asking; `None` if others have it for so long.
-    pub(super) async fn members(&self, patience: Duration) -> Option<OwnedMutexGuard<()>> {
-        tokio::time::timeout(patience, Arc::clone(&self.members).lock_owned()).await.ok()
+    /// Claims the right to change all children, in the order of asking; `None` if sessions are made or removed for so long.
+    pub(super) async fn all_members(&self, patience: Duration) -> Option<OwnedRwLockWriteGuard<()>> {
+        tokio::time::timeout(patience, Arc::clone(&self.members).write_owned()).await.ok()
+    }
+
+    /// Claims the right to make or remove a session of a template, beside others who do; `None` if a change of the tree is
+    /// under way for so long.
+    pub(super) async fn one_member(&self, patience: Duration) -> Option<OwnedRwLockReadGuard<()>> {
+        tokio::time::timeout(patience, Arc::clone(&self.members).read_owned()).await.ok()
+    }
+
+    /// Makes or removes the session of this name, when nobody else does.
+    pub(super) async fn under_name<T>(&self, name: SessionName, work: impl Future<Output = T>) -> T {
+        self.by_name.lock(name, work).await
     }
 
     /// Ready when the tree was changed.

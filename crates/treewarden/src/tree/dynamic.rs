@@ -7,18 +7,31 @@
 //! It is not for the children of the file, which only [`apply`](super::apply) adds and removes. It must never end a
 //! session that the file declares, and never give a name that is taken.
 //!
-//! Locks: the tree's `members`, then what it is made of, then a branch's plan; the last two are held for memory only.
+//! Nobody who makes or removes a session waits for another who does, since a supervisor may be busy; and a change of the tree
+//! meets no session halfway. So they have the tree's `members` in common, and a change has them alone:
+//!
+//! | beside | a session is made | a session is removed |
+//! |---|---|---|
+//! | another is made | both reserve their places in one step each ([`Place`]): no more than may | the place is free when the supervisor is without the one that goes |
+//! | the same is made | one after the other, and the second finds the name taken | one after the other: the removal finds it made, or gone if it did not start |
+//! | the same is removed | refused at once, as long as the name is held | one after the other: the second finds nothing left, and that is no failure |
+//! | a change of the tree | one waits for the other: a change finds it in the plan and with its supervisor, or in neither | its CLI is put down meanwhile; then one waits for the other. Where the change was first and took the template, that it is removed is noted all the same |
+//! | the end of the template's supervisor | the next one starts what is in the plan; otherwise it is taken back, also out of the next one | the next one starts what is in the plan, and it is out of that first |
+//! | its restart by name | as a change of the tree | as a change of the tree |
+//! | a start or a restart of the session | its supervisor does one after the other | refused, and one that came before is ended |
+//!
+//! Locks: the tree's `members`, then a name's, then what the tree is made of, then a branch's plan; the last two are held for
+//! memory only, and a supervisor is waited for under the first two.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use treewarden_proto::SessionName;
 
 use super::current::{Current, MadeOf};
-use super::grow::{self, Branch, Grower, Handle, Leaf, Path};
-use super::names::{self, Members, Named};
-use crate::config::TemplateDecl;
+use super::grow::{Branch, Handle, Leaf, Path};
+use super::names::{Members, Named};
+use super::place::{self, Place, Template};
 use crate::events::RemovalReason;
 use crate::host::Host;
 use crate::session::{QueryError, Session, StartError};
@@ -128,24 +141,6 @@ pub enum RemoveSessionError {
     NotGone(QueryError),
 }
 
-/// A template of the tree, and the branch that its sessions hang in.
-struct Template {
-    decl: TemplateDecl,
-    path: Path,
-    branch: Arc<Branch>,
-}
-
-/// Finds a template by its name.
-fn template(current: &Current, name: &str) -> Result<Template, NewSessionError> {
-    let made_of = current.made_of();
-    let Some((found, decl)) = made_of.spec.templates().find(|(found, _)| found.as_str() == name) else {
-        let known = made_of.spec.templates().map(|(known, _)| known.to_string()).collect();
-        return Err(NewSessionError::NoSuchTemplate { template: name.to_owned(), known });
-    };
-    let branch = branch_of(&made_of, found).ok_or_else(|| NewSessionError::Down(name.to_owned()))?;
-    Ok(Template { decl: decl.clone(), path: vec![found.clone()], branch })
-}
-
 pub(super) async fn start(
     root: Supervisor,
     host: Host,
@@ -155,14 +150,16 @@ pub(super) async fn start(
 ) -> Result<Session, NewSessionError> {
     let name = SessionName::new(name).map_err(|_| NewSessionError::InvalidName(name.to_owned()))?;
     // Waited for outside the task: a caller who goes meanwhile has made nothing.
-    let members = current.members(PATIENCE).await.ok_or(NewSessionError::Busy)?;
+    let members = current.one_member(PATIENCE).await.ok_or(NewSessionError::Busy)?;
     // The rest is a task: a session that is noted on disk must be started or taken back, whoever still waits.
     let task = tokio::spawn(async move {
         let _members = members;
         if current.is_stopping() || !root.is_alive() {
             return Err(NewSessionError::Stopping);
         }
-        add(&root, &host, &current, &of, name).await
+        // Asked here as well, so that a name that is taken is refused at once, and not behind its removal.
+        let _there_is_one = Template::for_session(&host, &current, &of, &name)?;
+        current.under_name(name.clone(), add(&root, &host, &current, &of, name)).await
     });
     task.await.unwrap_or(Err(NewSessionError::Stopping))
 }
@@ -174,63 +171,46 @@ async fn add(
     of: &str,
     name: SessionName,
 ) -> Result<Session, NewSessionError> {
-    let Template { decl, path, branch } = template(current, of)?;
-    // A session that is stopped, or that its supervisor is about to restart, has its name as well.
-    if host.find(name.as_str()).is_some() {
-        return Err(NewSessionError::Taken(name));
-    }
-    if let Some(what) = names::holder(&current.made_of().spec, &name) {
-        return Err(NewSessionError::NameOf { name, what });
-    }
-    // The sessions are counted under `members`: of two callers who come at once, the second sees what the
-    // first made.
-    let exist = branch.plan().children.len();
-    if let Some(limit) = decl.limits.max_sessions.filter(|limit| exist >= *limit) {
-        return Err(NewSessionError::Limit { name, template: of.to_owned(), limit });
-    }
-    let supervisor = running(root, &path).await.ok_or_else(|| NewSessionError::Down(of.to_owned()))?;
-    let child = decl.child(&name);
-    let place = grow::below(&path, &name);
-    let id = ChildId::from(name.as_str());
-    // A session alone is made here; the names that the file declares are asked for by templates.
-    let spec = Grower::new(host, &mut current.made_of().handles, &HashSet::new()).spec(&child, &path)?;
-    let handle = current.made_of().handles.get(&place).cloned();
-    let Some(Handle::Session(owner)) = handle else { return Err(NewSessionError::Down(of.to_owned())) };
-    let Some(owner) = owner.upgrade() else { return Err(NewSessionError::Down(of.to_owned())) };
+    let mut place = Place::reserve(host, current, of, &name)?;
+    let down = || NewSessionError::Down(of.to_owned());
+    let supervisor = running(root, place.template()).await.ok_or_else(down)?;
+    // It has the name from here on, until the last of what starts it is gone.
+    let owner = Arc::clone(place.owner());
     // Noted before it starts: a session that answered, and is gone after a crash of the host, would be forgotten with its
     // turns.
-    let enlisted = owner.enlist(&path[0]).await;
-    let desk = match enlisted {
-        Ok(desk) => desk,
-        Err(error) => {
-            current.made_of().handles.remove(&place);
-            return Err(error.into());
-        }
-    };
+    let desk = owner.enlist(place.template()).await?;
     // The session is in the plan before it is started: a supervisor that is restarted in between starts it
     // too.
-    branch.plan().children.push(Leaf::new(&child, spec.clone()));
-    match supervisor.start_child(spec).await {
+    let spec = place.plan();
+    let error = match supervisor.start_child(spec).await {
         // The supervisor was restarted meanwhile, and had the session in its plan.
         Ok(_) | Err(StartChildError::AlreadyStarted { .. }) => {
+            place.keep();
             desk.set_supervisor(supervisor);
-            Ok(Session::named_in(host, name.as_str()))
+            return Ok(Session::named_in(host, name.as_str()));
         }
-        Err(error) => {
-            // The session leaves the plan as well, or the template's next supervisor would start it.
-            branch.plan().children.retain(|leaf| leaf.spec.id() != &id);
-            current.made_of().handles.remove(&place);
-            if let Err(why) = desk.enlist(None).await {
-                tracing::error!(session = %name, why, "a session that did not start comes back with the next tree");
-            }
-            Err(StartError::supervisor(&error).into())
-        }
+        Err(error) => error,
+    };
+    let (template, id) = (place.template().clone(), place.id());
+    // First out of the plan, or the template's next supervisor would start it; then out of the one that had it
+    // in its plan already.
+    drop(place);
+    if let Some(supervisor) = running(root, &template).await {
+        supervisor.forget(&id).await;
     }
+    if let Err(why) = desk.enlist(None).await {
+        tracing::error!(session = %name, why, "a session that did not start comes back with the next tree");
+    }
+    Err(match error {
+        // It has ended since it was looked for.
+        StartChildError::NoProc => down(),
+        error => StartError::supervisor(&error).into(),
+    })
 }
 
 /// The supervisor of a template, if it runs.
-async fn running(root: &Supervisor, path: &Path) -> Option<Supervisor> {
-    let child = root.child(path[0].as_str()).await.ok()?;
+async fn running(root: &Supervisor, template: &SessionName) -> Option<Supervisor> {
+    let child = root.child(template.as_str()).await.ok()?;
     child.extension::<Supervisor>().cloned()
 }
 
@@ -264,7 +244,12 @@ async fn take_out(
 ) -> Result<bool, RemoveSessionError> {
     let Removal { name, idle_since } = removal;
     let Some(desk) = host.find(&name) else { return Err(RemoveSessionError::NotFound(name)) };
-    let Some(path) = place_of(current, &name) else { return Err(RemoveSessionError::Declared(name)) };
+    let path = match place_of(current, &name) {
+        Some(path) => path,
+        // Another removal is at its end.
+        None if desk.is_being_removed() => return Err(RemoveSessionError::NotFound(name)),
+        None => return Err(RemoveSessionError::Declared(name)),
+    };
     let why = match idle_since {
         Some(_) => "the session was removed, as it had nothing to do for remove_idle; make it again",
         None => "the session was removed; make it again",
@@ -272,20 +257,30 @@ async fn take_out(
     if idle_since.is_some_and(|since| !desk.close_if_idle(since, why)) {
         return Ok(false);
     }
-    // Before the lock and outside its supervisor: the end of a CLI may take seconds, and keeps nobody waiting.
-    desk.put_down(why).await;
-    // `members` is taken only now: nobody else's making or removal had to wait for the end of this CLI.
-    let Some(_members) = current.members(PATIENCE).await else { return Err(RemoveSessionError::Busy(name)) };
-    let supervisor = running(root, &path).await;
-    let leaf = forget(current, &path, supervisor.as_ref()).await;
-    let noted = desk.enlist(None).await;
-    // Last, since the name is free with the last spec: nobody else may have the record before it is noted.
-    drop(leaf);
-    desk.close(why);
-    desk.note_removed(if idle_since.is_some() { RemovalReason::Idle } else { RemovalReason::Asked });
-    if let Err(why) = noted {
-        return Err(RemoveSessionError::NotNoted { name, why });
-    }
+    // Before the locks and outside its supervisor: the end of a CLI may take seconds, and keeps nobody waiting.
+    desk.put_down_for_removal(why).await;
+    let Some(_members) = current.one_member(PATIENCE).await else {
+        desk.call_off_removal(
+            "the session is only stopped, since its removal met a change of the tree; remove it again",
+        );
+        return Err(RemoveSessionError::Busy(name));
+    };
+    let removed = current.under_name(path[1].clone(), async {
+        // Nobody has the name where another removal, or a reload that took the template, was first; it is noted
+        // all the same. Whoever has it by now is another session.
+        if host.find(&name).is_some_and(|holder| !Arc::ptr_eq(&holder, &desk)) {
+            return Err(RemoveSessionError::Busy(name));
+        }
+        let supervisor = running(root, &path[0]).await;
+        let leaf = forget(current, &path, supervisor.as_ref()).await;
+        let noted = desk.enlist(None).await;
+        // Last, since the name is free with the last spec: nobody else may have the record before it is noted.
+        drop(leaf);
+        desk.close(why);
+        desk.note_removed(if idle_since.is_some() { RemovalReason::Idle } else { RemovalReason::Asked });
+        noted.map_err(|why| RemoveSessionError::NotNoted { name, why })
+    });
+    removed.await?;
     desk.is_gone().map_err(RemoveSessionError::NotGone)?;
     Ok(true)
 }
@@ -295,14 +290,14 @@ async fn take_out(
 async fn forget(current: &Current, path: &Path, supervisor: Option<&Supervisor>) -> Option<Leaf> {
     let (template, name) = (&path[0], &path[1]);
     let id = ChildId::from(name.as_str());
+    // The plan is changed first: a supervisor that is restarted in between must not start the session again.
     let branch = branch_of(&current.made_of(), template);
-    let leaf = branch.and_then(|branch| {
-        let mut plan = branch.plan();
-        let at = plan.children.iter().position(|leaf| leaf.spec.id() == &id)?;
-        Some(plan.children.remove(at))
-    });
+    let leaf = branch.as_deref().and_then(|branch| place::take_out(branch, &id));
     if let Some(supervisor) = supervisor {
         supervisor.forget(&id).await;
+    }
+    if let (Some(branch), Some(_)) = (&branch, &leaf) {
+        place::give_back(branch);
     }
     current.made_of().handles.remove(path);
     leaf
@@ -332,7 +327,7 @@ pub(super) fn members(made_of: &MadeOf) -> Members {
 }
 
 /// The branch of a template, unless its supervisor is gone for good.
-fn branch_of(made_of: &MadeOf, template: &SessionName) -> Option<Arc<Branch>> {
+pub(super) fn branch_of(made_of: &MadeOf, template: &SessionName) -> Option<Arc<Branch>> {
     match made_of.handles.get(std::slice::from_ref(template)) {
         Some(Handle::Branch(branch)) => branch.upgrade(),
         _ => None,

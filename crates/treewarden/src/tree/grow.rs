@@ -59,7 +59,7 @@ impl<'g> Grower<'g> {
     pub(super) fn plan(&mut self, decl: &SupervisorDecl, path: &Path) -> Result<Plan, StartError> {
         let leaf = |child: &ChildDecl| Ok(Leaf::new(child, self.spec(child, path)?));
         let children = decl.children.iter().map(leaf).collect::<Result<_, StartError>>()?;
-        Ok(Plan { flags: decl.flags.clone(), children, stops_at_once: false })
+        Ok(Plan { flags: decl.flags.clone(), children, reserved: 0, stops_at_once: false })
     }
 
     /// Makes the spec of a child of the supervisor at `path`.
@@ -122,6 +122,8 @@ pub(super) fn below(path: &Path, name: &SessionName) -> Path {
 pub(super) struct Plan {
     pub(super) flags: Flags,
     pub(super) children: Vec<Leaf>,
+    /// So many more are being made or removed: they count, and the next supervisor does not start them.
+    pub(super) reserved: usize,
     /// The children do not need each other, and there may be many.
     stops_at_once: bool,
 }

@@ -3,7 +3,7 @@
 //! A tree has one host, one root supervisor, and the state directory to itself. Starting it takes the directory's
 //! lock, ends what dead hosts left behind, and starts the children in order; sessions that were there before come
 //! back under their name, with their conversation and their open turns. `dynamic` makes sessions of templates and removes
-//! them, `idle` those that nobody asks any more. `grow` makes child specs of what a file
+//! them, each with a `place` among the others, `idle` those that nobody asks any more. `grow` makes child specs of what a file
 //! declares. `diff` says what another spec means to a tree that runs, `names` whose its names are, and `apply` does it.
 //!
 //! It is not for parsing (that is [`crate::config`]) and not for supervision itself ([`crate::supervisor`]).
@@ -22,6 +22,7 @@ mod grow;
 mod idle;
 mod names;
 mod outline;
+mod place;
 mod restart;
 mod running;
 mod settings;

@@ -77,7 +77,7 @@ pub(super) async fn restart(
     let task = tokio::spawn(async move {
         let _changing = changing;
         // `changing` before `members`, as in a change of the tree.
-        let _members = current.members(PATIENCE).await.ok_or(RestartError::Busy)?;
+        let _members = current.all_members(PATIENCE).await.ok_or(RestartError::Busy)?;
         let Found { parent, id } = find(&root, name.clone()).await?;
         // The spec is asked for before the stop: a supervisor forgets a temporary child that is stopped, and
         // nothing would be left to start.
