@@ -243,8 +243,8 @@ async fn a_session_that_is_being_removed_is_not_started_and_the_refusal_says_why
 /// Makes and removes sessions of a few names, and returns how often something was done.
 async fn come_and_go(tree: Tree, seed: usize) -> usize {
     let mut done = 0;
-    for n in 0..40 {
-        let x = (seed * 40 + n) * 2_654_435_761 % 1_000_003;
+    for n in 0..150 {
+        let x = (seed * 150 + n) * 2_654_435_761 % 1_000_003;
         let (name, template) = (["a", "b", "c", "d", "e"][x % 5], ["chat", "work"][x / 5 % 2]);
         if (x / 10).is_multiple_of(2) {
             match tree.new_session(template, name).await {
