@@ -24,7 +24,7 @@ fn scene(first: Words, second: Words, named: &[&str]) -> (Shared, Site) {
     assert_eq!(one.json(&["ask", "a", "My name is Alice", "--json"])["outcome"], "completed");
     let before = one.session();
     let id = before["session_id"].as_str().expect("an id").to_owned();
-    let detached = one.run(&["ask", "a", "PROMPT-1 STREAM=60:50", "--detach"]);
+    let detached = one.run(&["ask", "a", "PROMPT-1 STREAM=200:50", "--detach"]);
     let turn = String::from_utf8_lossy(&detached.stdout).trim().to_owned();
     eventually("the turn runs", || (one.session()["state"] == "busy").then_some(()));
     let two = shared.daemon("b", second, &format!("resume = \"{id}\""));
@@ -42,7 +42,7 @@ fn scene(first: Words, second: Words, named: &[&str]) -> (Shared, Site) {
     assert_eq!(one.json(&["ask", "a", "What is my name?", "--json"])["text"], "Your name is Alice.");
     let after = one.session();
     assert_eq!((&after["pid"], &after["restarts"]), (&before["pid"], &0.into()), "its CLI was left alone");
-    assert_eq!(shared.context(&id), ["My name is Alice", "PROMPT-1 STREAM=60:50", "What is my name?"]);
+    assert_eq!(shared.context(&id), ["My name is Alice", "PROMPT-1 STREAM=200:50", "What is my name?"]);
     assert_eq!(shared.prompts(&id).len(), 3);
     one.end("-TERM");
     (shared, two)

@@ -251,9 +251,10 @@ fn row(what: What, phase: Phase) -> Row {
         let ps = world.run(&["ps"]);
         assert!(String::from_utf8_lossy(&ps.stdout).contains("no turn is taken"), "{at}: {ps:?}");
     }
-    let is_to_be_joined = said.iter().any(|said| said.contains("which began another"));
     comes_back(&world, &mut daemon, what, &at, answered(&turn).map(|text| (turn, text)));
     let later = fs::read_to_string(world.path("log")).expect("there is one");
+    // Not by what was said above, since that may come later than the first word of it.
+    let is_to_be_joined = later.contains("which began another");
     assert_eq!(later.contains("was put together again from"), is_to_be_joined, "{at}");
     let of = |text: &str| text.replace(&world.path("").display().to_string(), "").trim().to_owned();
     Row {

@@ -9,6 +9,7 @@ use std::fmt;
 
 use treewarden_proto::SessionName;
 
+use super::grow::Path;
 use crate::config::{ChildDecl, ChildKind, SupervisorDecl, TreeSpec};
 use crate::host::Host;
 
@@ -92,17 +93,19 @@ pub(super) fn listed(conflicts: &[NameConflict]) -> String {
 pub(super) fn doubles(spec: &TreeSpec) -> Vec<NameConflict> {
     let (mut children, mut sessions) = (HashSet::new(), HashMap::new());
     let mut found = Vec::new();
-    walk(&spec.root, "", &mut |child, path| {
-        if !children.insert(path.to_owned()) {
-            found.push(NameConflict::Siblings { path: path.to_owned() });
+    walk(&spec.root, &mut Path::new(), &mut |child, place| {
+        // By its place: a name may hold a `/`, and so two children one path.
+        let path = joined(place);
+        if !children.insert(place.to_vec()) {
+            found.push(NameConflict::Siblings { path });
         } else if let ChildKind::Session(session) = &child.kind {
             let name = session.spec.name.as_ref().unwrap_or(&child.name);
             match sessions.get(name) {
-                None => drop(sessions.insert(name.clone(), path.to_owned())),
+                None => drop(sessions.insert(name.clone(), path)),
                 Some(first) => found.push(NameConflict::Sessions {
                     name: name.clone(),
                     first: String::clone(first),
-                    second: path.to_owned(),
+                    second: path,
                 }),
             }
         }
@@ -159,21 +162,31 @@ pub(super) fn take_over(host: &Host, declared: &HashSet<SessionName>) {
 /// Every child of a spec that is no session, by its name.
 fn named(spec: &TreeSpec) -> HashMap<SessionName, Named> {
     let mut found = HashMap::new();
-    walk(&spec.root, "", &mut |child, _| {
+    walk(&spec.root, &mut Path::new(), &mut |child, _| {
         found.extend(Named::of(child).map(|what| (child.name.clone(), what)));
     });
     found
 }
 
 /// Goes through all children of a spec, each with its place.
-fn walk<'d>(decl: &'d SupervisorDecl, path: &str, each: &mut impl FnMut(&'d ChildDecl, &str)) {
+fn walk<'d>(
+    decl: &'d SupervisorDecl,
+    place: &mut Path,
+    each: &mut impl FnMut(&'d ChildDecl, &[SessionName]),
+) {
     for child in &decl.children {
-        let path = super::diff::join(path, child.name.as_str());
-        each(child, &path);
+        place.push(child.name.clone());
+        each(child, place);
         if let ChildKind::Supervisor(below) = &child.kind {
-            walk(below, &path, each);
+            walk(below, place, each);
         }
+        place.pop();
     }
+}
+
+/// A place as people are shown it.
+fn joined(place: &[SessionName]) -> String {
+    place.iter().map(SessionName::as_str).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -198,6 +211,8 @@ mod tests {
     fn a_spec_in_which_two_have_one_name_is_told_with_both_places() {
         let file = spec(&format!("{TEAM}[[child]]\nname = \"bob\"\n[[template]]\nname = \"chat\"\n"));
         assert_eq!(doubles(&file), []);
+        let one_path = spec(&format!("{TEAM}[[child]]\nname = \"team/alice\"\n"));
+        assert_eq!(doubles(&one_path), [], "a name may hold a slash");
         for (at, what) in [(0, "team"), (1, "bob"), (2, "chat")] {
             let mut twice = file.clone();
             twice.root.children.push(file.root.children[at].clone());
