@@ -15,7 +15,11 @@ pub fn default_state_dir() -> Option<PathBuf> {
 }
 
 /// Makes the directory if it is missing, refuses another user's, and takes everybody else's rights away.
-pub(crate) fn prepare_dir(dir: &Path) -> io::Result<()> {
+///
+/// # Errors
+///
+/// Whatever the system says, or whose it is.
+pub fn prepare_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     refuse_another(dir, rustix::process::geteuid().as_raw())?;
     tighten(dir, 0o700)
@@ -34,7 +38,11 @@ fn refuse_another(dir: &Path, me: u32) -> io::Result<()> {
 }
 
 /// Makes the database file if it is missing; SQLite gives its companion files the mode of this one.
-pub(crate) fn prepare_file(file: &Path) -> io::Result<()> {
+///
+/// # Errors
+///
+/// Whatever the system says, with the file's name.
+pub fn prepare_file(file: &Path) -> io::Result<()> {
     placed::open(file, fs::OpenOptions::new().append(true).create(true).mode(0o600), Links::Follow)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
     tighten(file, 0o600)?;
@@ -48,7 +56,7 @@ pub(crate) fn prepare_file(file: &Path) -> io::Result<()> {
 }
 
 /// SQLite's log and shared memory of a database.
-pub(crate) fn companions(file: &Path) -> [PathBuf; 2] {
+pub fn companions(file: &Path) -> [PathBuf; 2] {
     ["-wal", "-shm"].map(|suffix| {
         let mut path = file.as_os_str().to_owned();
         path.push(suffix);

@@ -12,6 +12,8 @@ pub enum StoreErrorKind {
     Busy,
     /// The database was written by a newer version; it was not touched.
     NewerSchema,
+    /// It may not be written: the rights of its owner are missing, or its filesystem is mounted read-only.
+    ReadOnly,
     /// What is stored cannot be read.
     Corrupt,
     /// The state directory, or a file of it, was removed or replaced under the running program, and nothing was stored; or
@@ -32,7 +34,8 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+    /// Says what failed, in words that a person can act on.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
 

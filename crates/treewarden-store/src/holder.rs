@@ -41,6 +41,9 @@ pub struct Holder {
     /// Its state directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<PathBuf>,
+    /// When it came to hold it, in Unix milliseconds; `None` where an older version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
     /// It gave the lock up in good order; one that died still stands there without this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub released: bool,
@@ -100,6 +103,7 @@ impl Holder {
             pid_namespace: *pid_namespace,
             host_id: None,
             state_dir: None,
+            since: Some(crate::store::now()),
             released: false,
         }
     }

@@ -212,7 +212,11 @@ fn locked_by(line: &str, file: &str) -> Option<u32> {
 }
 
 /// Opens a lock file, which is made if it is missing; the standard library opens it close-on-exec.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+///
+/// Whatever the system says, or what is in its place.
+pub fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     placed::open(path, &mut options, Links::Refuse)
@@ -238,22 +242,23 @@ fn is_of_a_holder(file: &File) -> bool {
 }
 
 /// Nothing more can be written: no space, or a limit that this process runs under.
-pub(crate) fn is_full(error: &io::Error) -> bool {
+pub fn is_full(error: &io::Error) -> bool {
     let limit = error.raw_os_error() == Some(rustix::io::Errno::FBIG.raw_os_error());
     limit || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Which file it is, whatever its name: no other has the same while it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place(u64, u64);
+pub struct Place(u64, u64);
 
 impl Place {
-    pub(crate) fn of(meta: &fs::Metadata) -> Self {
+    /// The file of these metadata.
+    pub fn of(meta: &fs::Metadata) -> Self {
         Self(meta.dev(), meta.ino())
     }
 
     /// Tells whether the path names this file.
-    pub(crate) fn is_at(self, path: &Path) -> bool {
+    pub fn is_at(self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|meta| Self::of(&meta) == self)
     }
 }

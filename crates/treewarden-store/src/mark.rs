@@ -12,7 +12,11 @@ use crate::dir::companions;
 use crate::{StoreError, StoreErrorKind, host_id, lease_place, tail};
 
 /// Refuses a directory that was used before and whose database is missing or empty.
-pub(crate) fn refuse_lost(dir: &Path, database: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+///
+/// [`StoreErrorKind::Removed`], or whatever the system says.
+pub fn refuse_lost(dir: &Path, database: &Path) -> Result<(), StoreError> {
     // The mark first: another process may be making both just now, the database before the mark.
     let Some(mark) = of_earlier_use(dir)? else { return Ok(()) };
     let state = match fs::metadata(database) {
@@ -37,7 +41,11 @@ pub(crate) fn refuse_lost(dir: &Path, database: &Path) -> Result<(), StoreError>
 }
 
 /// The first thing that is there which only a store that was open can have left.
-fn of_earlier_use(dir: &Path) -> io::Result<Option<PathBuf>> {
+///
+/// # Errors
+///
+/// Whatever the system says.
+pub fn of_earlier_use(dir: &Path) -> io::Result<Option<PathBuf>> {
     let id = host_id::path(dir);
     if id.try_exists()? {
         return Ok(Some(id));

@@ -1,0 +1,57 @@
+//! The state directory: prepared for its owner alone, with the random id by which its holder is known.
+//!
+//! It is for what stands in the directory beside the store. It is not for the store itself, whose files are the backend's.
+//! Nothing here may make the id before a store was made there: it is what shows that one was.
+
+use std::path::{Path, PathBuf};
+
+use treewarden_proto::SessionName;
+
+use crate::{Holder, StoreError, dir, host_id};
+
+/// A state directory that is ours.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    path: PathBuf,
+    id: Option<String>,
+}
+
+impl StateDir {
+    /// Makes the directory if it is missing; what others may read of it is closed to them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be made, or belongs to another user.
+    pub fn prepare(path: &Path) -> Result<Self, StoreError> {
+        dir::prepare_dir(path)?;
+        Ok(Self { path: path.to_owned(), id: None })
+    }
+
+    /// Reads the directory's id, which gets one if it has none: to be called once its store is open.
+    pub fn identify(&mut self) {
+        // A full disk is no reason to refuse what can be read: the id is for people.
+        self.id = host_id::read_or_make(&self.path).ok();
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The random id of the directory; `None` if it could keep none.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Writes the id once more where it was removed; returns where.
+    ///
+    /// By it the next start knows a directory that was used, and begins no name blank in what is left of it.
+    pub fn put_id_back(&self) -> Option<PathBuf> {
+        self.id.as_deref().and_then(|id| host_id::put_back(&self.path, id))
+    }
+
+    /// This process as a holder, with the state directory that it works from.
+    pub fn holder(&self, name: &SessionName) -> Holder {
+        Holder { host_id: self.id.clone(), state_dir: Some(self.path.clone()), ..Holder::this_process(name) }
+    }
+}
