@@ -1,0 +1,163 @@
+//! The contract, by the writer and the readers.
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use treewarden_proto::{SessionId, SessionName, TurnId};
+use treewarden_store::{
+    Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NewTurn, OpenError, Pending,
+    Problem, Pruned, SessionRecord, StoreError, StoredTurn, Taken, Tenure, Told, TurnRow,
+};
+
+use crate::commit::{self, Lost, digest};
+use crate::error::Fault;
+use crate::prune::is_expired;
+use crate::store::{SAVING, SqliteStore, failure};
+use crate::transaction::Transaction;
+use crate::{lost, quarantine, read};
+
+/// About what a change holds in memory.
+fn bytes(change: &Change) -> usize {
+    let outcomes: usize = change.settle.iter().map(|settle| settle.outcome.len()).sum();
+    let lines: usize = change.lines.iter().map(|lines| lines.entries.len() + lines.subpath.len()).sum();
+    // A record is small, unless it keeps the fields of a newer version.
+    let record = change.record.as_ref().map_or(0, |record| 1024 + record.extra.len() * 256);
+    1024 + outcomes + lines + record + 16 * (change.sent.len() + change.interrupted.len())
+}
+
+impl Backend for SqliteStore {
+    fn take(&self, name: SessionName) -> Pending<'_, Result<Taken, StoreError>> {
+        Box::pin(async move {
+            self.inner.writer.ask(256, move |to| commit::take(to, &name)).await.map_err(failure)
+        })
+    }
+
+    fn open(&self, turn: NewTurn) -> Pending<'_, Result<(), OpenError>> {
+        Box::pin(async move {
+            if !self.inner.keeps_turns {
+                return Ok(());
+            }
+            let bytes = 1024 + turn.prompt.len();
+            let opened = self.inner.writer.ask(bytes, move |to| commit::open(to, &turn)).await;
+            opened.map_err(failure)?
+        })
+    }
+
+    fn commit(&self, tenure: Tenure, change: Change) -> Pending<'_, Result<Committed, CommitError>> {
+        Box::pin(async move {
+            let keeps_turns = self.inner.keeps_turns;
+            // Here and not on the writer's thread, which all wait for.
+            let (digest, bytes) = (digest(&change), bytes(&change));
+            let op = move |to: &Transaction<'_>| commit::commit(to, &tenure, &change, digest, keeps_turns);
+            match self.inner.writer.ask(bytes, op).await? {
+                Ok(committed) => Ok(committed),
+                Err(Lost(epoch)) => Err(CommitError::LeaseLost { epoch }),
+            }
+        })
+    }
+
+    fn record(&self, name: SessionName) -> Pending<'_, Result<Told, StoreError>> {
+        Box::pin(async move {
+            let found = self.inner.readers.ask(move |db| read::record(db, &name)).await?;
+            Ok(self.without_bad_names(found).await)
+        })
+    }
+
+    fn records(&self) -> Pending<'_, Result<Vec<SessionRecord>, StoreError>> {
+        Box::pin(async move {
+            let found = self.inner.readers.ask(read::records).await?;
+            Ok(self.without_bad_names(found).await)
+        })
+    }
+
+    fn turn(&self, turn: TurnId) -> Pending<'_, Result<Option<StoredTurn>, StoreError>> {
+        Box::pin(async move {
+            let found = self.inner.readers.ask(move |db| read::turn(db, turn)).await?;
+            match self.without_bad_turns(found).await {
+                Some(row) => Ok(Some(StoredTurn::Held(Box::new(row)))),
+                None => {
+                    let expired = self.inner.readers.ask(move |db| is_expired(db, turn)).await?;
+                    Ok(expired.then_some(StoredTurn::Expired))
+                }
+            }
+        })
+    }
+
+    fn open_turns(&self, name: SessionName) -> Pending<'_, Result<Vec<TurnRow>, StoreError>> {
+        Box::pin(async move {
+            let found = self.inner.readers.ask(move |db| read::open_turns(db, &name)).await?;
+            Ok(self.without_bad_turns(found).await)
+        })
+    }
+
+    fn turns(&self, name: SessionName, limit: usize) -> Pending<'_, Result<Vec<TurnRow>, StoreError>> {
+        Box::pin(async move {
+            let found = self.inner.readers.ask(move |db| read::turns(db, &name, limit)).await?;
+            Ok(self.without_bad_turns(found).await)
+        })
+    }
+
+    fn completed(&self, conversation: SessionId) -> Pending<'_, Result<Vec<Completed>, StoreError>> {
+        Box::pin(async move {
+            let found = self.inner.readers.ask(move |db| read::completed(db, conversation)).await?;
+            Ok(self.without_bad_turns(found).await)
+        })
+    }
+
+    fn lines(
+        &self,
+        conversation: SessionId,
+        subpath: String,
+        from: u64,
+        limit: usize,
+    ) -> Pending<'_, Result<Vec<Lines>, StoreError>> {
+        Box::pin(async move {
+            let of = format!("{conversation} {subpath:?}");
+            let op = move |db: &Connection| read::lines(db, conversation, &subpath, from, limit);
+            let lines = self.inner.readers.ask(op).await?;
+            // A transcript with a hole is not given out as one.
+            lines.into_iter().collect::<Result<_, String>>().map_err(|why| {
+                let path = self.inner.place.path();
+                Fault::corrupt(path, format!("the lines of {of} from {from} on: {why}")).tell(path)
+            })
+        })
+    }
+
+    fn problems(&self) -> Pending<'_, Result<Vec<Problem>, StoreError>> {
+        Box::pin(async move { self.inner.readers.ask(quarantine::problems).await })
+    }
+
+    fn lost(&self) -> Pending<'_, Result<LostNames, StoreError>> {
+        Box::pin(async move { self.inner.readers.ask(lost::names).await })
+    }
+
+    fn forgive_lost(&self) -> Pending<'_, Result<usize, StoreError>> {
+        Box::pin(async move { self.inner.writer.ask(0, lost::forgive).await.map_err(failure) })
+    }
+
+    fn prune(&self, keep: Keep) -> Pending<'_, Result<Pruned, StoreError>> {
+        Box::pin(self.prune_in_steps(keep))
+    }
+
+    fn backup(&self, to: PathBuf) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(self.copy_to(to))
+    }
+
+    fn keeps_turns(&self) -> bool {
+        self.inner.keeps_turns
+    }
+
+    fn look_again(&self) -> Result<Option<PathBuf>, StoreError> {
+        let place = &self.inner.place;
+        place.look_again().inspect_err(|_| {
+            if place.has_lost_the_log() {
+                // Has the database take what was committed to a log where nobody else will ever read it.
+                let save =
+                    |db: &Connection| Ok(db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?);
+                if let Err(error) = self.inner.readers.ask_and_wait(SAVING, save) {
+                    tracing::warn!(%error, "the database cannot be completed from its log");
+                }
+            }
+        })
+    }
+}

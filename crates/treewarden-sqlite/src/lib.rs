@@ -1,0 +1,40 @@
+//! The store of one machine: records, turns, tenures and transcript lines in an SQLite database.
+//!
+//! It is a [`Backend`](treewarden_store::Backend), and says nothing of what a store must do: the contract does. It decides
+//! nothing about sessions, starts no process, and writes no file but those of its database.
+//!
+//! # How it is made
+//!
+//! One [thread](writer) writes: what waits for it is stored by one commit. Two others [read](readers). So no caller blocks a
+//! thread, and each is answered within a time of its own. Each [row](row) has a [checksum](checksum) over all that it holds. An
+//! [opening](opening) looks for damage before a name is told of, and asks a [witness](witness) beside the database whether it is
+//! the one that was used last; a name whose record is gone is [lost](lost), and never begun blank. What earlier versions left is
+//! [carried over](import).
+
+mod backend;
+mod checksum;
+mod commit;
+mod connection;
+mod copy;
+mod error;
+mod import;
+mod lost;
+mod meta;
+mod opening;
+mod options;
+mod patience;
+mod place;
+mod prune;
+mod quarantine;
+mod read;
+mod readers;
+mod row;
+mod schema;
+mod store;
+mod transaction;
+mod witness;
+mod writer;
+
+pub use copy::{RestoreError, restore};
+pub use options::SqliteOptions;
+pub use store::SqliteStore;

@@ -1,0 +1,218 @@
+//! What could not be read: set aside into a table of its own, and told as a [`Problem`].
+//!
+//! Nothing is thrown away: the quarantine keeps the text of the row. Nothing is repaired either, but an index, which holds
+//! nothing that its table does not hold. A name whose row is set aside is not forgotten: it stays as one whose record is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
+use treewarden_proto::{SessionId, SessionName};
+use treewarden_store::{Problem, ProblemKind, StoreError, StoreErrorKind};
+use uuid::Uuid;
+
+use crate::checksum::{Bad, DAMAGED, sum};
+use crate::error::Fault;
+use crate::row::name::NameRow;
+use crate::transaction::Transaction;
+
+/// Now, in Unix milliseconds.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Notes a problem; `body` is what cannot be read, as text.
+pub(crate) fn note(
+    db: &Connection,
+    kind: ProblemKind,
+    key: &str,
+    reason: &str,
+    body: &str,
+) -> Result<(), Fault> {
+    note_at(db, kind, key, reason, body, now())
+}
+
+/// Notes a problem of this time, in Unix milliseconds.
+pub(crate) fn note_at(
+    db: &Connection,
+    kind: ProblemKind,
+    key: &str,
+    reason: &str,
+    body: &str,
+    at: u64,
+) -> Result<(), Fault> {
+    let (kind, at) = (kind.as_str(), at.cast_signed());
+    let id: i64 = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM quarantine", [], |row| row.get(0))?;
+    let text = |text: &'static str| ValueRef::Text(text.as_bytes());
+    let sum = sum(
+        TABLE,
+        &[
+            ValueRef::Integer(id),
+            text(kind),
+            ValueRef::Text(key.as_bytes()),
+            ValueRef::Text(reason.as_bytes()),
+            ValueRef::Text(body.as_bytes()),
+            ValueRef::Integer(at),
+        ],
+    );
+    db.prepare_cached("INSERT INTO quarantine(id, kind, key, reason, body, at, sum) VALUES (?,?,?,?,?,?,?)")?
+        .execute(params![id, kind, key, reason, body, at, sum])?;
+    Ok(())
+}
+
+/// What was set aside, oldest first.
+pub(crate) fn problems(db: &Connection) -> Result<Vec<Problem>, Fault> {
+    let mut query =
+        db.prepare_cached("SELECT id, kind, key, reason, body, at, sum FROM quarantine ORDER BY id")?;
+    let problem = |row: &rusqlite::Row<'_>| {
+        let mut cells = [ValueRef::Null; 6];
+        for (n, cell) in cells.iter_mut().enumerate() {
+            *cell = row.get_ref(n)?;
+        }
+        let text = |n: usize| String::from_utf8_lossy(cells[n].as_bytes().unwrap_or_default()).into_owned();
+        let kind = ProblemKind::from_word(&text(1));
+        let fits = row.get_ref(6)? == ValueRef::Integer(sum(TABLE, &cells));
+        // Told all the same: that there was a problem is true.
+        let reason = if fits { text(3) } else { format!("{} (and of this note {DAMAGED})", text(3)) };
+        let at = cells[5].as_i64().unwrap_or_default().cast_unsigned();
+        Ok(Problem::new(kind, text(2), reason, at))
+    };
+    Ok(query.query_map([], problem)?.collect::<Result<_, _>>()?)
+}
+
+/// Sets rows of names aside: whoever asks for those names is told that their records are lost, and not that they had none.
+pub(crate) fn set_names_aside(to: &Transaction<'_>, bad: &[Bad]) -> Result<(), Fault> {
+    let db = to.db();
+    // Whether the name itself is what was damaged nobody knows: its index has it too, and its record.
+    let mut by_index = by_index(db, &bad.iter().map(|bad| bad.row).collect())?;
+    let mut lost = Vec::new();
+    for Bad { row, reason } in bad {
+        let found = db
+            .query_row(
+                "SELECT CAST(name AS TEXT), CAST(record AS TEXT), quote(name) || ',' || quote(epoch) || ',' || quote(seq) ||
+                   ',' || quote(last) || ',' || quote(lost_id) || ',' || quote(watermark) || ',' || quote(lost) || ',' ||
+                   quote(record)
+                 FROM names WHERE id = ?",
+                [row],
+                |row| Ok((lossy(row.get_ref(0)?), lossy(row.get_ref(1)?), lossy(row.get_ref(2)?))),
+            )
+            .optional()?;
+        // Another set it aside meanwhile.
+        let Some((key, record, body)) = found else { continue };
+        let record: Value = serde_json::from_str(&record).unwrap_or_default();
+        let mut names: BTreeSet<String> = by_index.remove(row).into_iter().flatten().collect();
+        names.extend([key, record["name"].as_str().unwrap_or_default().to_owned()]);
+        let names: Vec<SessionName> = names.iter().filter_map(|name| SessionName::new(name).ok()).collect();
+        let key = names.iter().map(SessionName::as_str).collect::<Vec<_>>().join(", ");
+        tracing::error!(reason, name = key, "the record of a session cannot be read and is set aside");
+        note(db, ProblemKind::Record, &key, reason, &body)?;
+        remove(db, "DELETE FROM names WHERE id = ?", *row)?;
+        let id = record["session_id"].as_str().and_then(|id| id.parse().ok());
+        lost.extend(names.into_iter().map(|name| (name, reason, id)));
+    }
+    if lost.is_empty() {
+        return Ok(());
+    }
+    // The entry that went may have been another row's, whose name this one said that it had.
+    reindex(db, "names")?;
+    lost.into_iter().try_for_each(|(name, reason, id)| lose(to, name, reason, id))
+}
+
+/// Has a name be known as one whose record is lost, unless the store holds its record, or knows that already.
+pub(crate) fn lose(
+    to: &Transaction<'_>,
+    name: SessionName,
+    why: &str,
+    session_id: Option<SessionId>,
+) -> Result<(), Fault> {
+    lose_as(to, name, &format!("what the state database held of it cannot be read ({why})"), session_id)
+}
+
+/// The same, in these words.
+pub(crate) fn lose_as(
+    to: &Transaction<'_>,
+    name: SessionName,
+    why: &str,
+    session_id: Option<SessionId>,
+) -> Result<(), Fault> {
+    let mut row = match NameRow::find(to.db(), &name)? {
+        // Somebody took it, and what was stored after that is gone: it would begin blank.
+        Some(Ok(row)) if row.record.is_none() && row.lost.is_none() => row,
+        Some(_) => return Ok(()),
+        None => NameRow::new(to.number()?, name),
+    };
+    row.epoch = to.number()?.cast_unsigned();
+    row.lost = Some(why.into());
+    row.lost_id = session_id;
+    row.put(to.db())
+}
+
+/// Sets a turn aside.
+pub(crate) fn set_turn_aside(to: &Transaction<'_>, bad: &Bad) -> Result<(), Fault> {
+    let db = to.db();
+    let found = db
+        .query_row(
+            "SELECT turn, quote(turn) || ',' || quote(name) || ',' || quote(session_id) || ',' || quote(at_most_once) || ',' ||
+               quote(sent) || ',' || quote(interruptions) || ',' || quote(opened_at) || ',' || quote(settled_at) || ',' ||
+               quote(prompt) || ',' || quote(outcome) FROM turns WHERE seq = ?",
+            [bad.row],
+            |row| {
+                let turn = row.get_ref(0)?.as_bytes().ok().and_then(|bytes| Uuid::from_slice(bytes).ok());
+                Ok((turn, lossy(row.get_ref(1)?)))
+            },
+        )
+        .optional()?;
+    let Some((turn, body)) = found else { return Ok(()) };
+    let key = turn.map_or_else(|| format!("number {}", bad.row), |turn| turn.to_string());
+    tracing::error!(reason = bad.reason, turn = key, "a turn of the journal cannot be read and is set aside");
+    note(db, ProblemKind::Turn, &key, &bad.reason, &body)?;
+    if remove(db, "DELETE FROM turns WHERE seq = ?", bad.row)? { Ok(()) } else { reindex(db, "turns") }
+}
+
+/// Removes a row; `false` if an index does not fit it.
+fn remove(db: &Connection, remove: &str, row: i64) -> Result<bool, Fault> {
+    match db.execute(remove, [row]).map_err(Fault::from) {
+        // An index has no entry for what stands in the row. So the row goes without; before that the index could not be made
+        // anew, where the row says now what another says as well.
+        Err(fault) if fault.kind() == StoreErrorKind::Corrupt => {
+            db.pragma_update(None, "writable_schema", true)?;
+            let removed = db.execute(remove, [row]);
+            db.pragma_update(None, "writable_schema", false)?;
+            removed?;
+            Ok(false)
+        }
+        removed => removed.map(|_| true),
+    }
+}
+
+/// Makes the indexes of a table anew.
+pub(crate) fn reindex(db: &Connection, table: &str) -> Result<(), Fault> {
+    db.execute_batch(&format!("REINDEX {table}")).map_err(|error| {
+        let why = format!(
+            "use the state database: the indexes of `{table}` are damaged and cannot be made anew: {error}"
+        );
+        StoreError::new(StoreErrorKind::Corrupt, why).into()
+    })
+}
+
+/// The names under which the index knows rows.
+fn by_index(db: &Connection, rows: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<String>>, Fault> {
+    // Through the index alone: it has both columns.
+    let mut query = db.prepare("SELECT name, id FROM names INDEXED BY names_by_name")?;
+    let (mut found, mut names) = (BTreeMap::<_, Vec<_>>::new(), query.query([])?);
+    while let Some(entry) = names.next()? {
+        if let Some(row) = rows.get(&entry.get_ref(1)?.as_i64().unwrap_or_default()) {
+            found.entry(*row).or_default().push(lossy(entry.get_ref(0)?));
+        }
+    }
+    Ok(found)
+}
+
+fn lossy(cell: ValueRef<'_>) -> String {
+    String::from_utf8_lossy(cell.as_bytes_or_null().ok().flatten().unwrap_or_default()).into_owned()
+}
+
+const TABLE: &str = "quarantine";

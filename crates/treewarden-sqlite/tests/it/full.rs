@@ -1,0 +1,78 @@
+//! A full disk is a kind of its own, and the store goes on when there is room again.
+
+use std::path::Path;
+use std::process::Command;
+
+use treewarden_sqlite::SqliteStore;
+use treewarden_store::{Backend, CommitError, NewTurn, OpenError, StoreErrorKind};
+
+use crate::support::{my_role, name, new_turn, options, settles, tenure};
+
+fn large(session: &str) -> NewTurn {
+    NewTurn { prompt: format!("\"{}\"", "x".repeat(20_000)).into(), ..new_turn(session) }
+}
+
+async fn fill(dir: &Path, durability: &str) {
+    let store = SqliteStore::open(dir, options(durability)).unwrap();
+    let tenure = tenure(&store, "a").await;
+    let mut stored = Vec::new();
+    let error = loop {
+        assert!(stored.len() < 1000, "4 MiB do not hold this");
+        let turn = large("a");
+        match store.open(turn.clone()).await {
+            Ok(()) => stored.push(turn.turn),
+            Err(error) => break error,
+        }
+    };
+    let OpenError::Failed(error) = error else { panic!("{error}") };
+    assert_eq!(error.kind(), StoreErrorKind::DiskFull, "{error}");
+    assert!(error.to_string().contains("make room"), "{error}");
+    assert!(!stored.is_empty());
+    // What does not fit takes nothing along that does: together they are asked, and the small one has room.
+    let huge = settles(stored[0], &format!("\"{}\"", "y".repeat(8 << 20)));
+    let (failed, small) = tokio::join!(store.commit(tenure.clone(), huge), store.open(new_turn("b")));
+    assert!(matches!(&failed, Err(CommitError::Failed { retryable: true, .. })), "{failed:?}");
+    let small = usize::from(small.is_ok());
+    // What was acknowledged stands, and what was refused does not.
+    assert_eq!(store.turns(name("a"), 1000).await.unwrap().len(), stored.len());
+    std::fs::remove_file(dir.join("ballast")).unwrap();
+    store.open(large("a")).await.unwrap();
+    store.commit(tenure, settles(stored[0], "1")).await.unwrap();
+    drop(store);
+    let store = SqliteStore::open(dir, options("process")).unwrap();
+    assert_eq!(store.turns(name("a"), 1000).await.unwrap().len(), stored.len() + 1);
+    assert_eq!(store.turns(name("b"), 1000).await.unwrap().len(), small);
+    assert_eq!(store.problems().await.unwrap(), []);
+}
+
+/// Runs in a mount namespace of its own.
+#[tokio::test]
+#[ignore = "a role of other tests"]
+async fn role_fill() {
+    let Some((dir, _)) = my_role() else { return };
+    for durability in ["process", "power"] {
+        let dir = dir.join(durability);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("ballast"), vec![0; 1 << 20]).unwrap();
+        fill(&dir, durability).await;
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_turns_and_loses_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let inside = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", script, "sh"]).arg(dir.path());
+        command
+    };
+    let mount = "mount -t tmpfs -o size=4m none \"$1\"";
+    if !inside(mount).status().is_ok_and(|status| status.success()) {
+        println!("skipped: no mount namespace can be made here");
+        return;
+    }
+    let run = "ROLE_DIR=\"$1\" ROLE_ARGUMENT= exec \"$2\" full::role_fill --exact --ignored";
+    let status = inside(&format!("{mount} && {run}")).arg(std::env::current_exe().unwrap()).status().unwrap();
+    assert!(status.success());
+}

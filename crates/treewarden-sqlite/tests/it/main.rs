@@ -1,0 +1,18 @@
+//! The store on a real disk, with other processes, and against what may go wrong with its files.
+
+#![allow(clippy::allow_attributes, clippy::unwrap_used, reason = "a test ends where its set-up fails")]
+
+mod conformance;
+mod contract;
+mod copies;
+mod damage;
+mod flips;
+mod full;
+mod group;
+mod kill;
+mod locks;
+mod lost;
+mod openings;
+mod prune;
+mod removed;
+mod support;
