@@ -4,6 +4,7 @@
 //! * [`mock_api`]: a model API on loopback, for runs of the real command.
 //! * `real_cli`: the real command, installed on first use (Unix).
 //! * `faults`: kill, freeze, and look for processes that are left (Unix).
+//! * `store`: what any backend of `treewarden-store` must do (feature `store`).
 //! * [`VirtualClock`], [`poll_until`], [`eventually`]: time in tests.
 //!
 //! It is for tests; a running tree needs none of it.
@@ -16,6 +17,8 @@ pub mod mock_api;
 mod programs;
 #[cfg(unix)]
 pub mod real_cli;
+#[cfg(feature = "store")]
+pub mod store;
 mod target;
 
 pub use clock::{VirtualClock, eventually, poll_until};

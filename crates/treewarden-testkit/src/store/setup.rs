@@ -1,0 +1,180 @@
+//! What the checks begin with: a place for a store, ids with a date, a hand that commits one change after another.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use treewarden_proto::{SessionId, SessionName, TurnId};
+use treewarden_store::{
+    Backend, Change, CommitError, Committed, NewTurn, SessionRecord, Settle, StoredTurn, Tenure, TurnRow,
+};
+use uuid::{NoContext, Timestamp, Uuid};
+
+pub(super) type Opened = Pin<Box<dyn Future<Output = Arc<dyn Backend>> + Send>>;
+pub(super) type Open = Arc<dyn Fn(PathBuf) -> Opened + Send + Sync>;
+
+pub(super) const MINUTE: u64 = 60_000;
+pub(super) const DAY: u64 = 24 * 60 * MINUTE;
+
+/// Where the stores of one check are.
+#[derive(Clone)]
+pub(super) struct Place {
+    open: Open,
+    folder: PathBuf,
+    next: Arc<AtomicU64>,
+}
+
+impl Place {
+    pub(super) fn new(open: Open, folder: &Path) -> Self {
+        Self { open, folder: folder.to_owned(), next: Arc::default() }
+    }
+
+    /// An empty store, and its folder.
+    pub(super) async fn fresh(&self) -> (Arc<dyn Backend>, PathBuf) {
+        let folder = self.folder.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        std::fs::create_dir(&folder).expect("a folder can be made");
+        (self.at(&folder).await, folder)
+    }
+
+    /// An empty store.
+    pub(super) async fn store(&self) -> Arc<dyn Backend> {
+        self.fresh().await.0
+    }
+
+    /// The store of a folder.
+    pub(super) async fn at(&self, folder: &Path) -> Arc<dyn Backend> {
+        (self.open)(folder.to_owned()).await
+    }
+}
+
+pub(super) fn name(text: &str) -> SessionName {
+    text.parse().expect("a valid name")
+}
+
+/// Now, in Unix milliseconds.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    u64::try_from(since.as_millis()).expect("a time of our days")
+}
+
+/// An id that says that it was made at this time.
+pub(super) fn made(at: u64) -> TurnId {
+    let nanos = u32::try_from(at % 1000).expect("less than a thousand") * 1_000_000;
+    TurnId::from_uuid(Uuid::new_v7(Timestamp::from_unix(NoContext, at / 1000, nanos)))
+}
+
+/// An id that says nothing of its age.
+pub(super) fn undated() -> TurnId {
+    TurnId::from_uuid(Uuid::new_v4())
+}
+
+/// A turn that is opened now.
+pub(super) fn new(of: &str, conversation: SessionId) -> NewTurn {
+    opened(of, conversation, now())
+}
+
+/// A turn that was opened at this time, with an id of it.
+pub(super) fn opened(of: &str, session_id: SessionId, opened_at: u64) -> NewTurn {
+    NewTurn {
+        turn: made(opened_at),
+        name: name(of),
+        session_id,
+        prompt: r#""a prompt""#.into(),
+        at_most_once: false,
+        opened_at,
+    }
+}
+
+pub(super) fn settle(turn: TurnId, outcome: &str) -> Settle {
+    Settle { turn, outcome: outcome.into(), answered_in: None, at: now() }
+}
+
+pub(super) fn settling(turn: TurnId, outcome: &str) -> Change {
+    Change { settle: vec![settle(turn, outcome)], ..Change::default() }
+}
+
+/// A change that stores a record which says this of its model.
+pub(super) fn saying(of: &str, model: &str) -> Change {
+    let mut record = SessionRecord::new(name(of), SessionId::from_uuid(Uuid::from_u128(7)));
+    record.created_at = 1;
+    record.model = Some(model.to_owned());
+    Change { record: Some(record), ..Change::default() }
+}
+
+/// Without what the store itself writes into a record.
+pub(super) fn plain(mut record: SessionRecord) -> SessionRecord {
+    record.updated_at = 0;
+    record
+}
+
+/// Whoever has a name, and makes one commit after another.
+pub(super) struct Hand {
+    pub(super) store: Arc<dyn Backend>,
+    pub(super) tenure: Tenure,
+}
+
+impl Hand {
+    pub(super) async fn take(store: &Arc<dyn Backend>, of: &str) -> Self {
+        let tenure = store.take(name(of)).await.expect("taken").tenure;
+        Self { store: Arc::clone(store), tenure }
+    }
+
+    /// Commits, which goes well.
+    pub(super) async fn commit(&mut self, change: Change) -> Committed {
+        let committed = self.store.commit(self.tenure.clone(), change).await.expect("stored");
+        let Tenure { name, epoch, seq } = &self.tenure;
+        assert_eq!(committed.next, Tenure { name: name.clone(), epoch: *epoch, seq: seq + 1 });
+        self.tenure = committed.next.clone();
+        committed
+    }
+
+    pub(super) async fn settle(&mut self, turn: TurnId, outcome: &str) -> Committed {
+        self.commit(settling(turn, outcome)).await
+    }
+
+    /// Opens a turn and settles it.
+    pub(super) async fn settled(&mut self, new: NewTurn, outcome: &str) {
+        let turn = new.turn;
+        let change = Change {
+            settle: vec![Settle { at: new.opened_at, ..settle(turn, outcome) }],
+            ..Change::default()
+        };
+        self.store.open(new).await.expect("opened");
+        let committed = self.commit(change).await;
+        assert_eq!((committed.already, committed.unknown), (Vec::new(), Vec::new()));
+    }
+}
+
+/// The row of a turn that is held.
+pub(super) async fn held(store: &Arc<dyn Backend>, turn: TurnId) -> TurnRow {
+    match store.turn(turn).await.expect("read") {
+        Some(StoredTurn::Held(row)) => *row,
+        other => panic!("the turn {turn} is to be held, and is {other:?}"),
+    }
+}
+
+pub(super) async fn open_ids(store: &Arc<dyn Backend>, of: &str) -> Vec<TurnId> {
+    store.open_turns(name(of)).await.expect("read").into_iter().map(|row| row.turn).collect()
+}
+
+pub(super) async fn history(store: &Arc<dyn Backend>, of: &str) -> Vec<TurnId> {
+    store.turns(name(of), 1000).await.expect("read").into_iter().map(|row| row.turn).collect()
+}
+
+/// The epoch that has the name, where a commit was refused since it was taken.
+pub(super) fn lost(result: Result<Committed, CommitError>) -> u64 {
+    match result {
+        Err(CommitError::LeaseLost { epoch }) => epoch,
+        other => panic!("to be refused as the name was taken by another, and was {other:?}"),
+    }
+}
+
+/// Why nothing of a commit was stored, where it is of no use to ask again.
+pub(super) fn refused(result: Result<Committed, CommitError>) -> String {
+    match result {
+        Err(CommitError::Failed { error, retryable: false }) => error.to_string(),
+        other => panic!("to be refused for good, and was {other:?}"),
+    }
+}
