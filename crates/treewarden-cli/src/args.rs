@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use treewarden::TurnId;
 use treewarden::events::Position;
+use treewarden::{SessionId, TurnId};
 
 /// Runs Claude Code sessions in a supervision tree, and talks to them
 #[derive(Debug, Parser)]
@@ -122,7 +122,30 @@ pub(crate) enum Verb {
         target: Target,
     },
     /// Begin a new conversation in a session
-    Clear(Target),
+    Clear {
+        /// The session
+        #[arg(required_unless_present = "all_lost")]
+        name: Option<String>,
+        /// In every session whose record is lost
+        #[arg(long, conflicts_with = "name")]
+        all_lost: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take a conversation over by its id, for a session whose record is lost
+    Adopt {
+        /// The session
+        #[arg(required_unless_present = "all_lost")]
+        name: Option<String>,
+        /// The conversation
+        #[arg(required_unless_present = "all_lost")]
+        id: Option<SessionId>,
+        /// Every session whose record is lost, with the conversation that its lease file names
+        #[arg(long, conflicts_with_all = ["name", "id"])]
+        all_lost: bool,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Interrupt the turn that a session is running
     Interrupt(Target),
     /// Show the tree
@@ -152,6 +175,24 @@ pub(crate) enum Verb {
         interval: f64,
         #[command(flatten)]
         place: Place,
+    },
+    /// Copy what is kept of sessions and turns into a new folder, also while the tree runs
+    Backup {
+        /// The folder, which is made
+        dir: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Put a copy that `backup` made in the place of what is kept, while no tree runs
+    Restore {
+        /// The folder with the copy
+        dir: PathBuf,
+        /// Also if something is kept there: it is set aside
+        #[arg(long)]
+        force: bool,
+        /// The state directory
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
     },
     /// Check a config file and say all that is wrong with it
     Check {

@@ -67,7 +67,9 @@ impl From<Code> for Exit {
     fn from(code: Code) -> Self {
         match code {
             Code::BadRequest => Self::Usage,
-            Code::NoSuchSession | Code::NoSuchTurn | Code::NoSuchTemplate => Self::NotFound,
+            Code::NoSuchSession | Code::NoSuchTurn | Code::TurnExpired | Code::NoSuchTemplate => {
+                Self::NotFound
+            }
             Code::Taken => Self::Held,
             Code::Busy => Self::Busy,
             Code::Config => Self::Config,

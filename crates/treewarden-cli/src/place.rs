@@ -17,6 +17,11 @@ impl Place {
         dir.context("neither XDG_STATE_HOME nor HOME is set: choose a state directory with --state-dir")
     }
 
+    /// Whether the state directory is known without asking the tree.
+    pub(crate) fn has_directory(&self) -> bool {
+        self.state_dir.is_some() || self.socket.is_none()
+    }
+
     /// The control socket, for a tree whose file chooses this state directory.
     pub(crate) fn socket(&self, file: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
         match (&self.socket, &self.state_dir) {

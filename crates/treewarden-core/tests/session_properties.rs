@@ -4,6 +4,8 @@
 //! its own result or by its own answer on disk, each prompt once in the context, nothing sent after a stop, nor into work
 //! of the CLI's own before `own_work_wait` is over; and no CLI is ended for convenience at such work, with background tasks,
 //! or while its last answer is not on disk; and nothing is started beside what is left of a CLI that could not be ended.
+//! Outcomes are stored late, or not for a time, in any order with exits and stops; no turn is sent while one is neither stored
+//! nor in hand.
 
 mod session_world;
 
@@ -25,6 +27,8 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (0u8..4).prop_map(Op::Flush),
         4 => Just(Op::Kill),
         1 => Just(Op::Freeze),
+        20 => Just(Op::Store),
+        3 => Just(Op::Refuse),
         3 => any::<bool>().prop_map(|named| Op::Stray { named }),
         3 => Just(Op::Own),
         1 => (0u8..3).prop_map(Op::Tasks),

@@ -347,6 +347,7 @@ fn a_verdict_carries_the_result_that_it_was_reached_by_and_no_other() {
     machine.handle(now, Event::Enqueue(item(2)), &mut actions);
     actions.clear();
     machine.handle(now, result("the first's", 1, true), &mut actions);
+    machine.handle(now, Event::Settled(turn(1)), &mut actions);
     machine.handle(now, result("the second's", 2, false), &mut actions);
     let settled = actions.into_iter().filter(|action| matches!(action, Action::Settle(..)));
     assert_eq!(

@@ -17,7 +17,7 @@ pub enum Access {
 }
 
 /// Every verb, and what it takes to use it.
-pub const VERBS: [(&str, Access); 15] = [
+pub const VERBS: [(&str, Access); 19] = [
     ("hello", Access::Look),
     ("ps", Access::Look),
     ("tree", Access::Look),
@@ -33,6 +33,10 @@ pub const VERBS: [(&str, Access); 15] = [
     ("new", Access::Change),
     ("remove", Access::Change),
     ("reload", Access::Change),
+    ("clear_lost", Access::Change),
+    ("adopt", Access::Change),
+    ("adopt_lost", Access::Change),
+    ("backup", Access::Change),
 ];
 
 /// Whoever asks, as far as the service has to know.
@@ -70,7 +74,11 @@ impl Request {
             Self::New { .. } => "new",
             Self::Remove { .. } => "remove",
             Self::Clear { .. } => "clear",
+            Self::ClearLost {} => "clear_lost",
+            Self::Adopt { .. } => "adopt",
+            Self::AdoptLost {} => "adopt_lost",
             Self::Interrupt { .. } => "interrupt",
+            Self::Backup { .. } => "backup",
             Self::Events { .. } => "events",
         }
     }
@@ -115,6 +123,8 @@ mod tests {
                 json!({ "name": "a", "prompt": "x" }),
                 json!({ "name": "a", "template": "t" }),
                 json!({ "turn": turn }),
+                json!({ "name": "a", "session_id": turn }),
+                json!({ "to": "/a/folder" }),
             ];
             let request = fields.into_iter().find_map(|mut fields| {
                 fields["op"] = json!(op);

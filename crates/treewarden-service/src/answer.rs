@@ -9,9 +9,9 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use treewarden::events::{Gap, HostEvent, Position};
 use treewarden::host::WarmStatus;
-use treewarden::session::Status;
+use treewarden::session::{Adopted, Status};
 use treewarden::tree::{NodeDiff, Outline};
-use treewarden::{SessionId, SessionName, TurnId};
+use treewarden::{Problem, SessionId, SessionName, TurnId};
 
 /// What comes before the end of an answer.
 #[derive(Debug, Clone, Serialize)]
@@ -81,7 +81,7 @@ pub enum Answer {
     /// To `ps`.
     Sessions(Sessions),
     /// To `tree`.
-    Tree(Outline),
+    Tree(Box<Outline>),
     /// To `ask` and `turn`.
     Turn(TurnAnswer),
     /// To `ask` with `detach`.
@@ -105,6 +105,16 @@ pub enum Answer {
     Interrupted {
         /// Whether a turn ran, or the CLI worked by itself.
         interrupted: bool,
+    },
+    /// To `clear_lost`.
+    Cleared {
+        /// How many names are known that begin anew.
+        cleared: usize,
+    },
+    /// To `adopt_lost`.
+    Adopted {
+        /// Each name that is lost.
+        names: Vec<Adopted>,
     },
     /// To `stop` and `remove`.
     Stopped {
@@ -143,6 +153,28 @@ pub struct Sessions {
     pub warm: WarmStatus,
     /// Why no turn is taken, if that is so.
     pub removed: Option<String>,
+    /// What the store found when it was opened, the newest last.
+    pub problems: Vec<StoreProblem>,
+}
+
+/// Something stored that is not whole.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct StoreProblem {
+    /// What kind of thing.
+    pub kind: &'static str,
+    /// Which one.
+    pub key: String,
+    /// What is wrong, and what follows.
+    pub reason: String,
+    /// When it was found, in Unix milliseconds.
+    pub at: u64,
+}
+
+impl From<Problem> for StoreProblem {
+    fn from(problem: Problem) -> Self {
+        Self { kind: problem.kind.as_str(), key: problem.key, reason: problem.reason, at: problem.at }
+    }
 }
 
 /// What became of a turn.
@@ -165,6 +197,8 @@ pub struct TurnAnswer {
     pub failure: Option<String>,
     /// What happened, in words; of an open turn, why nobody works at it.
     pub message: Option<String>,
+    /// `false` if the outcome is in the host's memory alone, since the store does not take it.
+    pub stored: bool,
     /// The CLI's `result` frame as it came.
     pub result: Option<Value>,
 }
@@ -238,13 +272,14 @@ mod tests {
             interruptions: 1,
             failure: None,
             message: None,
+            stored: true,
             result: None,
         };
         is(
             Answer::Turn(open),
             &json!({
                 "turn": turn, "name": "a", "outcome": null, "text": null, "session_id": null, "interruptions": 1,
-                "failure": null, "message": null, "result": null,
+                "failure": null, "message": null, "stored": true, "result": null,
             }),
         );
     }

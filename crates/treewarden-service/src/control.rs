@@ -1,8 +1,10 @@
 //! The verbs that act on a session or a supervisor: none of them waits for work, and none needs a place.
 
-use treewarden::TurnId;
+use std::path::PathBuf;
+
 use treewarden::session::QueryErrorKind;
 use treewarden::tree::RestartError;
+use treewarden::{SessionId, TurnId};
 
 use crate::answer::Answer;
 use crate::refusal::{Code, Refusal, Unanswered};
@@ -11,7 +13,7 @@ use crate::sink::Sink;
 use crate::{turns, unsaved};
 
 pub(crate) async fn cancel(service: &Service, turn: TurnId) -> Result<Answer, Unanswered> {
-    let found = turns::found(service, turn)?;
+    let found = turns::found(service, turn).await?;
     let is_open = found.outcome.is_none();
     // Of a turn that is settled nothing is left to cancel, and its session may be gone.
     if is_open {
@@ -30,11 +32,37 @@ pub(crate) async fn clear(service: &Service, name: &str) -> Result<Answer, Unans
     Ok(Answer::Done {})
 }
 
+pub(crate) async fn clear_lost(service: &Service) -> Result<Answer, Unanswered> {
+    let cleared = service.tree.host().clear_lost().await.map_err(Refusal::failed)?;
+    Ok(Answer::Cleared { cleared })
+}
+
+pub(crate) async fn adopt(service: &Service, name: &str, id: SessionId) -> Result<Answer, Unanswered> {
+    service.tree.session(name).adopt(id).await?;
+    Ok(Answer::Done {})
+}
+
+pub(crate) async fn adopt_lost(service: &Service) -> Result<Answer, Unanswered> {
+    let names = service.tree.host().adopt_lost().await.map_err(Refusal::failed)?;
+    Ok(Answer::Adopted { names })
+}
+
 pub(crate) async fn start(service: &Service, name: &str) -> Result<Answer, Unanswered> {
     let session = service.tree.session(name);
     // Asked first, so that a name that nobody has is refused as such, and not as a start that failed.
     session.status().await?;
     session.start_again().await?;
+    Ok(Answer::Done {})
+}
+
+/// Copies the store; the caller may go meanwhile, and the copy is made all the same.
+pub(crate) async fn backup(service: &Service, to: PathBuf) -> Result<Answer, Unanswered> {
+    // A path that is not whole would be taken from where the tree happens to have been started.
+    if !to.is_absolute() {
+        let text = format!("{} is no absolute path", to.display());
+        return Err(Refusal::new(Code::BadRequest, text).into());
+    }
+    service.tree.host().backup(to).await.map_err(Refusal::failed)?;
     Ok(Answer::Done {})
 }
 

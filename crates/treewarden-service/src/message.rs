@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use treewarden::TurnId;
 use treewarden::events::Position;
+use treewarden::{SessionId, TurnId};
 
 use crate::refusal::Refusal;
 
@@ -107,10 +107,26 @@ pub enum Request {
         /// The session.
         name: String,
     },
+    /// Has all sessions begin anew whose records are lost.
+    ClearLost {},
+    /// Takes a conversation over by its id, for a session whose record is lost.
+    Adopt {
+        /// The session.
+        name: String,
+        /// The conversation.
+        session_id: SessionId,
+    },
+    /// Does so for all sessions whose records are lost, with the conversations that they are known to have had.
+    AdoptLost {},
     /// Interrupts the turn that a session is running.
     Interrupt {
         /// The session.
         name: String,
+    },
+    /// Writes a copy of the store into a folder that is made, while the tree goes on.
+    Backup {
+        /// The absolute path of a folder that is not there yet, or empty.
+        to: PathBuf,
     },
     /// What happened lately.
     Events {
@@ -136,6 +152,10 @@ impl Request {
                 | Self::New { .. }
                 | Self::Remove { .. }
                 | Self::Clear { .. }
+                | Self::ClearLost {}
+                | Self::Adopt { .. }
+                | Self::AdoptLost {}
+                | Self::Backup { .. }
                 | Self::Turn { wait: true, .. }
         )
     }

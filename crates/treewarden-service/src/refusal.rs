@@ -36,6 +36,8 @@ pub enum Code {
     NoSuchSession,
     /// No turn has this id.
     NoSuchTurn,
+    /// The turn was settled, and removed as it was old.
+    TurnExpired,
     /// The tree has no template of this name.
     NoSuchTemplate,
     /// A session, or another child of the tree, has the name.

@@ -6,16 +6,19 @@
 use std::path::PathBuf;
 
 use tokio::sync::{Mutex, RwLock, SemaphorePermit};
-use treewarden::Tree;
+use treewarden::{Host, Tree};
 
 use crate::access::Caller;
-use crate::answer::{Answer, Hello, Progress, Reloaded, Sessions};
+use crate::answer::{Answer, Hello, Progress, Reloaded, Sessions, StoreProblem};
 use crate::limits::Places;
 use crate::message::{Request, VERSION};
 use crate::refusal::{Code, Refusal, Unanswered};
 use crate::reload::{self, Reload};
 use crate::sink::{Gone, Sink};
 use crate::{control, events, turns, unsaved};
+
+/// So many of what the store found are shown with the sessions, the newest.
+const PROBLEMS: usize = 8;
 
 /// What can be asked of one tree, for any number of doors.
 #[derive(Debug)]
@@ -111,7 +114,7 @@ impl Service {
         let lasts = match request {
             // Whoever does not wait for the answer needs no place among those who do.
             Request::Ask { detach, .. } => !detach,
-            Request::Turn { turn, wait } => *wait && turns::is_open(self, *turn),
+            Request::Turn { turn, wait } => *wait && turns::is_open(self, *turn).await,
             Request::Events { follow, .. } => *follow,
             _ => false,
         };
@@ -124,7 +127,7 @@ impl Service {
         match request {
             Request::Hello {} => Ok(Answer::Hello(self.hello())),
             Request::Ps {} => Ok(Answer::Sessions(self.sessions())),
-            Request::Tree {} => Ok(Answer::Tree(self.tree.outline().await)),
+            Request::Tree {} => Ok(Answer::Tree(Box::new(self.tree.outline().await))),
             Request::Ask { name, prompt, stream, detach } => {
                 turns::ask(self, sink, name, prompt, stream, detach).await
             }
@@ -133,6 +136,9 @@ impl Service {
             Request::Cancel { turn } => control::cancel(self, turn).await,
             Request::Interrupt { name } => control::interrupt(self, &name).await,
             Request::Clear { name } => control::clear(self, &name).await,
+            Request::ClearLost {} => control::clear_lost(self).await,
+            Request::Adopt { name, session_id } => control::adopt(self, &name, session_id).await,
+            Request::AdoptLost {} => control::adopt_lost(self).await,
             Request::Start { name } => control::start(self, &name).await,
             Request::New { template, name } => control::new(self, &template, &name).await,
             Request::Remove { name, force } => control::remove(self, sink, &name, force).await,
@@ -141,6 +147,7 @@ impl Service {
             Request::Reload { file, dry_run, allow_empty, force } => {
                 reload::asked(self, sink, file, Reload { dry_run, allow_empty, force }).await
             }
+            Request::Backup { to } => control::backup(self, to).await,
             Request::Events { follow, since } => events::tell(self, sink, follow, since).await,
         }
     }
@@ -155,8 +162,19 @@ impl Service {
     }
 
     fn sessions(&self) -> Sessions {
+        // As long as a person reads: all are events, and in the log.
+        let problems = |host: &Host| {
+            let all = host.problems();
+            let newest = all[all.len().saturating_sub(PROBLEMS)..].iter();
+            newest.map(|problem| StoreProblem::from(problem.clone())).collect()
+        };
         let host = self.tree.host();
-        Sessions { sessions: host.sessions(), warm: host.warm(), removed: host.removed() }
+        Sessions {
+            sessions: host.sessions(),
+            warm: host.warm(),
+            removed: host.removed(),
+            problems: problems(host),
+        }
     }
 
     /// Reads the config file again and makes the tree what it says, once whoever does that now is done.

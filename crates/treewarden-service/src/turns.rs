@@ -1,7 +1,7 @@
 //! Turns: asked, streamed, waited for, and interrupted when the caller goes.
 
 use serde_json::Value;
-use treewarden::session::{Event, Outcome, QueryError, QueryErrorKind, TextEvent, Turn, TurnReport};
+use treewarden::session::{Event, QueryError, QueryErrorKind, TextEvent, Turn, TurnReport};
 use treewarden::{SessionName, TurnId};
 
 use crate::answer::{Answer, Progress, TurnAnswer};
@@ -35,7 +35,7 @@ pub(crate) async fn wait(
     sink: &mut impl Sink,
     turn: TurnId,
 ) -> Result<Answer, Unanswered> {
-    let found = found(service, turn)?;
+    let found = found(service, turn).await?;
     if found.outcome.is_some() {
         return Ok(said(service, found).await);
     }
@@ -53,15 +53,14 @@ pub(crate) async fn wait(
 }
 
 /// Whether the journal has the turn, without an outcome.
-pub(crate) fn is_open(service: &Service, turn: TurnId) -> bool {
-    found(service, turn).is_ok_and(|found| found.outcome.is_none())
+pub(crate) async fn is_open(service: &Service, turn: TurnId) -> bool {
+    found(service, turn).await.is_ok_and(|found| found.outcome.is_none())
 }
 
 /// What a turn yields.
 enum Yield {
     Item(Progress),
-    Outcome(Outcome),
-    /// The session ended before the turn did.
+    /// It has its outcome, or the session ended first.
     End,
 }
 
@@ -75,18 +74,20 @@ async fn follow(
     stream: Streaming,
 ) -> Result<Answer, Unanswered> {
     let id = turn.id();
-    if stream != Streaming::None
-        && let Some(outcome) = tell(sink, &mut turn, stream).await?
-    {
-        return Ok(settled(service, id, name, &outcome).await?);
+    if stream != Streaming::None {
+        tell(sink, &mut turn, stream).await?;
     }
     // Its frames are not kept for anybody: the CLI must not wait until they are read.
-    let outcome = tokio::select! {
-        outcome = turn.outcome() => outcome,
+    let delivered = tokio::select! {
+        delivered = turn.delivered() => delivered,
         gone = sink.gone() => return Err(gone.into()),
     };
-    match outcome {
-        Ok(outcome) => Ok(settled(service, id, name, &outcome).await?),
+    match delivered {
+        // What is delivered is what counts, whatever the journal says by now, or can not say.
+        Ok(delivered) => {
+            let name = SessionName::new(name).map_err(Refusal::failed)?;
+            Ok(said(service, TurnReport::of_delivered(id, name, &delivered)).await)
+        }
         Err(error) => ended_first(service, id, error).await,
     }
 }
@@ -94,7 +95,7 @@ async fn follow(
 /// Answers for a turn whose session ended first.
 async fn ended_first(service: &Service, turn: TurnId, error: QueryError) -> Result<Answer, Unanswered> {
     // A journal that does not have the turn (`durability = "nothing"`), or cannot be read, carries it on for nobody.
-    match service.tree.host().turn(turn) {
+    match service.tree.host().turn(turn).await {
         Ok(Some(_)) if error.kind() == QueryErrorKind::Stopped => {
             Ok(left(service, turn, &error.to_string()).await?)
         }
@@ -102,12 +103,8 @@ async fn ended_first(service: &Service, turn: TurnId, error: QueryError) -> Resu
     }
 }
 
-/// Tells what comes before the outcome, and returns that; `None` if the session ended first.
-async fn tell(
-    sink: &mut impl Sink,
-    turn: &mut Turn,
-    stream: Streaming,
-) -> Result<Option<Outcome>, Unanswered> {
+/// Tells what comes before the outcome.
+async fn tell(sink: &mut impl Sink, turn: &mut Turn, stream: Streaming) -> Result<(), Unanswered> {
     loop {
         let told = tokio::select! {
             told = next(turn, stream) => told,
@@ -115,8 +112,7 @@ async fn tell(
         };
         match told {
             Yield::Item(item) => sink.item(item.into()).await?,
-            Yield::Outcome(outcome) => return Ok(Some(outcome)),
-            Yield::End => return Ok(None),
+            Yield::End => return Ok(()),
         }
     }
 }
@@ -140,7 +136,7 @@ fn told_as_text(event: TextEvent) -> Option<Yield> {
     match event {
         TextEvent::Text(text) => Some(Yield::Item(Progress::Text { text })),
         TextEvent::Resumed { interruptions } => Some(Yield::Item(Progress::Resumed { interruptions })),
-        TextEvent::Outcome(outcome) => Some(Yield::Outcome(outcome)),
+        TextEvent::Outcome(_) => Some(Yield::End),
         _ => None,
     }
 }
@@ -153,43 +149,41 @@ fn told_as_frames(event: Event) -> Option<Yield> {
             Some(Yield::Item(Progress::Frame { frame }))
         }
         Event::Resumed { interruptions } => Some(Yield::Item(Progress::Resumed { interruptions })),
-        Event::Outcome(outcome) => Some(Yield::Outcome(outcome)),
+        Event::Outcome(_) => Some(Yield::End),
         _ => None,
     }
 }
 
-/// A turn as the journal has it.
-pub(crate) fn found(service: &Service, turn: TurnId) -> Result<TurnReport, Refusal> {
-    let found = service.tree.host().turn(turn).map_err(Refusal::failed)?;
-    found.ok_or_else(|| Refusal::new(Code::NoSuchTurn, format!("no turn has the id {turn}")))
+/// A turn as the journal has it, or as its session has it in hand.
+pub(crate) async fn found(service: &Service, turn: TurnId) -> Result<TurnReport, Refusal> {
+    let found = service.tree.host().turn(turn).await.map_err(Refusal::failed)?;
+    match found {
+        Some(found) => Ok(found),
+        None if service.tree.host().has_expired(turn).await.map_err(Refusal::failed)? => {
+            let text = format!(
+                "the turn {turn} has expired: turns of its age were removed (`keep_turns`, `keep_turns_for`), and what became of \
+                 it is not known any more"
+            );
+            Err(Refusal::new(Code::TurnExpired, text))
+        }
+        None => Err(Refusal::new(Code::NoSuchTurn, format!("no turn has the id {turn}"))),
+    }
 }
 
 /// The same as an answer.
 pub(crate) async fn report(service: &Service, turn: TurnId) -> Result<Answer, Refusal> {
-    Ok(said(service, found(service, turn)?).await)
+    Ok(said(service, found(service, turn).await?).await)
 }
 
 /// The same of a turn that nobody works at, for this reason: if it is open it stays so, and goes on with its session.
 async fn left(service: &Service, turn: TurnId, why: &str) -> Result<Answer, Refusal> {
-    let found = found(service, turn)?;
+    let found = found(service, turn).await?;
     let is_open = found.outcome.is_none();
     let mut answer = report_of(service, found).await;
     if is_open {
         answer.message = Some(format!("{why}; the turn stays open until its session is started again"));
     }
     Ok(Answer::Turn(answer))
-}
-
-/// A turn whose outcome was just delivered; a journal that does not hold that has nothing to say about it.
-async fn settled(service: &Service, turn: TurnId, name: &str, outcome: &Outcome) -> Result<Answer, Refusal> {
-    // Of two outcomes the first stands, and the journal has it; without a journal the one that came is all
-    // there is.
-    let stored = service.tree.host().turn(turn).ok().flatten().filter(|stored| stored.outcome.is_some());
-    match (stored, SessionName::new(name)) {
-        (Some(stored), _) => Ok(said(service, stored).await),
-        (None, Ok(name)) => Ok(said(service, TurnReport::of_outcome(turn, name, outcome)).await),
-        (None, Err(error)) => Err(Refusal::failed(error)),
-    }
 }
 
 async fn said(service: &Service, found: TurnReport) -> Answer {
@@ -218,6 +212,7 @@ async fn report_of(service: &Service, found: TurnReport) -> TurnAnswer {
         interruptions: found.interruptions,
         failure: text(take("failure")),
         message: text(take("message")),
+        stored: found.stored,
         result: take("result"),
     }
 }

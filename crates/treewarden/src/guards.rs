@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use treewarden_store::{Store, TreeLock};
+use treewarden_store::{Backend, StateDir, TreeLock};
 
 /// How many findings are kept for whoever looks next.
 const NEWS: usize = 64;
@@ -70,7 +70,7 @@ impl Guards {
     }
 
     /// Looks at the tree's lock and the store, and says why turns are to be refused.
-    pub(crate) fn look(&self, store: &Store) -> Result<(), String> {
+    pub(crate) fn look(&self, store: &dyn Backend, state: &StateDir) -> Result<(), String> {
         // The lock is copied out, so that a disk that hangs holds up no caller who only asks what was found
         // last.
         let tree = self.lock().tree.clone();
@@ -78,11 +78,13 @@ impl Guards {
             .map_or(Ok(None), |tree| tree.look_again())
             .map_err(|held| format!("the lock of the state directory was removed, and is held by {held}"));
         let of_store = store.look_again().map_err(|error| error.to_string());
+        // By it the next start knows a directory that was used, also where the store in it is lost.
+        let of_id = state.put_id_back();
         let mut inner = self.lock();
         let mut lost = None;
         // Store and tree are both looked at, also when the first is lost: what can be mended is mended at
         // once.
-        for found in [of_store, of_tree] {
+        for found in [of_store, of_tree, Ok(of_id)] {
             match found {
                 Ok(None) => {}
                 Ok(Some(path)) => inner.note(Missing::mended(path)),

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use treewarden_otp::registry::Registry;
 use treewarden_process::ContainmentPolicy;
-use treewarden_proto::SessionName;
-use treewarden_store::{Durability, Store, StoreOptions};
+use treewarden_proto::{SessionName, TurnId};
+use treewarden_sqlite::{SqliteOptions, SqliteStore};
+use treewarden_store::{Backend, Durability, Keep, Problem, StateDir, StoreError, StoredTurn};
 
 use crate::binaries::Binaries;
 use crate::events::{Events, Happening, Publisher, Site};
@@ -20,6 +21,7 @@ use crate::guards::Guards;
 pub use crate::guards::Missing;
 pub use crate::names::Holder;
 use crate::places::Places;
+use crate::prune::Pruning;
 pub use crate::warm::WarmStatus;
 use crate::warm::{self, Warm};
 
@@ -27,7 +29,8 @@ use crate::warm::{self, Warm};
 pub(crate) const LOOKS: usize = 64;
 
 pub(crate) struct Inner {
-    pub(crate) store: Store,
+    pub(crate) state: StateDir,
+    pub(crate) store: Arc<dyn Backend>,
     pub(crate) containment: ContainmentPolicy,
     pub(crate) names: Registry<SessionName, Holder>,
     pub(crate) events: Publisher,
@@ -37,6 +40,10 @@ pub(crate) struct Inner {
     pub(crate) guards: Guards,
     /// Looks at transcripts, one place each.
     pub(crate) looks: Arc<Semaphore>,
+    /// Removes what is old as long as the host is there.
+    pruning: OnceLock<Pruning>,
+    /// What the store found when it was opened; empty until that is known.
+    problems: OnceLock<Vec<Problem>>,
 }
 
 /// What the sessions of one program share; a cheap clone.
@@ -50,7 +57,7 @@ pub struct Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("state_dir", &self.inner.store.dir()).finish_non_exhaustive()
+        f.debug_struct("Host").field("state_dir", &self.inner.state.path()).finish_non_exhaustive()
     }
 }
 
@@ -59,20 +66,24 @@ impl fmt::Debug for Host {
 #[must_use = "options do nothing until they open a host"]
 pub struct HostOptions {
     state_dir: Option<PathBuf>,
+    store: Option<Arc<dyn Backend>>,
     durability: Durability,
     max_live: Option<usize>,
     containment: ContainmentPolicy,
     warm_age: Duration,
+    keep: Keep,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
         Self {
             state_dir: None,
+            store: None,
             durability: Durability::Process,
             max_live: None,
             containment: ContainmentPolicy::Best,
             warm_age: warm::AGE,
+            keep: Keep::default(),
         }
     }
 }
@@ -81,6 +92,14 @@ impl HostOptions {
     /// Keeps records, journal and leases in `dir` instead of the user's state directory.
     pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(dir.into());
+        self
+    }
+
+    /// Keeps records and turns in this store instead of one of its own; leases and what is private stay in the state directory.
+    ///
+    /// [`durability`](Self::durability) is then the store's own matter.
+    pub fn store(mut self, store: Arc<dyn Backend>) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -117,6 +136,15 @@ impl HostOptions {
         self
     }
 
+    /// What is kept of settled turns; 1,000 of each session, for three months, by default.
+    ///
+    /// What is older or more is removed a minute after the host was opened and each hour from then on, if it was opened on a
+    /// runtime. A turn that is open is never removed.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.keep = keep;
+        self
+    }
+
     /// Opens the host.
     ///
     /// # Errors
@@ -128,15 +156,24 @@ impl HostOptions {
                 "find a state directory: neither XDG_STATE_HOME nor HOME is set; choose one with `state_dir`"
                     .into(),
         })?;
-        let options = StoreOptions::default().durability(self.durability);
-        let store = Store::open(&dir, options).map_err(|error| HostError {
+        let unopened = |error: StoreError| HostError {
             message: format!("open the state directory {}: {error}", dir.display()),
-        })?;
-        report(&store);
+        };
+        let mut state = StateDir::prepare(&dir).map_err(unopened)?;
+        let store = match self.store {
+            Some(store) => store,
+            None => {
+                let options = SqliteOptions::default().durability(self.durability);
+                let store: Arc<dyn Backend> = Arc::new(SqliteStore::open(&dir, options).map_err(unopened)?);
+                store
+            }
+        };
+        state.identify();
         let places = Places::new(self.max_live);
-        Ok(Host {
+        let host = Host {
             inner: Arc::new(Inner {
-                warm: Warm::new(self.warm_age, store.clone(), self.containment, places.clone()),
+                warm: Warm::new(self.warm_age, state.clone(), self.containment, places.clone()),
+                state,
                 store,
                 containment: self.containment,
                 names: Registry::unique().build(),
@@ -145,22 +182,56 @@ impl HostOptions {
                 binaries: Binaries::default(),
                 guards: Guards::default(),
                 looks: Arc::new(Semaphore::new(LOOKS)),
+                pruning: OnceLock::new(),
+                problems: OnceLock::new(),
             }),
-        })
+        };
+        report(&host);
+        // It knows the host weakly, which exists first.
+        host.inner.pruning.get_or_init(|| Pruning::begin(&host, self.keep));
+        Ok(host)
     }
 }
 
-/// Says what the store set aside: a session whose record is lost would begin anew under its old name.
-fn report(store: &Store) {
-    match store.problems() {
-        Ok(problems) => {
-            // A failure is told and not returned: the rest of the store is whole, and a host that does not
-            // open would keep every session down.
-            for problem in problems {
-                tracing::error!(kind = ?problem.kind, key = %problem.key, reason = %problem.reason, "set aside in the store");
-            }
+/// Says what the store found when it was opened: what was set aside, and what may be missing.
+fn report(host: &Host) {
+    let host = host.clone();
+    let saying = async move { host.say(host.store().problems().await) };
+    // A host may be opened outside of a runtime, and what a store is asked needs one. Then whoever opens it waits for the answer,
+    // as for the opening.
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(saying)),
+        Err(_) => match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime.block_on(saying),
+            Err(error) => tracing::error!(%error, "failed to ask the store for what it set aside"),
+        },
+    }
+}
+
+impl Host {
+    fn say(&self, problems: Result<Vec<Problem>, StoreError>) {
+        let problems = match problems {
+            Ok(problems) => problems,
+            Err(error) => return tracing::error!(%error, "failed to ask the store for what it set aside"),
+        };
+        // A failure is told and not returned: the rest of the store is whole, and a host that does not
+        // open would keep every session down.
+        for Problem { kind, key, reason, .. } in &problems {
+            tracing::error!(?kind, %key, %reason, "what is stored is not whole");
+            let (kind, key, why) = (kind.as_str(), key.clone(), reason.clone());
+            self.inner.events.events().publish(
+                Site::default(),
+                None,
+                Happening::StoreProblem { kind, key, why },
+            );
         }
-        Err(error) => tracing::error!(%error, "failed to ask the store for what it set aside"),
+        // It is set once, by whoever opened the host.
+        let _first = self.inner.problems.set(problems);
+    }
+
+    /// What the store found when it was opened, oldest first: what could not be read and was set aside, and what may be missing.
+    pub fn problems(&self) -> &[Problem] {
+        self.inner.problems.get().map_or(&[], Vec::as_slice)
     }
 }
 
@@ -201,12 +272,44 @@ impl Host {
 
     /// The folder that holds records, journal and leases.
     pub fn state_dir(&self) -> &Path {
-        self.inner.store.dir()
+        self.inner.state.path()
     }
 
-    /// What outlives the host.
-    pub fn store(&self) -> &Store {
+    /// What outlives the host: records and turns.
+    pub fn store(&self) -> &Arc<dyn Backend> {
         &self.inner.store
+    }
+
+    /// Tells whether a turn that the store does not hold is as old as those that were removed: if there was one of this id, it
+    /// was settled, and nothing is known of it any more.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn has_expired(&self, turn: TurnId) -> Result<bool, StoreError> {
+        Ok(matches!(self.inner.store.turn(turn).await?, Some(StoredTurn::Expired)))
+    }
+
+    /// Writes a copy of the store, as it is at one moment, into a folder that is made; sessions go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be written, the folder is there and not empty, or the store is one that cannot be copied.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped no copy is left.
+    pub async fn backup(&self, to: impl Into<PathBuf>) -> Result<(), StoreError> {
+        self.inner.store.backup(to.into()).await
+    }
+
+    /// The state directory.
+    pub(crate) fn state(&self) -> &StateDir {
+        &self.inner.state
     }
 
     /// The names of the host's sessions, each with whoever holds it; to look them up, and to [listen](Registry::listen) to names

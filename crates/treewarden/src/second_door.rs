@@ -15,7 +15,7 @@ use serde::Deserialize;
 use treewarden_process::Process;
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::Environment;
-use treewarden_store::{Lease, Store};
+use treewarden_store::{Lease, SessionRecord, StateDir};
 
 use crate::private_files::PrivateFiles;
 use crate::traces::{self, GoneCli};
@@ -76,13 +76,12 @@ struct Entry {
     messaging_socket_path: Option<PathBuf>,
 }
 
-/// Removes what CLIs of this store's sessions left that were killed together with their host.
+/// Removes what CLIs of these sessions left that were killed together with their host.
 ///
 /// What cannot be read is left: it opens no door.
-pub(crate) fn sweep(store: &Store) {
+pub(crate) fn sweep(records: Vec<SessionRecord>, state: &StateDir) {
     let mut by_config: HashMap<PathBuf, HashSet<SessionId>> = HashMap::new();
-    // A store that cannot be read shows no conversation as ours, and nothing is removed.
-    for record in store.all().unwrap_or_default() {
+    for record in records {
         if let Some(config_dir) = record.config_dir {
             by_config.entry(config_dir).or_default().insert(record.session_id);
         }
@@ -92,13 +91,13 @@ pub(crate) fn sweep(store: &Store) {
             let entry = traces::read(&file.path());
             // The registry is shared by all CLIs of the config directory, and most of them are not ours.
             if let Some(entry) = entry.filter(|entry: &Entry| ours.contains(&entry.session_id)) {
-                forget(&entry, config_dir, store);
+                forget(&entry, config_dir, state);
             }
         }
     }
 }
 
-fn forget(entry: &Entry, config_dir: &Path, store: &Store) {
+fn forget(entry: &Entry, config_dir: &Path, state: &StateDir) {
     if is_alive(entry.pid) {
         return;
     }
@@ -106,7 +105,7 @@ fn forget(entry: &Entry, config_dir: &Path, store: &Store) {
     let name = treewarden_proto::SessionName::new("sweep").expect("a plain word is a valid name");
     // The lease is held until the traces are removed: whoever began the conversation meanwhile would lose the
     // socket of a CLI that lives.
-    let Ok(_lease) = Lease::acquire(config_dir, store.dir(), entry.session_id, &store.holder(&name)) else {
+    let Ok(_lease) = Lease::acquire(config_dir, state.path(), entry.session_id, &state.holder(&name)) else {
         return;
     };
     let folder = entry.messaging_socket_path.as_deref().and_then(Path::parent).map(Path::to_owned);
@@ -143,8 +142,6 @@ fn is_alive(pid: u32) -> bool {
 mod tests {
     use std::os::unix::net::UnixListener;
 
-    use treewarden_store::{SessionRecord, StoreOptions};
-
     use super::*;
 
     #[test]
@@ -169,7 +166,8 @@ mod tests {
         let registry = registry(&config);
         fs::create_dir_all(&registry).expect("made");
         fs::create_dir(&sockets).expect("made");
-        let store = Store::open(&dir.path().join("state"), StoreOptions::default()).expect("opened");
+        let state = StateDir::prepare(&dir.path().join("state")).expect("prepared");
+        let mut records = Vec::new();
         let mut pid = 4_000_000_000;
         let mut make = |is_ours: bool| {
             pid += 1;
@@ -182,16 +180,16 @@ mod tests {
                 let name = format!("s{pid}").parse().expect("a name");
                 let mut record = SessionRecord::new(name, id);
                 record.config_dir = Some(config.clone());
-                store.put(&record).expect("stored");
+                records.push(record);
             }
             (pid, id)
         };
         let (dead, _) = make(true);
         let (theirs, _) = make(false);
         let (held, id) = make(true);
-        let holder = store.holder(&"another".parse().expect("a name"));
-        let _lease = Lease::acquire(&config, store.dir(), id, &holder).expect("free");
-        sweep(&store);
+        let holder = state.holder(&"another".parse().expect("a name"));
+        let _lease = Lease::acquire(&config, state.path(), id, &holder).expect("free");
+        sweep(records, &state);
         let left = |pid: u32| {
             [registry.join(format!("{pid}.json")), registry.join(format!("{pid}.abc.key"))]
                 .iter()

@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: a host in a folder of its own, and a fake CLI that it drives.
 
+pub mod faulty;
 pub mod fleet;
 pub mod ground;
 pub mod kills;
@@ -188,8 +189,10 @@ pub async fn reaches(session: &Session, state: SessionState) {
 ///
 /// If it holds none in time.
 pub async fn outcome_of(host: &Host, turn: TurnId) -> serde_json::Value {
-    eventually("the turn is settled", async || host.turn(turn).expect("the journal is readable")?.outcome)
-        .await
+    eventually("the turn is settled", async || {
+        host.turn(turn).await.expect("the journal is readable")?.outcome
+    })
+    .await
 }
 
 /// Stops the session and checks that no process of it is left.

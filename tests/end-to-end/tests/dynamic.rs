@@ -125,7 +125,7 @@ async fn sessions_that_were_not_removed_come_back_with_their_tree_and_their_open
 
     let tree = ground.start(&file).await;
     assert_eq!(paths(&tree).await, ["chat", "chat/alice", "chat/bob"]);
-    let settled = async || tree.host().turn(turn).expect("the journal can be read")?.outcome;
+    let settled = async || tree.host().turn(turn).await.expect("the journal can be read")?.outcome;
     let outcome = eventually("its turn is carried on by itself", settled).await;
     assert!(outcome["text"].as_str().is_some_and(|text| text.contains("Alice")), "{outcome}");
     assert!(!tree.session("bob").is_alive().await, "one that was stopped stays so");
@@ -150,11 +150,10 @@ async fn a_removal_gives_every_turn_its_outcome() {
     let waiting = alice.stream("hello").await.expect("opened");
     let turns = [running.id(), waiting.id()];
     tree.remove_session("alice").await.expect("it is removed");
-    let word = |turn| {
-        let report = tree.host().turn(turn).expect("the journal can be read").expect("it is there");
-        report.outcome.expect("it has an outcome")["outcome"].as_str().unwrap_or_default().to_owned()
-    };
-    assert_eq!(turns.map(word), ["interrupted", "cancelled"]);
+    for (turn, word) in turns.into_iter().zip(["interrupted", "cancelled"]) {
+        let report = tree.host().turn(turn).await.expect("the journal can be read").expect("it is there");
+        assert_eq!(report.outcome.expect("it has an outcome")["outcome"], word);
+    }
     drop((running, waiting));
     // Whoever has the name next is asked nothing of the last one's.
     let alice = tree.new_session("chat", "alice").await.expect("it is made");
@@ -211,7 +210,7 @@ async fn a_reload_changes_the_sessions_of_a_template_and_takes_them_with_it() {
     tree.apply(diff).await.expect("it is applied");
     assert_eq!(paths(&tree).await, ["lobby"]);
     assert!(tree.host().session("alice").is_none());
-    let open = tree.host().turn(turn).expect("the journal can be read").expect("it is there");
+    let open = tree.host().turn(turn).await.expect("the journal can be read").expect("it is there");
     assert!(open.outcome.is_none(), "its open turns are kept, as those of a child that goes");
     tree.new_session("chat", "bob").await.expect_err("there is no such template");
 

@@ -6,6 +6,7 @@ use treewarden::session::{QueryErrorKind, SessionState};
 use treewarden::tree::{ApplyError, NewSessionError, Tree, TreeErrorKind};
 use treewarden_end_to_end::ground::{Ground, child, paths, template};
 use treewarden_end_to_end::{eventually, outcome_of, reaches};
+use treewarden_store::Told;
 
 const TEAM: &str = "[[child]]\nname = \"team\"\ntype = \"supervisor\"\n[[child.child]]\nname = \"member\"\n";
 
@@ -14,9 +15,11 @@ fn supervisor(name: &str) -> String {
 }
 
 /// The template that the record of a session has on disk.
-fn template_of(tree: &Tree, name: &str) -> Option<String> {
-    let record = tree.host().store().record(&name.parse().expect("a name")).expect("the store can be read");
-    record.expect("it has a record").template.map(|template| template.to_string())
+async fn template_of(tree: &Tree, name: &str) -> Option<String> {
+    let told =
+        tree.host().store().record(name.parse().expect("a name")).await.expect("the store can be read");
+    let Told::Record(record) = told else { panic!("it has a record: {told:?}") };
+    record.template.map(|template| template.to_string())
 }
 
 async fn knows(tree: &Tree, name: &str) {
@@ -38,7 +41,7 @@ async fn a_name_that_the_file_took_over_at_a_start_is_no_templates_when_the_file
 
     let tree = ground.start(&(child("alice") + &child("bob") + &chat)).await;
     assert_eq!(paths(&tree).await, ["alice", "bob", "chat"]);
-    assert_eq!([template_of(&tree, "alice"), template_of(&tree, "bob")], [None, None]);
+    assert_eq!([template_of(&tree, "alice").await, template_of(&tree, "bob").await], [None, None]);
     assert!(!tree.session("bob").is_alive().await, "one that was stopped stays so");
     for name in ["carol", "dave"] {
         tree.new_session("chat", name).await.expect("there are two places");
@@ -76,7 +79,7 @@ async fn a_reload_hands_a_session_of_a_template_to_the_file_with_its_conversatio
     assert!(outcome["text"].as_str().is_some_and(|text| text.contains("Alice")), "{outcome}");
     assert!(tree.diff(ground.spec(&declared)).is_empty());
     tree.session("alice").restart().await.expect("it knows its supervisor");
-    assert_eq!(template_of(&tree, "alice"), None);
+    assert_eq!(template_of(&tree, "alice").await, None);
     tree.new_session("chat", "bob").await.expect("the template has a place again");
 
     // The file gives it back: it is nobody's, and no template's at the next start.
@@ -104,9 +107,9 @@ async fn a_reload_that_declares_a_session_of_a_template_that_is_gone_takes_it_ov
         .expect("answered");
     // It goes with its template, of which it is still.
     ground.apply(&tree, &child("lobby")).await;
-    assert_eq!(template_of(&tree, "alice").as_deref(), Some("chat"));
+    assert_eq!(template_of(&tree, "alice").await.as_deref(), Some("chat"));
     ground.apply(&tree, &child("alice")).await;
-    assert_eq!(template_of(&tree, "alice"), None);
+    assert_eq!(template_of(&tree, "alice").await, None);
     knows(&tree, "alice").await;
     ground.apply(&tree, &chat).await;
     assert_eq!(paths(&tree).await, ["chat"]);

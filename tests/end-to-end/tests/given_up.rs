@@ -33,7 +33,8 @@ async fn every_turn_of_a_parked_session_fails_as_given_up_at_once() {
     for turn in turns {
         let error = turn.answer().await.expect_err("it is given up");
         assert_eq!(error.kind(), QueryErrorKind::Failed(FailureKind::GivenUp), "{error}");
-        let report = lab.host.turn(error.turn().expect("it was opened")).expect("readable").expect("known");
+        let report =
+            lab.host.turn(error.turn().expect("it was opened")).await.expect("readable").expect("known");
         assert_eq!(report.outcome.expect("it is settled")["failure"], "given_up");
     }
     assert!(clear.await.expect("it ends").is_err(), "a clear does not wait for ever either");
@@ -107,6 +108,6 @@ async fn a_session_that_waits_for_its_restart_when_the_tree_stops_is_not_given_u
     supervisor.stop(ExitReason::Shutdown).await;
     let error = turn.answer().await.expect_err("the tree is gone");
     assert_eq!(error.kind(), QueryErrorKind::Stopped, "{error}");
-    let report = lab.host.turn(id).expect("readable").expect("known");
+    let report = lab.host.turn(id).await.expect("readable").expect("known");
     assert!(report.outcome.is_none(), "the next host carries it on");
 }

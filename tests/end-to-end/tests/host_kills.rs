@@ -57,8 +57,11 @@ async fn host(dir: &Path) {
         sessions.insert(name, session);
     }
     for name in SESSIONS {
-        let turns =
-            host.store().turns(&name.parse().expect("a valid name"), 8).expect("the journal is readable");
+        let turns = host
+            .store()
+            .turns(name.parse().expect("a valid name"), 8)
+            .await
+            .expect("the journal is readable");
         for turn in turns {
             let prompt = turn.prompt.as_str().unwrap_or_default();
             say(&format!("journal {} {}", prompt.split(' ').next().unwrap_or_default(), turn.turn));
@@ -106,7 +109,7 @@ async fn settled(host: Host, what: String) {
     let turn: TurnId = turn.parse().expect("an id");
     loop {
         let report =
-            host.turn(turn).expect("the journal is readable").expect("an acknowledged turn is there");
+            host.turn(turn).await.expect("the journal is readable").expect("an acknowledged turn is there");
         if let Some(outcome) = report.outcome {
             let text = outcome["text"].as_str().unwrap_or_else(|| panic!("{tag}: {outcome}"));
             return say(&format!("answered {tag} {} {text}", report.interruptions));

@@ -6,13 +6,14 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may need of the others, from the bottom up.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("treewarden-otp-core", &[]),
     ("treewarden-otp", &["treewarden-otp-core"]),
     ("treewarden-proto", &[]),
     ("treewarden-core", &["treewarden-otp-core", "treewarden-proto"]),
     ("treewarden-process", &[]),
     ("treewarden-store", &["treewarden-proto"]),
+    ("treewarden-sqlite", &["treewarden-proto", "treewarden-store"]),
     ("treewarden-transcript", &["treewarden-proto"]),
     (
         "treewarden",
@@ -22,15 +23,23 @@ const LAYERS: [(&str, &[&str]); 11] = [
             "treewarden-otp",
             "treewarden-otp-core",
             "treewarden-process",
+            "treewarden-sqlite",
             "treewarden-store",
             "treewarden-transcript",
         ],
     ),
     ("treewarden-service", &["treewarden"]),
-    ("treewarden-testkit", &[]),
+    ("treewarden-testkit", &["treewarden-proto", "treewarden-store"]),
     (
         "treewarden-cli",
-        &["treewarden", "treewarden-process", "treewarden-service", "treewarden-store", "treewarden-testkit"],
+        &[
+            "treewarden",
+            "treewarden-process",
+            "treewarden-service",
+            "treewarden-sqlite",
+            "treewarden-store",
+            "treewarden-testkit",
+        ],
     ),
 ];
 
@@ -88,6 +97,7 @@ fn language_and_decisions_know_no_runtime() {
         "treewarden-core",
         "treewarden-process",
         "treewarden-store",
+        "treewarden-sqlite",
         "treewarden-transcript",
     ] {
         assert!(!all[name].contains("ractor"), "{name} needs ractor");

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::value::RawValue;
 use treewarden::supervisor::Strategy;
 use treewarden::{Session, SessionId, SessionName, TurnId};
 use treewarden_end_to_end::fleet::{Fleet, heap, memory};
 use treewarden_end_to_end::id_of;
-use treewarden_store::TurnRow;
+use treewarden_store::{Change, NewTurn, Settle};
 use treewarden_testkit::faults;
 
 /// What came of the turns of one session; no more is kept, since the memory of this process is looked at.
@@ -83,7 +82,7 @@ fn thirds(samples: &[u64]) -> (u64, u64) {
 async fn check(fleet: &Fleet, session: &Session, asked: &Asked) {
     let name = session.status().await.expect("the session is there").name;
     let limit = usize::try_from(asked.turns).expect("few") + 1;
-    let mut stored = fleet.host.store().turns(&name, limit).expect("the journal is readable");
+    let mut stored = fleet.host.store().turns(name.clone(), limit).await.expect("the journal is readable");
     stored.reverse();
     let prompts: Vec<String> = (0..asked.turns).map(|turn| prompt(session, turn)).collect();
     assert_eq!(stored.len(), prompts.len(), "{name}: each turn once in the journal");
@@ -98,13 +97,17 @@ async fn check(fleet: &Fleet, session: &Session, asked: &Asked) {
 }
 
 /// Has the journal go through some segments: what it takes to put one into the database is taken once, some time.
-fn fill_the_journal(fleet: &Fleet) {
+async fn fill_the_journal(fleet: &Fleet) {
     let (store, name) = (fleet.host.store(), SessionName::new("filler").expect("a valid name"));
     for _ in 0..4 {
-        let prompt = "x".repeat(3 << 20).into();
-        let row = TurnRow::new(TurnId::new(), name.clone(), SessionId::random(), prompt, false);
-        store.open_turn(&row).expect("it can be stored");
-        store.settle(row.turn, &RawValue::from_string("1".into()).expect("JSON")).expect("it can be stored");
+        let (turn, session_id) = (TurnId::new(), SessionId::random());
+        let prompt = format!("{:?}", "x".repeat(3 << 20)).into();
+        let new = NewTurn { turn, name: name.clone(), session_id, prompt, at_most_once: false, opened_at: 0 };
+        store.open(new).await.expect("it can be stored");
+        let tenure = store.take(name.clone()).await.expect("it can be taken").tenure;
+        let settle = vec![Settle { turn, outcome: "1".into(), answered_in: None, at: 0 }];
+        let change = Change { settle, ..Change::default() };
+        store.commit(tenure, change).await.expect("it can be stored");
     }
 }
 
@@ -116,7 +119,7 @@ struct Growth {
 
 async fn soak(count: usize, length: Duration, growth: Growth) {
     let fleet = Fleet::start(count, None, Strategy::OneForOne, u32::MAX).await;
-    fill_the_journal(&fleet);
+    fill_the_journal(&fleet).await;
     let (began, kills) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let until = began + length;
     let samples = tokio::spawn(samples(began, length));

@@ -8,6 +8,7 @@ use treewarden::session::SessionState;
 use treewarden_end_to_end::real::RealLab;
 use treewarden_end_to_end::{end, eventually, id_of, reaches};
 use treewarden_proto::SessionId;
+use treewarden_store::Told;
 use treewarden_testkit::faults;
 
 /// A session whose CLI gets these variables besides.
@@ -312,7 +313,10 @@ async fn a_conversation_without_an_answer_that_is_gone_does_not_begin_blank() {
 /// Waits until the beginning of the conversation was seen on disk, and its last answer.
 async fn reaches_disk(real: &RealLab, session: &Session) {
     let name = session.status().await.expect("status").name;
-    let seen = async || real.lab.host.store().record(&name).ok()??.first_message().map(drop);
+    let seen = async || match real.lab.host.store().record(name.clone()).await {
+        Ok(Told::Record(record)) => record.first_message().map(drop),
+        _ => None,
+    };
     eventually("the beginning of the conversation is seen", seen).await;
     assert_eq!(session.unsaved().await.expect("the session is there"), None);
 }

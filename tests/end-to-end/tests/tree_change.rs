@@ -294,7 +294,7 @@ async fn the_callers_of_a_session_that_goes_are_told_that_it_is_stopped() {
     ground.apply(&tree, "").await.expect("it is applied");
     let error = asked.await.expect("it ends").expect_err("the session is gone");
     assert_eq!(error.kind(), QueryErrorKind::Stopped, "{error}");
-    let report = tree.host().turn(id).expect("the journal can be read").expect("it is there");
+    let report = tree.host().turn(id).await.expect("the journal can be read").expect("it is there");
     assert!(report.outcome.is_none(), "the turn stays open");
     assert!(!tree.session("a").is_alive().await);
     tree.stop().await;

@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use treewarden::session::{Event, FailureKind, Outcome, QueryError, QueryErrorKind, SessionState};
 use treewarden::{Session, SessionId, SessionOptions, TurnId};
 use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of, reaches};
-use treewarden_store::TurnRow;
+use treewarden_store::NewTurn;
 use treewarden_testkit::faults;
 
 /// A turn that takes longer than any test.
@@ -212,7 +212,7 @@ async fn a_detached_turn_runs_on_and_its_outcome_is_found_by_its_id() {
         (&outcome["outcome"], &outcome["text"]),
         (&"completed".into(), &"answer to PROMPT-1 STREAM=5:20".into())
     );
-    assert!(lab.host.turn(TurnId::new()).expect("the journal is readable").is_none());
+    assert!(lab.host.turn(TurnId::new()).await.expect("the journal is readable").is_none());
     end(&session).await;
 }
 
@@ -273,7 +273,7 @@ async fn a_turn_that_waited_behind_a_clear_is_no_part_of_the_conversation_before
     before.answer().await.expect("answered");
     clear.await.expect("no panic").expect("cleared");
     let (turn, after) = (after.id(), after.answer().await.expect("answered"));
-    let completed = lab.host.store().completed(after.session_id).expect("the journal is readable");
+    let completed = lab.host.store().completed(after.session_id).await.expect("the journal is readable");
     assert_eq!(completed.first().map(|last| last.turn), Some(turn));
     end(&session).await;
     let again = Session::start(SessionOptions::from(lab.spec("again").resume(old)).host(&lab.host)).await;
@@ -361,18 +361,17 @@ async fn a_stored_prompt_that_cannot_be_read_fails_its_turn_and_no_other_is_sent
     let id = id_of(&session).await;
     end(&session).await;
     let store = lab.host.store();
-    let of = |prompt: serde_json::Value| {
-        TurnRow::new(
-            TurnId::new(),
-            "assistant".parse().expect("a name"),
-            id.parse().expect("an id"),
-            prompt,
-            false,
-        )
+    let of = |prompt: serde_json::Value| NewTurn {
+        turn: TurnId::new(),
+        name: "assistant".parse().expect("a name"),
+        session_id: id.parse().expect("an id"),
+        prompt: prompt.to_string().into(),
+        at_most_once: false,
+        opened_at: 0,
     };
     let (unreadable, good) = (of(serde_json::json!({ "later": "form" })), of("PROMPT-2".into()));
-    store.open_turn(&unreadable).expect("it can be stored");
-    store.open_turn(&good).expect("it can be stored");
+    store.open(unreadable.clone()).await.expect("it can be stored");
+    store.open(good.clone()).await.expect("it can be stored");
     let session = Session::start(lab.options("assistant")).await.expect("started");
     let outcome = outcome_of(&lab.host, unreadable.turn).await;
     assert_eq!(

@@ -29,7 +29,8 @@ fn died(lab: Lab) -> (Lab, TurnId, String, PathBuf) {
     let path =
         treewarden_transcript::find(&lab.path().join("claude"), conversation).expect("it has been written");
     let lab = lab.reopen();
-    let open = lab.host.turn(turn).expect("the journal is readable").expect("it is there");
+    let reading = tokio::runtime::Runtime::new().expect("a runtime");
+    let open = reading.block_on(lab.host.turn(turn)).expect("the journal is readable").expect("it is there");
     assert_eq!(open.outcome, None, "the turn is open");
     (lab, turn, id, path)
 }

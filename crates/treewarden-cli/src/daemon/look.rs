@@ -28,8 +28,6 @@ pub(super) async fn keep(shared: &Shared, hangup: &Notify) -> Infallible {
             _ = ticks.tick() => {}
             () = hangup.notified() => {}
         }
-        let host = shared.service.tree().host().clone();
-        // A file system may take its time.
-        let _what_was_found_is_an_event = tokio::task::spawn_blocking(move || host.look_again()).await;
+        let _what_was_found_is_an_event = shared.service.tree().host().look_again().await;
     }
 }

@@ -51,7 +51,7 @@ pub(super) async fn tell(stage: &Stage, tree: &Tree) -> anyhow::Result<()> {
         "the session has another conversation: {:?}",
         after.session_id
     );
-    let report = tree.host().turn(turn)?.context("the turn is not in the journal")?;
+    let report = tree.host().turn(turn).await?.context("the turn is not in the journal")?;
     voice.tell(&format!(
         "Another process, the same conversation. CLIs that died under the turn: {}.\n\
          Times that its prompt stands in the transcript: {}. Answers: 1.",

@@ -3,7 +3,9 @@
 mod ask;
 mod chat;
 mod check;
+mod copies;
 mod events;
+mod lost;
 mod ps;
 mod reload;
 mod simple;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 
 use treewarden_service::Request;
 
-use crate::args::{Target, Verb};
+use crate::args::{Place, Target, Verb};
 use crate::{daemon, demo};
 
 /// Runs a verb to its end.
@@ -48,14 +50,24 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             simple::run(Request::New { template, name }, &done, &place).await
         }
         Verb::Remove { force, target: Target { name, place } } => simple::remove(name, force, &place).await,
-        Verb::Clear(Target { name, place }) => {
+        Verb::Clear { name: Some(name), place, .. } => {
             let done = format!("{name} has a new conversation");
             simple::run(Request::Clear { name }, &done, &place).await
         }
+        Verb::Clear { name: None, place, .. } => lost::clear(&place).await,
+        Verb::Adopt { name: Some(name), id: Some(session_id), place, .. } => {
+            let done = format!("{name} has the conversation {session_id}");
+            simple::run(Request::Adopt { name, session_id }, &done, &place).await
+        }
+        Verb::Adopt { place, .. } => lost::adopt(&place).await,
         Verb::Interrupt(Target { name, place }) => simple::interrupt(name, &place).await,
         Verb::Tree { output, place } => tree::run(output, &place).await,
         Verb::Events { follow, since, output, place } => events::run(follow, since, output, &place).await,
         Verb::Top { interval, place } => top::run(interval, &place).await,
+        Verb::Backup { dir, place } => copies::backup(&dir, &place).await,
+        Verb::Restore { dir, force, state_dir } => {
+            copies::restore(dir, force, Place { socket: None, state_dir }).await
+        }
         Verb::Check { file } => check::run(&file),
         Verb::Schema => check::schema(),
     }

@@ -18,7 +18,8 @@ pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCod
         output::text(
             table(&sessions, Paint(output::is_colourful()))
                 + &warm(&answer["warm"])
-                + &removed(&answer["removed"]),
+                + &removed(&answer["removed"])
+                + &problems(&answer["problems"]),
         )?;
     }
     Ok(ExitCode::SUCCESS)
@@ -81,6 +82,11 @@ fn notes(session: &Value) -> Vec<String> {
     });
     let unsaved =
         session["unsaved"].as_str().map(|why| format!("not on disk, and so its CLI is not parked: {why}"));
+    let unstored = session["unstored"].as_str().map(|why| format!("not stored yet: {why}"));
+    let lost = session["lost"].as_str().map(|why| {
+        let name = cell(&session["name"]);
+        format!("its conversation is lost: {why}; `treewarden adopt {name} ID` takes one over, `treewarden clear {name}` begins anew")
+    });
     let removed = session["removed"].as_str().map(|why| format!("its lease was removed: {why}"));
     let not_gone = session["not_gone"]
         .as_str()
@@ -88,7 +94,7 @@ fn notes(session: &Value) -> Vec<String> {
     let left = session["may_be_left"]
         .as_str()
         .map(|what| format!("left alone, as nothing says whether it is of the session: {what}"));
-    [own_work, tasks, unsaved, removed, not_gone, left].into_iter().flatten().collect()
+    [own_work, tasks, unsaved, unstored, lost, removed, not_gone, left].into_iter().flatten().collect()
 }
 
 /// How many CLIs are kept for the next conversations, if any are to be.
@@ -102,6 +108,13 @@ fn warm(warm: &Value) -> String {
 /// Why no turn is taken by any session, if that is so.
 fn removed(removed: &Value) -> String {
     removed.as_str().map_or_else(String::new, |why| format!("\nno turn is taken: {why}\n"))
+}
+
+/// What the store found when it was opened, if anything.
+fn problems(problems: &Value) -> String {
+    let line =
+        |problem: &Value| format!("\nstore: {}: {}\n", cell(&problem["key"]), cell(&problem["reason"]));
+    problems.as_array().into_iter().flatten().map(line).collect()
 }
 
 fn cell(value: &Value) -> String {

@@ -51,6 +51,9 @@ pub(super) fn show(report: &Value, output: Output, with_text: bool) -> anyhow::R
         Some(outcome) => output::note(format!("the turn was {outcome}")),
         None => output::note(open(report)),
     }
+    if report["stored"] == false {
+        output::note("warning: the outcome is not stored yet; `treewarden ps` says why");
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod at_most_once;
 mod clients;
 mod command;
+mod copies;
 mod daemon;
 mod dynamic;
 mod events;

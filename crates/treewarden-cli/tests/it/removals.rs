@@ -22,7 +22,7 @@ enum What {
     Wal,
     Shm,
     DatabaseLock,
-    Segment,
+    Commits,
     EarlierLeases,
     Lease,
     ConfigTreewarden,
@@ -44,7 +44,7 @@ const ALL: [What; 18] = [
     What::Wal,
     What::Shm,
     What::DatabaseLock,
-    What::Segment,
+    What::Commits,
     What::EarlierLeases,
     What::Lease,
     What::ConfigTreewarden,
@@ -85,7 +85,7 @@ impl What {
             Self::Wal => "state/treewarden.db-wal",
             Self::Shm => "state/treewarden.db-shm",
             Self::DatabaseLock => "state/treewarden.db.lock",
-            Self::Segment => "state/turns-1.log",
+            Self::Commits => "state/treewarden.commits",
             Self::EarlierLeases => "state/leases",
             Self::Lease => return world.path(&format!("home/treewarden/leases/{id}.lock")),
             Self::ConfigTreewarden => "home/treewarden",
@@ -99,7 +99,7 @@ impl What {
 
     /// Nothing can be put back, and turns are refused until the daemon is started again.
     fn is_the_end(self) -> bool {
-        matches!(self, Self::StateDir | Self::Database | Self::Wal | Self::Shm | Self::Segment)
+        matches!(self, Self::StateDir | Self::Database | Self::Wal | Self::Shm)
     }
 
     /// There is nothing to be put back, and nothing to be said: a CLI has read its settings, and a parked session holds no lease.
@@ -251,7 +251,7 @@ fn row(what: What, phase: Phase) -> Row {
         let ps = world.run(&["ps"]);
         assert!(String::from_utf8_lossy(&ps.stdout).contains("no turn is taken"), "{at}: {ps:?}");
     }
-    comes_back(&world, &mut daemon, what, &at, answered(&turn).map(|text| (turn, text)));
+    comes_back(&world, &mut daemon, (what, &id), &at, answered(&turn).map(|text| (turn, text)));
     let later = fs::read_to_string(world.path("log")).expect("there is one");
     // Not by what was said above, since that may come later than the first word of it.
     let is_to_be_joined = later.contains("which began another");
@@ -280,31 +280,52 @@ fn refuses_another_state_directory(world: &World, id: &str, at: &str) {
     second.wait();
 }
 
-/// After the worst end of the daemon the next one knows all that it acknowledged.
-fn comes_back(world: &World, daemon: &mut Daemon, what: What, at: &str, turn: Option<(Value, String)>) {
+/// After the worst end of the daemon the next one knows all that it acknowledged, or says that it is lost.
+fn comes_back(
+    world: &World,
+    daemon: &mut Daemon,
+    (what, id): (What, &str),
+    at: &str,
+    turn: Option<(Value, String)>,
+) {
     daemon.signal("-KILL");
     daemon.wait();
     world.nothing_is_left();
-    if what.forgets() {
-        // What is left of the directory is not taken for one that nobody has used.
-        assert_ne!(world.start(&["run", "--state-dir", "state"]).wait(), Some(0), "{at}");
-        let said = world.log();
-        assert!(said.contains("put a copy of it back"), "{at}: no name begins blank without a word: {said}");
-        fs::remove_dir_all(world.path("state")).expect("it is there");
-    }
     let mut next = world.daemon();
-    if let Some((turn, text)) = turn.filter(|_| !what.forgets() && what != What::Segment) {
+    if what.forgets() {
+        is_lost_until_it_is_adopted(world, id, at);
+    } else if let Some((turn, text)) = turn {
         let id = turn["turn"].as_str().expect("a turn has an id");
-        assert_eq!(world.json(&["turn", id, "--json"])["text"], text.as_str(), "{at}: an answer is lost");
+        // What was told with `stored: false` is open after a kill, and is found in the conversation.
+        let wait = (turn["stored"] == false).then_some("--wait");
+        let again = world.json(&["turn", id, "--json"].into_iter().chain(wait).collect::<Vec<_>>());
+        assert_eq!(again["text"], text.as_str(), "{at}: an answer is lost: {again}");
+    }
+    if let Ok(calls) = fs::read_to_string(world.path("count")) {
+        assert_eq!(calls.lines().count(), 1, "{at}: the tool ran once");
     }
     let answer = world.json_of(&["ask", "a", "what is my name", "--json"]);
     assert_eq!(answer["outcome"], "completed", "{at}: {answer}");
-    if !what.forgets() {
-        assert_eq!(answer["text"], "Your name is Alice.", "{at}: the conversation is lost: {answer}");
-    }
+    assert_eq!(answer["text"], "Your name is Alice.", "{at}: the conversation is lost: {answer}");
+    assert_eq!(answer["session_id"], id, "{at}: another conversation: {answer}");
     next.signal("-TERM");
     assert_eq!(next.wait(), Some(0), "{at}: {}", world.log());
     world.nothing_is_left();
+}
+
+/// What is left of the directory is not taken for one that nobody has used: no name begins blank without a word.
+fn is_lost_until_it_is_adopted(world: &World, id: &str, at: &str) {
+    let refused = world.run(&["ask", "a", "what is my name"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{at}: {refused:?}");
+    for words in ["the conversation of a is lost", "treewarden adopt a", "treewarden clear a"] {
+        assert!(said.contains(words), "{at}: what happened, and what to do: {said}");
+    }
+    let lost = world.session("a")["lost"].to_string();
+    assert!(lost.contains("the state database that held its record was removed"), "{at}: {lost}");
+    let adopted = world.run(&["adopt", "a", id]);
+    assert!(adopted.status.success(), "{at}: {adopted:?}");
+    assert_eq!(world.session("a")["lost"], Value::Null, "{at}");
 }
 
 /// Every file is tried, and what failed is told at the end.

@@ -167,22 +167,24 @@ fn a_removed_state_directory_is_said_and_no_turn_is_acknowledged_into_it() {
 fn a_database_that_was_removed_while_no_daemon_ran_is_said_and_no_name_begins_blank() {
     let world = World::new();
     let mut daemon = world.daemon();
-    world.json(&["ask", "a", "My name is Alice", "--json"]);
+    let id = world.json(&["ask", "a", "My name is Alice", "--json"])["session_id"].clone();
     // In good order, so that all is in that one file.
     daemon.signal("-TERM");
     daemon.wait();
-    let (database, backup) = (world.path("state/treewarden.db"), world.path("backup.db"));
-    fs::rename(&database, &backup).expect("moved");
-    let output = world
-        .command(&["run", "--state-dir", "state"])
-        .env_remove("TREEWARDEN_SOCKET")
-        .output()
-        .expect("it runs");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && stderr.contains("treewarden.db: it was removed"), "{stderr}");
-    assert!(stderr.contains("put a copy of it back") && !database.exists(), "{stderr}");
-    fs::rename(&backup, &database).expect("put back");
+    fs::remove_file(world.path("state/treewarden.db")).expect("removed");
     let _daemon = world.daemon();
+    let refused = world.run(&["ask", "a", "what is my name"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("is lost") && said.contains("treewarden adopt a"), "{said}");
+    let shown = world.run(&["ps"]).stdout;
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(
+        shown.contains("its conversation is lost") && shown.contains("state database was removed"),
+        "{shown}"
+    );
+    let adopted = world.run(&["adopt", "a", id.as_str().expect("an id")]);
+    assert!(adopted.status.success(), "{adopted:?}");
     let answer = world.json(&["ask", "a", "what is my name", "--json"]);
     assert_eq!(answer["text"], "Your name is Alice.");
 }

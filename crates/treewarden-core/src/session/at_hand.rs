@@ -48,6 +48,6 @@ impl<E> Machine<E> {
         // answered, and the CLI would have it twice.
         self.queue.pop_front();
         self.rerunning = false;
-        actions.push(Action::Settle(turn, Verdict::Result(result.evidence)));
+        self.outcome(turn, Verdict::Result(result.evidence), false, actions);
     }
 }

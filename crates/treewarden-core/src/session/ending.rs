@@ -43,7 +43,9 @@ impl<E> Machine<E> {
             (Phase::Ended, _) | (Phase::Stopping(Then::Stop(_)), _) => {}
             (Phase::Open, StopReason::Park) => {
                 // Asked again here: between the wish for the place and this event a turn may have come.
-                if self.flight.is_none() && self.queue.is_empty() && !self.works_by_itself() {
+                // Nor while an outcome is on its way: the look would not know of that turn.
+                let is_idle = self.flight.is_none() && self.settling.is_empty() && self.queue.is_empty();
+                if is_idle && !self.works_by_itself() {
                     self.look(now, Purpose::Park, actions);
                 }
             }
@@ -78,12 +80,12 @@ impl<E> Machine<E> {
     }
 
     pub(super) fn settle_queue(&mut self, actions: &mut Vec<Action<E>>) {
-        for item in self.queue.drain(..) {
+        for item in std::mem::take(&mut self.queue) {
             if let Item::Turn(turn) = item {
                 // A turn that was sent before may have run tools, so that `Cancelled`, which promises that it
                 // never ran, would be a lie.
                 let verdict = if turn.attempts > 0 { Verdict::Interrupted } else { Verdict::Cancelled };
-                actions.push(Action::Settle(turn.turn, verdict));
+                self.outcome(turn.turn, verdict, false, actions);
             }
         }
     }
@@ -98,7 +100,7 @@ impl<E> Machine<E> {
             // turns in another order than they were opened in.
             (None, Delivery::ExactlyOnce) => return self.queue.push_front(Item::Turn(flight.open)),
         };
-        actions.push(Action::Settle(flight.turn(), verdict));
+        self.outcome(flight.turn(), verdict, true, actions);
     }
 
     pub(super) fn exited(&mut self, now: Instant, class: ExitClass, actions: &mut Vec<Action<E>>) {
@@ -178,12 +180,12 @@ impl<E> Machine<E> {
     pub(super) fn fail(&mut self, permanent: Permanent, actions: &mut Vec<Action<E>>) {
         // The running turn first, so that outcomes come in the order of the turns.
         let running = self.flight.take().map(|flight| flight.turn());
-        let waiting = self.queue.drain(..).filter_map(|item| match item {
+        let waiting = std::mem::take(&mut self.queue).into_iter().filter_map(|item| match item {
             Item::Turn(turn) => Some(turn.turn),
             Item::Clear => None,
         });
         for turn in running.into_iter().chain(waiting) {
-            actions.push(Action::Settle(turn, Verdict::NotStarted(permanent.clone())));
+            self.outcome(turn, Verdict::NotStarted(permanent.clone()), false, actions);
         }
         self.end(End::Failed(permanent), actions);
     }

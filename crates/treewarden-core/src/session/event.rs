@@ -173,6 +173,12 @@ pub enum Event<E = ()> {
     },
     /// A turn that was to be sent is not, for this reason; the CLI has seen nothing of it.
     Unsent(TurnId, Permanent),
+    /// The turn that was to be sent is not: what has to be stored before is not yet.
+    Held(TurnId),
+    /// What the turn was [held](Self::Held) for is stored.
+    Released(TurnId),
+    /// The outcome of a turn is stored; or the store does not take it, and the host has it in hand.
+    Settled(TurnId),
     /// A frame came.
     Frame(Fact<E>),
     /// The CLI answered the probe.
@@ -218,6 +224,8 @@ pub enum Verdict<E = ()> {
     Overtaken,
     /// The session cannot start, or the turn could not be sent.
     NotStarted(Permanent),
+    /// What had to be stored before it was not stored in its time; nothing of it was sent.
+    HeldUp,
 }
 
 /// What is to be done; `E` is the evidence of a verdict, see [`Event`].
@@ -227,7 +235,7 @@ pub enum Action<E = ()> {
     Start(Start),
     /// Send `initialize`, and whatever was changed at run time.
     Initialize,
-    /// Write the user frame of this turn.
+    /// Write the user frame of this turn, or say that it is [held](Event::Held).
     Send(TurnId),
     /// Ask the CLI to go on with this turn, in a message of its own under this id.
     Nudge(TurnId, TurnId),
@@ -240,7 +248,7 @@ pub enum Action<E = ()> {
     /// Look whether the last settled turn is on disk, and say so with [`Event::OnDisk`]; it takes the place of a look that
     /// has not been answered.
     LookOnDisk,
-    /// Store the outcome of this turn, then deliver it.
+    /// Store the outcome of this turn, then deliver it, and say so with [`Event::Settled`]: no turn begins before that.
     Settle(TurnId, Verdict<E>),
     /// Walk down the stop ladder.
     Stop,

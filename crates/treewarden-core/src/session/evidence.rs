@@ -57,6 +57,11 @@ impl Verdict<Evidence> {
                 "the model API refused the credentials (401); check ANTHROPIC_API_KEY or log in with the CLI",
                 by,
             ),
+            Self::HeldUp => failed(
+                FailureKind::NotStarted,
+                "what had to be stored before the turn could not be stored in its time, and so it was not sent",
+                None,
+            ),
             Self::NotStarted(permanent) => {
                 let kind = match permanent.kind {
                     PermanentKind::ConversationLost => FailureKind::ConversationLost,
@@ -92,7 +97,7 @@ impl Evidence {
 impl Whose {
     fn completed(self, text: String, result: Option<Frame>) -> Outcome {
         let Self { turn, session_id, interruptions } = self;
-        Outcome::Completed(Answer { turn, session_id, text, interruptions, result })
+        Outcome::Completed(Answer { turn, session_id, text, interruptions, stored: true, result })
     }
 }
 

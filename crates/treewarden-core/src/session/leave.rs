@@ -166,7 +166,8 @@ impl<E> Machine<E> {
         let purpose = look.purpose;
         self.leave = Leave::default();
         // Asked anew, since the disk took its time: the CLI may have begun something of its own meanwhile.
-        let free = self.phase == Phase::Open && self.flight.is_none() && !self.works_by_itself();
+        let is_between = self.phase == Phase::Open && self.flight.is_none() && self.settling.is_empty();
+        let free = is_between && !self.works_by_itself();
         match purpose {
             Purpose::Park if free && self.queue.is_empty() => {
                 self.begin_stop(Then::Park, Action::Stop, actions);

@@ -12,6 +12,7 @@ use super::exit_class::{CrashKind, ExitClass, Permanent, PermanentKind};
 use super::flight::{Delivery, DrainReason, Flight};
 use super::leave::Leave;
 use super::own_work::Own;
+use super::settling::Settling;
 
 /// What a session is doing, as its status shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub enum State {
     Busy(TurnId),
     /// The CLI is to end this turn before its time.
     Draining(TurnId),
+    /// No turn is in the CLI, and the outcome of this one is on its way to the store; or it is the next, and waits for that.
+    Settling(TurnId),
     /// No turn begins before this time: the usage limit was hit.
     Suspended(Instant),
     /// The CLI is being ended.
@@ -102,6 +105,7 @@ pub struct Machine<E = ()> {
     pub(super) renew: bool,
     pub(super) own: Own,
     pub(super) leave: Leave,
+    pub(super) settling: Settling,
     /// Evidence passes through and is never kept.
     evidence: PhantomData<fn(E) -> E>,
 }
@@ -128,6 +132,7 @@ impl<E> Machine<E> {
             renew: false,
             own: Own::default(),
             leave: Leave::default(),
+            settling: Settling::default(),
             evidence: PhantomData,
             config,
         };
@@ -136,7 +141,7 @@ impl<E> Machine<E> {
                 // Before anything starts: a turn that kills every CLI would otherwise kill this one too, and
                 // the session with its budget.
                 Item::Turn(turn) if machine.is_spent(&turn) => {
-                    actions.push(Action::Settle(turn.turn, Verdict::Crashed));
+                    machine.outcome(turn.turn, Verdict::Crashed, false, actions);
                 }
                 item => machine.queue.push_back(item),
             }
@@ -169,10 +174,11 @@ impl<E> Machine<E> {
             (Phase::Ended, _) => State::Ended,
             (Phase::Open, Some(flight)) if flight.drain.is_some() => State::Draining(flight.turn()),
             (Phase::Open, Some(flight)) => State::Busy(flight.turn()),
-            (Phase::Open, None) => match self.suspended_until {
-                Some(until) => State::Suspended(until),
-                None if self.own_work().is_some() => State::Working,
-                None => State::Ready,
+            (Phase::Open, None) => match (self.awaits_store(), self.suspended_until) {
+                (Some(turn), _) => State::Settling(turn),
+                (None, Some(until)) => State::Suspended(until),
+                (None, None) if self.own_work().is_some() => State::Working,
+                (None, None) => State::Ready,
             },
         }
     }
@@ -226,6 +232,9 @@ impl<E> Machine<E> {
             Event::StartFailed(failure) => self.start_failed(now, failure, actions),
             Event::Initialized { lifecycle } => self.initialized(now, lifecycle, actions),
             Event::Unsent(turn, why) => self.unsent(now, turn, why, actions),
+            Event::Held(turn) => self.held(now, turn),
+            Event::Released(turn) => self.released(now, turn, actions),
+            Event::Settled(turn) => self.settled(now, turn, actions),
             Event::Frame(fact) => self.frame(now, fact, actions),
             Event::ProbeAnswered => self.active(now),
             Event::TranscriptRead(turn, found) => self.transcript_read(now, turn, found, actions),
@@ -243,6 +252,9 @@ impl<E> Machine<E> {
             Phase::Starting | Phase::Stopping(_) | Phase::Ended => None,
             Phase::Open => match &self.flight {
                 Some(flight) => self.flight_timeout(flight),
+                // Whatever is due between two turns is due when the outcome is stored or in hand: whoever stores it
+                // has a deadline for that.
+                None if !self.settling.is_empty() => None,
                 None => self.free_timeout(),
             },
         }
@@ -255,7 +267,7 @@ impl<E> Machine<E> {
                 self.kill(CrashKind::StartTimeout, actions);
             }
             Phase::Open if self.flight.is_some() => self.flight_due(now, actions),
-            Phase::Open => self.free_due(now, actions),
+            Phase::Open if self.settling.is_empty() => self.free_due(now, actions),
             _ => {}
         }
     }
@@ -268,12 +280,14 @@ impl<E> Machine<E> {
         // not parked: only the end of the limit matters.
         let (held, other) = match self.suspended_until {
             Some(until) => (None, Some(until)),
+            None if self.is_held() => (self.held_deadline(), None),
             None => (self.held_until(), own.or_else(|| idle.filter(|_| self.leave.next().is_none()))),
         };
         [held, self.leave.next(), other].into_iter().flatten().min()
     }
 
     fn free_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
+        self.hold_due(now, actions);
         let resumed = self.suspended_until.take_if(|until| *until <= now).is_some();
         // `|` and not `||`: both have to be done, whatever the other says.
         if self.expire_own_work(now) | resumed || self.held_until().is_some_and(|until| until <= now) {
@@ -383,9 +397,13 @@ impl<E> Machine<E> {
         if self.stop_when_drained {
             return self.begin_stop(Then::Stop(StopReason::Requested), Action::Stop, actions);
         }
+        // Before the disk is looked at: what is looked for is what is known to be settled.
+        if !self.settling.is_empty() {
+            return;
+        }
         self.look_again(now, actions);
         // Other options come before the next turn: it must not go to a CLI with those of before.
-        if self.replace_soon(now, actions) || self.suspended_until.is_some() {
+        if self.replace_soon(now, actions) || self.suspended_until.is_some() || self.is_held() {
             return;
         }
         if let Some(Item::Turn(next)) = self.queue.front()
@@ -436,14 +454,20 @@ impl<E> Machine<E> {
         }
     }
 
-    fn cancel(&mut self, now: Instant, turn: TurnId, reason: DrainReason, actions: &mut Vec<Action<E>>) {
+    pub(super) fn cancel(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        reason: DrainReason,
+        actions: &mut Vec<Action<E>>,
+    ) {
         if self.flight.as_ref().is_some_and(|flight| flight.turn() == turn) {
             return self.drain(now, reason, actions);
         }
         let found = self.queue.iter().position(|item| matches!(item, Item::Turn(t) if t.turn == turn));
         let Some(Item::Turn(open)) = found.and_then(|at| self.queue.remove(at)) else { return };
         let verdict = if open.attempts > 0 { reason.verdict() } else { Verdict::Cancelled };
-        actions.push(Action::Settle(turn, verdict));
+        self.outcome(turn, verdict, false, actions);
         // The CLI that is coming up would run it again by itself.
         if open.attempts > 0 && !matches!(self.phase, Phase::Stopping(_)) {
             self.begin_stop(Then::Reopen, Action::Kill, actions);
@@ -454,6 +478,7 @@ impl<E> Machine<E> {
         let under_way = match (&self.flight, self.queue.front()) {
             (Some(flight), _) => Some(flight.turn()),
             (None, Some(Item::Turn(turn))) if turn.attempts > 0 => Some(turn.turn),
+            (None, Some(Item::Turn(turn))) if self.is_held() => Some(turn.turn),
             _ => None,
         };
         // A turn that the CLI runs again by itself counts as under way, although it was not sent to this one.

@@ -22,6 +22,7 @@
 //!
 //! * At most one turn is in the CLI at a time, and turns begin in the order in which they were opened.
 //! * Each turn is settled at most once by one machine, and a turn that a crash left open is settled by a later one.
+//! * No turn begins while an outcome is neither stored nor in the host's hand (`Settling`, which is `Ready` until then).
 //! * A result is given to the turn that it names. Where the CLI names none, it is given by position only while
 //!   nothing else can have caused it, and otherwise by what the transcript says; never by a guess.
 //! * No turn is sent into what the CLI works at by itself, for a time, and no CLI is ended for convenience at such work, or
@@ -41,6 +42,7 @@ mod outcome;
 mod own_work;
 mod queue;
 mod settle;
+mod settling;
 mod state;
 
 pub use config::Config;

@@ -36,6 +36,8 @@ pub struct Answer {
     pub text: String,
     /// How many CLIs died while they worked at the turn.
     pub interruptions: u32,
+    /// `false` if the store did not take the outcome in time, so that the host alone has it: it is stored as soon as that can be.
+    pub stored: bool,
     /// The CLI's `result` frame as it came; `None` if the answer was read from the transcript because the CLI died
     /// between storing and printing it. Where a hook refused a prompt within a turn of the CLI's own, which has no
     /// result, it is the notice that says so.
@@ -216,6 +218,7 @@ impl<'a> OutcomeRecord<'a> {
                 session_id: self.session_id.unwrap_or(session_id),
                 text: self.text.unwrap_or_default().into_owned(),
                 interruptions: self.interruptions,
+                stored: true,
                 result: self.result,
             }),
             "interrupted" => Outcome::Interrupted,
@@ -251,6 +254,7 @@ mod tests {
                 session_id,
                 text: "\"}".into(),
                 interruptions: 2,
+                stored: true,
                 result: Some(frame.clone()),
             };
             let failure =

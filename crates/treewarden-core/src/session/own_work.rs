@@ -43,6 +43,9 @@ struct Tasks {
     guard: bool,
 }
 
+/// Work of the CLI's own that ended with a prompt of ours, and the wait of that for it.
+type GaveWay = ((OwnWork, Instant), Option<(TurnId, Instant)>);
+
 /// What the CLI does by itself; see the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Own {
@@ -58,6 +61,8 @@ pub(super) struct Own {
     running: bool,
     /// The turn that waits for the end of this work, and since when.
     held: Option<(TurnId, Instant)>,
+    /// What the last turn that was to be sent put an end to: the work, and the wait of that turn for it.
+    gave_way: Option<GaveWay>,
 }
 
 impl Own {
@@ -122,8 +127,16 @@ impl Own {
 
     /// Notes that a turn of ours goes into the CLI: what the CLI does from now on is taken for that turn's.
     pub(super) fn give_way(&mut self) {
+        self.gave_way = self.doing.map(|doing| (doing, self.held));
         self.end();
         (self.noticed, self.amid) = (false, false);
+    }
+
+    /// Notes that the turn was not sent after all: the CLI is at work by itself as it was.
+    pub(super) fn take_back(&mut self) {
+        if let Some((doing, held)) = self.gave_way.take() {
+            (self.doing, self.held) = (Some(doing), held);
+        }
     }
 
     /// Notes that a turn of ours was refused in the middle of one of the CLI's own, with which the CLI goes

@@ -12,6 +12,7 @@
 //! deadline or interrupt, then an aborted result ... interrupted or timed out
 //! … and no result within drain_timeout ............ the same, and the CLI is killed
 //! CLI gone ........................................ stays open for the next incarnation
+//! never sent, since the store kept it waiting ..... held up
 //! ```
 
 use std::time::{Duration, Instant};
@@ -234,8 +235,9 @@ impl<E> Machine<E> {
         why: Permanent,
         actions: &mut Vec<Action<E>>,
     ) {
-        if self.flight.as_ref().is_some_and(|flight| flight.turn() == turn) {
-            self.settle(now, Verdict::NotStarted(why), actions);
+        if let Some(flight) = self.flight.as_ref().filter(|flight| flight.turn() == turn) {
+            let verdict = flight.drain.map_or(Verdict::NotStarted(why), |(reason, _)| reason.verdict());
+            self.settle(now, verdict, actions);
         }
     }
 
@@ -244,13 +246,11 @@ impl<E> Machine<E> {
         // A weak CLI may still print the result of the turn that it ran again; given by position, it would
         // answer the next one.
         self.rerunning &= !self.lifecycle;
-        // The outcome is stored before the next prompt is sent: a host that dies in between must find the
-        // turn settled, or it would be sent again.
-        actions.push(Action::Settle(flight.turn(), verdict));
+        self.outcome(flight.turn(), verdict, true, actions);
         // Before the dispatch: the CLI's own turn about a task that ended is the next one, and a prompt would
         // be woven into it.
         self.own.resume(now);
-        self.leave.look_soon(now, self.config.settle_grace);
+        // It begins no turn before the outcome is stored; a stop that waited for the drain need not wait for that.
         self.dispatch(now, actions);
     }
 
@@ -281,10 +281,11 @@ impl<E> Machine<E> {
         if let Some((reason, until)) = flight.drain
             && until <= now
         {
-            actions.push(Action::Settle(flight.turn(), reason.verdict()));
+            let turn = flight.turn();
             // Settled here and not by the exit: the caller has waited for the whole drain, and a kill may
             // take its time.
             self.flight = None;
+            self.outcome(turn, reason.verdict(), true, actions);
             return self.kill(CrashKind::NotDrained, actions);
         }
         if due(flight.probed_at.map(|at| at + self.config.probe_timeout)) {

@@ -127,6 +127,8 @@ pub(crate) struct Bench {
     pub(crate) machine: Machine,
     pub(crate) now: Instant,
     actions: Vec<Action>,
+    /// Each outcome is stored at once.
+    stores: bool,
 }
 
 impl Bench {
@@ -134,7 +136,26 @@ impl Bench {
         let now = Instant::now();
         let mut actions = Vec::new();
         let machine = Machine::new(now, config, open, &mut actions);
-        Self { machine, now, actions }
+        let mut bench = Self { machine, now, actions, stores: true };
+        bench.store(0);
+        bench
+    }
+
+    /// From now on no outcome is stored before the test says so.
+    pub(crate) fn store_nothing(&mut self) {
+        self.stores = false;
+    }
+
+    /// Stores the outcomes that were reached since there were so many actions.
+    fn store(&mut self, from: usize) {
+        let mut at = from;
+        while self.stores && at < self.actions.len() {
+            if let Action::Settle(turn, _) = &self.actions[at] {
+                let settled = Event::Settled(*turn);
+                self.machine.handle(self.now, settled, &mut self.actions);
+            }
+            at += 1;
+        }
     }
 
     /// A machine whose CLI has come up, with its first actions already taken.
@@ -160,7 +181,9 @@ impl Bench {
     }
 
     pub(crate) fn feed(&mut self, event: Event) {
+        let from = self.actions.len();
         self.machine.handle(self.now, event, &mut self.actions);
+        self.store(from);
     }
 
     /// Hands an event over and returns what is to be done about it.
@@ -178,6 +201,7 @@ impl Bench {
             let before = self.actions.len();
             self.now = self.now.max(at);
             self.machine.handle_timeout(self.now, &mut self.actions);
+            self.store(before);
             let moved = self.machine.poll_timeout() != Some(at) || self.actions.len() > before;
             assert!(moved, "a deadline that nothing comes of: {:?}", self.machine);
         }

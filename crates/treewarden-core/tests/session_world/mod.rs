@@ -5,7 +5,7 @@
 mod at_work;
 mod cli;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use at_work::AtWork;
@@ -52,6 +52,10 @@ pub(crate) enum Op {
     Stray {
         named: bool,
     },
+    /// The store answers about an outcome, or takes what is in hand.
+    Store,
+    /// The store takes no more outcomes for now: what it was asked for stays in hand.
+    Refuse,
     /// The CLI is to work by itself.
     Own,
     /// The CLI has so many background tasks.
@@ -71,6 +75,12 @@ pub(crate) struct World {
     open: Vec<Item>,
     opened: BTreeSet<TurnId>,
     settled: BTreeMap<TurnId, Verdict>,
+    /// Outcomes on their way to the store.
+    commits: VecDeque<TurnId>,
+    /// Outcomes that it did not take.
+    in_hand: VecDeque<TurnId>,
+    /// The turn that waits until it does.
+    held: Option<TurnId>,
     disk: Vec<Line>,
     cli: Option<Cli>,
     starting: Option<Start>,
@@ -101,6 +111,9 @@ impl World {
             open: Vec::new(),
             opened: BTreeSet::new(),
             settled: BTreeMap::new(),
+            commits: VecDeque::new(),
+            in_hand: VecDeque::new(),
+            held: None,
             disk: Vec::new(),
             cli: None,
             starting: None,
@@ -165,6 +178,13 @@ impl World {
                     cli.survives = true;
                 }
             }
+            Op::Store => self.store(),
+            Op::Refuse => {
+                if let Some(turn) = self.commits.pop_front() {
+                    self.in_hand.push_back(turn);
+                    self.feed(Event::Settled(turn));
+                }
+            }
             Op::Stray { named } => self.stray(named),
             Op::Own => {
                 if let Some(cli) = &mut self.cli {
@@ -188,19 +208,21 @@ impl World {
     /// Lets the world run, without further harm, until nothing is left to do.
     pub(crate) fn settle_down(&mut self) {
         for _ in 0..5_000 {
+            let stored = self.commits.is_empty() && self.in_hand.is_empty();
             let done = self.open.is_empty() && (self.parked || self.machine.state() == State::Ready);
-            if self.over.is_some() || done {
+            if self.over.is_some() || (done && stored) {
                 return;
             }
             let frozen = self.cli.as_ref().is_some_and(|cli| cli.frozen);
             let initializing = self.initializing && !frozen;
             let reads = self.looks.is_some() || !self.reads.is_empty();
-            let pending = self.starting.is_some() || initializing || self.ending || reads;
+            let pending = self.starting.is_some() || initializing || self.ending || reads || !stored;
             let busy = self.cli.as_ref().is_some_and(Cli::is_busy);
             self.flush(usize::MAX);
             self.apply(Op::Step { limited: false });
             self.read();
             self.drive(false);
+            self.store();
             if !pending && !busy {
                 let at =
                     self.machine.poll_timeout().expect("a session that waits for nothing has a deadline");
@@ -237,7 +259,10 @@ impl World {
     fn incarnate(&mut self) {
         self.parked = false;
         let mut actions = Vec::new();
+        self.held = None;
+        let on_their_way: Vec<_> = self.commits.iter().copied().collect();
         self.machine = Machine::new(self.now, config(), self.open.clone(), &mut actions);
+        self.machine.await_outcomes(on_their_way);
         self.act(actions);
     }
 
@@ -272,6 +297,21 @@ impl World {
             self.feed(event);
         } else if cli.dead {
             self.gone(ExitClass::Crash(CrashKind::Signal(9)));
+        }
+    }
+
+    /// The store takes the outcome that came first.
+    fn store(&mut self) {
+        if self.in_hand.pop_front().is_none()
+            && let Some(turn) = self.commits.pop_front()
+        {
+            self.feed(Event::Settled(turn));
+        }
+        // What was waited for is stored: the turn goes into the CLI, if nothing else keeps it back.
+        let is_held = self.held.filter(|_| self.in_hand.is_empty() && self.commits.is_empty());
+        if let Some(turn) = is_held {
+            self.held = None;
+            self.feed(Event::Released(turn));
         }
     }
 
@@ -395,6 +435,12 @@ impl World {
 
     fn send(&mut self, turn: TurnId) {
         assert!(!self.stop_asked, "{turn} sent after a stop");
+        assert!(self.commits.is_empty(), "{turn} is sent before {:?} are stored or in hand", self.commits);
+        let is_new = matches!(self.open.first(), Some(Item::Turn(open)) if open.attempts == 0);
+        if is_new && !self.in_hand.is_empty() {
+            self.held = Some(turn);
+            return self.feed(Event::Held(turn));
+        }
         let deadline = self.machine.in_flight().filter(|open| open.turn == turn).map(|open| open.deadline);
         match self.open.first_mut() {
             Some(Item::Turn(open)) if open.turn == turn => {
@@ -410,6 +456,7 @@ impl World {
     fn settle(&mut self, turn: TurnId, verdict: Verdict) {
         if let Verdict::Result(truth) | Verdict::Transcript(truth) = verdict {
             assert_eq!(truth, Some(turn), "the answer to another turn");
+            assert_ne!(self.held, Some(turn), "an answer to a turn that was not sent");
             self.answered = Some(turn);
         }
         if matches!(verdict, Verdict::Transcript(_)) {
@@ -417,6 +464,8 @@ impl World {
         }
         let before = self.settled.insert(turn, verdict);
         assert_eq!(before, None, "{turn} settled twice");
+        self.commits.push_back(turn);
+        self.held = self.held.filter(|held| *held != turn);
         let at = self.open.iter().position(|item| id(item) == Some(turn)).expect("the turn is open");
         self.open.remove(at);
     }
@@ -428,6 +477,7 @@ impl World {
         assert!(!self.left || failed || matches!(end, End::Stopped(_)), "what is left is not told: {end:?}");
         self.reads.clear();
         self.looks = None;
+        self.held = None;
         match end {
             End::Parked if self.open.is_empty() => self.parked = true,
             End::Parked | End::Crashed(_) => self.incarnate(),

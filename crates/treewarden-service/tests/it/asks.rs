@@ -134,5 +134,5 @@ async fn a_door_that_is_to_be_shut_waits_until_its_callers_are_told_that_their_t
     let (told, _, open) = tokio::join!(asked, followed, ends);
     assert_eq!((told, &open["outcome"]), (Ok(()), &Value::Null), "{open}");
     let kept = world.service.tree().host().turn(serde_json::from_value(open["turn"].clone()).expect("an id"));
-    assert!(kept.expect("read").is_some_and(|kept| kept.outcome.is_none()));
+    assert!(kept.await.expect("read").is_some_and(|kept| kept.outcome.is_none()));
 }

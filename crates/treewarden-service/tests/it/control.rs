@@ -118,7 +118,7 @@ async fn what_is_asked_has_the_keys_that_are_documented() {
     let keys = |value: Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
     for (op, documented) in [
         ("hello", &["pid", "protocol", "state_dir", "version"][..]),
-        ("ps", &["removed", "sessions", "warm"]),
+        ("ps", &["problems", "removed", "sessions", "warm"]),
         ("reload", &["changed", "dry_run", "failed", "nodes", "text", "unchanged"]),
         ("events", &["boot", "seq"]),
     ] {

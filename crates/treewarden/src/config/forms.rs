@@ -4,11 +4,13 @@
 //! for types that know nothing of files. A form that leaves a field out does not compile.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use treewarden_otp_core::Backoff;
 use treewarden_otp_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Shutdown, Strategy};
+use treewarden_proto::spec::duration;
 use treewarden_store::Durability;
 
 use super::backoff;
@@ -53,15 +55,28 @@ fn table(written: Result<Value, serde_json::Error>) -> Settings {
     }
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(remote = "TreeSpec", default, deny_unknown_fields)]
 pub(super) struct TreeForm {
     #[serde(serialize_with = "write_path")]
     state_dir: Option<PathBuf>,
     durability: Durability,
     max_live: Option<usize>,
+    keep_turns: usize,
+    #[serde(with = "duration")]
+    keep_turns_for: Duration,
+    #[serde(with = "duration")]
+    keep_ids: Duration,
     #[serde(skip)]
     root: SupervisorDecl,
+}
+
+impl Default for TreeForm {
+    fn default() -> Self {
+        let TreeSpec { state_dir, durability, max_live, keep_turns, keep_turns_for, keep_ids, root } =
+            TreeSpec::default();
+        Self { state_dir, durability, max_live, keep_turns, keep_turns_for, keep_ids, root }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

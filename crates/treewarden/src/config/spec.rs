@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 use treewarden_otp_core::supervisor::Flags;
 use treewarden_proto::SessionName;
 use treewarden_proto::spec::duration;
-use treewarden_store::Durability;
+use treewarden_store::{Durability, Keep};
 
 use crate::session::SessionOptions;
 use crate::supervision::Supervision;
 use crate::supervisor::StartChild;
 
 /// A whole tree as a file describes it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TreeSpec {
     /// Where records, journal and leases are kept; unset is the user's state directory.
@@ -27,11 +27,37 @@ pub struct TreeSpec {
     pub durability: Durability,
     /// How many CLIs may live at once; unset is no limit.
     pub max_live: Option<usize>,
+    /// How many settled turns of each session are kept.
+    pub keep_turns: usize,
+    /// How long settled turns are kept.
+    pub keep_turns_for: Duration,
+    /// How long the ids of removed turns are known.
+    pub keep_ids: Duration,
     /// The root supervisor.
     pub root: SupervisorDecl,
 }
 
+impl Default for TreeSpec {
+    fn default() -> Self {
+        let Keep { turns, age, ids } = Keep::default();
+        Self {
+            state_dir: None,
+            durability: Durability::default(),
+            max_live: None,
+            keep_turns: turns.unwrap_or(usize::MAX),
+            keep_turns_for: age.unwrap_or(Duration::MAX),
+            keep_ids: ids,
+            root: SupervisorDecl::default(),
+        }
+    }
+}
+
 impl TreeSpec {
+    /// What the store of the tree is to keep.
+    pub fn keep(&self) -> Keep {
+        Keep { turns: Some(self.keep_turns), age: Some(self.keep_turns_for), ids: self.keep_ids }
+    }
+
     /// Every session that the file declares, in the order of their starts; those that are made of templates are not in it.
     pub fn sessions(&self) -> Vec<&SessionOptions> {
         let mut found = Vec::new();

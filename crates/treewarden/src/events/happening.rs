@@ -51,6 +51,8 @@ pub enum Happening {
         turn: TurnId,
         /// The outcome in one word.
         outcome: &'static str,
+        /// `false` if the store did not take it in time: the host alone has it, and stores it as soon as that can be.
+        stored: bool,
     },
     /// The session's CLI died under a turn, which stays open.
     TurnInterrupted {
@@ -126,6 +128,15 @@ pub enum Happening {
     },
     /// The session's CLI could not write its transcript: a resume may miss what follows.
     WritesLost,
+    /// What is stored is not whole: told once for each thing, when the host is opened.
+    StoreProblem {
+        /// What kind of thing: `record`, `turn`, `database`, `removed`, `older` or `cut`.
+        kind: &'static str,
+        /// Which one: a session's name, a turn's id, or a path.
+        key: String,
+        /// What is wrong, and what follows.
+        why: String,
+    },
     /// A supervisor of the tree reports something.
     Supervision {
         /// The supervisor's place in the tree; empty for the root.
@@ -221,6 +232,7 @@ macro_rules! text_of {
             | Self::Unsolicited { kind: text, .. }
             | Self::Unsaved { why: text }
             | Self::NotGone { why: text }
+            | Self::StoreProblem { why: text, .. }
             | Self::Removed { what: text, .. }
             | Self::MayBeLeft { what: text }
             | Self::Supervision { reason: Some(text), .. } => Some(text),
@@ -249,6 +261,7 @@ impl Happening {
             Self::Supervision { supervisor, child, .. } => {
                 supervisor.len() + child.as_ref().map_or(0, |child| child.as_str().len())
             }
+            Self::StoreProblem { key, .. } => key.len(),
             _ => 0,
         };
         frame + names + self.text().map_or(0, String::len)

@@ -70,7 +70,6 @@ impl SessionArguments {
     /// # Cancel safety
     ///
     /// When the future is dropped the name is free again, as it is when the arguments are dropped.
-    #[expect(clippy::unused_async, reason = "whoever else could hold the name will have to be asked")]
     pub async fn new(options: impl Into<SessionOptions>) -> Result<Self, StartError> {
         let options = Arc::new(options.into());
         options.spec.validate().map_err(|error| StartError::invalid(&error))?;
@@ -84,7 +83,7 @@ impl SessionArguments {
             let served = desk.doorbell().is_some();
             return if served { Err(StartError::taken(&name)) } else { Ok(Self::of(desk)) };
         }
-        Ok(Self::of(Desk::open(&host, &options, name)?))
+        Ok(Self::of(Desk::open(&host, &options, name).await?))
     }
 
     fn of(desk: Arc<Desk>) -> Self {
@@ -169,6 +168,10 @@ impl SessionActor {
                 engine.abort();
             }
             let _ended = engine.await;
+        }
+        // What is in hand goes with the host: a turn whose outcome is not stored is asked again.
+        if let Some(why) = state.desk.unstored_at_the_end().await {
+            tracing::error!(session = %state.desk.name, why, "what happened to a session is not stored at its end");
         }
         state.stopped = true;
         Ok(())
@@ -271,6 +274,8 @@ impl Resource for Leftovers {
 pub(crate) struct Owner {
     host: Host,
     name: SessionName,
+    /// Held by whoever opens the desk: of two who need it at once, the second gets that of the first.
+    opening: tokio::sync::Mutex<()>,
     owned: Mutex<Owned>,
 }
 
@@ -288,21 +293,30 @@ impl Owner {
     }
 
     /// The session's desk, for its next run.
-    fn desk(&self) -> Result<Arc<Desk>, StartError> {
-        let mut owned = self.lock();
-        owned.given_up = false;
-        if let Some(desk) = &owned.desk {
-            return Ok(Arc::clone(desk));
+    async fn desk(&self) -> Result<Arc<Desk>, StartError> {
+        let _one_at_a_time = self.opening.lock().await;
+        let (options, desk) = {
+            let mut owned = self.lock();
+            owned.given_up = false;
+            (Arc::clone(&owned.options), owned.desk.clone())
+        };
+        if let Some(desk) = desk {
+            return Ok(desk);
         }
-        let desk = Desk::open(&self.host, &owned.options, self.name.clone())?;
+        let desk = Desk::open(&self.host, &options, self.name.clone()).await?;
         desk.own();
+        let mut owned = self.lock();
+        // They may have been changed meanwhile; no CLI has been started with those of before.
+        if !Arc::ptr_eq(&owned.options, &options) {
+            desk.reconfigure(Arc::clone(&owned.options), false);
+        }
         owned.desk = Some(Arc::clone(&desk));
         Ok(desk)
     }
 
     /// Takes the name for a session that is made of a template, and notes durably that it was.
     pub(crate) async fn enlist(&self, template: &SessionName) -> Result<Arc<Desk>, StartError> {
-        let desk = self.desk()?;
+        let desk = self.desk().await?;
         desk.enlist(Some(template)).await.map_err(|error| StartError::store(&error))?;
         Ok(desk)
     }
@@ -321,7 +335,7 @@ impl Owner {
         match (how, &owned.desk) {
             (GiveUp::Park, Some(desk)) => {
                 let desk = Arc::clone(desk);
-                // The lock is let go first: to give up settles turns, which waits for the store.
+                // The lock is let go first: to give up settles turns, which tells whoever waits for them.
                 drop(owned);
                 desk.give_up(last_exit);
             }
@@ -351,7 +365,7 @@ impl fmt::Debug for SessionChild {
 impl SessionChild {
     pub(crate) fn new(options: Arc<SessionOptions>, host: Host, name: SessionName) -> Self {
         let owned = Mutex::new(Owned { options, desk: None, given_up: false });
-        Self(Arc::new(Owner { host, name, owned }))
+        Self(Arc::new(Owner { host, name, opening: tokio::sync::Mutex::default(), owned }))
     }
 
     /// Starts the actors of a session that has an owner already.
@@ -364,11 +378,11 @@ impl SessionChild {
     }
 
     /// A session that somebody stopped stays so, whatever its supervisor or its host does, until it is asked for.
-    fn stays_stopped(&self, desk: &Desk, context: &StartContext) -> bool {
+    async fn stays_stopped(desk: &Desk, context: &StartContext) -> bool {
         let first = context.incarnation() == 1;
         let asked_for = if first { desk.options().asked_for } else { context.attempt() == 0 };
         if asked_for {
-            let _said = desk.set_stopped(false);
+            let _said = desk.set_stopped(false).await;
         }
         desk.is_stopped()
     }
@@ -378,11 +392,11 @@ impl StartChild for SessionChild {
     fn start(&self, context: StartContext) -> StartFuture {
         let session = Self(Arc::clone(&self.0));
         Box::pin(async move {
-            let desk = session.0.desk()?;
+            let desk = session.0.desk().await?;
             desk.set_site(Site { path: context.path().into(), place: context.place() });
             // The desk is closed, so that whoever asks is told at once and does not wait for an engine that
             // never comes.
-            if session.stays_stopped(&desk, &context) {
+            if Self::stays_stopped(&desk, &context).await {
                 desk.close("the session is stopped; start it again");
                 desk.set_state(SessionState::Stopped, None, None);
                 return Ok(Started::Ignore);

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use serde::Serialize;
-use treewarden_core::session::Outcome;
 use treewarden_proto::spec::SessionSpec;
 use treewarden_proto::{SessionId, SessionName, TurnId};
+use treewarden_store::StoredTurn;
 
+use super::delivered::Delivered;
 use super::desk::Desk;
 use super::handle::Session;
 use super::status::Status;
@@ -51,14 +52,27 @@ impl Host {
     ///
     /// Each turn is preceded by such a look. Whoever wants to know, and to mend, without a turn calls it from time to time,
     /// as the `treewarden` command does. It asks the file system some questions for each live session.
-    pub fn look_again(&self) -> Vec<Missing> {
-        for desk in self.desks() {
-            // What a lost lease means is shown in the status of its session, whose turns it refuses.
-            let _shown_in_its_status = desk.look_at_lease();
-            desk.look_at_transcript();
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn look_again(&self) -> Vec<Missing> {
+        let host = self.clone();
+        let look = move || {
+            let mut others = host.desks();
+            others.retain(|desk| {
+                // What a lost lease means is shown in the status of its session, whose turns it refuses.
+                let _shown_in_its_status = desk.look_at_lease();
+                desk.has_another_transcript()
+            });
+            // The guards keep why turns are refused; what is new comes by `take_news`.
+            let _kept = host.inner.guards.look(&*host.inner.store, &host.inner.state);
+            others
+        };
+        // A file system may take its time.
+        for desk in tokio::task::spawn_blocking(look).await.unwrap_or_default() {
+            desk.look_at_another_transcript().await;
         }
-        // The guards keep why turns are refused; what is new comes by `take_news`.
-        let _kept = self.inner.guards.look(&self.inner.store);
         let news = self.inner.guards.take_news();
         for missing in &news {
             self.note_removed(missing.what.as_str(), missing.mended);
@@ -95,13 +109,28 @@ impl Host {
         }
     }
 
-    /// The outcome of a turn, as far as it has one: also of a turn that an earlier host settled.
+    /// The outcome of a turn, as far as it has one: also of a turn that an earlier host settled, or that the store does not take.
     ///
     /// # Errors
     ///
     /// [`treewarden_store::StoreError`] if the journal cannot be read.
-    pub fn turn(&self, turn: TurnId) -> Result<Option<TurnReport>, treewarden_store::StoreError> {
-        Ok(self.inner.store.turn(turn)?.map(TurnReport::new))
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn turn(&self, turn: TurnId) -> Result<Option<TurnReport>, treewarden_store::StoreError> {
+        match self.inner.store.turn(turn).await {
+            Ok(Some(StoredTurn::Held(row))) if row.outcome.is_some() => Ok(Some(TurnReport::new(*row))),
+            Ok(Some(StoredTurn::Held(row))) => {
+                let in_hand = self.find(row.name.as_str()).and_then(|desk| in_hand(&desk, turn));
+                Ok(Some(in_hand.unwrap_or_else(|| TurnReport::new(*row))))
+            }
+            // Where the journal knows nothing, or cannot be read, some session may have it in hand.
+            told => match self.desks().iter().find_map(|desk| in_hand(desk, turn)) {
+                Some(report) => Ok(Some(report)),
+                None => told.map(|_| None),
+            },
+        }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Desk>> {
@@ -109,7 +138,7 @@ impl Host {
         self.names().lookup(&name).first()?.value.who()
     }
 
-    fn desks(&self) -> Vec<Arc<Desk>> {
+    pub(crate) fn desks(&self) -> Vec<Arc<Desk>> {
         let holders = self.names().select(|_, _, holder| Some(holder.clone()));
         holders.iter().filter_map(Holder::who).collect()
     }
@@ -160,17 +189,26 @@ pub struct TurnReport {
     pub interruptions: u32,
     /// Its outcome; `None` while it is open.
     pub outcome: Option<serde_json::Value>,
+    /// `false` if this host has the outcome in its memory alone, since the store does not take it.
+    pub stored: bool,
+}
+
+/// The report of an outcome that a session has in hand.
+fn in_hand(desk: &Desk, turn: TurnId) -> Option<TurnReport> {
+    let (outcome, interruptions) = desk.outcome_in_hand(turn)?;
+    Some(TurnReport::of_delivered(turn, desk.name.clone(), &Delivered::new(outcome, false, interruptions)))
 }
 
 impl TurnReport {
-    /// The report of an outcome that was delivered, as the journal would hold it: a host that stores no turns has no other.
-    pub fn of_outcome(turn: TurnId, name: SessionName, outcome: &Outcome) -> Self {
-        let interruptions = outcome.answer().map_or(0, |answer| answer.interruptions);
-        Self { turn, name, interruptions, outcome: outcome.to_value() }
+    /// The report of an outcome that was delivered, as the journal holds it, or would.
+    pub fn of_delivered(turn: TurnId, name: SessionName, delivered: &Delivered) -> Self {
+        let Delivered { outcome, stored, interruptions } = delivered;
+        Self { turn, name, interruptions: *interruptions, outcome: outcome.to_value(), stored: *stored }
     }
 
     fn new(row: treewarden_store::TurnRow) -> Self {
-        Self { turn: row.turn, name: row.name, interruptions: row.interruptions, outcome: row.outcome }
+        let treewarden_store::TurnRow { turn, name, interruptions, outcome, .. } = row;
+        Self { turn, name, interruptions, outcome, stored: true }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use treewarden_core::session::{Failure, FailureKind};
-use treewarden_proto::{SessionName, TurnId};
+use treewarden_proto::{SessionId, SessionName, TurnId};
 
 /// A turn that could not be opened, or that ended without an answer.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub enum QueryErrorKind {
     /// The lease of the conversation was removed under the session, and another has it or none can be made; nothing was
     /// stored or sent.
     LeaseLost,
+    /// The conversation was not taken over; the session is as it was.
+    NotAdopted,
     /// The session ended before the turn did: the turn stays open, and is carried on when the session starts again.
     Stopped,
     /// Processes of the session live on and may not be ended: it is stopped, but not gone.
@@ -69,6 +71,14 @@ impl QueryError {
 
     pub(crate) fn lease_lost(message: String) -> Self {
         Self::new(QueryErrorKind::LeaseLost, None, message)
+    }
+
+    pub(crate) fn not_adopted(name: &SessionName, id: SessionId, why: &str) -> Self {
+        Self::new(
+            QueryErrorKind::NotAdopted,
+            None,
+            format!("{name} does not take over the conversation {id}: {why}"),
+        )
     }
 
     pub(crate) fn not_gone(name: &SessionName, why: &str) -> Self {

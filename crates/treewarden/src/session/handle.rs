@@ -256,20 +256,51 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`QueryError`] if nobody holds the name or the queue is full.
+    /// [`QueryError`] if nobody holds the name or the queue is full. [`QueryErrorKind::Store`](super::QueryErrorKind::Store) if it
+    /// is cleared and that cannot be stored within ten seconds: then the next host may go on with the conversation that was left.
     ///
     /// # Cancel safety
     ///
     /// When the future is dropped the conversation is cleared all the same.
     pub async fn clear(&self) -> Result<(), QueryError> {
         let desk = self.desk()?;
+        if desk.lost().is_some() {
+            return desk.begin_anew().await;
+        }
         // Or else the next host goes on with the conversation that was to be left.
         if let Some(why) = desk.host.removed() {
             return Err(QueryError::not_noted(&format!("{} is not cleared", desk.name), &why));
         }
         let done = desk.enqueue_clear()?;
         // The sender goes with the entry when the session is closed or given up.
-        done.await.map_err(|_| QueryError::stopped(None, "the session ended before it was cleared"))
+        let stored = done.await;
+        let stored =
+            stored.map_err(|_| QueryError::stopped(None, "the session ended before it was cleared"))?;
+        stored.map(drop).map_err(|why| {
+            let what = format!("{} is cleared, and may go on as before with the next tree", desk.name);
+            QueryError::not_noted(&what, &why.to_string())
+        })
+    }
+
+    /// Takes a conversation over by its id, in place of a record that was lost: turns that were refused with
+    /// [`ConversationLost`](treewarden_core::session::FailureKind::ConversationLost) are taken from then on, and go on with it.
+    ///
+    /// Its transcript must be whole: all that the journal knows to have been answered in it must be there.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryErrorKind::NotAdopted`](super::QueryErrorKind::NotAdopted) if the session's record is not lost, or the transcript is
+    /// not whole, with the reason; [`QueryErrorKind::Store`](super::QueryErrorKind::Store) if it cannot be stored; or nobody holds
+    /// the name.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the conversation may be taken over all the same.
+    pub async fn adopt(&self, id: SessionId) -> Result<(), QueryError> {
+        let desk = self.desk()?;
+        let config_dir = super::engine::config_dir_of(&desk)
+            .map_err(|why| QueryError::not_adopted(&desk.name, id, &why))?;
+        desk.adopt(id, config_dir).await
     }
 
     /// Interrupts the turn that runs, or what the CLI works at by itself; `false` if it does nothing, and nothing was done.
@@ -327,8 +358,9 @@ impl Session {
     /// # Errors
     ///
     /// [`QueryError`] if nobody holds the name, or if processes of the session live on that may not be ended: then the session
-    /// is stopped, and the error names them. [`QueryErrorKind::Store`](super::QueryErrorKind::Store) if that it is stopped cannot
-    /// be stored: then it is stopped until its host starts again.
+    /// is stopped, and the error names them. [`QueryErrorKind::Store`](super::QueryErrorKind::Store) if that it is stopped, or an
+    /// outcome of a turn, cannot be stored within ten seconds: then it is stopped until its host starts again, and the host stores
+    /// both as soon as that can be.
     ///
     /// # Cancel safety
     ///
@@ -338,7 +370,12 @@ impl Session {
         // The CLI first, in good order and outside its supervisor, which would otherwise be busy for as long
         // as that takes.
         desk.put_down("the session is stopped").await;
-        let unnoted = desk.set_stopped(true);
+        let unnoted = desk.set_stopped(true).await;
+        // Where it was stopped before, the outcomes alone are waited for.
+        let unnoted = match unnoted {
+            None => desk.unstored().await,
+            why => why,
+        };
         let noted = || match &unnoted {
             None => Ok(()),
             Some(why) => {
@@ -390,7 +427,7 @@ impl Session {
     pub async fn start_again(&self) -> Result<(), StartError> {
         let (desk, supervisor) = self.supervised()?;
         // `set_stopped` says what it could not store; the session runs from now on all the same.
-        let _said = desk.set_stopped(false);
+        let _said = desk.set_stopped(false).await;
         let started = supervisor.restart_child(desk.name.as_str()).await;
         started.map(drop).map_err(|error| not_started(&desk, &error))
     }

@@ -16,6 +16,7 @@
 
 mod actor;
 mod child;
+mod delivered;
 mod desk;
 mod directory;
 mod engine;
@@ -31,6 +32,8 @@ mod turn;
 
 pub use actor::{CliCrashed, SessionActor, SessionActorState, SessionArguments};
 pub(crate) use actor::{Owner, SessionChild};
+pub use delivered::Delivered;
+pub use desk::Adopted;
 pub use directory::{TurnReport, Unsaved};
 pub use error::{QueryError, QueryErrorKind};
 pub use event::Event;

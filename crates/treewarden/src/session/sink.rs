@@ -10,9 +10,9 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use treewarden_core::session::Outcome;
 use treewarden_proto::frame::FrameKind;
 
+use super::delivered::Delivered;
 use super::event::Event;
 
 /// How many bytes of frames wait for a consumer at most, besides one batch.
@@ -22,7 +22,7 @@ pub(crate) const CAPACITY: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub(crate) enum Ended {
     /// It was settled.
-    Settled(Outcome),
+    Settled(Delivered),
     /// Its session ended first; the turn stays open in the journal.
     Left(String),
 }

@@ -77,6 +77,10 @@ pub struct Status {
     pub background_tasks: usize,
     /// What of the conversation is not on disk, as far as it was looked for: its CLI holds the only copy and is not parked.
     pub unsaved: Option<Box<str>>,
+    /// What the store does not take of it, and why: outcomes of turns are in the host's memory alone, and its next turn waits.
+    pub unstored: Option<Box<str>>,
+    /// Why its turns are refused, if its record is lost: until it is cleared, or takes a conversation over.
+    pub lost: Option<Box<str>>,
     /// How many lines of its CLI were no frames, or too long.
     pub skipped_lines: u64,
     /// How many frames were of a type that treewarden does not know.

@@ -12,6 +12,7 @@ use treewarden_core::session::{Answer, Outcome};
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::FrameKind;
 
+use super::delivered::Delivered;
 use super::error::{QueryError, QueryErrorKind};
 use super::event::Event;
 use super::sink::{Ended, Sink};
@@ -97,14 +98,27 @@ impl Turn {
     /// # Cancel safety
     ///
     /// Dropping the future drops the turn, which interrupts it.
-    pub async fn outcome(mut self) -> Result<Outcome, QueryError> {
+    pub async fn outcome(self) -> Result<Outcome, QueryError> {
+        self.delivered().await.map(|delivered| delivered.outcome)
+    }
+
+    /// Does what [`outcome`](Self::outcome) does, and says also whether the outcome is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryErrorKind::Stopped`] if the session ended before the turn did.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the turn, which interrupts it.
+    pub async fn delivered(mut self) -> Result<Delivered, QueryError> {
         // From here on nobody reads frames; a buffer that fills would stop the CLI, and the outcome would
         // never come.
         self.sink.close_frames();
         self.batch.clear();
         while self.ended.is_none() && self.next().await.is_some() {}
         match self.ended.take() {
-            Some(Ended::Settled(outcome)) => Ok(outcome),
+            Some(Ended::Settled(delivered)) => Ok(delivered),
             Some(Ended::Left(why)) => Err(QueryError::stopped(Some(self.id), &why)),
             None => Err(QueryError::stopped(Some(self.id), "the turn's stream ended without an outcome")),
         }
@@ -194,7 +208,7 @@ impl Stream for Turn {
                 return Poll::Ready(Some(event));
             }
             if let Some(ended) = &this.ended {
-                let Ended::Settled(outcome) = ended else { return Poll::Ready(None) };
+                let Ended::Settled(Delivered { outcome, .. }) = ended else { return Poll::Ready(None) };
                 if std::mem::replace(&mut this.delivered, true) {
                     return Poll::Ready(None);
                 }

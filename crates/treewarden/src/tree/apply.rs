@@ -18,7 +18,7 @@ use super::current::{Current, MadeOf};
 use super::diff::{self, Change, KeyDiff, TreeDiff};
 use super::dynamic;
 use super::grow::{self, Branch, Grower, Handle, Handles, Leaf, Path, below};
-use super::names::{self, NameConflict};
+use super::names::{self, Members, NameConflict};
 use super::settings::by_name;
 use crate::config::{ChildDecl, ChildKind, Effect, SupervisorDecl, TreeSpec};
 use crate::host::Host;
@@ -92,10 +92,7 @@ pub(super) async fn apply(
         let result = Work::new(host.clone(), before.handles, declared.clone())
             .change(&root, &before.spec, diff.spec, before.revision)
             .await;
-        let noted = tokio::task::spawn_blocking(move || names::take_over(&host, &declared)).await;
-        if let Err(error) = noted {
-            tracing::error!(%error, "which sessions the file declares is not noted");
-        }
+        names::take_over(&host, &declared).await;
         let (made_of, failed) = result;
         // The tree ended meanwhile, and has let go of all that would start children; what is shown now nobody
         // would clear any more.
@@ -328,7 +325,11 @@ impl Work {
         fates: &[Fate<'_>],
         new: &SupervisorDecl,
     ) -> Result<(), ExitReason> {
-        let specs = self.specs(node, fates)?;
+        let members = match fates.iter().any(Fate::needs_spec) {
+            true => grow::members(&self.host).await.map_err(ExitReason::error)?,
+            false => Members::new(),
+        };
+        let specs = self.specs(node, fates, &members)?;
         let before = node.branch.as_ref().map(|branch| branch.plan().clone());
         // The plan's lock ends with this block. A supervisor that starts reads the plan, and whoever held the
         // lock while it asks that supervisor would wait for itself.
@@ -367,6 +368,7 @@ impl Work {
         &mut self,
         node: &Node<'_>,
         fates: &[Fate<'_>],
+        members: &Members,
     ) -> Result<HashMap<ChildId, ChildSpec>, ExitReason> {
         let mut specs = HashMap::new();
         for fate in fates.iter().filter(|fate| fate.needs_spec()) {
@@ -375,7 +377,7 @@ impl Work {
                 // One that stays goes on as the same session or branch; one that ran once and has ended stays gone.
                 Some(handle) if !fate.is_new() => handle.spec(fate.new),
                 _ => {
-                    let mut grower = Grower::new(&self.host, &mut self.handles, &self.declared);
+                    let mut grower = Grower::new(&self.host, &mut self.handles, &self.declared, members);
                     Some(grower.spec(fate.new, node.path).map_err(ExitReason::error)?)
                 }
             };

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use treewarden_process::ContainmentPolicy;
 use treewarden_proto::SessionName;
-use treewarden_store::{Holder, TreeLock};
+use treewarden_store::{Backend, Holder, TreeLock};
 
 use super::current::Current;
 use super::dynamic;
 use super::error::{TreeError, TreeErrorKind};
-use super::grow::{Grower, Handles};
+use super::grow::{self, Grower, Handles};
 use super::names::{self, take_over};
 use super::running::Tree;
 use crate::config::TreeSpec;
@@ -24,17 +24,24 @@ use crate::supervisor::SupervisionEvent;
 pub struct TreeBuilder {
     spec: TreeSpec,
     state_dir: Option<PathBuf>,
+    store: Option<Arc<dyn Backend>>,
     containment: ContainmentPolicy,
 }
 
 impl TreeBuilder {
     pub(super) fn new(spec: TreeSpec) -> Self {
-        Self { spec, state_dir: None, containment: ContainmentPolicy::Best }
+        Self { spec, state_dir: None, store: None, containment: ContainmentPolicy::Best }
     }
 
     /// Keeps records, journal and leases in `dir`, whatever the spec says.
     pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(dir.into());
+        self
+    }
+
+    /// Keeps records and turns in this store; see [`HostOptions::store`](crate::host::HostOptions::store).
+    pub fn store(mut self, store: Arc<dyn Backend>) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -64,7 +71,7 @@ impl TreeBuilder {
     ///
     /// When the future is dropped, what was started is stopped.
     pub async fn start(self) -> Result<Tree, TreeError> {
-        let Self { spec, state_dir, containment } = self;
+        let Self { spec, state_dir, store, containment } = self;
         // A file was asked when it was read; a program may have put its spec together.
         let doubles = names::doubles(&spec);
         if !doubles.is_empty() {
@@ -82,10 +89,16 @@ impl TreeBuilder {
         // whoever runs the directory's tree.
         let lock = TreeLock::acquire(&dir, &Holder::this_process(&name))
             .map_err(|held| TreeError::held(&dir, &held))?;
-        let mut options =
-            Host::options().state_dir(&dir).durability(spec.durability).containment(containment);
+        let mut options = Host::options()
+            .state_dir(&dir)
+            .durability(spec.durability)
+            .keep(spec.keep())
+            .containment(containment);
         if let Some(max_live) = spec.max_live {
             options = options.max_live(max_live);
+        }
+        if let Some(store) = store {
+            options = options.store(store);
         }
         let host = options.open()?;
         // The sweep comes before the first child: a CLI that a dead host left still writes its conversation.
@@ -97,10 +110,16 @@ impl TreeBuilder {
         }
         // No CLI of an earlier tree is left that could read its files.
         crate::private_files::forget(&dir);
-        crate::second_door::sweep(host.store());
+        // A store that cannot be read shows no conversation as ours, and nothing is removed.
+        let records = host.store().records().await.unwrap_or_default();
+        crate::second_door::sweep(records, host.state());
         let mut handles = Handles::new();
         let declared = spec.names();
-        let plan = Grower::new(&host, &mut handles, &declared).plan(&spec.root, &Vec::new())?;
+        let members = grow::members(&host).await?;
+        // Before the root is there: a caller who went while this waits for the disk would leave a root that runs and that
+        // nobody knows.
+        take_over(&host, names::handed_over(&declared, members.values().flatten())).await;
+        let plan = Grower::new(&host, &mut handles, &declared, &members).plan(&spec.root, &Vec::new())?;
         let events = host.events();
         let report = move |event: &SupervisionEvent| {
             let (path, place) = (Arc::clone(&event.supervisor), Arc::clone(&event.place));
@@ -108,9 +127,6 @@ impl TreeBuilder {
         };
         let root = plan.builder().on_report(report).start().await?;
         plan.adopt(&host, &root);
-        // Without an await, although it may wait for the disk: a caller who went in between would leave a root that runs and
-        // that nobody knows.
-        take_over(&host, &declared);
         let current = Current::new(spec, handles);
         warn_of_conflicts(&current);
         Ok(Tree::new(host, root, lock, swept.processes, current))

@@ -273,7 +273,10 @@ async fn take_out(
         }
         let supervisor = running(root, &path[0]).await;
         let leaf = forget(current, &path, supervisor.as_ref()).await;
-        let noted = desk.enlist(None).await;
+        let noted = match desk.enlist(None).await {
+            Ok(()) => desk.unstored().await.map_or(Ok(()), Err),
+            unnoted => unnoted,
+        };
         // Last, since the name is free with the last spec: nobody else may have the record before it is noted.
         drop(leaf);
         desk.close(why);

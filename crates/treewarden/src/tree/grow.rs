@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use treewarden_otp_core::ExitReason;
 use treewarden_proto::SessionName;
 
+use super::names::Members;
 use crate::config::{ChildDecl, ChildKind, SupervisorDecl};
 use crate::host::Host;
 use crate::session::{Owner, SessionChild, SessionOptions, StartError};
@@ -48,11 +49,18 @@ pub(super) struct Grower<'g> {
     handles: &'g mut Handles,
     /// The sessions that the file declares.
     declared: &'g HashSet<SessionName>,
+    /// The sessions that were made of templates.
+    members: &'g Members,
 }
 
 impl<'g> Grower<'g> {
-    pub(super) fn new(host: &'g Host, handles: &'g mut Handles, declared: &'g HashSet<SessionName>) -> Self {
-        Self { host, handles, declared }
+    pub(super) fn new(
+        host: &'g Host,
+        handles: &'g mut Handles,
+        declared: &'g HashSet<SessionName>,
+        members: &'g Members,
+    ) -> Self {
+        Self { host, handles, declared, members }
     }
 
     /// Makes the specs of all children of a supervisor, down to the leaves.
@@ -77,7 +85,7 @@ impl<'g> Grower<'g> {
                 self.branch(id, place, plan)
             }
             ChildKind::Template(template) => {
-                let names = self.members(&child.name)?;
+                let names = self.members(&child.name);
                 let plan = self.plan(&template.with(&names), &place)?;
                 self.branch(id, place, Plan { stops_at_once: true, ..plan })
             }
@@ -93,8 +101,9 @@ impl<'g> Grower<'g> {
     }
 
     /// The sessions of a template that come back; the file has the names that it declares.
-    fn members(&self, template: &SessionName) -> Result<Vec<SessionName>, StartError> {
-        let (mut names, declared) = (members(self.host, template)?, self.declared);
+    fn members(&self, template: &SessionName) -> Vec<SessionName> {
+        let mut names = self.members.get(template).cloned().unwrap_or_default();
+        let declared = self.declared;
         names.retain(|name| {
             let free = !declared.contains(name);
             if !free {
@@ -102,15 +111,20 @@ impl<'g> Grower<'g> {
             }
             free
         });
-        Ok(names)
+        names
     }
 }
 
-/// The sessions that were made of a template and not removed since, by the store.
-fn members(host: &Host, template: &SessionName) -> Result<Vec<SessionName>, StartError> {
-    let all = host.store().all().map_err(|error| StartError::store(&error))?;
-    let made = all.into_iter().filter(|record| record.template.as_ref() == Some(template));
-    Ok(made.map(|record| record.name).collect())
+/// The sessions that were made of each template and not removed since, by the store.
+pub(super) async fn members(host: &Host) -> Result<Members, StartError> {
+    let all = host.store().records().await.map_err(|error| StartError::store(&error))?;
+    let mut members = Members::new();
+    for record in all {
+        if let Some(template) = record.template {
+            members.entry(template).or_default().push(record.name);
+        }
+    }
+    Ok(members)
 }
 
 pub(super) fn below(path: &Path, name: &SessionName) -> Path {

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use treewarden_proto::SessionName;
+use treewarden_store::{Change, SessionRecord, Told};
 
 use super::grow::Path;
 use crate::config::{ChildDecl, ChildKind, SupervisorDecl, TreeSpec};
@@ -146,17 +147,38 @@ pub(super) fn handed_over<'m>(
     members.into_iter().filter(|name| declared.contains(*name))
 }
 
-/// Notes durably, of the sessions that a tree was started or changed with, that they are the file's and no template's.
+/// Notes durably, of sessions that the file declares, that they are the file's and no template's.
 ///
-/// It waits for the disk where it finds one that is not noted so; a failure is said, and stops nothing.
-pub(super) fn take_over(host: &Host, declared: &HashSet<SessionName>) {
-    for desk in declared.iter().filter_map(|name| host.find(name.as_str())) {
+/// A failure is said, and stops nothing.
+///
+/// # Cancel safety
+///
+/// When the future is dropped, some may be noted.
+pub(super) async fn take_over<'n>(host: &Host, names: impl IntoIterator<Item = &'n SessionName>) {
+    for name in names {
+        // Whoever holds the name has its record in memory, and would write back what was changed beside that.
+        let noted = match host.find(name.as_str()).filter(|desk| desk.is_recorded()) {
+            Some(desk) => desk.leave_template().await.map_err(|error| error.to_string()),
+            None => leave_template(host, name).await,
+        };
         // The session goes on: all that is wrong is what comes back once the file gives the name back.
-        if let Err(error) = desk.leave_template() {
-            let session = &desk.name;
-            tracing::error!(%session, %error, "a session that the file declares is still a template's on disk");
+        if let Err(error) = noted {
+            tracing::error!(session = %name, error, "a session that the file declares is still a template's on disk");
         }
     }
+}
+
+/// The same of a record that no session has in memory, such as one of another conversation than the file names; it stays as
+/// it is but for that.
+async fn leave_template(host: &Host, name: &SessionName) -> Result<(), String> {
+    let told = host.store().record(name.clone()).await.map_err(|error| error.to_string())?;
+    if !matches!(told, Told::Record(record) if record.template.is_some()) {
+        return Ok(());
+    }
+    let taken = host.store().take(name.clone()).await.map_err(|error| error.to_string())?;
+    let Told::Record(record) = taken.told else { return Ok(()) };
+    let change = Change { record: Some(SessionRecord { template: None, ..*record }), ..Change::default() };
+    host.store().commit(taken.tenure, change).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// Every child of a spec that is no session, by its name.
@@ -245,5 +267,23 @@ mod tests {
         assert_eq!(conflicts(&old, &gone, &members), [], "its sessions go with the template");
         let declared = new.names();
         assert_eq!(handed_over(&declared, &members[&name("chat")]).collect::<Vec<_>>(), [&name("alice")]);
+    }
+
+    #[tokio::test]
+    async fn a_record_of_another_conversation_than_is_named_leaves_its_template_and_is_kept() {
+        let dir = tempfile::tempdir().expect("a folder can be made");
+        let host = Host::options().state_dir(dir.path()).open().expect("a host can be opened");
+        let store = host.store();
+        let mut before = SessionRecord::new(name("alice"), treewarden_proto::SessionId::random());
+        before.template = Some(name("chat"));
+        before.stopped = true;
+        let tenure = store.take(name("alice")).await.expect("taken").tenure;
+        let change = Change { record: Some(before.clone()), ..Change::default() };
+        store.commit(tenure, change).await.expect("stored");
+        take_over(&host, [&name("alice"), &name("nobody")]).await;
+        let told = store.record(name("alice")).await.expect("read");
+        let Told::Record(after) = told else { panic!("it has a record: {told:?}") };
+        assert_eq!((after.template, after.stopped, after.session_id), (None, true, before.session_id));
+        assert_eq!(store.record(name("nobody")).await.expect("read"), Told::Never);
     }
 }

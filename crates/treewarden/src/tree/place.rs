@@ -12,7 +12,7 @@ use treewarden_proto::SessionName;
 use super::current::{Current, MadeOf};
 use super::dynamic::{NewSessionError, branch_of};
 use super::grow::{self, Branch, Grower, Handle, Handles, Leaf, Path};
-use super::names;
+use super::names::{self, Members};
 use crate::config::{ChildDecl, TemplateDecl};
 use crate::host::Host;
 use crate::session::Owner;
@@ -89,7 +89,7 @@ impl<'c> Place<'c> {
         let path = grow::below(&above, name);
         // A session alone is made here; the names that the file declares are asked for by templates.
         let (mut handles, declared) = (Handles::new(), HashSet::new());
-        let spec = Grower::new(host, &mut handles, &declared).spec(&child, &above)?;
+        let spec = Grower::new(host, &mut handles, &declared, &Members::new()).spec(&child, &above)?;
         let owner = match handles.get(&path) {
             Some(Handle::Session(owner)) => owner.upgrade(),
             _ => None,

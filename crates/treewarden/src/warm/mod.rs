@@ -23,7 +23,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use treewarden_process::ContainmentPolicy;
 use treewarden_proto::SessionId;
-use treewarden_store::Store;
+use treewarden_store::StateDir;
 
 pub(crate) use self::launch::Launch;
 use self::pool::Pool;
@@ -53,7 +53,7 @@ pub(crate) struct Warm {
     pools: Mutex<Vec<Arc<Pool>>>,
     starting: Arc<Semaphore>,
     age: Duration,
-    store: Store,
+    state: StateDir,
     containment: ContainmentPolicy,
     places: Places,
 }
@@ -98,15 +98,15 @@ impl Drop for Want {
 }
 
 impl Warm {
-    /// No pool yet. A CLI gets one of these places, and a lease that names this store.
+    /// No pool yet. A CLI gets one of these places, and a lease that names this directory.
     pub(crate) fn new(
         age: Duration,
-        store: Store,
+        state: StateDir,
         containment: ContainmentPolicy,
         places: Places,
     ) -> Arc<Self> {
         let (pools, starting) = (Mutex::default(), Arc::new(Semaphore::new(STARTING)));
-        Arc::new(Self { pools, starting, age, store, containment, places })
+        Arc::new(Self { pools, starting, age, state, containment, places })
     }
 
     fn pools(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {

@@ -125,7 +125,7 @@ async fn live(
 async fn spawn(listed: &Listed, warm: &Weak<Warm>) -> Result<Spare, End> {
     let (place, lease, containment) = reserve(listed, warm)?;
     let launch = &listed.pool.launch;
-    let Some(state_dir) = warm.upgrade().map(|warm| warm.store.dir().to_owned()) else {
+    let Some(state_dir) = warm.upgrade().map(|warm| warm.state.path().to_owned()) else {
         // Nothing was ever written under the id: the lease leaves no file behind.
         lease.forget();
         return Err(End::Served);
@@ -168,8 +168,8 @@ fn reserve(listed: &Listed, warm: &Weak<Warm>) -> Result<(SparePlace, Lease, Con
     let place = warm.places.spare().ok_or(End::Crowded)?;
     listed.set_stage(Stage::Starting);
     let name = SessionName::new("warm").expect("a plain word is a valid name");
-    let (store, config_dir) = (&warm.store, listed.pool.launch.config_dir());
-    let lease = Lease::acquire(config_dir, store.dir(), listed.id, &store.holder(&name));
+    let (state, config_dir) = (&warm.state, listed.pool.launch.config_dir());
+    let lease = Lease::acquire(config_dir, state.path(), listed.id, &state.holder(&name));
     Ok((place, lease.map_err(|error| failed(&error))?, warm.containment))
 }
 

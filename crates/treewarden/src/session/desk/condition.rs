@@ -72,8 +72,14 @@ impl Desk {
         // the system.
         let (shown, queued) = (rooms.shown.clone(), rooms.queue.len());
         let session_id = rooms.identity.record().map(|record| record.session_id);
+        // Whose it was is known.
+        let session_id = session_id.or_else(|| rooms.identity.lost()?.session_id);
+        let unstored = rooms.commits.unstored();
+        let lost = rooms.identity.lost().map(|lost| lost.why.clone().into());
         drop(rooms);
         let mut status = shown.status(self.name.clone(), session_id, queued);
+        status.unstored = unstored.map(Into::into);
+        status.lost = lost;
         // Where the state directory itself is gone, no session's turns are taken.
         status.removed = status.removed.or_else(|| self.host.removed().map(Into::into));
         status

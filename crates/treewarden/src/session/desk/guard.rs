@@ -10,8 +10,11 @@ use crate::session::error::QueryError;
 impl Desk {
     /// Refuses a turn that could not be stored for good, or whose conversation another may write.
     pub(crate) fn may_accept(&self) -> Result<(), QueryError> {
+        if let Some(lost) = self.lost() {
+            return Err(QueryError::refused(lost));
+        }
         let inner = &self.host.inner;
-        inner.guards.look(&inner.store).map_err(|why| QueryError::store(&why))?;
+        inner.guards.look(&*inner.store, &inner.state).map_err(|why| QueryError::store(&why))?;
         self.look_at_lease().map_err(|error| {
             QueryError::lease_lost(format!("the session's lease was removed: {error}; the turn was not sent"))
         })

@@ -10,14 +10,23 @@ use super::Desk;
 use super::rooms::Rooms;
 
 impl Desk {
+    /// Whether the session has a record, in the store as in memory.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.lock().identity.is_recorded()
+    }
+
     /// Reads the session's record; the first call makes it.
     pub(super) fn with_record<T>(&self, read: impl FnOnce(&SessionRecord) -> T) -> T {
         let mut rooms = self.lock();
         let Rooms { identity, next, .. } = &mut *rooms;
         // The record is made under the lock: two callers who ask first at the same moment must get the same
         // id.
+        let lost = identity.lost().and_then(|lost| lost.session_id);
         read(identity.record_or(|| {
             let spec = &self.options().spec;
+            if let Some(id) = lost {
+                return SessionRecord::new(self.name.clone(), id);
+            }
             let carried = spec.resume.filter(|_| !spec.fork_session);
             let id = match carried.or(spec.session_id) {
                 Some(given) => given,

@@ -1,69 +1,74 @@
 //! What the journal is told of a turn: that it is open, sent, interrupted, and how it came out.
 //!
-//! The journal comes first: what is stored here is stored before anybody is told. It is not for the order of turns, which is
-//! the queue's, nor for what a turn comes to, which is the machine's.
+//! The journal comes first: what is stored here is stored before anybody is told, or is told as not stored. It is not for the order of
+//! turns, which is the queue's, nor for what a turn comes to, which is the machine's.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use treewarden_core::session::{Delivery, Outcome, OutcomeRecord};
+use tokio::sync::oneshot;
+use treewarden_core::session::{Delivery, Outcome};
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::Content;
-use treewarden_store::{Settled as Stored, StoreError, StoreErrorKind, TurnRow};
+use treewarden_store::{Backend, NewTurn, OpenError, StoreErrorKind};
 
 use super::Desk;
+use super::commit::{now_ms, told};
+use super::record::Change;
+use super::rooms::{Edit, Job, NotStored, PATIENCE};
 use crate::session::sink::Sink;
 
+/// The pause before a turn is opened again, of which it is not known whether it is.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// How long it is tried to find out whether a turn was opened: longer than a caller waits, who is told by then that it was not.
+const LOST: Duration = Duration::from_secs(60);
+
+/// What is to be done with a turn that is to be sent.
+pub(crate) enum Sending {
+    /// Nobody has it any more.
+    Gone,
+    /// Everything is stored that has to be: it may be written.
+    Now,
+    /// Something has to be stored before.
+    After(Pin<Box<dyn Future<Output = Result<(), NotStored>> + Send>>),
+}
+
 impl Desk {
-    /// Makes a new turn durable.
-    pub(crate) async fn open_turn(&self, turn: TurnId, prompt: &Content) -> Result<(), StoreError> {
-        if !self.host.store().keeps_turns() {
+    /// Makes a new turn durable, within ten seconds.
+    pub(crate) async fn open_turn(self: &Arc<Self>, turn: TurnId, prompt: &Content) -> Result<(), NotStored> {
+        let store = Arc::clone(self.host.store());
+        if !store.keeps_turns() {
             return Ok(());
         }
-        let at_most_once = self.options().delivery == Delivery::AtMostOnce;
-        let prompt = serde_json::to_value(prompt).unwrap_or_default();
-        let row = TurnRow::new(turn, self.name.clone(), self.session_id(), prompt, at_most_once);
+        let new = NewTurn {
+            turn,
+            name: self.name.clone(),
+            session_id: self.session_id(),
+            prompt: serde_json::to_string(prompt)
+                .map_err(|error| NotStored(error.to_string().into()))?
+                .into(),
+            at_most_once: self.options().delivery == Delivery::AtMostOnce,
+            opened_at: now_ms(),
+        };
         // The next host looks for open turns under the names that have a record; a first turn may wait long for a CLI.
-        self.see_that_it_is_recorded()?;
-        // Until the store has answered, a caller who gives up leaves a row behind that nobody waits for, and
-        // that the next host would run.
-        let mut unopened = Unopened { desk: self, turn, given_up: true };
-        let opened = self.host.store().open_turn_durable(&row).await;
-        // Told as failed, a turn that is stored after all must not run at the next start either.
-        unopened.given_up = opened.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Unknown);
-        opened
+        self.see_that_it_is_recorded().await?;
+        // A caller who gives up leaves a row behind that nobody waits for, and that the next host would run.
+        let call = Some(Box::pin(open(store, new)) as Call);
+        Opening { desk: Arc::clone(self), turn, call }.opened().await
     }
 
-    /// Stores an outcome, and returns the one that counts: a turn has one outcome, and the first one stands.
-    pub(super) fn store_outcome(&self, turn: TurnId, outcome: Outcome) -> Outcome {
-        // A clear may have come between the question and the answer: the journal has to know in which of the
-        // two conversations the answer stands.
-        let answered_in = outcome.answer().map(|answer| answer.session_id);
-        let asked_in = |desk: &Self| desk.lock().queue.turn(turn).map(|entry| entry.asked_in);
-        let answered_in = answered_in.filter(|id| asked_in(self) != Some(*id));
-        let stored = self.host.store().settle_json(turn, answered_in, || outcome.to_json());
-        match stored {
-            Ok(Stored::Now) => {
-                self.note_completed(turn, &outcome);
-                outcome
-            }
-            Ok(Stored::Already(first)) => {
-                // Whoever settled it first had the conversation, and may have gone on with it: the journal
-                // has to be asked for its last turn.
-                self.forget_completed();
-                match serde_json::from_str::<OutcomeRecord>(first.get()) {
-                    Ok(first) => first.into_outcome(turn, self.session_id()),
-                    // The first outcome cannot be read, as one of a newer version may be. The caller gets
-                    // what was found here, and the journal keeps the first.
-                    Err(_) => outcome,
-                }
-            }
-            Err(error) => {
-                // The caller still gets it; after a crash of the host the turn is asked for again under the same id.
-                tracing::error!(session = %self.name, %turn, %error, "failed to store the outcome of a turn");
-                outcome
-            }
-        }
+    /// Takes the outcome of a turn, with a change that belongs to it; it is stored, and then delivered to everybody who waits.
+    pub(crate) fn settle(&self, turn: TurnId, outcome: Outcome, with: Option<Change>) {
+        let mut rooms = self.lock();
+        // Out of the queue at once: the engine that comes next must not run it again.
+        let entry = rooms.queue.remove(turn);
+        let job = with.map_or_else(Job::default, Change::into_job);
+        let job = job.with_outcome((turn, outcome), entry, Instant::now(), now_ms());
+        let starts = rooms.commits.push(job);
+        drop(rooms);
+        self.see_to(starts);
     }
 
     /// Counts a crash against the turns that it interrupted, and says which.
@@ -71,12 +76,13 @@ impl Desk {
         let hit = self.lock().queue.interrupted();
         let tell = |(turn, interruptions, sinks): (TurnId, u32, Vec<Arc<Sink>>)| {
             sinks.iter().for_each(|sink| sink.resumed(interruptions));
-            if let Err(error) = self.host.store().mark_interrupted(turn) {
-                tracing::warn!(session = %self.name, %turn, %error, "failed to count an interruption");
-            }
             (turn, interruptions)
         };
-        hit.into_iter().map(tell).collect()
+        let hit: Vec<_> = hit.into_iter().map(tell).collect();
+        if !hit.is_empty() {
+            self.push(Job::interrupted(hit.iter().map(|(turn, _)| *turn).collect()));
+        }
+        hit
     }
 
     /// Notes that the CLI carries the turn on by itself: if it dies now, it dies under that turn.
@@ -84,58 +90,94 @@ impl Desk {
         self.lock().queue.in_flight(turn);
     }
 
-    /// Notes that a turn is being written to a CLI, and returns its prompt, unless nobody has the turn any more.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] if the turn may run once at most and the note cannot be stored: the turn must not be sent.
-    pub(crate) fn sent(
-        &self,
-        turn: TurnId,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Arc<Content>>, StoreError> {
+    /// What has to be stored before a turn is sent: that it may have been, if it may run once at most; that its conversation may
+    /// exist, if it is the first; and whatever came before it.
+    pub(crate) fn sending(&self, turn: TurnId) -> Sending {
         let mut rooms = self.lock();
-        let Some(entry) = rooms.queue.in_flight(turn) else { return Ok(None) };
-        entry.open.deadline = deadline;
-        let prompt = Arc::clone(&entry.prompt);
-        let at_most_once = entry.open.delivery == Delivery::AtMostOnce;
-        let first = rooms.identity.record().is_some_and(|record| !record.persisted);
-        // The record is changed in the order of `writers`, which is taken before the desk's lock and never
-        // under it.
+        let Some(entry) = rooms.queue.turn(turn) else { return Sending::Gone };
+        // What is sent once more does no harm, unless it may run once at most: only such a turn has to say that it was
+        // sent. Sent without that, it would run again in the next host, which finds it queued.
+        let at_most_once = entry.open.delivery == Delivery::AtMostOnce && !rooms.commits.is_noted(turn);
+        // One that a CLI had before waits for nothing that came later.
+        let waits = entry.open.attempts == 0 && !rooms.commits.is_empty();
+        let first = rooms.identity.record().is_none_or(|record| !record.persisted);
+        if !at_most_once && !first && !waits {
+            return Sending::Now;
+        }
+        // Both in one commit: the record of a conversation whose first turn is not sent must not ask for a transcript.
+        let persisted: Edit = Box::new(|record| !std::mem::replace(&mut record.persisted, true));
+        let (done, wait) = oneshot::channel();
+        // Behind what is in hand it waits as long as the turn may, and whoever waits is gone when that has passed. Where
+        // nothing else is the matter, its caller is told within seconds.
+        let until = (rooms.commits.in_hand() == 0).then(|| Instant::now() + PATIENCE);
+        let job = Job::note(at_most_once.then_some(turn), first.then_some(persisted)).telling(done, until);
+        let starts = rooms.commits.push(job);
         drop(rooms);
-        // What is sent once more does no harm, unless it may run once at most: only such a turn has to say
-        // that it was sent. Sent without that, it would run again in the next host, which finds it queued.
-        if at_most_once {
-            self.host.store().mark_sent(turn)?;
+        self.see_to(starts);
+        Sending::After(Box::pin(async move { told(wait).await.map(drop) }))
+    }
+
+    /// Notes that a turn is being written to a CLI, and returns its prompt, unless nobody has the turn any more.
+    pub(crate) fn sent(&self, turn: TurnId, deadline: Option<Instant>) -> Option<Arc<Content>> {
+        let mut rooms = self.lock();
+        let entry = rooms.queue.in_flight(turn)?;
+        entry.open.deadline = deadline;
+        Some(Arc::clone(&entry.prompt))
+    }
+}
+
+/// Opens a turn; where the answer is lost it is asked again, which says whether the turn is there.
+async fn open(store: Arc<dyn Backend>, new: NewTurn) -> Result<(), OpenError> {
+    let mut lost = false;
+    let until = Instant::now() + LOST;
+    loop {
+        match store.open(new.clone()).await {
+            // The id is new, so that a turn of it can only be this one.
+            Err(OpenError::Exists) if lost => return Ok(()),
+            Err(OpenError::Failed(error))
+                if error.kind() == StoreErrorKind::Unknown && Instant::now() < until =>
+            {
+                lost = true;
+            }
+            opened => return opened,
         }
-        // Behind the note above: the record of a conversation whose first turn is not sent must not ask for a transcript.
-        if first {
-            self.note_persisted();
-        }
-        Ok(Some(prompt))
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
 /// A turn on its way to the journal: if its caller gives up meanwhile, it must not run at the next start.
-struct Unopened<'a> {
-    desk: &'a Desk,
+struct Opening {
+    desk: Arc<Desk>,
     turn: TurnId,
-    given_up: bool,
+    /// Until it is known what became of it.
+    call: Option<Call>,
 }
 
-impl Drop for Unopened<'_> {
+type Call = Pin<Box<dyn Future<Output = Result<(), OpenError>> + Send>>;
+
+impl Opening {
+    async fn opened(mut self) -> Result<(), NotStored> {
+        let Some(call) = &mut self.call else { return Ok(()) };
+        let Ok(opened) = tokio::time::timeout(PATIENCE, call).await else {
+            let why = format!("the store has not answered within {} s", PATIENCE.as_secs());
+            return Err(NotStored(why.into()));
+        };
+        self.call = None;
+        opened.map_err(|error| NotStored(error.to_string().into()))
+    }
+}
+
+impl Drop for Opening {
     fn drop(&mut self) {
-        if !self.given_up {
-            return;
-        }
-        let (store, turn) = (self.desk.host.store().clone(), self.turn);
-        // The writer takes its jobs in order, so that this one comes after the row.
+        let Some(call) = self.call.take() else { return };
+        let (desk, turn) = (Arc::clone(&self.desk), self.turn);
+        // It is waited for on: only a row that is there can be settled.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let cancelled =
-                    store.settle_durable(turn, &OutcomeRecord::without_frame(&Outcome::Cancelled)).await;
-                if let Err(error) = cancelled {
-                    tracing::debug!(%turn, %error, "a turn that was given up was not stored");
+                if call.await.is_ok() {
+                    let given_up = (turn, Outcome::Cancelled);
+                    let job = Job::default().with_outcome(given_up, None, Instant::now(), now_ms());
+                    desk.push(job.undelivered());
                 }
             });
         }

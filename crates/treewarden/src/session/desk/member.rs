@@ -3,7 +3,6 @@
 //! It is for what the tree asks of such a session. It is not for the decision that it was idle for long enough, which is
 //! [`treewarden_core::idle`]'s. A session must never be closed here while it has anything to do.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use treewarden_core::session::SessionState;
@@ -18,15 +17,12 @@ impl Desk {
     /// # Cancel safety
     ///
     /// When the future is dropped, it may be noted all the same.
-    pub(crate) async fn enlist(self: &Arc<Self>, template: Option<&SessionName>) -> Result<(), String> {
+    pub(crate) async fn enlist(&self, template: Option<&SessionName>) -> Result<(), String> {
         // What is stored in a directory that was removed is found by nobody.
         if let Some(why) = self.host.removed() {
             return Err(why);
         }
-        let (desk, template) = (Arc::clone(self), template.cloned());
-        // It waits for whoever changes the record, and for the disk.
-        let stored = tokio::task::spawn_blocking(move || desk.set_template(template)).await;
-        stored.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        self.set_template(template.cloned()).await.map_err(|error| error.to_string())
     }
 
     /// Says to whoever reads the events that the session is removed, behind all else that happened to it.
@@ -59,18 +55,21 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use treewarden_proto::SessionSpec;
 
     use super::*;
     use crate::host::Host;
     use crate::session::SessionOptions;
 
-    #[test]
-    fn a_session_that_was_used_meanwhile_is_not_closed_as_idle() {
+    #[tokio::test]
+    async fn a_session_that_was_used_meanwhile_is_not_closed_as_idle() {
         let dir = tempfile::tempdir().expect("a folder can be made");
         let host = Host::options().state_dir(dir.path()).open().expect("a host can be opened");
         let options = Arc::new(SessionOptions::from(SessionSpec::new()));
-        let desk = Desk::open(&host, &options, "a".parse().expect("a name")).expect("nobody has the name");
+        let desk =
+            Desk::open(&host, &options, "a".parse().expect("a name")).await.expect("nobody has the name");
         let since = desk.idle_since().expect("it has nothing to do");
         let place = desk.reserve().expect("there is a place");
         assert_eq!(desk.idle_since(), None, "a turn is on its way");

@@ -3,22 +3,23 @@
 //! Handles put work on the desk; the engine of the moment takes it off. When a CLI or an actor dies, the desk stays,
 //! with the open turns in order and their callers still waiting. The desk decides nothing: that is the machine's job.
 //!
-//! One lock guards the five [rooms](rooms), and is taken in this folder alone: everybody else calls a method that says what is
+//! One lock guards the six [rooms](rooms), and is taken in this folder alone: everybody else calls a method that says what is
 //! meant. So no effect of another file can come between two steps that belong together.
 //!
 //! | lock | is taken | so that |
 //! |---|---|---|
 //! | `rooms` | for memory only, never over an await or the disk | no caller of the session waits for more than memory |
-//! | `writers`, which orders those who change the record | before `rooms`, never while that is held; over the write to the store | no change of the record is lost |
 //! | the host's names | before `rooms` | whoever claims a name may ask its desk |
 //! | those of a warm pool, of a sink, of the options, of the site | while `rooms` may be held | none of them ever asks a desk |
 //! | that of the events | last of all, while `rooms` may be held | an event stands where it happened among the others |
 
+mod commit;
 mod condition;
 mod guard;
 mod identity;
 mod journal;
 mod left;
+mod lost;
 mod member;
 mod next_cli;
 mod open;
@@ -31,7 +32,7 @@ mod transcript;
 mod turns;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use tokio::sync::Notify;
 use treewarden_core::session::{DrainReason, StopReason};
@@ -39,9 +40,11 @@ use treewarden_otp::restarts::Restarts;
 use treewarden_proto::{SessionName, TurnId};
 use treewarden_store::SessionRecord;
 
+pub(crate) use self::journal::Sending;
 pub(crate) use self::left::Left;
+pub(crate) use self::record::Change;
 use self::rooms::Rooms;
-pub(crate) use self::rooms::{Command, Inherited, Shown, Work};
+pub(crate) use self::rooms::{Command, Inherited, NotStored, Shown, Work};
 pub(crate) use self::saved::Look;
 use super::options::SessionOptions;
 use super::start_error::StartError;
@@ -59,8 +62,10 @@ pub(crate) struct Desk {
     options: RwLock<Arc<SessionOptions>>,
     pub(crate) host: Host,
     rooms: Mutex<Rooms>,
-    /// The order of those who change the record; see [`Desk::write_record`].
-    writers: Mutex<()>,
+    /// Itself, for the task that stores what it has.
+    me: Weak<Self>,
+    /// Wakes that task.
+    store_bell: Notify,
     pub(super) name_held: NameHeld,
     /// Wakes the engine.
     engine_bell: Notify,
@@ -68,6 +73,8 @@ pub(crate) struct Desk {
     quiet: Notify,
     pub(super) restarts: Restarts<StartError>,
 }
+
+pub use self::lost::Adopted;
 
 impl Tenant for Desk {
     fn is_pinned(&self) -> bool {
@@ -98,19 +105,20 @@ impl Desk {
         options: Arc<SessionOptions>,
         name: SessionName,
         record: Option<SessionRecord>,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            store_bell: Notify::new(),
             site: RwLock::new(Site::of(name.as_str())),
             name,
             options: RwLock::new(options),
             host,
             rooms: Mutex::new(Rooms::new(record)),
-            writers: Mutex::new(()),
             name_held: NameHeld::default(),
             engine_bell: Notify::new(),
             quiet: Notify::new(),
             restarts: Restarts::default(),
-        }
+        })
     }
 
     /// For memory only. It stays private to this folder.

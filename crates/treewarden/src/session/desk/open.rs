@@ -7,30 +7,51 @@ use std::sync::Arc;
 use treewarden_core::session::{Delivery, Failure, FailureKind, OpenTurn, Outcome};
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionName, TurnId};
-use treewarden_store::{SessionRecord, TurnRow, TurnState};
+use treewarden_store::{SessionRecord, Told, TurnRow, TurnState};
 
 use super::Desk;
-use super::rooms::{Entry, TurnEntry};
+use super::rooms::{Entry, Lost, PATIENCE, TurnEntry};
 use crate::host::Host;
 use crate::session::options::SessionOptions;
 use crate::session::start_error::StartError;
 
 impl Desk {
     /// Takes the name, with whatever an earlier host left open under it.
-    pub(crate) fn open(
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the name is free.
+    pub(crate) async fn open(
         host: &Host,
         options: &Arc<SessionOptions>,
         name: SessionName,
     ) -> Result<Arc<Self>, StartError> {
         let store = host.store();
-        let record = store.record(&name).map_err(|error| StartError::store(&error))?;
+        // What the one that had the name before has in hand comes first: its turns would be run again here.
+        if let Some(earlier) = host.find(name.as_str()).filter(|earlier| earlier.is_closed()) {
+            earlier.all_stored(PATIENCE).await.map_err(|error| StartError::store(&error))?;
+        }
+        let told = store.record(name.clone()).await.map_err(|error| StartError::store(&error))?;
+        let (record, lost) = match told {
+            Told::Record(record) => (Some(*record), None),
+            Told::Never => (None, None),
+            // The options say which conversation it goes on with, whatever its record was.
+            Told::Lost { .. } if options.spec.resume.is_some() && !options.spec.fork_session => (None, None),
+            // To begin it blank would lose a conversation.
+            Told::Lost { why, session_id } => (None, Some(Lost { why, session_id })),
+        };
         // A record of another conversation than the options name is left to that one, with its turns.
         let record = record.filter(|record| carries_on(record, options));
+        // Those of a record that is lost are put back when that is over: here they could only fail.
         let open = match &record {
-            Some(_) => store.open_turns(&name).map_err(|error| StartError::store(&error))?,
+            Some(_) => store.open_turns(name.clone()).await.map_err(|error| StartError::store(&error))?,
             None => Vec::new(),
         };
-        let desk = Arc::new(Self::new(host.clone(), Arc::clone(options), name, record));
+        let desk = Self::new(host.clone(), Arc::clone(options), name, record);
+        if let Some(Lost { why, .. }) = &lost {
+            tracing::error!(session = %desk.name, why, "the conversation of a session is lost");
+        }
+        desk.lock().identity.set_lost(lost);
         // Before the name is claimed: from then on callers find the desk, and their turns must not come
         // before those that wait since an earlier host.
         let unreadable: Vec<_> = open.into_iter().filter_map(|row| desk.restore(row)).collect();
@@ -38,14 +59,14 @@ impl Desk {
         // Behind the claim: whoever does not hold the name settles none of its turns.
         for (turn, failure) in unreadable {
             tracing::error!(session = %desk.name, %turn, reason = %failure, "a stored turn is not run");
-            desk.settle(turn, Outcome::Failed(failure));
+            desk.settle(turn, Outcome::Failed(failure), None);
         }
         Ok(desk)
     }
 
     /// Puts back a turn that the journal holds open, before anything else is queued; one whose prompt cannot be read comes
     /// back with the failure that is its outcome.
-    fn restore(&self, row: TurnRow) -> Option<(TurnId, Failure)> {
+    pub(super) fn restore(&self, row: TurnRow) -> Option<(TurnId, Failure)> {
         let prompt = match serde_json::from_value::<Content>(row.prompt) {
             Ok(prompt) => prompt,
             // Another prompt in its place, even a blank one, would be answered as if it had been asked.
@@ -83,7 +104,7 @@ impl Desk {
 }
 
 /// Tells whether the record belongs to what the options ask for: the name wins, unless they name another conversation.
-fn carries_on(record: &SessionRecord, options: &SessionOptions) -> bool {
+pub(super) fn carries_on(record: &SessionRecord, options: &SessionOptions) -> bool {
     let spec = &options.spec;
     let wanted = if spec.fork_session { spec.session_id } else { spec.resume.or(spec.session_id) };
     // A fork has a new conversation, and `resume` then names the one that it is made from.

@@ -112,10 +112,10 @@ mod tests {
     use crate::host::Host;
     use crate::session::SessionOptions;
 
-    fn desk(dir: &std::path::Path) -> Arc<Desk> {
+    async fn desk(dir: &std::path::Path) -> Arc<Desk> {
         let host = Host::options().state_dir(dir).open().expect("a host can be opened");
         let options = Arc::new(SessionOptions::from(SessionSpec::new()));
-        Desk::open(&host, &options, "a".parse().expect("a name")).expect("nobody has the name")
+        Desk::open(&host, &options, "a".parse().expect("a name")).await.expect("nobody has the name")
     }
 
     /// The desk, with an engine that does what the test does.
@@ -127,14 +127,14 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_is_put_aside_takes_turns_and_gets_an_engine_when_it_is_let() {
         let dir = tempfile::tempdir().expect("a folder can be made");
-        let desk = desk(dir.path());
+        let desk = desk(dir.path()).await;
         with_engine(&desk);
         let putting = tokio::spawn({
             let desk = Arc::clone(&desk);
             async move { desk.put_aside(None).await }
         });
         desk.rung().await;
-        let (_, asked) = desk.take_new();
+        let (_, asked, _) = desk.take_new();
         assert_eq!(asked, [Command::Stop(StopReason::Shutdown)]);
         desk.engine_ended();
         let aside = putting.await.expect("no panic");
@@ -148,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn an_engine_that_does_not_end_in_time_is_not_waited_for() {
         let dir = tempfile::tempdir().expect("a folder can be made");
-        let desk = desk(dir.path());
+        let desk = desk(dir.path()).await;
         with_engine(&desk);
         let aside = desk.put_aside(Some(Duration::from_millis(1))).await;
         assert!(desk.is_overdue() && desk.engine_lives());

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use treewarden_core::session::Saved;
 use treewarden_proto::SessionId;
-use treewarden_transcript::{self as transcript, Saved as OnDisk};
+use treewarden_transcript::{self as transcript, Known, Saved as OnDisk};
 
 use super::Desk;
 
@@ -21,21 +22,37 @@ pub(crate) struct Look {
 }
 
 impl Desk {
-    /// Looks for the last settled turn in the CLI's transcript, and sees to it that nobody's clean-up takes that; it blocks.
+    /// Looks for the last settled turn in the CLI's transcript, and sees to it that nobody's clean-up takes that. `place` is held
+    /// until the disk has been looked at, also where nobody waits for that any more.
     ///
     /// It is demanded where the journal holds it: a start would refuse a transcript without it. What cannot be read counts
     /// as not saved.
-    pub(crate) fn look_at_disk(&self) -> Look {
+    ///
+    /// # Cancel safety
+    ///
+    /// The look at the disk goes on when the future is dropped.
+    pub(crate) async fn look_at_disk(self: &Arc<Self>, place: Option<OwnedSemaphorePermit>) -> Look {
         let record = self.record();
-        let id = record.session_id;
-        let not = |why| Look { saved: Saved::No(why), first: None };
         // No CLI of the session was ever started: there is nothing that could be missing.
-        let Some(config_dir) = &record.config_dir else { return Look { saved: Saved::Yes, first: None } };
-        let known = match self.known(&record) {
+        let Some(config_dir) = record.config_dir.clone() else {
+            return Look { saved: Saved::Yes, first: None };
+        };
+        let known = match self.known(&record).await {
             Ok(known) => known,
             Err(error) => return not(format!("the last answer cannot be looked up: {error}")),
         };
-        let found = match transcript::look(config_dir, id, &known) {
+        let desk = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || {
+            // The permit is moved to the thread: a look that was not counted any more when its engine is dropped would
+            // let more than `LOOKS` threads wait for the disk.
+            let _until_it_is_done = place;
+            desk.look_at(&config_dir, record.session_id, &known)
+        });
+        looked.await.unwrap_or_else(|error| not(format!("the disk was not looked at: {error}")))
+    }
+
+    fn look_at(&self, config_dir: &Path, id: SessionId, known: &Known) -> Look {
+        let found = match transcript::look(config_dir, id, known) {
             Ok(found) => found,
             Err(error) => return not(format!("the last answer was not found on disk: {error}")),
         };
@@ -54,11 +71,11 @@ impl Desk {
         if !self.with_record(|record| record.persisted && record.first_message().is_none()) {
             return;
         }
-        let desk = Arc::clone(self);
-        let looking = tokio::task::spawn_blocking(move || desk.look_at_disk().first);
         // A disk that does not answer keeps no stop waiting: the look goes on in its thread, and what it
         // finds is let go.
-        if let Ok(Ok(Some((id, first)))) = tokio::time::timeout(LAST_LOOK, looking).await {
+        if let Ok(Look { first: Some((id, first)), .. }) =
+            tokio::time::timeout(LAST_LOOK, self.look_at_disk(None)).await
+        {
             self.note_first(id, first);
         }
     }
@@ -76,11 +93,9 @@ impl Desk {
             if missing.is_some() {
                 tokio::time::sleep(timing.settle_grace).await;
             }
-            let desk = Arc::clone(self);
-            match tokio::task::spawn_blocking(move || desk.look_at_disk().saved).await {
-                Ok(Saved::Yes) => return None,
-                Ok(Saved::No(why)) => missing = Some(why),
-                Err(error) => missing = Some(format!("the disk was not looked at: {error}")),
+            match self.look_at_disk(None).await.saved {
+                Saved::Yes => return None,
+                Saved::No(why) => missing = Some(why),
             }
         }
         missing
@@ -90,6 +105,10 @@ impl Desk {
         let rooms = self.lock();
         rooms.shown.has_cli() && !rooms.service.is_being_removed()
     }
+}
+
+fn not(why: String) -> Look {
+    Look { saved: Saved::No(why), first: None }
 }
 
 /// What is not on disk, in words.

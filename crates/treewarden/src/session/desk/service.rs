@@ -11,7 +11,7 @@ use treewarden_core::session::{Failure, FailureKind, Outcome, SessionState};
 use treewarden_otp_core::ExitReason;
 
 use super::Desk;
-use super::rooms::{Command, Entry, Rooms, Shown};
+use super::rooms::{Command, Entry, IN_HAND, PATIENCE, Rooms, Shown};
 use crate::session::sink::Ended;
 use crate::supervisor::Supervisor;
 
@@ -123,6 +123,24 @@ impl Desk {
             }
             quiet.await;
         }
+    }
+
+    /// Why what happened to the session is not stored, ten seconds after it was put down; `None` if it is.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub(crate) async fn unstored(&self) -> Option<String> {
+        self.all_stored(PATIENCE).await.err().map(|error| error.to_string())
+    }
+
+    /// The same for one that is shut down with its supervisor, which stops one after the other: two seconds.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub(crate) async fn unstored_at_the_end(&self) -> Option<String> {
+        self.all_stored(IN_HAND).await.err().map(|error| error.to_string())
     }
 
     /// The actor that serves the session, if one does.
@@ -239,8 +257,15 @@ impl Desk {
         };
         self.close(why);
         self.set_state(SessionState::Stopped, None, None);
-        // Last: whoever claims the name from now on finds nothing here that could still change the record.
-        self.host.disclaim(self);
+        // Last: whoever claims the name from now on finds nothing here that could still change the record. While
+        // something is on its way to the store, that is its task's to do.
+        let mut rooms = self.lock();
+        rooms.service.set_retired();
+        let is_done = rooms.commits.is_empty();
+        drop(rooms);
+        if is_done {
+            self.host.disclaim(self);
+        }
     }
 
     /// Notes that the session stays down until it is started again: whoever waits is told, and nobody waits from now on.

@@ -1,7 +1,7 @@
 //! What the desk knows of the CLI's transcript: what must stand in it, what it holds, and who else keeps it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use treewarden_core::session::{Outcome, Saved};
 use treewarden_proto::{SessionId, TurnId};
@@ -9,32 +9,35 @@ use treewarden_store::{SessionRecord, StoreError, is_written};
 use treewarden_transcript::{self as transcript, DiskAnswer, Kept, Known, Settled};
 
 use super::Desk;
+use super::rooms::Rooms;
 use crate::events::Happening;
 
 impl Desk {
     /// What the transcript of the record's conversation must hold. A journal that cannot be read is not taken for an empty
     /// one.
-    pub(crate) fn known(&self, record: &SessionRecord) -> Result<Known, StoreError> {
+    pub(crate) async fn known(&self, record: &SessionRecord) -> Result<Known, StoreError> {
         let first = record.first_message().map(str::to_owned);
-        Ok(Known { settled: self.last_settled(record.session_id)?, first })
+        Ok(Known { settled: self.last_settled(record.session_id).await?, first })
     }
 
-    fn last_settled(&self, id: SessionId) -> Result<Vec<Settled>, StoreError> {
-        if let Some(settled) = self.lock().identity.completed(id) {
-            return Ok(settled.to_vec());
+    async fn last_settled(&self, id: SessionId) -> Result<Vec<Settled>, StoreError> {
+        let remembered = self.lock().identity.completed(id).map(<[_]>::to_vec);
+        if let Some(settled) = remembered {
+            return Ok(settled);
         }
         let settled = |turn: treewarden_store::Completed| Settled {
             turn: turn.turn,
             written: turn.written,
             answered: turn.answered,
         };
-        Ok(self.host.store().completed(id)?.into_iter().map(settled).collect())
+        Ok(self.host.store().completed(id).await?.into_iter().map(settled).collect())
     }
 
     /// No turn of this conversation must be in its transcript.
-    pub(crate) fn must_hold_nothing(&self) -> bool {
+    pub(crate) async fn must_hold_nothing(&self) -> bool {
         // A journal that cannot be read may hold turns, and is no reason to begin a blank conversation.
-        self.last_settled(self.session_id()).is_ok_and(|settled| !settled.iter().any(|turn| turn.written))
+        let settled = self.last_settled(self.session_id()).await;
+        settled.is_ok_and(|settled| !settled.iter().any(|turn| turn.written))
     }
 
     /// Notes that another may have had the conversation, so that the journal has to be asked for its last answer.
@@ -42,13 +45,13 @@ impl Desk {
         self.lock().identity.forget_completed();
     }
 
-    /// Remembers a turn that the journal holds as completed.
-    pub(super) fn note_completed(&self, turn: TurnId, outcome: &Outcome) {
+    /// Remembers a turn that the journal holds as completed, or the host in hand.
+    pub(super) fn note_completed(&self, rooms: &mut Rooms, turn: TurnId, outcome: &Outcome) {
         let Some(answer) = outcome.answer().filter(|_| self.host.store().keeps_turns()) else { return };
         // An outcome without a result was read from the transcript, and so is written.
         let written = answer.result.as_ref().is_none_or(is_written);
         let settled = Settled { turn, written, answered: !answer.text.is_empty() };
-        self.lock().identity.note_completed(answer.session_id, settled);
+        rooms.identity.note_completed(answer.session_id, settled);
     }
 
     /// Looks for the answer to a turn in the CLI's transcript.
@@ -81,22 +84,36 @@ impl Desk {
         }
     }
 
-    /// Looks whether both names of the transcript are there, and of one file, and gives it back the one that is not.
-    pub(crate) fn look_at_transcript(&self) {
+    /// Looks whether both names of the transcript are there, and gives it back the one that is not; `true` if they are of two
+    /// files, which nobody was told yet.
+    pub(crate) fn has_another_transcript(&self) -> bool {
         self.see_to_first_name();
         let (first, told) = {
             let rooms = self.lock();
             (rooms.identity.first_name().map(Path::to_owned), rooms.identity.told_another())
         };
-        let Some(first) = first else { return };
-        let (Some(config_dir), id) = self.place() else { return };
+        let Some(first) = first else { return false };
+        let (Some(config_dir), id) = self.place() else { return false };
         let second = transcript::second_name(&config_dir, &first, id);
-        if !second.exists() {
-            if transcript::keep(&config_dir, id) == Kept::Linked {
-                self.tell_mended(&second);
-            }
+        if second.exists() {
+            return !told && !transcript::are_one(&first, &second);
+        }
+        if transcript::keep(&config_dir, id) == Kept::Linked {
+            self.tell_mended(&second);
+        }
+        false
+    }
+
+    /// Says once that the CLI began another file, unless that is the whole conversation all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time; then the next look says so.
+    pub(crate) async fn look_at_another_transcript(self: &Arc<Self>) {
+        let first = self.lock().identity.first_name().map(Path::to_owned);
+        let Some(first) = first else { return };
         // The look at the whole file comes last: it takes by far the longest.
-        } else if !told && !transcript::are_one(&first, &second) && self.look_at_disk().saved != Saved::Yes {
+        if self.look_at_disk(None).await.saved != Saved::Yes {
             self.lock().identity.tell_another();
             let text = "was removed while a CLI wrote it, which began another; what came before is kept, and is joined to \
                         it when the session's next CLI starts";

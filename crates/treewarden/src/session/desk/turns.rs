@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use treewarden_core::session::{DrainReason, Item, OpenTurn, Outcome};
-use treewarden_proto::TurnId;
 use treewarden_proto::frame::Content;
+use treewarden_proto::{SessionId, TurnId};
 
 use super::Desk;
-use super::rooms::{Attached, CONSUMERS, Command, Entry, QUEUE, Rooms, Shown, Standing, TurnEntry};
+use super::rooms::{Attached, CONSUMERS, Command, Entry, NotStored, QUEUE, Rooms, Standing, TurnEntry};
 use crate::events::Happening;
 use crate::session::error::{QueryError, QueryErrorKind};
 use crate::session::sink::{Ended, Sink};
@@ -65,7 +65,8 @@ impl Desk {
                 return Err(QueryError::new(QueryErrorKind::NoSuchSession, None, why.clone()));
             }
         }
-        if !rooms.queue.reserve() {
+        // An outcome that the store does not take has the place of its turn, so that there are never more than that.
+        if !rooms.queue.reserve(rooms.commits.in_hand()) {
             let message = format!(
                 "the queue of session {:?} is full ({QUEUE} turns wait); wait for one to end, or use another session",
                 self.name
@@ -107,7 +108,7 @@ impl Desk {
                 // The turn is queued first, since `settle` delivers to whoever waits in the queue.
                 rooms.queue.push(Entry::Turn(Box::new(entry)));
                 drop(rooms);
-                self.settle(turn, outcome);
+                self.settle(turn, outcome, None);
             }
             Standing::Closed(why) => {
                 // The turn stays open in the journal: the next host, or the next session of this name, runs
@@ -120,7 +121,7 @@ impl Desk {
     }
 
     /// Queues a request for a new conversation behind what waits.
-    pub(crate) fn enqueue_clear(&self) -> Result<oneshot::Receiver<()>, QueryError> {
+    pub(crate) fn enqueue_clear(&self) -> Result<oneshot::Receiver<Result<bool, NotStored>>, QueryError> {
         let (done, wait) = oneshot::channel();
         let mut rooms = self.lock();
         // Under one lock with the push: behind a close that came in between, nobody would answer.
@@ -133,7 +134,13 @@ impl Desk {
 
     /// Lets another consumer wait for an open turn; `false` if it is not open.
     pub(crate) fn attach(&self, turn: TurnId, sink: &Arc<Sink>) -> Result<bool, QueryError> {
-        let attached = self.lock().queue.attach(turn, sink);
+        let mut rooms = self.lock();
+        // Out of the queue a turn may still be on its way to the store.
+        let attached = match rooms.queue.attach(turn, sink) {
+            Attached::NotOpen => rooms.commits.attach(turn, sink),
+            attached => attached,
+        };
+        drop(rooms);
         match attached {
             Attached::Yes => Ok(true),
             Attached::NotOpen => Ok(false),
@@ -155,34 +162,19 @@ impl Desk {
         }
     }
 
-    /// Takes the whole queue for a new machine.
-    pub(crate) fn take_all(&self) -> Vec<Item> {
-        self.lock().queue.take_all()
+    /// Takes the whole queue for a new machine, with the turns whose outcome is on its way to the store.
+    pub(crate) fn take_all(&self) -> (Vec<Item>, Vec<TurnId>) {
+        // Both under one lock: an outcome that is delivered in between would be waited for without end.
+        let mut rooms = self.lock();
+        rooms.settled.clear();
+        (rooms.queue.take_all(), rooms.commits.untold())
     }
 
-    /// Takes what is new since the last call.
-    pub(crate) fn take_new(&self) -> (Vec<Item>, VecDeque<Command>) {
-        self.lock().queue.take_new()
-    }
-
-    /// Stores the outcome of a turn, then delivers the one that counts to everybody who waits for it.
-    pub(crate) fn settle(&self, turn: TurnId, outcome: Outcome) {
-        // The outcome is stored first: a host that died between the two would run a turn again whose answer
-        // its caller has.
-        let outcome = self.store_outcome(turn, outcome);
-        self.publish(Happening::TurnSettled { turn, outcome: outcome.word() });
-        let removed = {
-            let mut rooms = self.lock();
-            rooms.shown.note(Shown::Settled);
-            rooms.service.used(Instant::now());
-            rooms.queue.remove(turn)
-        };
-        // Delivered when the lock is free: a consumer that wakes may ask the desk at once.
-        if let Some(entry) = removed {
-            for sink in &entry.sinks {
-                sink.finish(Ended::Settled(outcome.clone()));
-            }
-        }
+    /// Takes what is new since the last call, and the turns whose outcome was delivered since.
+    pub(crate) fn take_new(&self) -> (Vec<Item>, VecDeque<Command>, Vec<TurnId>) {
+        let mut rooms = self.lock();
+        let (items, commands) = rooms.queue.take_new();
+        (items, commands, std::mem::take(&mut rooms.settled))
     }
 
     /// Leaves a turn of the journal to another host, which holds the conversation; `false` if it was opened here.
@@ -200,23 +192,20 @@ impl Desk {
         true
     }
 
-    /// Notes that the session's conversation is a new one, as the foremost clear asked.
-    pub(crate) fn cleared(&self) {
+    /// Gives the session a new conversation, as the foremost clear asked: whoever waits for that is told when it is stored.
+    pub(crate) fn clear(&self) -> SessionId {
         let mut rooms = self.lock();
         let done = rooms.queue.remove_clear();
         rooms.service.used(Instant::now());
         drop(rooms);
-        if let Some(done) = done {
-            // Whoever asked may have gone; the conversation is a new one all the same.
-            let _gone = done.send(());
-        }
+        self.new_conversation(done)
     }
 
     /// Settles whatever waits, without an engine.
     pub(crate) fn settle_all(&self, outcome: &Outcome) {
         let turns: Vec<TurnId> = self.lock().queue.turns().collect();
         for turn in turns {
-            self.settle(turn, outcome.clone());
+            self.settle(turn, outcome.clone(), None);
         }
     }
 

@@ -63,11 +63,11 @@ pub(super) async fn started_ahead(
     let Some(spare) = taken else { return Ok(None) };
     // As at any start, the record comes before the first prompt: a host that died in between would find a
     // conversation whose folders no record names.
-    desk.put_record(&around.cwd, &around.config_dir).map_err(|error| {
+    desk.put_record(&around.cwd, &around.config_dir).await.map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
     // What the lease says is for people. Others are kept away by its lock, which is held already.
-    if let Err(error) = spare.lease.hand_over(&desk.host.store().holder(&desk.name)) {
+    if let Err(error) = spare.lease.hand_over(&desk.host.state().holder(&desk.name)) {
         tracing::debug!(session = %desk.name, %error, "a lease still names the pool");
     }
     desk.watch(&spare.lease);

@@ -44,6 +44,8 @@ pub(super) struct Cli {
     pub(super) woven: Option<TurnId>,
     /// The turn behind whose prompt another writer went on: it is neither sent again nor gone on with.
     pub(super) overtaken: Option<TurnId>,
+    /// The journal demands nothing of the conversation, which is the session's own.
+    pub(super) may_be_blank: bool,
     pub(super) started: bool,
     pub(super) version_known: bool,
     /// The program, if it was given a flag that it may not know.
@@ -130,6 +132,7 @@ impl Cli {
             asked_already: None,
             woven: None,
             overtaken: None,
+            may_be_blank: false,
             started: false,
             version_known: false,
             on_trial: None,
@@ -318,9 +321,7 @@ impl Engine {
             () if cli.owns_id && class.is_id_in_use() => Some(StartFailure::IdInUse),
             // Only where the journal demands nothing of the transcript: otherwise a blank conversation would
             // begin in place of the one that is lost.
-            () if cli.owns_id && class.is_conversation_lost() && self.desk.must_hold_nothing() => {
-                Some(StartFailure::NoConversation)
-            }
+            () if cli.may_be_blank && class.is_conversation_lost() => Some(StartFailure::NoConversation),
             () => None,
         };
         // Lease and proof are kept over a crash alone, so that no other host comes in between. After every

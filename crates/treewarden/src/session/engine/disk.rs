@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use treewarden_core::session::{Evidence, Found, Saved};
+use treewarden_core::session::{Evidence, Found};
 use treewarden_proto::TurnId;
 use treewarden_transcript::DiskAnswer;
 
@@ -35,15 +35,7 @@ impl Engine {
                 // Many sessions may end their turns at the same moment: without the permit each look would
                 // take a thread of its own.
                 let place = Arc::clone(&desk.host.inner.looks).acquire_owned().await;
-                // The permit is moved to the thread. A look goes on when its engine is dropped, and one that
-                // was not counted any more would let more than `LOOKS` threads wait for the disk.
-                let looked = tokio::task::spawn_blocking(move || {
-                    let _until_it_is_done = place;
-                    desk.look_at_disk()
-                })
-                .await;
-                let why = |error| Saved::No(format!("the disk was not looked at: {error}"));
-                looked.unwrap_or_else(|error| Look { saved: why(error), first: None })
+                desk.look_at_disk(place.ok()).await
             }));
         }
     }

@@ -9,7 +9,7 @@ use super::cli::How;
 use super::control::Purpose;
 use super::{Engine, Event, Seen};
 use crate::events::Happening;
-use crate::session::desk::Shown;
+use crate::session::desk::{NotStored, Sending, Shown};
 use crate::warm::INITIALIZE;
 
 impl Engine {
@@ -63,22 +63,37 @@ impl Engine {
         }
     }
 
-    /// Writes the user frame of a turn.
+    /// Writes the user frame of a turn, once everything is stored that has to be stored before.
     fn send(&mut self, turn: TurnId) {
+        match self.desk.sending(turn) {
+            Sending::Gone => {}
+            Sending::Now => self.write_turn(turn),
+            Sending::After(stored) => {
+                self.sending = Some((turn, stored));
+                self.handle(Event::Held(turn));
+            }
+        }
+    }
+
+    /// What a turn waited for is stored, or refused.
+    pub(super) fn noted(&mut self, turn: TurnId, noted: Result<(), NotStored>) {
+        self.sending = None;
+        self.handle(match noted {
+            Ok(()) => Event::Released(turn),
+            Err(why) => {
+                let text =
+                    format!("what had to be stored before the turn is not, and so it was not sent: {why}");
+                Event::Unsent(turn, Permanent::new(PermanentKind::Store, text))
+            }
+        });
+    }
+
+    fn write_turn(&mut self, turn: TurnId) {
         let deadline = self.machine.in_flight().and_then(|open| open.deadline);
         // Before the prompt: a CLI whose file was taken away while it was quiet would begin another file with
         // it, which goes on from nowhere.
         self.desk.see_to_first_name();
-        let prompt = match self.desk.sent(turn, deadline) {
-            Ok(Some(prompt)) => prompt,
-            Ok(None) => return,
-            Err(error) => {
-                let text = format!(
-                    "the turn may run once at most, and that it is sent could not be stored; so it was not sent: {error}"
-                );
-                return self.handle(Event::Unsent(turn, Permanent::new(PermanentKind::Store, text)));
-            }
-        };
+        let Some(prompt) = self.desk.sent(turn, deadline) else { return };
         if self.is_woven(turn) || self.is_overtaken(turn) {
             // The prompt stands in the conversation already, and an answer to it may stand there, too.
             return self.read_transcript(turn);
@@ -120,20 +135,18 @@ impl Engine {
     }
 
     fn new_conversation(&mut self) {
-        self.rename();
-        // Behind the new id: whoever waits for the clear asks its next turn at once, which belongs to the new
-        // conversation.
-        self.desk.cleared();
+        let id = self.desk.clear();
+        self.desk.publish(Happening::Conversation { session_id: id });
     }
 
     fn rename(&mut self) {
-        let id = self.desk.new_conversation();
+        let id = self.desk.new_conversation(None);
         self.desk.publish(Happening::Conversation { session_id: id });
     }
 
     fn finish(&mut self, end: End) {
-        // Counted before the engine ends, and on disk: the next start, here or in another host, has to know
-        // how often each turn was tried.
+        // Counted before the engine ends, and on its way to the store: the next start, here or in another host, has to
+        // know how often each turn was tried.
         if let End::Crashed(_) = &end {
             for (turn, interruptions) in self.desk.interrupted() {
                 self.desk.publish(Happening::TurnInterrupted { turn, interruptions });
@@ -159,7 +172,8 @@ impl Engine {
             State::Starting | State::Initializing => (SessionState::Starting, None),
             State::Ready => (SessionState::Ready, None),
             State::Working => (SessionState::Working, None),
-            State::Busy(turn) => (SessionState::Busy, Some(turn)),
+            // Nobody was told the outcome yet: to whoever looks, the session is at the turn still.
+            State::Busy(turn) | State::Settling(turn) => (SessionState::Busy, Some(turn)),
             State::Draining(turn) => (SessionState::Draining, Some(turn)),
             State::Suspended(until) => {
                 self.desk.suspend(until);

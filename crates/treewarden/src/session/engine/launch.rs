@@ -79,6 +79,15 @@ pub(super) async fn shut(
     Ok((args, door))
 }
 
+/// Where the CLI of a session would keep its transcripts, or why that is not known.
+pub(crate) fn config_dir_of(desk: &Desk) -> Result<PathBuf, String> {
+    let found = cwd(desk).and_then(|cwd| config_dir(&environment(desk), &cwd));
+    found.map_err(|failure| match failure {
+        StartFailure::Permanent(failure) => failure.message.to_string(),
+        other => format!("{other:?}"),
+    })
+}
+
 /// The CLI's whole environment.
 fn environment(desk: &Desk) -> Environment {
     let mut environment = desk.options().spec.environment(std::env::vars_os());

@@ -69,8 +69,8 @@ pub(super) fn not_gone(desk: &Desk, error: &NotGone) -> StartFailure {
 }
 
 fn lease(desk: &Desk, id: SessionId, config_dir: &Path) -> Result<Lease, StartFailure> {
-    let store = desk.host.store();
-    Lease::acquire(config_dir, store.dir(), id, &store.holder(&desk.name)).map_err(|error| match error {
+    let state = desk.host.state();
+    Lease::acquire(config_dir, state.path(), id, &state.holder(&desk.name)).map_err(|error| match error {
         LeaseError::Held(held) => permanent(
             PermanentKind::Held,
             format!("the conversation {id} is held by {held}; only one may write it"),

@@ -20,6 +20,7 @@ mod settle;
 mod start;
 
 pub(super) use self::ahead::keep_warm;
+pub(super) use self::launch::config_dir_of;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -34,7 +35,7 @@ use treewarden_transcript::DiskAnswer;
 use self::cli::{Cli, Closing};
 use self::control::Pending;
 use self::route::Run;
-use super::desk::{Command, Desk, Look, Work};
+use super::desk::{Change, Command, Desk, Look, NotStored, Work};
 use super::sink::Sink;
 
 /// The machine's, with what outcomes are made of.
@@ -66,6 +67,10 @@ struct Engine {
     cli: Option<Box<Cli>>,
     /// The CLI's tree, while it is being ended.
     closing: Option<Closing>,
+    /// What has to be stored before a turn is sent, and that turn.
+    sending: Option<(TurnId, Task<Result<(), NotStored>>)>,
+    /// The conversation has another id, which is stored together with the outcome that said so.
+    followed: Option<Change>,
     reading: Option<Task<(TurnId, Option<DiskAnswer>)>>,
     /// The look whether the last turn is on disk, and whether another is to follow it.
     looking: Option<Task<Look>>,
@@ -110,6 +115,7 @@ enum Wake {
     Gone,
     Closed,
     Drained,
+    Noted(TurnId, Result<(), NotStored>),
     Transcript(TurnId, Option<DiskAnswer>),
     Looked(Look),
     Room,
@@ -120,8 +126,9 @@ enum Wake {
 impl Engine {
     fn new(desk: Arc<Desk>) -> Self {
         let mut actions = Vec::new();
-        let open = desk.take_all();
+        let (open, untold) = desk.take_all();
         let mut machine = Machine::new(Instant::now(), desk.options().timing(), open, &mut actions);
+        machine.await_outcomes(untold);
         // A limit outlives the CLI that hit it: a machine that does not know it would send the next turn into
         // it.
         if let Some(until) = desk.suspended_until() {
@@ -135,6 +142,8 @@ impl Engine {
             starting: None,
             cli: None,
             closing: None,
+            sending: None,
+            followed: None,
             reading: None,
             looking: None,
             look_once_more: false,
@@ -176,6 +185,7 @@ impl Engine {
                 Wake::Gone => self.begin_closing(cli::How::Gone),
                 Wake::Closed => self.closed(),
                 Wake::Drained => self.exited(),
+                Wake::Noted(turn, noted) => self.noted(turn, noted),
                 Wake::Transcript(turn, found) => self.transcript_read(turn, found),
                 Wake::Looked(look) => self.looked(look),
                 Wake::Room => self.room(),
@@ -188,7 +198,7 @@ impl Engine {
     /// Waits until something happens; each branch may be dropped without loss.
     async fn wake(&mut self) -> Wake {
         let timer = self.machine.poll_timeout().map(tokio::time::Instant::from_std);
-        let Self { desk, starting, cli, closing, reading, looking, full, lines, alarm, .. } = self;
+        let Self { desk, starting, cli, closing, sending, reading, looking, full, lines, alarm, .. } = self;
         let drained = closing.as_ref().and_then(Closing::drained_by);
         let (ending, may_read) = (closing.is_some(), full.is_none());
         // In this order: a stop or a cancel is not kept waiting by a CLI that prints without a pause, and
@@ -197,6 +207,7 @@ impl Engine {
             biased;
             () = desk.rung() => Wake::Desk,
             done = poll_some(starting) => Wake::Started(done),
+            (turn, noted) = noted(sending) => Wake::Noted(turn, noted),
             (turn, found) = poll_some(reading) => Wake::Transcript(turn, found),
             look = poll_some(looking) => Wake::Looked(look),
             () = cli::closed(closing) => Wake::Closed,
@@ -217,9 +228,13 @@ impl Engine {
 
     /// Takes what is new on the desk.
     fn intake(&mut self) {
-        let (items, commands) = self.desk.take_new();
+        let (items, commands, settled) = self.desk.take_new();
         for item in items {
             self.handle(Event::Enqueue(item));
+        }
+        // Before the commands: a park that is asked for behind the end of a turn finds that ended.
+        for turn in settled {
+            self.handle(Event::Settled(turn));
         }
         for command in commands {
             self.handle(match command {
@@ -295,6 +310,16 @@ impl Drop for Engine {
 async fn poll_some<T>(task: &mut Option<Task<T>>) -> T {
     match task {
         Some(task) => task.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until what has to be stored before a turn is sent is stored, or is not to be.
+async fn noted(
+    sending: &mut Option<(TurnId, Task<Result<(), NotStored>>)>,
+) -> (TurnId, Result<(), NotStored>) {
+    match sending {
+        Some((turn, task)) => (*turn, task.as_mut().await),
         None => std::future::pending().await,
     }
 }

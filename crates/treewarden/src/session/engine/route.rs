@@ -208,6 +208,7 @@ impl Engine {
         // The machine's actions are carried out here, and not behind the batch: its next frames may be the
         // next turn's, and have to find this one settled.
         self.perform();
+        self.store_followed();
     }
 
     fn result_fact(&mut self, frame: Frame, result: Box<ResultFrame>) -> ResultFact<Evidence> {
@@ -265,8 +266,19 @@ impl Engine {
     /// A CLI that refuses to start says so in a result under an id of its own (2.1.332: `temp_dir_unusable`,
     /// `bypass_root`). Whoever followed that would go on with a blank conversation once the cause is mended.
     fn follow(&mut self, id: SessionId) {
-        if self.cli.as_ref().is_some_and(|cli| cli.started) && self.desk.follow(id) {
+        if self.cli.as_ref().is_some_and(|cli| cli.started)
+            && let Some(change) = self.desk.follow(id)
+        {
+            self.store_followed();
+            self.followed = Some(change);
             self.desk.publish(Happening::Conversation { session_id: id });
+        }
+    }
+
+    /// Has the store told that the conversation goes by another id, if that went with no outcome.
+    pub(super) fn store_followed(&mut self) {
+        if let Some(change) = self.followed.take() {
+            self.desk.store(change);
         }
     }
 
@@ -277,6 +289,7 @@ impl Engine {
             SystemKind::Init => {
                 if let Some(id) = frame.session_id() {
                     self.follow(id);
+                    self.store_followed();
                 }
                 self.note_version(&frame);
                 self.fact(Fact::TurnBegan);

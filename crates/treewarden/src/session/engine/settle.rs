@@ -1,16 +1,16 @@
-//! Settles a turn: stores what it came to, and delivers it.
+//! Settles a turn: makes an outcome of its verdict, and hands that to the desk, which stores and delivers it.
 //!
 //! Whether a turn is settled, and as what, is the machine's to say, and what its verdict comes to for the callers is
 //! [`Verdict::into_outcome`]'s. Nothing here may look at what the engine happens to be handling.
 
-use treewarden_core::session::{Evidence, PermanentKind, Verdict, Whose};
+use treewarden_core::session::{Evidence, Outcome, PermanentKind, Verdict, Whose};
 use treewarden_proto::TurnId;
 
-use super::Engine;
+use super::{Engine, Event};
 use crate::session::desk::Shown;
 
 impl Engine {
-    /// Stores the outcome, then delivers it.
+    /// Has the outcome stored, and then delivered: the desk says so when that is done.
     pub(super) fn settle(&mut self, turn: TurnId, verdict: Verdict<Evidence>) {
         // A turn that this host found open in the journal may be under way where the conversation is held. Of
         // two outcomes the first stands, and one from here would be it.
@@ -18,11 +18,18 @@ impl Engine {
             && permanent.kind == PermanentKind::Held
             && self.desk.leave(turn, &permanent.message)
         {
-            return;
+            return self.handle(Event::Settled(turn));
+        }
+        if self.sending.as_ref().is_some_and(|(sending, _)| *sending == turn) {
+            self.sending = None;
         }
         let (session_id, interruptions) = (self.desk.session_id(), self.desk.interruptions(turn));
-        let outcome = verdict.into_outcome(Whose { turn, session_id, interruptions });
+        let held_up = matches!(verdict, Verdict::HeldUp);
+        let mut outcome = verdict.into_outcome(Whose { turn, session_id, interruptions });
+        if held_up && let Outcome::Failed(failure) = &mut outcome {
+            failure.message = format!("{}: {}", failure.message, self.desk.why_unstored());
+        }
         self.desk.note(Shown::Attributed(self.machine.attributes_by_id()));
-        self.desk.settle(turn, outcome);
+        self.desk.settle(turn, outcome, self.followed.take());
     }
 }

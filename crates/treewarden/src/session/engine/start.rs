@@ -57,6 +57,10 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
 }
 
 async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailure> {
+    // Before anything is started ahead or recorded: any record would end the loss.
+    if let Some(lost) = desk.lost() {
+        return Err(permanent(PermanentKind::ConversationLost, lost.message));
+    }
     let mut around = Surroundings::of(desk)?;
     let record = desk.record();
     if let Some(cli) = started_ahead(desk, &record, &around).await? {
@@ -86,7 +90,7 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     }
     // Before the spawn: a host that dies right behind it must find under which id, and in which folder, the
     // CLI may have begun to write.
-    desk.put_record(&around.cwd, &around.config_dir).map_err(|error| {
+    desk.put_record(&around.cwd, &around.config_dir).await.map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
     let program = Program {
@@ -113,9 +117,12 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     // What is copied or carried on from elsewhere must be there: a refusal of it is never answered by a blank start.
     let carried = matches!(opening, Opening::Fork { .. }) || desk.must_exist();
     desk.watch(&lease);
+    // Looked up now, as a CLI that refuses the conversation says so before any turn of it can be settled.
+    let may_be_blank = resumed && !carried && desk.owns_id() && desk.must_hold_nothing().await;
     let cli = Cli::new(tree, record.session_id, lease, place, desk.owns_id() && !carried);
     let mut cli = cli.expect("a tree that was just spawned still has its stdout");
     cli.on_trial = on_trial;
+    cli.may_be_blank = may_be_blank;
     cli.woven = first.filter(|_| open == OpenPrompt::Woven);
     cli.overtaken = first.filter(|_| open == OpenPrompt::Overtaken);
     cli.door = Some(door);
@@ -179,7 +186,7 @@ async fn opening(
         );
         return Err(permanent(PermanentKind::IdInUse, message));
     }
-    let known = desk.known(record).map_err(|error| {
+    let known = desk.known(record).await.map_err(|error| {
         permanent(PermanentKind::Store, format!("what the conversation holds cannot be looked up: {error}"))
     })?;
     let config_dir = config_dir.to_owned();

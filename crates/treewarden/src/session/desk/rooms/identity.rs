@@ -12,10 +12,21 @@ use treewarden_transcript::Settled;
 /// How many turns that the CLI wrote nowhere are remembered behind the last one that it wrote.
 const MOST: usize = 64;
 
+/// The record of the session is gone; see [`Told::Lost`](treewarden_store::Told::Lost).
+#[derive(Debug, Clone)]
+pub(crate) struct Lost {
+    /// What happened to it.
+    pub(crate) why: String,
+    /// The conversation that it is known to have had.
+    pub(crate) session_id: Option<SessionId>,
+}
+
 /// Whose conversation the session has; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct Identity {
     record: Option<Box<SessionRecord>>,
+    /// It had a record, which is gone: nothing is stored in its place before somebody asks for a new conversation.
+    lost: Option<Lost>,
     /// The store has a record of the session, this one or one before it.
     recorded: bool,
     /// The last turns that came to an answer in this conversation, newest first, as far as they are known without a look at
@@ -35,6 +46,7 @@ impl Identity {
         Self {
             recorded: record.is_some(),
             record: record.map(Box::new),
+            lost: None,
             completed: None,
             first_name: None,
             told_another: false,
@@ -54,6 +66,14 @@ impl Identity {
     /// Shows a record to whoever reads it from now on.
     pub(crate) fn show(&mut self, record: SessionRecord) {
         self.record = Some(Box::new(record));
+    }
+
+    pub(crate) fn lost(&self) -> Option<&Lost> {
+        self.lost.as_ref()
+    }
+
+    pub(crate) fn set_lost(&mut self, lost: Option<Lost>) {
+        self.lost = lost;
     }
 
     pub(crate) fn is_recorded(&self) -> bool {
@@ -106,6 +126,11 @@ impl Identity {
     /// It is told now that the file is another one.
     pub(crate) fn tell_another(&mut self) {
         self.told_another = true;
+    }
+
+    /// What was lost is given up: the next need of a record makes one of a new conversation.
+    pub(crate) fn give_up(&mut self) {
+        (self.lost, self.record) = (None, None);
     }
 
     pub(crate) fn lease(&self) -> Option<&LeaseWatch> {

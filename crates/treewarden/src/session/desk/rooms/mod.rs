@@ -1,21 +1,26 @@
-//! What the desk's lock guards, in five rooms that each keep to themselves.
+//! What the desk's lock guards, in six rooms that each keep to themselves.
 //!
 //! A room is memory and the rules about it. Nothing in a room may take a lock, touch the disk, wait, or call its desk: the
 //! desk's lock is held around all of it, and whoever waited here would stop every caller of the session.
 
+mod commits;
 mod identity;
+mod job;
 mod next_cli;
 mod service;
 mod shown;
 
 use std::time::Instant;
 
-use tokio::sync::oneshot;
 pub(crate) use treewarden_core::session::Command;
 pub(super) use treewarden_core::session::{Attached, CONSUMERS, Entry, QUEUE};
+use treewarden_proto::TurnId;
 use treewarden_store::SessionRecord;
 
-pub(super) use self::identity::Identity;
+pub(super) use self::commits::Commits;
+pub(super) use self::identity::{Identity, Lost};
+pub(crate) use self::job::{Done, NotStored};
+pub(super) use self::job::{Due, Edit, IN_HAND, Job, PATIENCE, Stored};
 pub(super) use self::next_cli::NextCli;
 pub(super) use self::service::{Service, Standing};
 pub(super) use self::shown::Condition;
@@ -26,9 +31,9 @@ use crate::session::sink::Sink;
 pub(super) type TurnEntry = treewarden_core::session::TurnEntry<Sink>;
 
 /// What waits in the session; a clear tells whoever waits for the new conversation.
-type Queue = treewarden_core::session::Queue<Sink, oneshot::Sender<()>>;
+type Queue = treewarden_core::session::Queue<Sink, Done>;
 
-/// The five rooms.
+/// The six rooms.
 #[derive(Debug)]
 pub(super) struct Rooms {
     pub(super) queue: Queue,
@@ -36,6 +41,9 @@ pub(super) struct Rooms {
     pub(super) identity: Identity,
     pub(super) shown: Condition,
     pub(super) next: NextCli,
+    pub(super) commits: Commits,
+    /// Turns whose outcome was delivered, for the engine of the moment.
+    pub(super) settled: Vec<TurnId>,
 }
 
 impl Rooms {
@@ -46,13 +54,16 @@ impl Rooms {
             identity: Identity::new(record),
             shown: Condition::default(),
             next: NextCli::default(),
+            commits: Commits::default(),
+            settled: Vec::new(),
         }
     }
 
     /// Since when the session has had nothing to do; `None` while it has a turn, works by itself, or has the only copy of its
     /// conversation.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        let is_idle = self.queue.is_idle() && !self.shown.works() && !self.shown.is_unsaved();
+        let is_idle = self.queue.is_idle() && self.commits.is_empty();
+        let is_idle = is_idle && !self.shown.works() && !self.shown.is_unsaved();
         is_idle.then_some(self.service.used_at())
     }
 }

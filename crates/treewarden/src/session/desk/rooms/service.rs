@@ -48,6 +48,8 @@ pub(crate) struct Service {
     owned: bool,
     /// The supervisor is there for this session alone.
     private: bool,
+    /// Nobody will ever serve it, and its name is free once all is stored.
+    retired: bool,
     /// No turn begins before: a usage limit outlives the CLI that hit it.
     suspended_until: Option<Instant>,
     /// When the session last had something to do.
@@ -67,6 +69,7 @@ impl Service {
             supervisor: None,
             owned: false,
             private: false,
+            retired: false,
             suspended_until: None,
             used_at: now,
             held: Held::default(),
@@ -163,6 +166,15 @@ impl Service {
     pub(crate) fn close(&mut self, why: &str) {
         self.refuse(why);
         self.doorbell = None;
+    }
+
+    /// The session has ended for good.
+    pub(crate) fn set_retired(&mut self) {
+        self.retired = true;
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired
     }
 
     /// The session stays down until it is started again.

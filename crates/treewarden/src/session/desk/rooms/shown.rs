@@ -180,10 +180,12 @@ impl Condition {
             own_work: shown.own_work,
             background_tasks: shown.background_tasks,
             unsaved: shown.unsaved,
+            unstored: None,
             skipped_lines: shown.skipped_lines,
             unknown_frames: shown.unknown_frames,
             removed: shown.removed,
             not_gone: shown.left.not_gone().map(Into::into),
+            lost: None,
             may_be_left: shown.left.unclear().map(Into::into),
         }
     }

@@ -1,0 +1,233 @@
+//! A session whose record is lost: it takes no turn until it is cleared, or takes a conversation over by its id.
+//!
+//! What its turns were stays in the journal meanwhile: they are put back with the record. Nothing but what is asked for here may
+//! store a record of such a session, since any record ends the loss.
+
+use std::path::{Path, PathBuf};
+
+use treewarden_core::session::{Failure, FailureKind, Outcome};
+use treewarden_proto::SessionId;
+use treewarden_store::{Change, LostNames, Seen, SessionRecord, Told};
+use treewarden_transcript::{self as transcript, Known, Saved, Settled};
+
+use super::Desk;
+use super::open::carries_on;
+use super::rooms::{Job, Lost, PATIENCE};
+use crate::host::Host;
+use crate::session::error::QueryError;
+
+impl Desk {
+    /// What a turn of it can only fail with, if its record is lost.
+    pub(crate) fn lost(&self) -> Option<Failure> {
+        let rooms = self.lock();
+        let Lost { why, session_id } = rooms.identity.lost()?;
+        let name = &self.name;
+        let adopt = match session_id {
+            Some(id) => format!("`treewarden adopt {name} {id}` takes over the conversation that it had"),
+            None => format!("`treewarden adopt {name} ID` takes over the conversation of that id"),
+        };
+        let message = format!(
+            "the conversation of {name} is lost, and the turn was not sent: {why}; {adopt}, if its transcript is whole, and \
+             `treewarden clear {name}` begins a new one"
+        );
+        Some(Failure::new(FailureKind::ConversationLost, message))
+    }
+
+    /// Begins a new conversation in place of the one that is lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped it may have begun all the same.
+    pub(crate) async fn begin_anew(&self) -> Result<(), QueryError> {
+        let id = self.lock().next.new_id();
+        self.end_loss(move |record| record.follow(id)).await
+    }
+
+    /// Has the name begin anew that the store knows as lost no more.
+    pub(crate) async fn forgive(&self) {
+        self.put_turns_back().await;
+        self.lock().identity.give_up();
+    }
+
+    /// Takes a conversation over by its id, in place of the record that is lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped it may be taken over all the same.
+    pub(crate) async fn adopt(&self, id: SessionId, config_dir: PathBuf) -> Result<(), QueryError> {
+        let refused = |why: &str| QueryError::not_adopted(&self.name, id, why);
+        if self.lock().identity.lost().is_none() {
+            return Err(refused("its record is there; `clear` it first if that is to be left"));
+        }
+        let record = SessionRecord::new(self.name.clone(), id);
+        if !carries_on(&record, &self.options()) {
+            return Err(refused(
+                "its options name another conversation, with which the next start would go on",
+            ));
+        }
+        let seen = whole(&self.host, config_dir.clone(), id).await.map_err(|why| refused(&why))?;
+        self.end_loss(move |record| taken_over(record, id, &config_dir, seen.clone())).await
+    }
+
+    async fn end_loss(
+        &self,
+        mut change: impl FnMut(&mut SessionRecord) + Send + 'static,
+    ) -> Result<(), QueryError> {
+        // The first call makes the record.
+        self.with_record(|_| ());
+        let edit = Box::new(move |record: &mut SessionRecord| {
+            change(record);
+            true
+        });
+        self.stored(Job::wanted(edit), PATIENCE)
+            .await
+            .map_err(|why| QueryError::not_noted(&format!("{} is as it was", self.name), &why.to_string()))?;
+        self.put_turns_back().await;
+        self.lock().identity.set_lost(None);
+        Ok(())
+    }
+
+    /// Puts back the turns that the journal holds open, before others are taken.
+    async fn put_turns_back(&self) {
+        let rows = match self.host.store().open_turns(self.name.clone()).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                // The next host finds them.
+                tracing::error!(session = %self.name, %error, "the open turns of a session cannot be read");
+                return;
+            }
+        };
+        let unreadable: Vec<_> = rows.into_iter().filter_map(|row| self.restore(row)).collect();
+        for (turn, failure) in unreadable {
+            tracing::error!(session = %self.name, %turn, reason = %failure, "a stored turn is not run");
+            self.settle(turn, Outcome::Failed(failure), None);
+        }
+        self.ring(self.lock());
+    }
+}
+
+/// Makes the record one of a conversation that is on disk.
+fn taken_over(record: &mut SessionRecord, id: SessionId, config_dir: &Path, first: Option<String>) {
+    record.follow(id);
+    record.persisted = true;
+    record.config_dir = Some(config_dir.to_owned());
+    record.seen = first.map(|first| Seen { session_id: id, first });
+}
+
+/// Looks whether a conversation's transcript is whole, as far as the journal tells what it must hold; its first message.
+async fn whole(host: &Host, config_dir: PathBuf, id: SessionId) -> Result<Option<String>, String> {
+    let completed = host.store().completed(id).await.map_err(|error| error.to_string())?;
+    let settled = completed.into_iter().map(|turn| Settled {
+        turn: turn.turn,
+        written: turn.written,
+        answered: turn.answered,
+    });
+    let known = Known { settled: settled.collect(), first: None };
+    let _place = host.inner.looks.acquire().await;
+    let look = tokio::task::spawn_blocking(move || {
+        // Of one that is not there nothing can be missing.
+        if transcript::find(&config_dir, id).is_none() && transcript::kept(&config_dir, id).is_none() {
+            return Err(format!("no transcript of it is in {}", config_dir.display()));
+        }
+        transcript::look(&config_dir, id, &known).map_err(|error| format!("failed to {error}"))
+    });
+    let look = look.await.map_err(|_| "the look at its transcript was given up".to_owned())??;
+    match look.saved {
+        Saved::Yes => Ok(look.first),
+        Saved::No { missing } => {
+            Err(format!("its transcript does not have the turn {missing}, which was answered in it"))
+        }
+        Saved::Incomplete { missing } => {
+            Err(format!("its transcript has not the line {missing}, and so not what is before it"))
+        }
+        Saved::Cut { .. } => Err("its transcript was cut off or replaced".to_owned()),
+    }
+}
+
+/// What became of one lost name.
+#[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
+pub struct Adopted {
+    /// The name.
+    pub name: treewarden_proto::SessionName,
+    /// The conversation that it is known to have had.
+    pub session_id: Option<SessionId>,
+    /// Why it was not taken over; `None` if it was.
+    pub refused: Option<String>,
+}
+
+impl Host {
+    /// The names whose records are lost.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`](treewarden_store::StoreError) if they cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn lost(&self) -> Result<LostNames, treewarden_store::StoreError> {
+        self.store().lost().await
+    }
+
+    /// Has every lost name begin anew; returns how many were known.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`](treewarden_store::StoreError) if that cannot be stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped they may begin anew all the same, some of them after the next start of the host.
+    pub async fn clear_lost(&self) -> Result<usize, treewarden_store::StoreError> {
+        let known = self.store().forgive_lost().await?;
+        for desk in self.desks() {
+            if desk.lost().is_some() {
+                desk.forgive().await;
+            }
+        }
+        Ok(known)
+    }
+
+    /// Takes over the conversation of every lost name of which it is known which one that was, as far as its transcript is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`](treewarden_store::StoreError) if the names cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped some may have been taken over.
+    pub async fn adopt_lost(&self) -> Result<Vec<Adopted>, treewarden_store::StoreError> {
+        let mut all = Vec::new();
+        for (name, session_id) in self.lost().await?.names {
+            let adopted = match (session_id, self.session(name.as_str())) {
+                (None, _) => Err("its lease file does not say which conversation it had".to_owned()),
+                (Some(id), Some(session)) => session.adopt(id).await.map_err(|error| error.to_string()),
+                // One of a template, or of a program that has not made it yet: whoever opens it finds the record.
+                (Some(id), None) => self.adopt_unopened(&name, id).await,
+            };
+            all.push(Adopted { name, session_id, refused: adopted.err() });
+        }
+        Ok(all)
+    }
+
+    async fn adopt_unopened(
+        &self,
+        name: &treewarden_proto::SessionName,
+        id: SessionId,
+    ) -> Result<(), String> {
+        let cwd = std::env::current_dir().map_err(|error| error.to_string())?;
+        let config_dir =
+            transcript::config_dir(|name| std::env::var_os(name), &cwd).map_err(|error| error.to_string())?;
+        let seen = whole(self, config_dir.clone(), id).await?;
+        let taken = self.store().take(name.clone()).await.map_err(|error| error.to_string())?;
+        if !matches!(taken.told, Told::Lost { .. }) {
+            return Err("its record is there".to_owned());
+        }
+        let mut record = SessionRecord::new(name.clone(), id);
+        taken_over(&mut record, id, &config_dir, seen);
+        let change = Change { record: Some(record), ..Change::default() };
+        self.store().commit(taken.tenure, change).await.map(drop).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,198 @@
+//! A store that is slow, fails, forgets its answers or is taken over, as a test says; what it takes is in another one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::watch;
+use treewarden_proto::{SessionId, SessionName, TurnId};
+use treewarden_store::{
+    Backend, Change, CommitError, Committed, Completed, Keep, Lines, NewTurn, OpenError, Pending, Problem,
+    Pruned, SessionRecord, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow,
+};
+
+/// A store with faults; see the [module](self).
+#[derive(Debug)]
+pub struct Faulty {
+    inner: Arc<dyn Backend>,
+    /// Commits of this name wait until it is another.
+    stuck: watch::Sender<Option<SessionName>>,
+    locked: AtomicBool,
+    /// So many answers to commits are lost.
+    lost: AtomicUsize,
+    /// So many answers to openings are lost.
+    lost_openings: AtomicUsize,
+    /// Before the next commit another host writes the record.
+    stolen: AtomicBool,
+    commits: AtomicUsize,
+    /// The records are gone until one is stored.
+    blank: AtomicBool,
+}
+
+impl Faulty {
+    /// Without a fault.
+    pub fn new(inner: Arc<dyn Backend>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            stuck: watch::Sender::new(None),
+            locked: AtomicBool::new(false),
+            lost: AtomicUsize::new(0),
+            lost_openings: AtomicUsize::new(0),
+            stolen: AtomicBool::new(false),
+            commits: AtomicUsize::new(0),
+            blank: AtomicBool::new(false),
+        })
+    }
+
+    /// Commits of this name wait; of none any more.
+    pub fn stick(&self, name: Option<SessionName>) {
+        self.stuck.send_replace(name);
+    }
+
+    /// Another program has the store locked, or has not any more.
+    pub fn lock(&self, locked: bool) {
+        self.locked.store(locked, Ordering::SeqCst);
+    }
+
+    /// The answers to the next commits are lost, though they are stored; and those to openings.
+    pub fn lose(&self, commits: usize, openings: usize) {
+        self.lost.store(commits, Ordering::SeqCst);
+        self.lost_openings.store(openings, Ordering::SeqCst);
+    }
+
+    /// Another host writes the record before the next commit.
+    pub fn steal(&self) {
+        self.stolen.store(true, Ordering::SeqCst);
+    }
+
+    /// Every record is lost, until one is stored.
+    pub fn lose_records(&self) {
+        self.blank.store(true, Ordering::SeqCst);
+    }
+
+    /// How many commits were asked for.
+    pub fn commits(&self) -> usize {
+        self.commits.load(Ordering::SeqCst)
+    }
+
+    async fn committed(&self, tenure: Tenure, change: Change) -> Result<Committed, CommitError> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        let mut stuck = self.stuck.subscribe();
+        // The sender lives as long as this does.
+        drop(stuck.wait_for(|name| name.as_ref() != Some(&tenure.name)).await);
+        if self.locked.load(Ordering::SeqCst) {
+            let error = StoreError::new(StoreErrorKind::Busy, "database is locked");
+            return Err(CommitError::Failed { error, retryable: true });
+        }
+        if self.stolen.swap(false, Ordering::SeqCst) {
+            let Told::Record(mut record) = self.inner.record(tenure.name.clone()).await? else {
+                panic!("there is a record")
+            };
+            record.model = Some("the other's".to_owned());
+            let change = Change { record: Some(*record), ..Change::default() };
+            let epoch = tenure.epoch + 1;
+            self.inner.commit(tenure, change).await?;
+            return Err(CommitError::LeaseLost { epoch });
+        }
+        if change.record.is_some() {
+            self.blank.store(false, Ordering::SeqCst);
+        }
+        let committed = self.inner.commit(tenure, change).await?;
+        if take(&self.lost) {
+            return Err(CommitError::Unknown(lost()));
+        }
+        Ok(committed)
+    }
+}
+
+fn lost() -> StoreError {
+    StoreError::new(StoreErrorKind::Unknown, "the answer was lost")
+}
+
+/// One of so many, if there is one left.
+fn take(count: &AtomicUsize) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+impl Backend for Faulty {
+    fn take(&self, name: SessionName) -> Pending<'_, Result<Taken, StoreError>> {
+        self.inner.take(name)
+    }
+
+    fn open(&self, turn: NewTurn) -> Pending<'_, Result<(), OpenError>> {
+        Box::pin(async move {
+            // The store of today takes a turn twice; one of the contract does not.
+            if self.inner.turn(turn.turn).await?.is_some() {
+                return Err(OpenError::Exists);
+            }
+            self.inner.open(turn).await?;
+            if take(&self.lost_openings) { Err(lost().into()) } else { Ok(()) }
+        })
+    }
+
+    fn commit(&self, tenure: Tenure, change: Change) -> Pending<'_, Result<Committed, CommitError>> {
+        Box::pin(self.committed(tenure, change))
+    }
+
+    fn record(&self, name: SessionName) -> Pending<'_, Result<Told, StoreError>> {
+        Box::pin(async move {
+            match self.inner.record(name).await? {
+                Told::Record(record) if self.blank.load(Ordering::SeqCst) => {
+                    let why = "the database was removed".to_owned();
+                    Ok(Told::Lost { why, session_id: Some(record.session_id) })
+                }
+                told => Ok(told),
+            }
+        })
+    }
+
+    fn records(&self) -> Pending<'_, Result<Vec<SessionRecord>, StoreError>> {
+        self.inner.records()
+    }
+
+    fn turn(&self, turn: TurnId) -> Pending<'_, Result<Option<StoredTurn>, StoreError>> {
+        self.inner.turn(turn)
+    }
+
+    fn open_turns(&self, name: SessionName) -> Pending<'_, Result<Vec<TurnRow>, StoreError>> {
+        self.inner.open_turns(name)
+    }
+
+    fn turns(&self, name: SessionName, limit: usize) -> Pending<'_, Result<Vec<TurnRow>, StoreError>> {
+        self.inner.turns(name, limit)
+    }
+
+    fn completed(&self, conversation: SessionId) -> Pending<'_, Result<Vec<Completed>, StoreError>> {
+        self.inner.completed(conversation)
+    }
+
+    fn lines(
+        &self,
+        conversation: SessionId,
+        subpath: String,
+        from: u64,
+        limit: usize,
+    ) -> Pending<'_, Result<Vec<Lines>, StoreError>> {
+        self.inner.lines(conversation, subpath, from, limit)
+    }
+
+    fn problems(&self) -> Pending<'_, Result<Vec<Problem>, StoreError>> {
+        self.inner.problems()
+    }
+
+    fn prune(&self, keep: Keep) -> Pending<'_, Result<Pruned, StoreError>> {
+        self.inner.prune(keep)
+    }
+
+    fn backup(&self, to: PathBuf) -> Pending<'_, Result<(), StoreError>> {
+        self.inner.backup(to)
+    }
+
+    fn keeps_turns(&self) -> bool {
+        self.inner.keeps_turns()
+    }
+
+    fn look_again(&self) -> Result<Option<PathBuf>, StoreError> {
+        self.inner.look_again()
+    }
+}
