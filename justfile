@@ -21,7 +21,12 @@ soak-shapes kills="500" hosts="200" fakes="10000":
 soak-sessions sessions="10000":
     cargo build --release -p treewarden-testkit --bin treewarden-fake-claude
     TREEWARDEN_SOAK={{sessions}} cargo test --release -p treewarden-end-to-end --test many_kills --test restart_storm -- --ignored --nocapture --test-threads 1
-    cargo test --release -p treewarden-store --test journal -- --ignored --nocapture
+
+# The store under power cuts: so many of each kind replayed, 500 damages, copies of a block device (root); and under a long lock.
+soak-store cuts="5000" copies="22":
+    TREEWARDEN_SOAK={{cuts}} cargo test --release -p treewarden-store-faults --test power -- --nocapture
+    cargo test --release -p treewarden-store-faults --test damage --test locks -- --ignored --nocapture soak
+    TREEWARDEN_SOAK={{copies}} cargo test --release -p treewarden-store-faults --test device -- --ignored --nocapture soak
 
 # So many sessions made of a template, used once and removed: prints time and memory, and fails if anything is left of them.
 soak-dynamic sessions="10000":
@@ -53,7 +58,7 @@ bench-peers-install:
 
 # The parts alone: parse of a frame, decisions of the supervisor machine, process trees, the store.
 bench-criterion:
-    cargo bench -p treewarden-proto -p treewarden-otp-core -p treewarden-process -p treewarden-store
+    cargo bench -p treewarden-proto -p treewarden-otp-core -p treewarden-process -p treewarden-sqlite
 
 # The supervisor against raw ractor, and OTP where it is installed; `just bench-otp --features mimalloc` with that allocator.
 bench-otp *options:

@@ -197,11 +197,22 @@ fn try_to_write(path: &Path) -> io::Result<()> {
     tried
 }
 
-/// The database, its log, or the directory is not where the next start will look for it.
+/// The database, or the directory, is not where the next start will look for it.
 pub(crate) fn removed(path: &Path) -> StoreError {
     let text = format!(
         "{} was removed, or replaced, under the running program, which can store nothing any more; stop it, put a copy back, \
          and start it again",
+        path.display()
+    );
+    StoreError::new(StoreErrorKind::Removed, text)
+}
+
+/// The same of the database's log or shared memory, of which no copy is to be put back: beside a database that went on, an older
+/// log would be taken for its own.
+pub(crate) fn log_removed(path: &Path) -> StoreError {
+    let text = format!(
+        "{} was removed, or replaced, under the running program, which can store nothing any more; stop it, and start it again, \
+         which says what is missing, if anything is",
         path.display()
     );
     StoreError::new(StoreErrorKind::Removed, text)

@@ -5,11 +5,11 @@
 //!
 //! # How it is made
 //!
-//! One [thread](writer) writes: what waits for it is stored by one commit. Two others [read](readers). So no caller blocks a
-//! thread, and each is answered within a time of its own. Each [row](row) has a [checksum](checksum) over all that it holds. An
-//! [opening](opening) looks for damage before a name is told of, and asks a [witness](witness) beside the database whether it is
-//! the one that was used last; a name whose record is gone is [lost](lost), and never begun blank. What earlier versions left is
-//! [carried over](import).
+//! One thread (`writer`) writes: what waits for it is stored by one commit. Two others read (`readers`). So no caller blocks a
+//! thread, and each is answered within a time of its own. Each row has a checksum over all that it holds (`row`, `checksum`).
+//! An opening looks for damage before a name is told of (`opening`), and asks a file beside the database whether it is the one
+//! that was used last (`witness`); a name whose record is gone is lost, and never begun blank (`lost`). What earlier versions
+//! left is carried over (`import`).
 
 mod backend;
 mod checksum;

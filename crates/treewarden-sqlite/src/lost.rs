@@ -11,10 +11,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use treewarden_store::dir::companions;
-use treewarden_store::{LostNames, ProblemKind, lease_files, mark, newest_of_each};
+use treewarden_store::{LostNames, ProblemKind, StateDir, lease_files, newest_of_each};
 use uuid::Uuid;
 
 use crate::error::Fault;
+use crate::import;
 use crate::meta;
 use crate::quarantine::{lose_as, note};
 use crate::row::name::NameRow;
@@ -24,7 +25,13 @@ use crate::witness::{self, Finding, Seen};
 /// What shows that a store was open in the directory before.
 pub(crate) fn mark_of_use(dir: &Path) -> io::Result<Option<PathBuf>> {
     let witness = witness::path(dir);
-    if witness.try_exists()? { Ok(Some(witness)) } else { mark::of_earlier_use(dir) }
+    if witness.try_exists()? {
+        return Ok(Some(witness));
+    }
+    match StateDir::mark_of_use(dir)? {
+        None => import::a_segment(dir),
+        mark => Ok(mark),
+    }
 }
 
 /// The database is missing, or empty.

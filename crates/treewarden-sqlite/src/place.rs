@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use treewarden_store::dir::companions;
 use treewarden_store::{StoreError, StoreErrorKind, lock};
 
-use crate::error::{Fault, removed};
+use crate::error::{Fault, log_removed, removed};
 use crate::opening::{lock_path, share};
 use crate::patience::Patience;
 use crate::witness::Witness;
@@ -70,7 +70,7 @@ impl Place {
         }
         for (path, place) in held(&self.companions).iter_mut() {
             match place {
-                Some(place) if !place.is_at(path) => return Err(removed(path)),
+                Some(place) if !place.is_at(path) => return Err(log_removed(path)),
                 Some(_) => {}
                 None => *place = fs::symlink_metadata(&*path).ok().map(|meta| lock::Place::of(&meta)),
             }

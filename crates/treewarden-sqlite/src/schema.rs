@@ -184,7 +184,7 @@ fn create(db: &Connection, path: &Path, mark: Option<&Path>, was_removed: bool) 
         lost::begin(&to, dir, mark)?;
     }
     // They belong to a database that is gone, and whatever they hold is taken.
-    if import::has_segments(dir)? {
+    if import::a_segment(dir)?.is_some() {
         import::take_all_segments(&to, dir)?;
     }
     to.count()?;

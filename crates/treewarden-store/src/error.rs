@@ -1,7 +1,5 @@
 //! How the store fails.
 
-use rusqlite::ErrorCode;
-
 /// What kind of failure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,44 +37,9 @@ impl StoreError {
         Self { kind, message: message.into() }
     }
 
-    pub(crate) fn removed(path: &std::path::Path) -> Self {
-        let text = format!(
-            "{} was removed, or replaced, under the running program, which can store nothing any more: put it back from a \
-             copy and start it again; without one the names begin anew, unless `resume` gives them the ids that \
-             `ps --json` still shows",
-            path.display()
-        );
-        Self::new(StoreErrorKind::Removed, text)
-    }
-
-    /// The same of the database, without which no start begins: see `mark`.
-    pub(crate) fn database_removed(path: &std::path::Path) -> Self {
-        let text = format!(
-            "{} was removed, or replaced, under the running program, which can store nothing any more; stop it, put a copy \
-             of the database back, and start it again",
-            path.display()
-        );
-        Self::new(StoreErrorKind::Removed, text)
-    }
-
     /// What kind of failure it is.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
-    }
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        let kind = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => StoreErrorKind::DiskFull,
-            // The last one is what SQLite says when many others open and close the log at once.
-            Some(
-                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed,
-            ) => StoreErrorKind::Busy,
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreErrorKind::Corrupt,
-            _ => StoreErrorKind::Other,
-        };
-        Self::new(kind, format!("use the state database: {error}"))
     }
 }
 

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use treewarden_proto::{SessionId, SessionName};
+use treewarden_proto::SessionId;
 
-use crate::{Holder, Store, placed};
+use crate::placed;
 
 /// An id is shorter.
 const MAX: u64 = 1 << 10;
@@ -53,17 +53,6 @@ fn read(path: &Path) -> io::Result<Option<String>> {
         Ok(text) => Ok(Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|id| !id.is_empty())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-impl Store {
-    /// This process as a holder, with the state directory that it works from.
-    pub fn holder(&self, name: &SessionName) -> Holder {
-        Holder {
-            host_id: self.host_id().map(str::to_owned),
-            state_dir: Some(self.dir().to_owned()),
-            ..Holder::this_process(name)
-        }
     }
 }
 

@@ -1,6 +1,8 @@
-//! What outlives a process: session records, the turn journal, leases.
+//! What outlives a process: the contract of a store of records and turns, and the locks of one machine.
 //!
-//! It keeps and finds; it decides nothing. It never starts a process and never speaks to the CLI.
+//! It is for what any store must do ([`Backend`]), for a store in memory ([`MemoryStore`]), and for the leases and the tree lock,
+//! which are files and no matter of a database. It is not for a database: `treewarden-sqlite` is one. It decides nothing,
+//! never starts a process, and never speaks to the CLI.
 
 mod contract;
 #[doc(hidden)]
@@ -8,44 +10,34 @@ pub mod dir;
 mod door;
 mod durability;
 mod error;
-mod files;
 mod foreign;
 mod holder;
 mod host_id;
-mod journal;
 mod lease;
 mod lease_files;
 mod lease_place;
 #[doc(hidden)]
 pub mod lock;
-#[doc(hidden)]
-pub mod mark;
 mod memory;
-mod patience;
+mod now;
 #[doc(hidden)]
 pub mod placed;
 mod plain;
 mod problem;
 mod record;
-mod schema;
-mod sessions;
-mod shim;
 mod state_dir;
-mod store;
-mod tail;
 mod tree_lock;
-mod writer;
+mod turn_row;
 
 pub use contract::expiry;
 pub use contract::{
-    Backend, Change, CommitError, Committed, Keep, Lines, LostNames, NewTurn, OpenError, Pending, Pruned,
-    Settle, StoredTurn, Taken, Tenure, Told,
+    Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NewTurn, OpenError, Pending,
+    Pruned, Settle, StoredTurn, Taken, Tenure, Told, is_written,
 };
 pub use dir::default_state_dir;
 pub use durability::Durability;
 pub use error::{StoreError, StoreErrorKind};
 pub use holder::{Held, Holder};
-pub use journal::{Completed, Settled, TurnRow, TurnState, is_written};
 pub use lease::{Lease, LeaseError, LeaseWatch};
 #[doc(hidden)]
 pub use lease_files::{LeaseFile, lease_files, newest_of_each, write_name};
@@ -53,5 +45,5 @@ pub use memory::MemoryStore;
 pub use problem::{Problem, ProblemKind};
 pub use record::{Seen, SessionRecord};
 pub use state_dir::StateDir;
-pub use store::{Store, StoreOptions};
 pub use tree_lock::TreeLock;
+pub use turn_row::{TurnRow, TurnState};

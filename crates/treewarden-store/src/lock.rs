@@ -3,7 +3,7 @@
 //! The lock is the operating system's (`flock`), so the holder's death frees it, however it dies. The file is
 //! removed only with a lease that nobody else can ask for: with removal, two holders could lock two files of one name
 //! if they did not look where the file is. It is closed on exec, so that no child keeps it.
-//! A file system that keeps `flock` on one machine only, or not at all, is the caller's matter: [`LockFile::acquire`]
+//! A file system that keeps `flock` on one machine only, or not at all, is the caller's matter: `LockFile::acquire`
 //! looks whether a second descriptor is refused, and cannot look whether another machine is.
 
 use std::fmt;

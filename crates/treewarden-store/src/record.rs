@@ -75,7 +75,7 @@ impl SessionRecord {
             permission_mode: None,
             stopped: false,
             template: None,
-            created_at: crate::store::now(),
+            created_at: crate::now::now(),
             updated_at: 0,
             extra: Map::new(),
         }
@@ -92,5 +92,41 @@ impl SessionRecord {
         if self.session_id != id {
             self.earlier_ids.push(std::mem::replace(&mut self.session_id, id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_of_a_record_survives_a_version_that_does_not_know_it() {
+        let chat = Some("chat".parse::<SessionName>().expect("a name"));
+        // As the version before templates wrote it, and as it reads it.
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct Before {
+            name: String,
+            session_id: SessionId,
+            stopped: bool,
+            #[serde(flatten)]
+            extra: Map<String, Value>,
+        }
+        const WRITTEN: &str = r#"{"name":"a","session_id":"d4568e9c-06bf-4cb9-ae53-cf5aa5ddea0f","earlier_ids":[],"cwd":"/srv",
+      "config_dir":"/home/a/.claude","persisted":true,"seen":null,"model":null,"permission_mode":null,"stopped":true,
+      "created_at":1,"updated_at":2}"#;
+        let mut record: SessionRecord = serde_json::from_str(WRITTEN).expect("JSON");
+        assert_eq!((record.template.as_ref(), record.stopped, record.persisted), (None, true, true));
+        assert!(
+            !serde_json::to_string(&record).expect("JSON").contains("template"),
+            "it is written as it was"
+        );
+        record.template = chat.clone();
+        let mut before: Before =
+            serde_json::from_str(&serde_json::to_string(&record).expect("JSON")).expect("JSON");
+        before.stopped = false;
+        let after: SessionRecord =
+            serde_json::from_str(&serde_json::to_string(&before).expect("JSON")).expect("JSON");
+        assert_eq!((after.template, after.stopped), (chat.clone(), false));
+        assert_eq!((after.cwd, after.created_at), (record.cwd, 1));
     }
 }

@@ -3,11 +3,13 @@
 //! It is for what stands in the directory beside the store. It is not for the store itself, whose files are the backend's.
 //! Nothing here may make the id before a store was made there: it is what shows that one was.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use treewarden_proto::SessionName;
 
-use crate::{Holder, StoreError, dir, host_id};
+use crate::{Holder, StoreError, dir, host_id, lease_place};
 
 /// A state directory that is ours.
 #[derive(Debug, Clone)]
@@ -33,6 +35,24 @@ impl StateDir {
         self.id = host_id::read_or_make(&self.path).ok();
     }
 
+    /// The first thing that is there which only a store that was open can have left: its id, or a lease.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says.
+    pub fn mark_of_use(path: &Path) -> io::Result<Option<PathBuf>> {
+        let id = host_id::path(path);
+        if id.try_exists()? {
+            return Ok(Some(id));
+        }
+        // A cleaner may have taken the id too; a lease that is held is made anew by its holder.
+        match fs::read_dir(lease_place::earlier_folder(path)) {
+            Ok(mut leases) => Ok(leases.next().transpose()?.map(|lease| lease.path())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -53,5 +73,22 @@ impl StateDir {
     /// This process as a holder, with the state directory that it works from.
     pub fn holder(&self, name: &SessionName) -> Holder {
         Holder { host_id: self.id.clone(), state_dir: Some(self.path.clone()), ..Holder::this_process(name) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_or_a_lease_shows_that_a_directory_was_used_and_an_empty_folder_does_not() {
+        for mark in ["host-id", "leases/a.lock"] {
+            let dir = tempfile::tempdir().expect("a folder");
+            fs::create_dir(dir.path().join("leases")).expect("made");
+            fs::write(dir.path().join("treewarden.db.lock"), "").expect("written");
+            assert_eq!(StateDir::mark_of_use(dir.path()).expect("looked"), None);
+            fs::write(dir.path().join(mark), "").expect("written");
+            assert_eq!(StateDir::mark_of_use(dir.path()).expect("looked"), Some(dir.path().join(mark)));
+        }
     }
 }

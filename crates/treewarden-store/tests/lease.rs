@@ -11,7 +11,7 @@ use std::path::Path;
 
 use support::{Role, my_role, name, say, wait_for_the_end};
 use treewarden_proto::SessionId;
-use treewarden_store::{Held, Holder, Lease, LeaseError, Store, StoreOptions};
+use treewarden_store::{Held, Holder, Lease, LeaseError, StateDir};
 
 const ID: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -86,15 +86,16 @@ fn of_three_processes_with_a_state_directory_each_one_gets_the_lease() {
 #[test]
 fn a_second_state_directory_is_refused_with_the_holder_in_words() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("one"), StoreOptions::default()).unwrap();
-    let holder = store.holder(&name("assistant"));
-    let _first = Lease::acquire(&dir.path().join("config"), store.dir(), id(), &holder).unwrap();
+    let mut state = StateDir::prepare(&dir.path().join("one")).unwrap();
+    state.identify();
+    let holder = state.holder(&name("assistant"));
+    let _first = Lease::acquire(&dir.path().join("config"), state.path(), id(), &holder).unwrap();
     let refused = held(take(dir.path(), "two"));
     let said = refused.to_string();
     assert!(said.contains("assistant") && said.contains(&std::process::id().to_string()), "{said}");
-    assert!(said.contains(&store.dir().display().to_string()), "{said}");
+    assert!(said.contains(&state.path().display().to_string()), "{said}");
     let by = refused.by.unwrap();
-    assert_eq!(by.host_id.as_deref(), store.host_id());
+    assert_eq!(by.host_id.as_deref(), state.id());
     assert!(by.host_id.is_some() && by.uid.is_some());
     if cfg!(target_os = "linux") {
         assert!(by.boot_id.is_some() && by.pid_namespace.is_some());

@@ -5,24 +5,13 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 
 use support::{Role, my_role, name, say, wait_for_the_end};
-use treewarden_proto::{SessionId, TurnId};
-use treewarden_store::{
-    Holder, Lease, LeaseError, SessionRecord, Store, StoreErrorKind, StoreOptions, TreeLock, TurnRow,
-};
+use treewarden_proto::SessionId;
+use treewarden_store::{Holder, Lease, LeaseError, StateDir, TreeLock};
 
 fn holder(who: &str) -> Holder {
     Holder::this_process(&name(who))
-}
-
-fn row() -> TurnRow {
-    TurnRow::new(TurnId::new(), name("one"), SessionId::random(), "hello".into(), false)
-}
-
-fn open(dir: &Path) -> Store {
-    Store::open(dir, StoreOptions::default()).unwrap()
 }
 
 #[test]
@@ -179,104 +168,14 @@ fn a_tree_that_cannot_be_seen_from_a_container_is_not_taken_for_gone() {
 }
 
 #[test]
-fn no_turn_is_stored_where_nobody_will_read_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state");
-    let store = open(&state);
-    store.open_turn(&row()).unwrap();
-    fs::remove_file(state.join("turns-1.log")).unwrap();
-    let refused = store.open_turn(&row()).unwrap_err();
-    assert_eq!(refused.kind(), StoreErrorKind::Removed, "{refused}");
-    assert!(refused.to_string().contains("turns-1.log"), "{refused}");
-}
-
-#[test]
-fn a_state_directory_that_was_removed_or_replaced_is_noticed() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state");
-    let store = open(&state);
-    assert_eq!(store.look_again().unwrap(), None);
-    fs::remove_dir_all(&state).unwrap();
-    let gone = store.look_again().unwrap_err();
-    assert_eq!(gone.kind(), StoreErrorKind::Removed, "{gone}");
-    let another = open(&state);
-    assert_eq!(store.look_again().unwrap_err().kind(), StoreErrorKind::Removed);
-    assert_eq!(another.look_again().unwrap(), None);
-}
-
-#[test]
-fn a_database_that_was_removed_is_noticed_and_its_lock_made_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let lock = dir.path().join("treewarden.db.lock");
-    fs::remove_file(&lock).unwrap();
-    assert_eq!(store.look_again().unwrap(), Some(lock.clone()));
-    assert_eq!(store.look_again().unwrap(), None);
-    assert!(fs::File::open(&lock).unwrap().try_lock().is_err(), "others are kept from setting it aside");
-    fs::remove_file(dir.path().join("treewarden.db")).unwrap();
-    let gone = store.look_again().unwrap_err();
-    assert_eq!(gone.kind(), StoreErrorKind::Removed);
-    assert!(gone.to_string().contains("put a copy of the database back"), "{gone}");
-}
-
-#[test]
-fn a_log_or_a_segment_that_was_removed_is_noticed_before_anything_is_stored_in_vain() {
-    for name in ["treewarden.db-wal", "treewarden.db-shm", "turns-1.log"] {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        store.open_turn(&row()).unwrap();
-        assert_eq!(store.look_again().unwrap(), None);
-        fs::remove_file(dir.path().join(name)).unwrap();
-        let gone = store.look_again().unwrap_err();
-        assert_eq!(gone.kind(), StoreErrorKind::Removed, "{gone}");
-        assert!(gone.to_string().contains(name) && gone.to_string().contains("start it again"), "{gone}");
-    }
-}
-
-#[test]
-#[ignore = "a role of other tests"]
-fn role_writer() {
-    let Some((dir, _)) = my_role() else { return };
-    let store = open(&dir);
-    store.put(&SessionRecord::new(name("one"), SessionId::random())).unwrap();
-    fs::remove_file(dir.join("treewarden.db-wal")).unwrap();
-    assert_eq!(store.look_again().unwrap_err().kind(), StoreErrorKind::Removed);
-    say("looked");
-    wait_for_the_end();
-}
-
-#[test]
-fn what_was_committed_to_a_log_that_was_removed_is_in_the_database_once_that_was_noticed() {
-    let dir = tempfile::tempdir().unwrap();
-    let role = Role::start("role_writer", dir.path(), "");
-    assert_eq!(role.said(), "looked");
-    role.kill();
-    assert!(open(dir.path()).record(&name("one")).unwrap().is_some());
-}
-
-#[test]
 fn an_id_that_was_removed_is_put_back_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let mut state = StateDir::prepare(dir.path()).unwrap();
+    state.identify();
     let file = dir.path().join("host-id");
     let id = fs::read_to_string(&file).unwrap();
     fs::remove_file(&file).unwrap();
-    assert_eq!(store.look_again().unwrap(), Some(file.clone()));
+    assert_eq!(state.put_id_back(), Some(file.clone()));
     assert_eq!(fs::read_to_string(&file).unwrap(), id);
-    assert_eq!(store.look_again().unwrap(), None);
-}
-
-#[test]
-fn a_segment_that_another_process_put_into_the_database_is_not_taken_for_removed() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    for _ in 0..20 {
-        let row = row();
-        store.open_turn(&row).unwrap();
-        // Another one comes, writes and goes, and takes the segment with it.
-        let another = open(dir.path());
-        another.open_turn(&self::row()).unwrap();
-        drop(another);
-        store.settle(row.turn, &serde_json::json!({ "outcome": "completed" })).unwrap();
-    }
+    assert_eq!(state.put_id_back(), None);
 }

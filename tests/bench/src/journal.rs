@@ -1,10 +1,10 @@
 //! What the journal adds to a turn: opened, sent and settled, without a session around it.
 
 use anyhow::Result;
-use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
 use treewarden::{SessionId, SessionName, TurnId};
-use treewarden_store::{Durability, Store, StoreOptions, TurnRow};
+use treewarden_sqlite::{SqliteOptions, SqliteStore};
+use treewarden_store::{Backend, Change, Durability, NewTurn, Settle};
 
 use crate::floor;
 use crate::rounds::medians;
@@ -19,7 +19,7 @@ pub(crate) fn turn(runtime: &Runtime) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (name, durability, turns) in MODES {
         let dir = tempfile::tempdir()?;
-        let store = Store::open(dir.path(), StoreOptions::default().durability(durability))?;
+        let store = SqliteStore::open(dir.path(), SqliteOptions::default().durability(durability))?;
         let append = match durability {
             Durability::Power => floor::append_and_sync,
             _ => floor::append_only,
@@ -38,17 +38,28 @@ pub(crate) fn turn(runtime: &Runtime) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-async fn each(store: &Store, turns: u32) -> Result<f64> {
+async fn each(store: &SqliteStore, turns: u32) -> Result<f64> {
     let store = store.clone();
     let name = SessionName::new("assistant")?;
-    let outcome = RawValue::from_string(r#"{"outcome":"completed","text":"Your name is Alice."}"#.into())?;
     let id = SessionId::random();
     let each = tokio::spawn(async move {
+        let mut tenure = store.take(name.clone()).await?.tenure;
         let began = std::time::Instant::now();
         for _ in 0..turns {
-            let row = TurnRow::new(TurnId::new(), name.clone(), id, "What is my name?".into(), false);
-            store.open_turn_durable(&row).await?;
-            store.settle_durable(row.turn, &outcome).await?;
+            let turn = TurnId::new();
+            store
+                .open(NewTurn {
+                    turn,
+                    name: name.clone(),
+                    session_id: id,
+                    prompt: r#""What is my name?""#.into(),
+                    at_most_once: false,
+                    opened_at: 1,
+                })
+                .await?;
+            let outcome = r#"{"outcome":"completed","text":"Your name is Alice."}"#.into();
+            let settle = vec![Settle { turn, outcome, answered_in: None, at: 1 }];
+            tenure = store.commit(tenure, Change { settle, ..Change::default() }).await?.next;
         }
         anyhow::Ok(began.elapsed() / turns)
     });

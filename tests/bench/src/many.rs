@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::runtime::Runtime;
 use treewarden::{ExitReason, SessionId, SessionName, SessionOptions, Supervisor};
-use treewarden_store::{SessionRecord, Store, StoreOptions};
+use treewarden_sqlite::{SqliteOptions, SqliteStore};
+use treewarden_store::{Backend, Change, SessionRecord};
 
 use crate::lab::{self, Lab};
 use crate::row::{Figure, Must, Row};
@@ -40,11 +41,15 @@ pub(crate) fn hundred_thousand(runtime: &Runtime) -> Result<Vec<Row>> {
 pub(crate) fn with_records(runtime: &Runtime) -> Result<Vec<Row>> {
     const COUNT: u64 = 100_000;
     let dir = tempfile::tempdir()?;
-    let store = Store::open(dir.path(), StoreOptions::default())?;
-    for n in 0..COUNT {
-        store.put(&SessionRecord::new(name(n)?, SessionId::random()))?;
-    }
-    drop(store);
+    runtime.block_on(async {
+        let store = SqliteStore::open(dir.path(), SqliteOptions::default())?;
+        for n in 0..COUNT {
+            let tenure = store.take(name(n)?).await?.tenure;
+            let record = Some(SessionRecord::new(name(n)?, SessionId::random()));
+            store.commit(tenure, Change { record, ..Change::default() }).await?;
+        }
+        anyhow::Ok(())
+    })?;
     let began = Instant::now();
     let lab = Lab::at(dir)?;
     let opened = began.elapsed();

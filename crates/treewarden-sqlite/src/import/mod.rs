@@ -23,7 +23,7 @@ mod tests;
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -39,9 +39,9 @@ const OLD_TURNS: &str = "
       prompt TEXT NOT NULL, at_most_once INTEGER NOT NULL, sent INTEGER NOT NULL DEFAULT 0,
       interruptions INTEGER NOT NULL DEFAULT 0, outcome TEXT, opened_at INTEGER NOT NULL, settled_at INTEGER)";
 
-/// Tells whether a directory has a journal of an earlier version.
-pub(crate) fn has_segments(dir: &Path) -> io::Result<bool> {
-    Ok(!segment::numbers(dir)?.is_empty())
+/// A segment of the journal of an earlier version, if the directory has any.
+pub(crate) fn a_segment(dir: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(segment::numbers(dir)?.first().map(|number| segment::path(dir, *number)))
 }
 
 /// Makes a database of an earlier schema one of this, in the transaction that is under way.

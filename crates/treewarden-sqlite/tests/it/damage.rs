@@ -328,11 +328,17 @@ async fn a_damaged_page_is_found_where_it_is_read_and_the_next_opening_sets_the_
     damaged[len / 2..].fill(0x5a);
     fs::write(&file, damaged).unwrap();
     let store = open(dir.path());
-    if store.problems().await.unwrap().is_empty() {
-        let error = store.turns(name("a"), 500).await.unwrap_err();
+    // Which pages are damaged depends on where each table came to lie: one that is read at the opening has the file set
+    // aside at once.
+    let error = match store.problems().await {
+        Ok(problems) if problems.is_empty() => Some(store.turns(name("a"), 500).await.unwrap_err()),
+        Ok(_) => None,
+        Err(error) => Some(error),
+    };
+    if let Some(error) = error {
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
-        drop(store);
     }
+    drop(store);
     let store = open(dir.path());
     assert_eq!(store.problems().await.unwrap()[0].kind, ProblemKind::Database);
     assert!(!dir.path().join("treewarden.db.damaged").exists());

@@ -8,9 +8,19 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use treewarden_proto::{TurnId, frame};
+use treewarden_proto::TurnId;
+use treewarden_proto::frame::{self, Frame};
 
-use crate::Completed;
+/// A completed turn, and what follows from its outcome for the CLI's transcript.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completed {
+    /// The turn.
+    pub turn: TurnId,
+    /// The CLI must have written it.
+    pub written: bool,
+    /// Its outcome has text.
+    pub answered: bool,
+}
 
 /// The fields of an outcome that decide. What is in the others is not looked at: a CLI writes there what a strict reader refuses.
 #[derive(Deserialize)]
@@ -38,7 +48,7 @@ impl Completed {
             return Self::of_value(turn, &frame::value(outcome).ok()?);
         };
         let answered = read.text.is_some_and(|text| !matches!(text.get(), "\"\"" | "null"));
-        let written = read.result.is_none_or(|result| is_written(result.get()));
+        let written = read.result.is_none_or(|result| is_demanded(result.get()));
         (read.outcome? == "completed").then_some(Self { turn, written, answered })
     }
 
@@ -50,7 +60,12 @@ impl Completed {
     }
 }
 
-fn is_written(result: &str) -> bool {
+/// Tells whether the CLI must have written the turn that ended with this result.
+pub fn is_written(result: &Frame) -> bool {
+    is_demanded(result.json())
+}
+
+fn is_demanded(result: &str) -> bool {
     match serde_json::from_str::<Marks<'_>>(result) {
         Ok(marks) => {
             let turns = marks.num_turns.and_then(|turns| turns.get().parse::<f64>().ok());
@@ -91,6 +106,13 @@ mod tests {
         for (more, expected) in cases {
             let said = Completed::of(turn, &format!(r#"{{"outcome":"completed"{more}}}"#));
             assert_eq!(said.map(|said| (said.written, said.answered)), expected, "{more}");
+        }
+        // What the CLI answers by itself, and what a hook said in the place of a result, is written nowhere.
+        let help = r#"{"type":"result","num_turns":0,"result":"/help isn't available in this environment."}"#;
+        let hook = r#"{"type":"system","subtype":"informational","content":"blocked by hook"}"#;
+        for (line, expected) in [(help, false), (hook, false), (r#"{"type":"result","num_turns":1}"#, true)] {
+            let frame = Frame::parse(line.as_bytes().to_vec().into()).expect("a frame");
+            assert_eq!(is_written(&frame), expected, "{line}");
         }
         let nested = format!(r#"{{"outcome":"completed","result":{{"num_turns":1,"deep":{deep}}}}}"#);
         assert!(Completed::of(turn, &nested).expect("completed").written);

@@ -21,6 +21,7 @@ mod turn;
 
 pub use backend::{Backend, Pending};
 pub use change::{Change, Committed, Settle, Tenure};
+pub use completed::{Completed, is_written};
 pub use failure::{CommitError, OpenError};
 pub use lines::Lines;
 pub use retention::{Keep, Pruned};

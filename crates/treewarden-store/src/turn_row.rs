@@ -1,13 +1,9 @@
 //! One turn as the journal holds it.
 
-use std::error::Error;
-
-use rusqlite::Row;
 use serde_json::Value;
-use treewarden_proto::{SessionId, SessionName, TurnId, frame};
+use treewarden_proto::{SessionId, SessionName, TurnId};
 
-use crate::problem::Bad;
-use crate::store::now;
+use crate::now::now;
 
 /// How far a turn is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,37 +68,4 @@ impl TurnRow {
             settled_at,
         }
     }
-}
-
-pub(super) const COLUMNS: &str =
-    "turn, name, session_id, seq, prompt, at_most_once, sent, interruptions, outcome, opened_at, settled_at";
-
-/// Reads a row of [`COLUMNS`]; one that cannot be read is named by its place, with the reason.
-pub(super) fn decode(row: &Row<'_>) -> rusqlite::Result<Result<TurnRow, Bad<i64>>> {
-    let seq = row.get(3)?;
-    Ok(read(row, seq).map_err(|error| Bad { key: seq, reason: error.to_string() }))
-}
-
-fn read(row: &Row<'_>, seq: i64) -> Result<TurnRow, Box<dyn Error>> {
-    let outcome: Option<String> = row.get(8)?;
-    // It is stored as it came, and a CLI writes what a strict reader refuses: half of a surrogate pair, 1e999.
-    let outcome: Option<Value> = outcome.as_deref().map(frame::value).transpose()?;
-    let state = match (&outcome, row.get(6)?) {
-        (Some(_), _) => TurnState::Settled,
-        (None, true) => TurnState::Sent,
-        (None, false) => TurnState::Queued,
-    };
-    Ok(TurnRow {
-        turn: row.get_ref(0)?.as_str()?.parse()?,
-        name: row.get_ref(1)?.as_str()?.parse()?,
-        session_id: row.get_ref(2)?.as_str()?.parse()?,
-        seq,
-        prompt: serde_json::from_str(row.get_ref(4)?.as_str()?)?,
-        at_most_once: row.get(5)?,
-        state,
-        interruptions: row.get(7)?,
-        outcome,
-        opened_at: row.get::<_, i64>(9)?.unsigned_abs(),
-        settled_at: row.get::<_, Option<i64>>(10)?.map(i64::unsigned_abs),
-    })
 }
