@@ -143,6 +143,21 @@ impl Backend for SqliteStore {
         Box::pin(self.copy_to(to))
     }
 
+    fn close(&self) -> Pending<'_, ()> {
+        let store = self.clone();
+        Box::pin(async move {
+            let closed = tokio::task::spawn_blocking(move || {
+                // In the order in which they are dropped, for the same reason.
+                store.inner.readers.end();
+                store.inner.writer.end();
+                store.inner.place.end();
+            });
+            if let Err(error) = closed.await {
+                tracing::error!(%error, "the state database is not closed in order");
+            }
+        })
+    }
+
     fn keeps_turns(&self) -> bool {
         self.inner.keeps_turns
     }

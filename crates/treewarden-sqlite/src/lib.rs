@@ -37,4 +37,5 @@ mod writer;
 
 pub use copy::{RestoreError, restore};
 pub use options::SqliteOptions;
+pub use schema::is_of_earlier_version;
 pub use store::SqliteStore;

@@ -140,9 +140,10 @@ impl Place {
     }
 }
 
-impl Drop for Place {
-    /// The connections are closed: whoever closed the last one has put SQLite's log into the file and synced it.
-    fn drop(&mut self) {
+impl Place {
+    /// Notes a clean end beside the database, once the connections are closed: whoever closed the last one has put SQLite's log
+    /// into the file and synced it.
+    pub(crate) fn end(&self) {
         let [log, _] = companions(&self.path);
         let (shared, _) = &*held(&self.shared);
         let is_alone = shared.unlock().is_ok() && shared.try_lock().is_ok();
@@ -153,6 +154,14 @@ impl Drop for Place {
         {
             witness.done();
         }
+        // Whoever still has a handle keeps nobody else away.
+        let _unlocked = shared.unlock();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

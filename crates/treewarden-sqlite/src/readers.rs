@@ -25,7 +25,8 @@ pub(crate) struct Readers {
     queue: Arc<Queue>,
     place: Arc<Place>,
     limit: Duration,
-    threads: Vec<std::thread::JoinHandle<()>>,
+    /// Taken by whoever ends them; held for that alone.
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -53,11 +54,12 @@ impl Readers {
         place: Arc<Place>,
         limit: Duration,
     ) -> Result<Self, Fault> {
-        let mut readers = Self { queue: Arc::new(Queue::default()), place, limit, threads: Vec::new() };
+        let readers = Self { queue: Arc::new(Queue::default()), place, limit, threads: Mutex::default() };
         for db in connections {
             let queue = Arc::clone(&readers.queue);
             let thread = std::thread::Builder::new().name("treewarden-read".into());
-            readers.threads.push(thread.spawn(move || run(&queue, &db))?);
+            let thread = thread.spawn(move || run(&queue, &db))?;
+            readers.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(readers)
     }
@@ -112,6 +114,9 @@ impl Readers {
 
     fn push(&self, question: Question) -> Result<(), StoreError> {
         let mut state = self.queue.state();
+        if state.closed {
+            return Err(self.failure(StoreErrorKind::Other, "it is closed"));
+        }
         if state.questions.len() >= QUEUE {
             return Err(self.failure(StoreErrorKind::Busy, "too many questions wait for the disk; ask again"));
         }
@@ -131,8 +136,9 @@ impl Readers {
     }
 }
 
-impl Drop for Readers {
-    fn drop(&mut self) {
+impl Readers {
+    /// Takes no more questions, lets those that wait go, and waits until the connections are closed.
+    pub(crate) fn end(&self) {
         let left = {
             let mut state = self.queue.state();
             state.closed = true;
@@ -140,12 +146,19 @@ impl Drop for Readers {
         };
         drop(left);
         self.queue.work.notify_all();
-        for thread in self.threads.drain(..) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             // The last handle of a store may go within a question, on a thread that cannot wait for itself.
             if thread.thread().id() != std::thread::current().id() {
                 let _ended = thread.join();
             }
         }
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use treewarden_store::StoreErrorKind;
 use uuid::Uuid;
 
-use crate::error::{Fault, refused};
+use crate::error::{Fault, database, refused};
 use crate::transaction::Transaction;
 use crate::{import, lost, meta};
 
@@ -64,6 +64,13 @@ fn refuse_newer(path: &Path, version: i64) -> Result<(), Fault> {
     }
     let why = format!("its schema {version} is newer than {SCHEMA}; use a newer treewarden");
     Err(refused(path, StoreErrorKind::NewerSchema, &why))
+}
+
+/// Tells whether a state directory has a database that an opening would carry over from an earlier version.
+pub fn is_of_earlier_version(dir: &Path) -> bool {
+    // The version may stand in SQLite's log alone, but then the journal's own log is there.
+    (1..SCHEMA).contains(&version_in_header(&database(dir)))
+        || import::a_segment(dir).is_ok_and(|segment| segment.is_some())
 }
 
 fn version_in_header(path: &Path) -> i64 {

@@ -35,10 +35,11 @@ pub struct SqliteStore {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) keeps_turns: bool,
-    // The order of the drops: the writer stores what it was given, then the readers end, and until both are through the lock in
-    // `place` keeps others from setting the database aside.
-    pub(crate) writer: Writer,
+    // The order of the drops: the readers end, then the writer stores what it was given and ends alone: of two connections that
+    // are closed at one time each takes the other for one that stays, and neither puts SQLite's log into the file. Until all are
+    // through the lock in `place` keeps others from setting the database aside.
     pub(crate) readers: Readers,
+    pub(crate) writer: Writer,
     pub(crate) place: Arc<Place>,
 }
 

@@ -31,6 +31,9 @@ use signals::{Signals, Wish};
 use socket::ControlSocket;
 pub(crate) use socket::may_speak;
 
+/// How long the end waits for the store to be closed.
+const TO_CLOSE: Duration = Duration::from_secs(10);
+
 /// How long the end waits for clients to be told how what they asked for came out; what they are told fits in a socket's buffer,
 /// as a rule, so that only a client that reads nothing costs it all.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -87,6 +90,10 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
         shared.service.say_unsaved().await;
         let reason = tree.stop().await;
         say_last_word(&shared.service).await;
+        // Tasks that end a moment later may still have a handle of it, and the next start would say that the machine went down.
+        if tokio::time::timeout(TO_CLOSE, shared.service.tree().host().store().close()).await.is_err() {
+            tracing::error!("the disk does not answer: the state database is not closed in order");
+        }
         reason
     };
     let code = tokio::select! {

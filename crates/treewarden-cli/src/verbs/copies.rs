@@ -33,6 +33,14 @@ async fn without_a_tree(dir: PathBuf, to: PathBuf) -> anyhow::Result<()> {
             format!("{} has nothing that could be copied; name another with --state-dir", dir.display());
         return Err(Failure::new(Exit::Failed, text).into());
     }
+    if treewarden_sqlite::is_of_earlier_version(&dir) {
+        let text = format!(
+            "{} was written by an earlier version, and to open it would carry it over, so that that version could not use it any \
+             more; to keep it as it is, copy the folder with `cp -a` while nothing runs",
+            dir.display()
+        );
+        return Err(Failure::new(Exit::Failed, text).into());
+    }
     let open = move || SqliteStore::open(&dir, SqliteOptions::default());
     let store = tokio::task::spawn_blocking(open).await??;
     Ok(store.backup(to).await?)

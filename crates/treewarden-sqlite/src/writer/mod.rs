@@ -11,7 +11,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -45,7 +45,8 @@ pub(crate) struct Writer {
     queue: Arc<Queue>,
     place: Arc<Place>,
     limits: Limits,
-    thread: Option<std::thread::JoinHandle<()>>,
+    /// Taken by whoever ends it; held for that alone.
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 impl Writer {
@@ -54,7 +55,7 @@ impl Writer {
         let (work, at) = (Arc::clone(&queue), Arc::clone(&place));
         let thread = std::thread::Builder::new().name("treewarden-write".into());
         let thread = thread.spawn(move || group::run(&work, &db, &at))?;
-        Ok(Self { queue, place, limits, thread: Some(thread) })
+        Ok(Self { queue, place, limits, thread: Mutex::new(Some(thread)) })
     }
 
     /// Runs `op` in a shared transaction, and answers when that is committed. `op` runs again where the transaction was lost
@@ -108,15 +109,23 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
+impl Writer {
+    /// Takes no more jobs, and waits until those that were accepted are written and the connection is closed.
+    pub(crate) fn end(&self) {
         self.queue.close();
-        // What was accepted is written before the store is gone.
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // The last handle of a store may go within a job, on the writer's own thread, which cannot wait for itself.
-        if let Some(thread) = self.thread.take()
+        if let Some(thread) = thread
             && thread.thread().id() != std::thread::current().id()
         {
             let _ended = thread.join();
         }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // What was accepted is written before the store is gone.
+        self.end();
     }
 }

@@ -56,7 +56,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job; an error says that there is no room for it.
+    /// Adds a job; an error says that there is no room for it, or that no more are taken.
     pub(super) fn push(
         &self,
         job: Box<dyn Job>,
@@ -65,6 +65,9 @@ impl Queue {
         bytes: usize,
     ) -> Result<(), &'static str> {
         let mut state = self.state();
+        if state.closed {
+            return Err("it is closed");
+        }
         let is_full = state.jobs.len() >= ITEMS || (state.bytes > 0 && state.bytes + bytes > BYTES);
         if is_full {
             return Err("too many writes wait for the disk");

@@ -143,6 +143,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// [`StoreError`] if it cannot be written, or the folder is there and not empty.
     fn backup(&self, to: PathBuf) -> Pending<'_, Result<(), StoreError>>;
 
+    /// Stores what was accepted, takes no more, and lets go of what it keeps open, for a program that is about to end: what
+    /// still has a handle of the store then would keep it from a clean end. It is asked nothing from then on.
+    fn close(&self) -> Pending<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// Tells whether turns are stored; records always are.
     fn keeps_turns(&self) -> bool;
 
