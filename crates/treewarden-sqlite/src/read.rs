@@ -10,7 +10,6 @@ use crate::lost;
 use crate::row::line;
 use crate::row::name::{self, NameRow};
 use crate::row::turn::{self, StoredRow};
-use crate::row::written::is_written_sql;
 
 /// So many turns that the CLI wrote nowhere are told at most.
 const MOST: usize = 64;
@@ -103,28 +102,21 @@ fn collect<T>(
 /// The completed turns of a conversation, newest first, down to the newest that the CLI must have written.
 pub(crate) fn completed(db: &Connection, conversation: SessionId) -> Result<Found<Vec<Completed>>, Fault> {
     let mut query = db.prepare_cached(&format!(
-        "SELECT {columns}, {is_completed}, CASE WHEN {is_completed} THEN {written} END,
-           CASE WHEN {is_completed} THEN coalesce(outcome ->> '$.text', '') <> '' END
-         FROM turns WHERE session_id = ? ORDER BY seq DESC",
-        columns = turn::COLUMNS,
-        is_completed =
-            "coalesce(CASE WHEN json_valid(outcome) THEN outcome ->> '$.outcome' = 'completed' END, 0)",
-        written = is_written_sql("outcome")
+        "SELECT {} FROM turns WHERE session_id = ? ORDER BY seq DESC",
+        turn::COLUMNS
     ))?;
     let (mut found, mut bad) = (Vec::new(), Vec::new());
     let mut rows = query.query([conversation.as_uuid().as_bytes().as_slice()])?;
     while let Some(row) = rows.next()? {
-        let turn = match StoredRow::read(row)? {
-            Ok(stored) => stored.turn,
+        let stored = match StoredRow::read(row)? {
+            Ok(stored) => stored,
             Err(row) => {
                 bad.push(row);
                 continue;
             }
         };
-        if !row.get::<_, bool>(12)? {
-            continue;
-        }
-        let completed = Completed { turn, written: row.get(13)?, answered: row.get(14)? };
+        let completed = stored.outcome.as_deref().and_then(|outcome| Completed::of(stored.turn, outcome));
+        let Some(completed) = completed else { continue };
         // Of many that were written nowhere the newest are enough; the one that was written is looked for behind them.
         if completed.written || found.len() < MOST {
             found.push(completed);

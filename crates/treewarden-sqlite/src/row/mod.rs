@@ -6,7 +6,6 @@ pub(crate) mod expired;
 pub(crate) mod line;
 pub(crate) mod name;
 pub(crate) mod turn;
-pub(crate) mod written;
 
 use std::fmt::Display;
 

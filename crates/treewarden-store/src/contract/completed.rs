@@ -107,17 +107,32 @@ mod tests {
             let said = Completed::of(turn, &format!(r#"{{"outcome":"completed"{more}}}"#));
             assert_eq!(said.map(|said| (said.written, said.answered)), expected, "{more}");
         }
-        // What the CLI answers by itself, and what a hook said in the place of a result, is written nowhere.
-        let help = r#"{"type":"result","num_turns":0,"result":"/help isn't available in this environment."}"#;
-        let hook = r#"{"type":"system","subtype":"informational","content":"blocked by hook"}"#;
-        for (line, expected) in [(help, false), (hook, false), (r#"{"type":"result","num_turns":1}"#, true)] {
-            let frame = Frame::parse(line.as_bytes().to_vec().into()).expect("a frame");
-            assert_eq!(is_written(&frame), expected, "{line}");
-        }
         let nested = format!(r#"{{"outcome":"completed","result":{{"num_turns":1,"deep":{deep}}}}}"#);
         assert!(Completed::of(turn, &nested).expect("completed").written);
         for other in ["{}", "1", r#"{"outcome":"failed"}"#, r#"{"outcome":null}"#, "no JSON"] {
             assert_eq!(Completed::of(turn, other), None, "{other}");
+        }
+    }
+
+    /// What the CLI answers by itself, and what a hook said in the place of a result, is written nowhere.
+    #[test]
+    fn the_journal_and_a_frame_say_the_same_of_what_the_cli_wrote() {
+        let help = "/help isn't available in this environment.";
+        let cases = [
+            (format!(r#"{{"type":"result","num_turns":0,"result":"{help}"}}"#), false),
+            (r#"{"type":"result","num_turns":0,"terminal_reason":null}"#.to_owned(), false),
+            (r#"{"type":"result"}"#.to_owned(), false),
+            (r#"{"type":"system","subtype":"informational","content":"blocked by hook"}"#.to_owned(), false),
+            (r#"{"type":"result","num_turns":1}"#.to_owned(), true),
+            (r#"{"type":"result","num_turns":0,"terminal_reason":"completed"}"#.to_owned(), true),
+            (r#"{"\ud800":1,"type":"result","num_turns":2}"#.to_owned(), true),
+        ];
+        for (line, expected) in cases {
+            let frame = Frame::parse(line.clone().into_bytes().into()).expect("a frame");
+            assert_eq!(is_written(&frame), expected, "{line}");
+            let row = format!(r#"{{"outcome":"completed","result":{line}}}"#);
+            let in_journal = Completed::of(TurnId::new(), &row).expect("completed").written;
+            assert_eq!(in_journal, expected, "{line}");
         }
     }
 }
