@@ -82,9 +82,9 @@ async fn an_outcome_that_the_store_does_not_take_is_delivered_so_and_stored_befo
     let third = session.stream("PROMPT-3").await.expect("it is opened");
     let waits = async || {
         let status = session.status().await.expect("status");
-        (status.state == SessionState::Busy && status.turn == Some(third.id())).then_some(())
+        (status.state == SessionState::Ready && status.queued == 1).then_some(())
     };
-    eventually("it is its turn", waits).await;
+    eventually("it waits, and the CLI has nothing to do", waits).await;
     assert_eq!(lab.prompts(&id), ["PROMPT-1", "PROMPT-2"], "it is not sent");
     store.lock(false);
     let delivered = third.delivered().await.expect("the session is there");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use treewarden::session::{Event, FailureKind, Outcome, QueryError, QueryErrorKind, SessionState};
-use treewarden::{Session, SessionId, SessionOptions, TurnId};
+use treewarden::{Host, Session, SessionId, SessionOptions, TurnId};
 use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of, reaches};
 use treewarden_store::NewTurn;
 use treewarden_testkit::faults;
@@ -166,6 +166,26 @@ async fn an_interrupted_turn_says_so_and_the_next_one_runs() {
     let status = session.status().await.expect("status");
     assert_eq!((status.restarts, status.generation), (0, 1));
     end(&session).await;
+}
+
+#[tokio::test]
+async fn an_interrupt_takes_back_a_turn_that_waits_for_its_cli() {
+    let lab = Lab::new();
+    let host = Host::options().state_dir(lab.path().join("crowded")).max_live(1).open().expect("a host");
+    let on = |name| SessionOptions::from(lab.spec(name)).host(&host);
+    let busy = Session::start(on("busy")).await.expect("started");
+    let runs = busy.stream(LONG).await.expect("opened");
+    reaches(&busy, SessionState::Busy).await;
+    let other = Session::start(on("other")).await.expect("started");
+    let waits = other.stream("PROMPT-1").await.expect("opened");
+    let next = other.stream("PROMPT-2").await.expect("opened");
+    reaches(&other, SessionState::Starting).await;
+    assert!(other.interrupt().await.expect("the session is there"), "a turn was ended");
+    assert!(is_settled(&waits.outcome().await.expect("settled"), "cancelled"), "no CLI was sent it");
+    runs.interrupt();
+    assert!(next.answer().await.expect("answered").text.contains("answer to PROMPT-2"), "the one behind it runs");
+    end(&busy).await;
+    end(&other).await;
 }
 
 #[tokio::test]

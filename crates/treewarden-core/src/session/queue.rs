@@ -161,24 +161,17 @@ impl<S, C> Queue<S, C> {
         self.entries.range(from..).map(item).collect()
     }
 
-    /// The engine of the moment is gone: what was asked of it concerns no other.
+    /// The engine of the moment is gone: what was asked of it concerns no other, but for the end of a turn that is open still.
     pub fn forget_engine(&mut self) {
-        self.commands.clear();
+        let open: Vec<TurnId> = self.turns().collect();
+        // Whoever had a turn end was told that it does: forgotten with the engine, the next CLI would run it on.
+        self.commands.retain(|command| matches!(command, Command::Cancel(turn, _) if open.contains(turn)));
         self.taken = 0;
     }
 
     /// The turn that is under way, or next.
     pub fn first_open(&self) -> Option<TurnId> {
         self.turns().next()
-    }
-
-    /// The turn that a CLI was sent, this one or one before it, and that is not settled.
-    pub fn under_way(&self) -> Option<TurnId> {
-        // Turns are sent in their order, and a settled one is taken out before the next is sent.
-        match self.entries.front()? {
-            Entry::Turn(entry) if entry.open.attempts > 0 => Some(entry.open.turn),
-            _ => None,
-        }
     }
 
     /// The open turns, in order.
@@ -270,8 +263,9 @@ impl<S, C> Queue<S, C> {
 
     /// Takes all out, with what was asked of the engine.
     pub fn drain(&mut self) -> VecDeque<Entry<S, C>> {
+        let entries = std::mem::take(&mut self.entries);
         self.forget_engine();
-        std::mem::take(&mut self.entries)
+        entries
     }
 }
 
@@ -319,20 +313,6 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_is_under_way_from_when_it_is_sent_until_it_is_taken_out() {
-        let mut queue = Queue::default();
-        assert_eq!(queue.under_way(), None);
-        let (first, _second) = (turn(&mut queue), turn(&mut queue));
-        assert_eq!(queue.under_way(), None, "it waits");
-        queue.in_flight(first);
-        assert_eq!(queue.under_way(), Some(first));
-        queue.interrupted();
-        assert_eq!(queue.under_way(), Some(first), "the next CLI carries it on");
-        queue.remove(first);
-        assert_eq!(queue.under_way(), None);
-    }
-
-    #[test]
     fn an_engine_is_told_of_each_entry_once_whatever_is_taken_out_meanwhile() {
         let mut queue = Queue::default();
         let (first, second) = (turn(&mut queue), turn(&mut queue));
@@ -366,6 +346,17 @@ mod tests {
         queue.command(Command::Interrupt);
         queue.forget_engine();
         assert!(!queue.has_work());
+    }
+
+    #[test]
+    fn the_end_that_was_asked_for_an_open_turn_outlives_the_engine() {
+        let mut queue = Queue::default();
+        let (open, gone) = (turn(&mut queue), turn(&mut queue));
+        queue.command(Command::Cancel(open, DrainReason::Interrupted));
+        queue.command(Command::Cancel(gone, DrainReason::Interrupted));
+        queue.remove(gone);
+        queue.forget_engine();
+        assert_eq!(queue.take_new().1, [Command::Cancel(open, DrainReason::Interrupted)]);
     }
 
     #[test]

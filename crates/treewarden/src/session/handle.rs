@@ -303,10 +303,10 @@ impl Session {
         desk.adopt(id, config_dir).await
     }
 
-    /// Interrupts the turn that runs, or what the CLI works at by itself; `false` if it does nothing, and nothing was done.
+    /// Ends the foremost turn, or what the CLI works at by itself; `false` if there is neither, and nothing was done.
     ///
-    /// Background tasks of an idle CLI are no such work: they go on. A turn that the CLI has not been sent yet is not
-    /// interrupted; [`cancel`](Self::cancel) takes it back.
+    /// A turn that no CLI has been sent yet is taken back, whatever it waits for; one that runs is interrupted. Background
+    /// tasks of an idle CLI are no such work: they go on.
     ///
     /// # Errors
     ///

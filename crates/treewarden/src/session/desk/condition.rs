@@ -76,8 +76,15 @@ impl Desk {
         let session_id = session_id.or_else(|| rooms.identity.lost()?.session_id);
         let unstored = rooms.commits.unstored();
         let lost = rooms.identity.lost().map(|lost| lost.why.clone().into());
+        let is_open = |turn| rooms.queue.turn(turn).is_some() || rooms.commits.untold().contains(&turn);
+        let is_over = shown.turn().is_some_and(|turn| !is_open(turn));
         drop(rooms);
         let mut status = shown.status(self.name.clone(), session_id, queued);
+        // The engine hears a moment later than whoever waited that an outcome is delivered. Shown as busy until then, the
+        // next turn would be taken for one that runs.
+        if is_over && status.state == SessionState::Busy {
+            (status.state, status.turn) = (SessionState::Ready, None);
+        }
         status.unstored = unstored.map(Into::into);
         status.lost = lost;
         // Where the state directory itself is gone, no session's turns are taken.

@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorRef};
-use treewarden_core::session::{Failure, FailureKind, Outcome, SessionState};
+use treewarden_core::session::{DrainReason, Failure, FailureKind, Outcome, SessionState};
 use treewarden_otp_core::ExitReason;
 
 use super::Desk;
@@ -32,15 +32,20 @@ impl Desk {
         true
     }
 
-    /// Has the turn that is under way end, or what the CLI works at by itself; `false` if there is neither.
+    /// Has the foremost turn end, wherever it is, or what the CLI works at by itself; `false` if there is neither.
+    ///
+    /// The turn is named in the command: an interrupt that is read when that turn has ended must not end the next.
     pub(crate) fn interrupt_what_runs(&self) -> bool {
+        // Look and command are under one lock, so that what the answer says is what was asked for.
         let mut rooms = self.lock();
-        // Look and command are under one lock: a command that nothing called for would end what begins next.
-        let runs = rooms.queue.under_way().is_some() || rooms.shown.works_at_something();
-        if !runs || !rooms.service.engine_lives() {
-            return false;
-        }
-        rooms.queue.command(Command::Interrupt);
+        // Of a turn whose outcome is on its way to the store nothing runs any more, and the one behind it was not meant.
+        let head = if rooms.commits.untold().is_empty() { rooms.queue.first_open() } else { None };
+        let command = match head {
+            Some(turn) => Command::Cancel(turn, DrainReason::Interrupted),
+            None if rooms.shown.works_at_something() && rooms.service.engine_lives() => Command::Interrupt,
+            None => return false,
+        };
+        rooms.queue.command(command);
         self.ring(rooms);
         true
     }

@@ -165,6 +165,11 @@ impl Engine {
         self.end = Some(end);
     }
 
+    /// The turn is not sent yet, because the store does not have what must come before it.
+    fn holds_back(&self, turn: TurnId) -> bool {
+        self.sending.as_ref().is_some_and(|(held, _)| *held == turn)
+    }
+
     /// Shows what the machine is doing in the status.
     pub(super) fn show_state(&mut self) {
         let Seen { state, work, .. } = &self.seen;

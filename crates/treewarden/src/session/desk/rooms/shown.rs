@@ -103,6 +103,11 @@ impl Condition {
         self.state
     }
 
+    /// The turn that it is at.
+    pub(crate) fn turn(&self) -> Option<TurnId> {
+        self.turn
+    }
+
     /// It has a CLI.
     pub(crate) fn has_cli(&self) -> bool {
         self.pid.is_some()
