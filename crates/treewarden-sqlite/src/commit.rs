@@ -184,7 +184,10 @@ impl Turns<'_> {
         }
         row.outcome = Some(settle.outcome.clone());
         row.settled_at = Some(settle.at);
-        row.session_id = settle.answered_in.unwrap_or(row.session_id);
+        if let Some(id) = settle.answered_in.filter(|id| *id != row.session_id) {
+            row.session_id = id;
+            row.update_conversation(self.to.db())?;
+        }
         row.update(self.to.db())
     }
 }

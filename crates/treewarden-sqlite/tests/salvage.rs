@@ -13,7 +13,7 @@ use treewarden_store::{
 };
 
 const DATABASE: &str = "treewarden.db";
-const PAGE: usize = 4096;
+const PAGE: usize = 2048;
 
 fn wait<T>(answer: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(answer)

@@ -151,13 +151,12 @@ impl StoredRow {
         Ok(())
     }
 
-    /// Stores what became of the turn; what was asked stands as it is.
+    /// Stores what became of the turn; what was asked stands as it is, and so does its conversation.
     pub(crate) fn update(&self, db: &Connection) -> Result<(), Fault> {
         db.prepare_cached(
-            "UPDATE turns SET session_id = ?, sent = ?, interruptions = ?, settled_at = ?, outcome = ?, sum = ? WHERE seq = ?",
+            "UPDATE turns SET sent = ?, interruptions = ?, settled_at = ?, outcome = ?, sum = ? WHERE seq = ?",
         )?
         .execute(params![
-            self.session_id.as_uuid().as_bytes().as_slice(),
             self.sent,
             self.interruptions,
             self.settled_at.map(u64::cast_signed),
@@ -165,6 +164,15 @@ impl StoredRow {
             self.sum(),
             self.seq
         ])?;
+        Ok(())
+    }
+
+    /// Stores which conversation the turn belongs to, for an [`update`](Self::update) that follows: until then the sum is wrong.
+    ///
+    /// A statement of its own: one that names the column writes a page of its index, whether it has another value or not.
+    pub(crate) fn update_conversation(&self, db: &Connection) -> Result<(), Fault> {
+        db.prepare_cached("UPDATE turns SET session_id = ? WHERE seq = ?")?
+            .execute(params![self.session_id.as_uuid().as_bytes().as_slice(), self.seq])?;
         Ok(())
     }
 

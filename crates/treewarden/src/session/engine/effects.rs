@@ -177,6 +177,8 @@ impl Engine {
             State::Starting | State::Initializing => (SessionState::Starting, None),
             State::Ready => (SessionState::Ready, None),
             State::Working => (SessionState::Working, None),
+            // The CLI was not sent it: it waits, as one behind a usage limit does.
+            State::Settling(turn) if self.holds_back(turn) => (SessionState::Ready, None),
             // Nobody was told the outcome yet: to whoever looks, the session is at the turn still.
             State::Busy(turn) | State::Settling(turn) => (SessionState::Busy, Some(turn)),
             State::Draining(turn) => (SessionState::Draining, Some(turn)),
