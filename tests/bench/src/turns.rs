@@ -14,14 +14,14 @@ use crate::row::{Figure, Must, Row};
 const ROUNDS: usize = 5;
 
 /// The modes that need no sync, with what a turn must cost in each.
-const UNSYNCED: [(&str, Durability, f64); 2] =
-    [("off", Durability::Nothing, 1.5), ("on, survives kill -9", Durability::Process, 2.0)];
+const UNSYNCED: [(&str, Durability, Must); 2] =
+    [("off", Durability::Nothing, Must::TimesAtMost(1.5)), ("on, survives kill -9", Durability::Process, Must::Shown)];
 
 /// Empty turns in each mode, beside a blocking pipe and a bare sync.
 pub(crate) fn empty(runtime: &Runtime) -> Result<Vec<Row>> {
     let cli = lab::bare_cli()?;
     let mut rows = Vec::new();
-    for (name, durability, times) in UNSYNCED {
+    for (name, durability, must) in UNSYNCED {
         let lab = Lab::with(durability)?;
         let session = runtime.block_on(lab.start(lab.bare()))?;
         let [bare, ours] = medians(
@@ -34,7 +34,7 @@ pub(crate) fn empty(runtime: &Runtime) -> Result<Vec<Row>> {
         rows.push(
             Row::new(format!("empty turn: journal {name}"), Figure::Time(ours))
                 .floor(Figure::Time(bare))
-                .must(Must::TimesAtMost(times)),
+                .must(must),
         );
     }
     let lab = Lab::with(Durability::Power)?;
