@@ -4,12 +4,14 @@
 
 mod at_work;
 mod cli;
+mod op;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use at_work::AtWork;
 use cli::{Cli, Event, Fact, Line, Truth};
+pub(crate) use op::Op;
 use treewarden_core::session::{
     Config, CrashKind, Delivery, DrainReason, End, ExitClass, Found, Item, OpenTurn, Permanent,
     PermanentKind, ResultFact, Saved, Start, StartFailure, State, StopReason,
@@ -20,51 +22,6 @@ use uuid::Uuid;
 type Machine = treewarden_core::session::Machine<Truth>;
 type Action = treewarden_core::session::Action<Truth>;
 type Verdict = treewarden_core::session::Verdict<Truth>;
-
-/// What happens next.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Op {
-    Enqueue {
-        at_most_once: bool,
-    },
-    Clear,
-    Cancel(u8),
-    Interrupt,
-    Stop(StopReason),
-    /// The session's options change.
-    Renew,
-    /// The CLI goes a step.
-    Step {
-        limited: bool,
-    },
-    /// A frame is read.
-    Read,
-    /// The driver finishes something that it was told to do.
-    Drive {
-        fails: bool,
-    },
-    /// This many writes of the CLI reach the disk.
-    Flush(u8),
-    Kill,
-    Freeze,
-    /// The CLI cannot be ended as a whole.
-    Survive,
-    Stray {
-        named: bool,
-    },
-    /// The store answers about an outcome, or takes what is in hand.
-    Store,
-    /// The store takes no more outcomes for now: what it was asked for stays in hand.
-    Refuse,
-    /// The CLI is to work by itself.
-    Own,
-    /// The CLI has so many background tasks.
-    Tasks(u8),
-    /// Time passes, up to the next deadline.
-    Wait(u16),
-    /// The next deadline comes.
-    Deadline,
-}
 
 #[derive(Debug)]
 pub(crate) struct World {
