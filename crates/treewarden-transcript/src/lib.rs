@@ -12,6 +12,7 @@
 //! | how much of the file is read? | `tail` |
 //! | is the conversation ready to be resumed? | `prepare` |
 //! | could it be resumed, while its CLI lives? | `look` |
+//! | does it end in the middle of a line? | `cut` |
 //! | is what the file lost in a copy of it? | `put_back`; what is said if not: `loss` |
 //! | what was a turn answered? | `answer` |
 //! | who else keeps the file? | `keep` |
@@ -19,6 +20,7 @@
 //! Why it is so: `docs/design/why-restart-resumes.md` and `docs/design/exactly-once.md`.
 
 mod answer;
+mod cut;
 mod error;
 mod keep;
 mod line;
@@ -34,6 +36,7 @@ mod tail;
 mod tree;
 
 pub use answer::{DiskAnswer, answer_to};
+pub use cut::{CutLine, cut_line};
 pub use error::TranscriptError;
 pub use keep::{Kept, are_one, keep, kept, release, restore, second_name};
 pub use look::{Look, Saved, holds, look};
