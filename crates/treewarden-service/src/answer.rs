@@ -115,6 +115,8 @@ pub enum Answer {
     Adopted {
         /// Each name that is lost.
         names: Vec<Adopted>,
+        /// Why names of which nothing is known are lost as well, if they are.
+        others: Option<String>,
     },
     /// To `stop` and `remove`.
     Stopped {
@@ -153,7 +155,7 @@ pub struct Sessions {
     pub warm: WarmStatus,
     /// Why no turn is taken, if that is so.
     pub removed: Option<String>,
-    /// What the store found when it was opened, the newest last.
+    /// What of the store is not whole, until that is over, the newest last.
     pub problems: Vec<StoreProblem>,
 }
 
@@ -165,6 +167,10 @@ pub struct StoreProblem {
     pub kind: &'static str,
     /// Which one.
     pub key: String,
+    /// The sessions that it concerns, or of which it concerns one; none if it is about the whole store.
+    pub names: Vec<SessionName>,
+    /// The turn that it is about.
+    pub turns: Vec<TurnId>,
     /// What is wrong, and what follows.
     pub reason: String,
     /// When it was found, in Unix milliseconds.
@@ -173,7 +179,9 @@ pub struct StoreProblem {
 
 impl From<Problem> for StoreProblem {
     fn from(problem: Problem) -> Self {
-        Self { kind: problem.kind.as_str(), key: problem.key, reason: problem.reason, at: problem.at }
+        let (names, turns) = (problem.concern.names().to_vec(), problem.concern.turns().to_vec());
+        let Problem { kind, key, reason, at, .. } = problem;
+        Self { kind: kind.as_str(), key, names, turns, reason, at }
     }
 }
 

@@ -43,8 +43,10 @@ pub(crate) async fn adopt(service: &Service, name: &str, id: SessionId) -> Resul
 }
 
 pub(crate) async fn adopt_lost(service: &Service) -> Result<Answer, Unanswered> {
-    let names = service.tree.host().adopt_lost().await.map_err(Refusal::failed)?;
-    Ok(Answer::Adopted { names })
+    let host = service.tree.host();
+    let names = host.adopt_lost().await.map_err(Refusal::failed)?;
+    let others = host.lost().await.map_err(Refusal::failed)?.others;
+    Ok(Answer::Adopted { names, others })
 }
 
 pub(crate) async fn start(service: &Service, name: &str) -> Result<Answer, Unanswered> {

@@ -38,6 +38,8 @@ pub enum Code {
     NoSuchTurn,
     /// The turn was settled, and removed as it was old.
     TurnExpired,
+    /// What is stored of the turn is damaged, and cannot be read.
+    TurnDamaged,
     /// The tree has no template of this name.
     NoSuchTemplate,
     /// A session, or another child of the tree, has the name.

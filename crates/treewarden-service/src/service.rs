@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use tokio::sync::{Mutex, RwLock, SemaphorePermit};
-use treewarden::{Host, Tree};
+use treewarden::Tree;
 
 use crate::access::Caller;
 use crate::answer::{Answer, Hello, Progress, Reloaded, Sessions, StoreProblem};
@@ -17,7 +17,7 @@ use crate::reload::{self, Reload};
 use crate::sink::{Gone, Sink};
 use crate::{control, events, turns, unsaved};
 
-/// So many of what the store found are shown with the sessions, the newest.
+/// So many problems of the store are shown with the sessions, the newest.
 const PROBLEMS: usize = 8;
 
 /// What can be asked of one tree, for any number of doors.
@@ -126,7 +126,7 @@ impl Service {
         still_there(sink)?;
         match request {
             Request::Hello {} => Ok(Answer::Hello(self.hello())),
-            Request::Ps {} => Ok(Answer::Sessions(self.sessions())),
+            Request::Ps {} => Ok(Answer::Sessions(self.sessions().await)),
             Request::Tree {} => Ok(Answer::Tree(Box::new(self.tree.outline().await))),
             Request::Ask { name, prompt, stream, detach } => {
                 turns::ask(self, sink, name, prompt, stream, detach).await
@@ -161,19 +161,16 @@ impl Service {
         }
     }
 
-    fn sessions(&self) -> Sessions {
-        // As long as a person reads: all are events, and in the log.
-        let problems = |host: &Host| {
-            let all = host.problems();
-            let newest = all[all.len().saturating_sub(PROBLEMS)..].iter();
-            newest.map(|problem| StoreProblem::from(problem.clone())).collect()
-        };
+    async fn sessions(&self) -> Sessions {
         let host = self.tree.host();
+        // As long as a person reads: all are events, and in the log.
+        let mut problems = host.problems().await;
+        let newest = problems.split_off(problems.len().saturating_sub(PROBLEMS));
         Sessions {
             sessions: host.sessions(),
             warm: host.warm(),
             removed: host.removed(),
-            problems: problems(host),
+            problems: newest.into_iter().map(StoreProblem::from).collect(),
         }
     }
 

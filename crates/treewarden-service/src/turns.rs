@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use treewarden::session::{Event, QueryError, QueryErrorKind, TextEvent, Turn, TurnReport};
-use treewarden::{SessionName, TurnId};
+use treewarden::{SessionName, StoreErrorKind, TurnId};
 
 use crate::answer::{Answer, Progress, TurnAnswer};
 use crate::message::Streaming;
@@ -156,7 +156,11 @@ fn told_as_frames(event: Event) -> Option<Yield> {
 
 /// A turn as the journal has it, or as its session has it in hand.
 pub(crate) async fn found(service: &Service, turn: TurnId) -> Result<TurnReport, Refusal> {
-    let found = service.tree.host().turn(turn).await.map_err(Refusal::failed)?;
+    let found = service.tree.host().turn(turn).await.map_err(|error| {
+        let is_damaged = error.kind() == StoreErrorKind::Corrupt;
+        let code = if is_damaged { Code::TurnDamaged } else { Code::Failed };
+        Refusal::new(code, format!("failed to {error}"))
+    })?;
     match found {
         Some(found) => Ok(found),
         None if service.tree.host().has_expired(turn).await.map_err(Refusal::failed)? => {

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use rusqlite::Connection;
+use tokio::sync::watch;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{
     Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NewTurn, OpenError, Pending,
-    Problem, Pruned, SessionRecord, StoreError, StoredTurn, Taken, Tenure, Told, TurnRow,
+    Problem, Pruned, SessionRecord, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow,
 };
 
 use crate::commit::{self, Lost, digest};
@@ -14,7 +15,7 @@ use crate::error::Fault;
 use crate::prune::is_expired;
 use crate::store::{SAVING, SqliteStore, failure};
 use crate::transaction::Transaction;
-use crate::{lost, quarantine, read};
+use crate::{lost, problems, read};
 
 /// About what a change holds in memory.
 fn bytes(change: &Change) -> usize {
@@ -77,12 +78,26 @@ impl Backend for SqliteStore {
     fn turn(&self, turn: TurnId) -> Pending<'_, Result<Option<StoredTurn>, StoreError>> {
         Box::pin(async move {
             let found = self.inner.readers.ask(move |db| read::turn(db, turn)).await?;
-            match self.without_bad_turns(found).await {
-                Some(row) => Ok(Some(StoredTurn::Held(Box::new(row)))),
-                None => {
-                    let expired = self.inner.readers.ask(move |db| is_expired(db, turn)).await?;
-                    Ok(expired.then_some(StoredTurn::Expired))
+            let why = found.bad.first().map(|bad| bad.reason.clone());
+            if let Some(row) = self.without_bad_turns(found).await {
+                return Ok(Some(StoredTurn::Held(Box::new(row))));
+            }
+            // Also one that was set aside long ago: it is not unknown.
+            let (damaged, expired) = self
+                .inner
+                .readers
+                .ask(move |db| Ok((problems::of_turn(db, turn)?, is_expired(db, turn)?)))
+                .await?;
+            let why = damaged.map(|problem| problem.reason).or_else(|| {
+                why.map(|why| {
+                    format!("the turn {turn} is damaged: its prompt and its outcome cannot be read ({why})")
+                })
+            });
+            match why {
+                Some(why) => {
+                    Err(StoreError::new(StoreErrorKind::Corrupt, format!("read the turn {turn}: {why}")))
                 }
+                None => Ok(expired.then_some(StoredTurn::Expired)),
             }
         })
     }
@@ -121,14 +136,37 @@ impl Backend for SqliteStore {
             let lines = self.inner.readers.ask(op).await?;
             // A transcript with a hole is not given out as one.
             lines.into_iter().collect::<Result<_, String>>().map_err(|why| {
-                let path = self.inner.place.path();
-                Fault::corrupt(path, format!("the lines of {of} from {from} on: {why}")).tell(path)
+                let place = &self.inner.place;
+                let error = Fault::corrupt(place.path(), format!("the lines of {of} from {from} on: {why}"))
+                    .tell(place.path());
+                place.found(&error);
+                error
             })
         })
     }
 
     fn problems(&self) -> Pending<'_, Result<Vec<Problem>, StoreError>> {
-        Box::pin(async move { self.inner.readers.ask(quarantine::problems).await })
+        Box::pin(async move {
+            let told = self.inner.told;
+            let stored = self.inner.readers.ask(move |db| problems::problems(db, told)).await;
+            let unstored = self.inner.place.findings().unstored().clone();
+            match stored {
+                // What is known must not wait for what cannot be read.
+                Err(error) if unstored.is_empty() => Err(error),
+                stored => Ok(stored.unwrap_or_default().into_iter().chain(unstored).collect()),
+            }
+        })
+    }
+
+    fn note_told(&self, number: u64) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let told = self.inner.writer.ask(64, move |to| problems::note_told(to, number)).await;
+            told.map_err(failure)
+        })
+    }
+
+    fn bell(&self) -> watch::Receiver<u64> {
+        self.inner.place.findings().bell()
     }
 
     fn lost(&self) -> Pending<'_, Result<LostNames, StoreError>> {
@@ -136,7 +174,11 @@ impl Backend for SqliteStore {
     }
 
     fn forgive_lost(&self) -> Pending<'_, Result<usize, StoreError>> {
-        Box::pin(async move { self.inner.writer.ask(0, lost::forgive).await.map_err(failure) })
+        Box::pin(async move {
+            let forgiven = self.inner.writer.ask(0, lost::forgive).await.map_err(failure)?;
+            self.inner.place.findings().unstored().clear();
+            Ok(forgiven)
+        })
     }
 
     fn prune(&self, keep: Keep) -> Pending<'_, Result<Pruned, StoreError>> {

@@ -14,8 +14,9 @@ use treewarden_store::{
 use crate::checksum::Bad;
 use crate::error::Fault;
 use crate::lost;
+use crate::problems;
 use crate::prune::expired_of;
-use crate::quarantine::{now, set_names_aside, set_turn_aside};
+use crate::quarantine::{now, set_names_aside, set_turns_aside};
 use crate::row::line;
 use crate::row::name::NameRow;
 use crate::row::turn::StoredRow;
@@ -84,7 +85,7 @@ pub(crate) fn open(to: &Transaction<'_>, new: &NewTurn) -> Result<Result<(), Ope
 /// A turn that the store holds; one that cannot be read is set aside.
 fn held(to: &Transaction<'_>, turn: TurnId) -> Result<Option<StoredRow>, Fault> {
     match StoredRow::find(to.db(), turn)? {
-        Some(Err(bad)) => set_turn_aside(to, &bad).map(|()| None),
+        Some(Err(bad)) => set_turns_aside(to, &[bad]).map(|()| None),
         Some(Ok(row)) => Ok(Some(row)),
         None => Ok(None),
     }
@@ -130,12 +131,22 @@ pub(crate) fn commit(
             let why = format!("store the record of {} under the name {}", record.name, tenure.name);
             return Err(StoreError::new(StoreErrorKind::Other, why).into());
         }
+        if row.lost.is_some() {
+            problems::mend(to, &row.name)?;
+        } else if is_of_another_conversation(&row, record) {
+            problems::end(to, &row.name)?;
+        }
         row.record = Some(json(record)?.into());
         (row.lost, row.lost_id) = (None, None);
     }
     (row.seq, row.last) = (tenure.seq + 1, digest);
     row.put(to.db())?;
     Ok(Ok(committed))
+}
+
+/// The name has another conversation from now on.
+fn is_of_another_conversation(row: &NameRow, next: &SessionRecord) -> bool {
+    matches!(row.told(), Ok(Told::Record(record)) if record.session_id != next.session_id)
 }
 
 /// The turns that a change is about.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::error::Fault;
 use crate::import;
 use crate::meta;
+use crate::problems;
 use crate::quarantine::{lose_as, note};
 use crate::row::name::NameRow;
 use crate::transaction::Transaction;
@@ -147,7 +148,7 @@ pub(crate) fn names(db: &Connection) -> Result<LostNames, Fault> {
     Ok(LostNames { names, others: told_of_others(db)? })
 }
 
-/// Has all lost names begin anew; returns how many there were.
+/// Has all lost names begin anew, and all problems be over; returns how many names there were.
 pub(crate) fn forgive(to: &Transaction<'_>) -> Result<usize, Fault> {
     let LostNames { names, .. } = names(to.db())?;
     for (name, _) in &names {
@@ -157,6 +158,7 @@ pub(crate) fn forgive(to: &Transaction<'_>) -> Result<usize, Fault> {
         }
     }
     meta::put(to.db(), meta::LOST, rusqlite::types::Null)?;
+    problems::give_up(to)?;
     Ok(names.len())
 }
 

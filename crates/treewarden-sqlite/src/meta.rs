@@ -22,6 +22,17 @@ pub(crate) const LOST: &str = "lost";
 /// The highest id of a turn that was removed, of those that say when they were made: of all names.
 pub(crate) const WATERMARK: &str = "watermark";
 
+/// The highest number of a problem of which a host has told.
+pub(crate) const TOLD: &str = "told";
+/// The highest number of a problem when all were [given up](crate::lost::forgive).
+pub(crate) const GIVEN_UP: &str = "given-up";
+/// The highest number of a problem when the last record was put in the place of one that was lost.
+pub(crate) const MENDED: &str = "mended";
+/// With a name behind it, the highest number of a problem when that name came to another conversation.
+pub(crate) const OVER: &str = "over:";
+/// With the name of a transcript's file behind it, how many flushes of it were stored, and the number of the next one.
+pub(crate) const LINES: &str = "lines:";
+
 /// Beyond whatever a number that is lost can have been.
 const LEAP: i64 = 1 << 32;
 
@@ -44,13 +55,18 @@ pub(crate) fn put(db: &Connection, key: &str, value: impl ToSql) -> Result<(), F
 
 /// A value; `None` if there is none that can be read.
 pub(crate) fn get(db: &Connection, key: &str) -> Result<Option<Value>, Fault> {
+    Ok(find(db, key)?.flatten())
+}
+
+/// A value, if there is one, and `Some(None)` if it cannot be read.
+pub(crate) fn find(db: &Connection, key: &str) -> Result<Option<Option<Value>>, Fault> {
     let found = db.prepare_cached("SELECT value, sum FROM meta WHERE key = ?")?.query_row([key], |row| {
         let cell = row.get_ref(0)?;
         let is_right =
             row.get_ref(1)? == ValueRef::Integer(sum("meta", &[ValueRef::Text(key.as_bytes()), cell]));
         Ok(is_right.then(|| Value::try_from(cell).ok()).flatten())
     });
-    Ok(found.optional()?.flatten())
+    Ok(found.optional()?)
 }
 
 /// A count; one that cannot be read goes on beyond everything that it can have been.

@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use treewarden_store::dir::companions;
-use treewarden_store::{StoreError, StoreErrorKind, lock};
+use treewarden_store::{Problem, ProblemKind, StoreError, StoreErrorKind, lock};
 
 use crate::error::{Fault, log_removed, removed};
+use crate::findings::Findings;
 use crate::opening::{lock_path, share};
 use crate::patience::Patience;
+use crate::quarantine::now;
 use crate::witness::Witness;
 
 /// The files of a database that is open.
@@ -33,6 +35,7 @@ pub(crate) struct Place {
     noted: AtomicBool,
     /// Says beside the database how far that is; `None` where none can be written.
     witness: Mutex<Option<Witness>>,
+    findings: Findings,
 }
 
 impl Place {
@@ -52,6 +55,7 @@ impl Place {
             shared: Mutex::new((shared, shared_place)),
             noted: AtomicBool::new(false),
             witness: Mutex::new(witness),
+            findings: Findings::new(),
         };
         // Takes note of SQLite's log and shared memory, so that later looks notice when they are gone.
         made.is_there()?;
@@ -61,6 +65,11 @@ impl Place {
     /// The database.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What was found since it was opened.
+    pub(crate) fn findings(&self) -> &Findings {
+        &self.findings
     }
 
     /// Refuses once the database, its log or its shared memory is not where it was.
@@ -136,6 +145,12 @@ impl Place {
             if let Err(error) = noted {
                 tracing::warn!(%error, "it cannot be noted that the state database is damaged");
             }
+            // Into the database it cannot be written.
+            let reason = format!(
+                "failed to {error}; the next start reads all of the database, and sets aside what it must"
+            );
+            let key = self.path.display().to_string();
+            self.findings.keep(Problem::new(ProblemKind::Database, key, reason, now()));
         }
     }
 }

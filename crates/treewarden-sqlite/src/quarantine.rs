@@ -1,4 +1,4 @@
-//! What could not be read: set aside into a table of its own, and told as a [`Problem`].
+//! What could not be read: set aside into a table of its own, from which [`problems`](crate::problems) tells of it.
 //!
 //! Nothing is thrown away: the quarantine keeps the text of the row. Nothing is repaired either, but an index, which holds
 //! nothing that its table does not hold. A name whose row is set aside is not forgotten: it stays as one whose record is lost.
@@ -10,11 +10,12 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use treewarden_proto::{SessionId, SessionName};
-use treewarden_store::{Problem, ProblemKind, StoreError, StoreErrorKind};
+use treewarden_store::{ProblemKind, StoreError, StoreErrorKind};
 use uuid::Uuid;
 
-use crate::checksum::{Bad, DAMAGED, sum};
+use crate::checksum::{Bad, sum};
 use crate::error::Fault;
+use crate::problems;
 use crate::row::name::NameRow;
 use crate::transaction::Transaction;
 
@@ -45,7 +46,7 @@ pub(crate) fn note_at(
     at: u64,
 ) -> Result<(), Fault> {
     let (kind, at) = (kind.as_str(), at.cast_signed());
-    let id: i64 = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM quarantine", [], |row| row.get(0))?;
+    let id = problems::next_number(db)?;
     let text = |text: &'static str| ValueRef::Text(text.as_bytes());
     let sum = sum(
         TABLE,
@@ -63,31 +64,12 @@ pub(crate) fn note_at(
     Ok(())
 }
 
-/// What was set aside, oldest first.
-pub(crate) fn problems(db: &Connection) -> Result<Vec<Problem>, Fault> {
-    let mut query =
-        db.prepare_cached("SELECT id, kind, key, reason, body, at, sum FROM quarantine ORDER BY id")?;
-    let problem = |row: &rusqlite::Row<'_>| {
-        let mut cells = [ValueRef::Null; 6];
-        for (n, cell) in cells.iter_mut().enumerate() {
-            *cell = row.get_ref(n)?;
-        }
-        let text = |n: usize| String::from_utf8_lossy(cells[n].as_bytes().unwrap_or_default()).into_owned();
-        let kind = ProblemKind::from_word(&text(1));
-        let fits = row.get_ref(6)? == ValueRef::Integer(sum(TABLE, &cells));
-        // Told all the same: that there was a problem is true.
-        let reason = if fits { text(3) } else { format!("{} (and of this note {DAMAGED})", text(3)) };
-        let at = cells[5].as_i64().unwrap_or_default().cast_unsigned();
-        Ok(Problem::new(kind, text(2), reason, at))
-    };
-    Ok(query.query_map([], problem)?.collect::<Result<_, _>>()?)
-}
-
 /// Sets rows of names aside: whoever asks for those names is told that their records are lost, and not that they had none.
 pub(crate) fn set_names_aside(to: &Transaction<'_>, bad: &[Bad]) -> Result<(), Fault> {
     let db = to.db();
     // Whether the name itself is what was damaged nobody knows: its index has it too, and its record.
-    let mut by_index = by_index(db, &bad.iter().map(|bad| bad.row).collect())?;
+    let rows = bad.iter().map(|bad| bad.row).collect();
+    let mut by_index = by_index(db, "SELECT name, id FROM names INDEXED BY names_by_name", &rows, lossy)?;
     let mut lost = Vec::new();
     for Bad { row, reason } in bad {
         let found = db
@@ -109,6 +91,7 @@ pub(crate) fn set_names_aside(to: &Transaction<'_>, bad: &[Bad]) -> Result<(), F
         let key = names.iter().map(SessionName::as_str).collect::<Vec<_>>().join(", ");
         tracing::error!(reason, name = key, "the record of a session cannot be read and is set aside");
         note(db, ProblemKind::Record, &key, reason, &body)?;
+        to.note_problems();
         remove(db, "DELETE FROM names WHERE id = ?", *row)?;
         let id = record["session_id"].as_str().and_then(|id| id.parse().ok());
         lost.extend(names.into_iter().map(|name| (name, reason, id)));
@@ -150,26 +133,53 @@ pub(crate) fn lose_as(
     row.put(to.db())
 }
 
-/// Sets a turn aside.
-pub(crate) fn set_turn_aside(to: &Transaction<'_>, bad: &Bad) -> Result<(), Fault> {
+/// Sets rows of turns aside, each with the names of the sessions whose turn it may be.
+pub(crate) fn set_turns_aside(to: &Transaction<'_>, bad: &[Bad]) -> Result<(), Fault> {
     let db = to.db();
-    let found = db
-        .query_row(
-            "SELECT turn, quote(turn) || ',' || quote(name) || ',' || quote(session_id) || ',' || quote(at_most_once) || ',' ||
-               quote(sent) || ',' || quote(interruptions) || ',' || quote(opened_at) || ',' || quote(settled_at) || ',' ||
-               quote(prompt) || ',' || quote(outcome) FROM turns WHERE seq = ?",
-            [bad.row],
-            |row| {
-                let turn = row.get_ref(0)?.as_bytes().ok().and_then(|bytes| Uuid::from_slice(bytes).ok());
-                Ok((turn, lossy(row.get_ref(1)?)))
-            },
-        )
-        .optional()?;
-    let Some((turn, body)) = found else { return Ok(()) };
-    let key = turn.map_or_else(|| format!("number {}", bad.row), |turn| turn.to_string());
-    tracing::error!(reason = bad.reason, turn = key, "a turn of the journal cannot be read and is set aside");
-    note(db, ProblemKind::Turn, &key, &bad.reason, &body)?;
-    if remove(db, "DELETE FROM turns WHERE seq = ?", bad.row)? { Ok(()) } else { reindex(db, "turns") }
+    // What in the row is damaged nobody knows: the indexes have its id and its name too.
+    let rows = bad.iter().map(|bad| bad.row).collect();
+    let mut ids = by_index(db, "SELECT turn, seq FROM turns INDEXED BY turns_by_turn", &rows, id)?;
+    let mut names = by_index(db, "SELECT name, seq FROM turns INDEXED BY turns_by_name", &rows, lossy)?;
+    let mut all_fit = true;
+    for Bad { row, reason } in bad {
+        let found = db
+            .query_row(
+                "SELECT turn, CAST(name AS TEXT), quote(turn) || ',' || quote(name) || ',' || quote(session_id) || ',' ||
+                   quote(at_most_once) || ',' || quote(sent) || ',' || quote(interruptions) || ',' || quote(opened_at) || ',' ||
+                   quote(settled_at) || ',' || quote(prompt) || ',' || quote(outcome) FROM turns WHERE seq = ?",
+                [row],
+                |row| Ok((id(row.get_ref(0)?), lossy(row.get_ref(1)?), lossy(row.get_ref(2)?))),
+            )
+            .optional()?;
+        // Another set it aside meanwhile.
+        let Some((id, name, body)) = found else { continue };
+        let ids: BTreeSet<_> = ids.remove(row).into_iter().flatten().chain([id]).flatten().collect();
+        let key = ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ");
+        let key = if ids.is_empty() { format!("number {row}") } else { key };
+        let names = whose(db, names.remove(row).into_iter().flatten().chain([name]))?;
+        tracing::error!(reason, turn = key, ?names, "a turn of the journal cannot be read and is set aside");
+        note(db, ProblemKind::Turn, &key, reason, &problems::of(&names, &body))?;
+        to.note_problems();
+        all_fit &= remove(db, "DELETE FROM turns WHERE seq = ?", *row)?;
+    }
+    if all_fit { Ok(()) } else { reindex(db, "turns") }
+}
+
+/// The names among these that the store knows, or else all that are names.
+fn whose(db: &Connection, names: impl Iterator<Item = String>) -> Result<Vec<SessionName>, Fault> {
+    let names: BTreeSet<_> = names.filter_map(|name| SessionName::new(&name).ok()).collect();
+    let mut known = Vec::new();
+    for name in &names {
+        if db.prepare_cached("SELECT 1 FROM names WHERE name = ?")?.exists([name.as_str()])? {
+            known.push(name.clone());
+        }
+    }
+    // A bit that flips in a name makes it one that nobody has.
+    Ok(if known.is_empty() { names.into_iter().collect() } else { known })
+}
+
+fn id(cell: ValueRef<'_>) -> Option<Uuid> {
+    cell.as_bytes().ok().and_then(|bytes| Uuid::from_slice(bytes).ok())
 }
 
 /// Removes a row; `false` if an index does not fit it.
@@ -198,14 +208,18 @@ pub(crate) fn reindex(db: &Connection, table: &str) -> Result<(), Fault> {
     })
 }
 
-/// The names under which the index knows rows.
-fn by_index(db: &Connection, rows: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<String>>, Fault> {
-    // Through the index alone: it has both columns.
-    let mut query = db.prepare("SELECT name, id FROM names INDEXED BY names_by_name")?;
-    let (mut found, mut names) = (BTreeMap::<_, Vec<_>>::new(), query.query([])?);
-    while let Some(entry) = names.next()? {
+/// What an index has of rows; the question asks for that and for the row, both of which the index has.
+fn by_index<T>(
+    db: &Connection,
+    index: &str,
+    rows: &BTreeSet<i64>,
+    read: impl Fn(ValueRef<'_>) -> T,
+) -> Result<BTreeMap<i64, Vec<T>>, Fault> {
+    let mut query = db.prepare(index)?;
+    let (mut found, mut entries) = (BTreeMap::<_, Vec<_>>::new(), query.query([])?);
+    while let Some(entry) = entries.next()? {
         if let Some(row) = rows.get(&entry.get_ref(1)?.as_i64().unwrap_or_default()) {
-            found.entry(*row).or_default().push(lossy(entry.get_ref(0)?));
+            found.entry(*row).or_default().push(read(entry.get_ref(0)?));
         }
     }
     Ok(found)
@@ -215,4 +229,4 @@ fn lossy(cell: ValueRef<'_>) -> String {
     String::from_utf8_lossy(cell.as_bytes_or_null().ok().flatten().unwrap_or_default()).into_owned()
 }
 
-const TABLE: &str = "quarantine";
+pub(crate) const TABLE: &str = "quarantine";

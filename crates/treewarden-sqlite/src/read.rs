@@ -128,7 +128,7 @@ pub(crate) fn completed(db: &Connection, conversation: SessionId) -> Result<Foun
     Ok(Found { found, bad })
 }
 
-/// Flushed lines of a transcript.
+/// Flushed lines of a transcript, each or why it cannot be read; and behind them what is missing.
 pub(crate) fn lines(
     db: &Connection,
     conversation: SessionId,
@@ -144,5 +144,13 @@ pub(crate) fn lines(
         line::COLUMNS
     ))?;
     let by = params![conversation.as_uuid().as_bytes().as_slice(), subpath, from, limit];
-    Ok(query.query_map(by, line::read)?.collect::<Result<_, _>>()?)
+    let mut lines: Vec<Result<Lines, String>> = query.query_map(by, line::read)?.collect::<Result<_, _>>()?;
+    let number = |lines: &Result<Lines, String>| lines.as_ref().ok().map(|lines| lines.seq.cast_signed());
+    let found: Vec<_> = lines.iter().map(number).collect();
+    let missing = match line::flushes(db, conversation, subpath)? {
+        Ok(flushes) => flushes.and_then(|flushes| flushes.missing(from, limit, &found)),
+        Err(why) => Some(why),
+    };
+    lines.extend(missing.map(Err));
+    Ok(lines)
 }

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use treewarden_store::dir::prepare_dir;
-use treewarden_store::{CommitError, Durability, StoreError, StoreErrorKind};
+use treewarden_store::{CommitError, Durability, Problem, ProblemKind, StoreError, StoreErrorKind};
 
+use crate::checksum::Bad;
 use crate::error::{Fault, database};
 use crate::opening::{self, Opened};
 use crate::options::SqliteOptions;
 use crate::patience::Patience;
 use crate::place::Place;
-use crate::quarantine::{set_names_aside, set_turn_aside};
+use crate::quarantine::{now, set_names_aside, set_turns_aside};
 use crate::read::Found;
 use crate::readers::Readers;
 use crate::transaction::Transaction;
 use crate::witness::Witness;
 use crate::writer::Writer;
-use crate::{connection, lost, meta};
+use crate::{connection, lost, meta, problems};
 
 /// So many threads read.
 const READERS: usize = 2;
@@ -35,6 +36,8 @@ pub struct SqliteStore {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) keeps_turns: bool,
+    /// Up to where a host had told of the problems when the store was opened.
+    pub(crate) told: u64,
     // The order of the drops: the readers end, then the writer stores what it was given and ends alone: of two connections that
     // are closed at one time each takes the other for one that stays, and neither puts SQLite's log into the file. Until all are
     // through the lock in `place` keeps others from setting the database aside.
@@ -70,6 +73,7 @@ impl SqliteStore {
         let connections = (0..READERS).map(|_| patience.run(|| connection::reader(&path, options)));
         let connections = connections.collect::<Result<_, _>>()?;
         let commits = meta::count(&db, meta::COMMITS)?.unsigned_abs();
+        let told = problems::told(&db)?;
         let witness = Witness::begin(dir, lost::generation(&db)?, commits, options.durability);
         // A full disk is no reason to refuse what can be read.
         let witness = witness.inspect_err(|error| {
@@ -79,13 +83,13 @@ impl SqliteStore {
         let writer = Writer::start(db, Arc::clone(&place), options.limits)?;
         let readers = Readers::start(connections, Arc::clone(&place), options.limits.begin)?;
         let keeps_turns = options.durability != Durability::Nothing;
-        Ok(Self { inner: Arc::new(Inner { keeps_turns, writer, readers, place }) })
+        Ok(Self { inner: Arc::new(Inner { keeps_turns, told, writer, readers, place }) })
     }
 
     /// Gives out what was found, once the records that could not be read are set aside.
     pub(crate) async fn without_bad_names<T>(&self, Found { found, bad }: Found<T>) -> T {
         if !bad.is_empty() {
-            self.set_aside("records", move |to| set_names_aside(to, &bad)).await;
+            self.set_aside(ProblemKind::Record, &bad.clone(), move |to| set_names_aside(to, &bad)).await;
         }
         found
     }
@@ -93,18 +97,26 @@ impl SqliteStore {
     /// Gives out what was found, once the turns that could not be read are set aside.
     pub(crate) async fn without_bad_turns<T>(&self, Found { found, bad }: Found<T>) -> T {
         if !bad.is_empty() {
-            self.set_aside("turns", move |to| bad.iter().try_for_each(|bad| set_turn_aside(to, bad))).await;
+            self.set_aside(ProblemKind::Turn, &bad.clone(), move |to| set_turns_aside(to, &bad)).await;
         }
         found
     }
 
-    async fn set_aside<F>(&self, what: &str, aside: F)
+    async fn set_aside<F>(&self, kind: ProblemKind, bad: &[Bad], aside: F)
     where
         F: FnMut(&Transaction<'_>) -> Result<(), Fault> + Send + 'static,
     {
         if let Err(error) = self.inner.writer.ask(0, aside).await {
             // They are not given out all the same, and found again at the next question.
+            let what = kind.as_str();
             tracing::error!(%error, what, "what cannot be read in the state database cannot be set aside");
+            for Bad { row, reason } in bad {
+                let reason = format!(
+                    "a row of the state database that is a {what} cannot be read ({reason}), nor set aside: failed to {error}"
+                );
+                let problem = Problem::new(kind, format!("row {row}"), reason, now());
+                self.inner.place.findings().keep(problem);
+            }
         }
     }
 }

@@ -14,12 +14,18 @@ pub(crate) struct Transaction<'a> {
     commits: i64,
     /// The last number that was drawn, once one was.
     numbers: Cell<Option<i64>>,
+    problems: Cell<bool>,
 }
 
 impl<'a> Transaction<'a> {
     /// The transaction that was begun on the connection.
     pub(crate) fn of(db: &'a Connection) -> Result<Self, Fault> {
-        Ok(Self { db, commits: meta::count(db, meta::COMMITS)?, numbers: Cell::new(None) })
+        Ok(Self {
+            db,
+            commits: meta::count(db, meta::COMMITS)?,
+            numbers: Cell::new(None),
+            problems: Cell::new(false),
+        })
     }
 
     pub(crate) fn db(&self) -> &'a Connection {
@@ -32,6 +38,16 @@ impl<'a> Transaction<'a> {
         let number = last + 1;
         self.numbers.set(Some(number));
         Ok(number)
+    }
+
+    /// Notes that there are other problems to be told once this one is stored.
+    pub(crate) fn note_problems(&self) {
+        self.problems.set(true);
+    }
+
+    /// Whether there are.
+    pub(crate) fn has_other_problems(&self) -> bool {
+        self.problems.get()
     }
 
     /// How many there are once this one is stored.

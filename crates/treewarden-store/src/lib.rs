@@ -42,7 +42,7 @@ pub use lease::{Lease, LeaseError, LeaseWatch};
 #[doc(hidden)]
 pub use lease_files::{LeaseFile, lease_files, newest_of_each, write_name};
 pub use memory::MemoryStore;
-pub use problem::{Problem, ProblemKind};
+pub use problem::{Concern, Problem, ProblemKind};
 pub use record::{Seen, SessionRecord};
 pub use state_dir::StateDir;
 pub use tree_lock::TreeLock;

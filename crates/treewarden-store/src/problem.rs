@@ -1,10 +1,13 @@
-//! What could not be read: set aside into a quarantine, and reported.
+//! What is not whole of what is stored, as a store tells it: what it is, what it concerns, and why.
 //!
-//! Nothing is thrown away here: the quarantine keeps the text of the row, and a damaged file keeps its place beside the
-//! database. Nothing is repaired either.
+//! Nothing is thrown away here: the quarantine keeps the text of a row, and a damaged file keeps its place beside the
+//! database. Nothing is repaired either. A problem is told for as long as it is one; [`Backend::problems`](crate::Backend::problems)
+//! says when it is over.
+
+use treewarden_proto::{SessionName, TurnId};
 
 /// What kind of thing could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProblemKind {
     /// The record of a session.
@@ -42,23 +45,78 @@ impl ProblemKind {
     }
 }
 
-/// Something stored that could not be read and was set aside.
+/// What a problem is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Concern {
+    /// All that the store holds.
+    #[default]
+    Store,
+    /// The session of this name; of one of them, where the name itself may be what was damaged.
+    Sessions(Vec<SessionName>),
+    /// A turn.
+    Turn {
+        /// Its id; what may be its id, where that itself may be what was damaged.
+        ids: Vec<TurnId>,
+        /// Whose it is, likewise; empty if that cannot be told.
+        names: Vec<SessionName>,
+    },
+}
+
+impl Concern {
+    /// The sessions that it names.
+    pub fn names(&self) -> &[SessionName] {
+        match self {
+            Self::Store => &[],
+            Self::Sessions(names) | Self::Turn { names, .. } => names,
+        }
+    }
+
+    /// The turns that it names.
+    pub fn turns(&self) -> &[TurnId] {
+        if let Self::Turn { ids, .. } = self { ids } else { &[] }
+    }
+}
+
+/// Something stored that is not whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
     /// What kind of thing it was.
     pub kind: ProblemKind,
-    /// Which one: the session's name, the turn's id, or the path of the file now.
+    /// What it concerns.
+    pub concern: Concern,
+    /// Which one, in a word: the session's name, the turn's id, or the path of the file now.
     pub key: String,
-    /// Why it could not be read.
+    /// What cannot be read, and why.
     pub reason: String,
-    /// When it was set aside, in Unix milliseconds.
+    /// When it was found, in Unix milliseconds.
     pub at: u64,
+    /// Its number among all that the store has noted: a later one has a higher number. 0 if it could not be noted, and so is
+    /// known for as long as the store is open.
+    pub number: u64,
+    /// No host had told of it when the store was opened.
+    pub is_new: bool,
 }
 
 impl Problem {
-    /// Tells of something that was set aside.
+    /// Tells of something that is not whole, which is new and concerns the whole store.
     pub fn new(kind: ProblemKind, key: impl Into<String>, reason: impl Into<String>, at: u64) -> Self {
-        Self { kind, key: key.into(), reason: reason.into(), at }
+        let (key, reason) = (key.into(), reason.into());
+        Self { kind, concern: Concern::Store, key, reason, at, number: 0, is_new: true }
+    }
+
+    /// Says what it concerns.
+    #[must_use]
+    pub fn about(mut self, concern: Concern) -> Self {
+        self.concern = concern;
+        self
+    }
+
+    /// Says which number it has, and whether no host told of it before.
+    #[must_use]
+    pub fn numbered(mut self, number: u64, is_new: bool) -> Self {
+        (self.number, self.is_new) = (number, is_new);
+        self
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -21,6 +21,7 @@ use crate::guards::Guards;
 pub use crate::guards::Missing;
 pub use crate::names::Holder;
 use crate::places::Places;
+use crate::problems::Telling;
 use crate::prune::Pruning;
 pub use crate::warm::WarmStatus;
 use crate::warm::{self, Warm};
@@ -42,8 +43,10 @@ pub(crate) struct Inner {
     pub(crate) looks: Arc<Semaphore>,
     /// Removes what is old as long as the host is there.
     pruning: OnceLock<Pruning>,
-    /// What the store found when it was opened; empty until that is known.
-    problems: OnceLock<Vec<Problem>>,
+    /// Tells what the store finds as long as the host is there.
+    telling: OnceLock<Telling>,
+    /// What of it was told of last.
+    pub(crate) problems: Mutex<Vec<Problem>>,
 }
 
 /// What the sessions of one program share; a cheap clone.
@@ -183,55 +186,14 @@ impl HostOptions {
                 guards: Guards::default(),
                 looks: Arc::new(Semaphore::new(LOOKS)),
                 pruning: OnceLock::new(),
-                problems: OnceLock::new(),
+                telling: OnceLock::new(),
+                problems: Mutex::default(),
             }),
         };
-        report(&host);
-        // It knows the host weakly, which exists first.
+        // They know the host weakly, which exists first.
+        host.inner.telling.get_or_init(|| Telling::begin(&host));
         host.inner.pruning.get_or_init(|| Pruning::begin(&host, self.keep));
         Ok(host)
-    }
-}
-
-/// Says what the store found when it was opened: what was set aside, and what may be missing.
-fn report(host: &Host) {
-    let host = host.clone();
-    let saying = async move { host.say(host.store().problems().await) };
-    // A host may be opened outside of a runtime, and what a store is asked needs one. Then whoever opens it waits for the answer,
-    // as for the opening.
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn(saying)),
-        Err(_) => match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(runtime) => runtime.block_on(saying),
-            Err(error) => tracing::error!(%error, "failed to ask the store for what it set aside"),
-        },
-    }
-}
-
-impl Host {
-    fn say(&self, problems: Result<Vec<Problem>, StoreError>) {
-        let problems = match problems {
-            Ok(problems) => problems,
-            Err(error) => return tracing::error!(%error, "failed to ask the store for what it set aside"),
-        };
-        // A failure is told and not returned: the rest of the store is whole, and a host that does not
-        // open would keep every session down.
-        for Problem { kind, key, reason, .. } in &problems {
-            tracing::error!(?kind, %key, %reason, "what is stored is not whole");
-            let (kind, key, why) = (kind.as_str(), key.clone(), reason.clone());
-            self.inner.events.events().publish(
-                Site::default(),
-                None,
-                Happening::StoreProblem { kind, key, why },
-            );
-        }
-        // It is set once, by whoever opened the host.
-        let _first = self.inner.problems.set(problems);
-    }
-
-    /// What the store found when it was opened, oldest first: what could not be read and was set aside, and what may be missing.
-    pub fn problems(&self) -> &[Problem] {
-        self.inner.problems.get().map_or(&[], Vec::as_slice)
     }
 }
 

@@ -8,7 +8,8 @@ use treewarden::session::{FailureKind, QueryErrorKind};
 use treewarden::{Host, ProblemKind, Session, SessionId, SessionOptions, TurnId};
 use treewarden_end_to_end::{Lab, end, eventually, id_of};
 use treewarden_sqlite::{SqliteOptions, SqliteStore};
-use treewarden_store::{NewTurn, StoredTurn, Told, TurnState};
+use treewarden_store::{Change, NewTurn, Settle, StoredTurn, Told, TurnState};
+use treewarden_transcript as transcript;
 
 fn host(dir: &Path) -> Host {
     let store = SqliteStore::open(dir, SqliteOptions::default()).expect("the store can be opened");
@@ -61,7 +62,7 @@ async fn a_session_whose_record_is_lost_takes_no_turn_until_it_is_cleared() {
     let told = host.store().record("alice".parse().expect("a name")).await.expect("read");
     assert!(matches!(told, Told::Lost { .. }), "{told:?}");
     let problems =
-        eventually("it is told", async || Some(host.problems()).filter(|all| !all.is_empty())).await;
+        eventually("it is told", async || Some(host.problems().await).filter(|all| !all.is_empty())).await;
     assert_eq!(problems.iter().map(|problem| problem.kind).collect::<Vec<_>>(), [ProblemKind::Removed]);
     let mut events = host.events().kept();
     let event = eventually("it is an event", async || match &events.next().await?.ok()?.what {
@@ -114,6 +115,54 @@ async fn a_lost_conversation_is_taken_over_by_its_id_with_the_turns_that_wait_in
     assert_eq!(row.state, TurnState::Settled);
     let refused = session.adopt(lost).await.expect_err("it is lost no more");
     assert!(refused.to_string().contains("its record is there"), "{refused}");
+    end(&session).await;
+}
+
+/// What nobody knows to have been answered may have been in the line that is cut.
+#[tokio::test]
+async fn a_transcript_that_ends_in_the_middle_of_a_line_is_not_taken_over_unless_all_answers_are_before_it() {
+    let lab = Lab::new();
+    let (dir, [lost]) = without_its_database(&lab, ["alice"]).await;
+    let host = host(&dir);
+    let session = start(&lab, &host, "alice").await;
+    let path = transcript::find(&lab.path().join("claude"), lost).expect("it is there");
+    let whole = std::fs::read_to_string(&path).expect("read");
+    let lines = whole.trim_end().lines().count();
+    let cut = whole.trim_end();
+    let cut = &cut[..cut.len() - 20];
+    for text in [cut.to_owned(), format!("{cut}\n"), format!("{whole}{{\"type\":\"assis")] {
+        std::fs::write(&path, &text).expect("written");
+        let said = session.adopt(lost).await.expect_err("refused").to_string();
+        let line = if text.starts_with(&whole) { lines + 1 } else { lines };
+        assert!(said.contains(&format!("line {line} of {}", path.display())), "{said}");
+        assert!(said.contains("cut off in the middle"), "{said}");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), text, "nothing is written");
+    }
+    std::fs::write(&path, "").expect("written");
+    let said = session.adopt(lost).await.expect_err("refused").to_string();
+    assert!(said.contains("has no message"), "{said}");
+    // The journal has a turn of it, which stands there with its answer: what was begun behind that was told to nobody.
+    let mut entries = whole.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let prompt = entries.find(|entry| entry["type"] == "user").expect("a prompt");
+    let settled: TurnId =
+        prompt["uuid"].as_str().expect("text").parse().expect("the prompt has the turn's id");
+    let new = NewTurn {
+        turn: settled,
+        name: "alice".parse().expect("a name"),
+        session_id: lost,
+        prompt: "\"My name is Alice\"".into(),
+        at_most_once: false,
+        opened_at: 1,
+    };
+    host.store().open(new).await.expect("stored");
+    let taken = host.store().take("alice".parse().expect("a name")).await.expect("taken");
+    let outcome = r#"{"outcome":"completed","text":"Hello.","result":{"num_turns":1}}"#.into();
+    let settle = vec![Settle { turn: settled, outcome, answered_in: None, at: 2 }];
+    host.store().commit(taken.tenure, Change { settle, ..Change::default() }).await.expect("stored");
+    std::fs::write(&path, format!("{whole}{{\"type\":\"assis")).expect("written");
+    session.adopt(lost).await.expect("all that was answered is there");
+    let answer = session.query("What is my name?").await.expect("answered");
+    assert!(answer.text.contains("Alice"), "{answer}");
     end(&session).await;
 }
 

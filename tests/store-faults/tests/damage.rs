@@ -91,9 +91,6 @@ struct Found {
     worst: Option<Verdict>,
     said: Vec<String>,
     silent: Vec<String>,
-    /// Lines that are missing. A flip in a key leads the look for them astray, and how many there were is kept nowhere: this is
-    /// told here, and said by the store only if it notices.
-    lines: bool,
 }
 
 impl Found {
@@ -166,7 +163,7 @@ async fn look(store: &SqliteStore, base: &Base, found: &mut Found) {
                 if !lines.iter().all(right) {
                     found.is(Verdict::Wrong);
                 } else if lines.len() < written.len() {
-                    found.lines = true;
+                    found.misses(format!("{} lines of {conversation}", written.len() - lines.len()));
                 }
             }
             Err(error) => found.says(&error),
@@ -230,8 +227,6 @@ struct Row {
     next: BTreeMap<String, usize>,
     words: Option<String>,
     silent: Vec<String>,
-    /// How often lines were missing without a word.
-    lines: usize,
 }
 
 #[derive(Default)]
@@ -258,7 +253,6 @@ impl Table {
             row.words.get_or_insert_with(|| words.clone());
         } else {
             row.silent.append(&mut found.silent);
-            row.lines += usize::from(found.lines);
         }
         let next = match wait(go_on(store, dir.path())) {
             Ok(next) => next.to_owned(),
@@ -275,9 +269,6 @@ impl Table {
                 row.next,
                 row.words.as_deref().unwrap_or("-")
             );
-            if row.lines > 0 {
-                println!("{:32} lines of a transcript are missing without a word: {}", "", row.lines);
-            }
             if row.seen.keys().any(|verdict| *verdict >= Verdict::Silent) {
                 println!("{:32} silent: {:?}", "", &row.silent[..row.silent.len().min(5)]);
             }

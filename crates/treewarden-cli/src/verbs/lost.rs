@@ -35,5 +35,13 @@ pub(super) async fn adopt(place: &Place) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    if let Some(why) = answer["others"].as_str() {
+        refused = true;
+        output::note(format!(
+            "names of which nothing is known are lost still: {why}; `treewarden adopt NAME ID` takes one over, where ID is the name \
+             of its transcript, `ID.jsonl` below `projects` in the CLI's config directory, and `treewarden clear --all-lost` has \
+             all that are lost begin anew"
+        ));
+    }
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

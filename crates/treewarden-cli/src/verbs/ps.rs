@@ -85,7 +85,14 @@ fn notes(session: &Value) -> Vec<String> {
     let unstored = session["unstored"].as_str().map(|why| format!("not stored yet: {why}"));
     let lost = session["lost"].as_str().map(|why| {
         let name = cell(&session["name"]);
-        format!("its conversation is lost: {why}; `treewarden adopt {name} ID` takes one over, `treewarden clear {name}` begins anew")
+        let adopt = match session["session_id"].as_str() {
+            Some(id) => format!("`treewarden adopt {name} {id}` takes over the one that it had"),
+            None => format!(
+                "`treewarden adopt {name} ID` takes over the one of that id, which is the name of its transcript, `ID.jsonl` below \
+                 `projects` in the CLI's config directory"
+            ),
+        };
+        format!("its conversation is lost: {why}; {adopt}, `treewarden clear {name}` begins anew")
     });
     let removed = session["removed"].as_str().map(|why| format!("its lease was removed: {why}"));
     let not_gone = session["not_gone"]
@@ -110,10 +117,16 @@ fn removed(removed: &Value) -> String {
     removed.as_str().map_or_else(String::new, |why| format!("\nno turn is taken: {why}\n"))
 }
 
-/// What the store found when it was opened, if anything.
+/// What of the store is not whole, if anything.
 fn problems(problems: &Value) -> String {
-    let line =
-        |problem: &Value| format!("\nstore: {}: {}\n", cell(&problem["key"]), cell(&problem["reason"]));
+    let line = |problem: &Value| {
+        let reason = cell(&problem["reason"]);
+        // The words say which turn, or whose record, it is.
+        match problem["names"].as_array().is_some_and(|names| !names.is_empty()) {
+            true => format!("\nstore: {reason}\n"),
+            false => format!("\nstore: {}: {reason}\n", cell(&problem["key"])),
+        }
+    };
     problems.as_array().into_iter().flatten().map(line).collect()
 }
 

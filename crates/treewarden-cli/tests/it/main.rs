@@ -5,6 +5,7 @@ mod clients;
 mod command;
 mod copies;
 mod daemon;
+mod damaged;
 mod dynamic;
 mod events;
 mod given_up;

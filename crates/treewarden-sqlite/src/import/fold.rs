@@ -23,16 +23,17 @@ pub(super) struct Folded {
 pub(super) fn fold(db: &Connection, dir: &Path, from: Folded) -> Result<u64, Fault> {
     let numbers = segment::numbers(dir)?;
     let mut expected = from.segment;
+    // It was never removed before the database had all of it, and was then at the next one.
+    if from.place > 0 && numbers.last().is_none_or(|last| *last < from.segment) {
+        let why = format!(
+            "this part of the journal is gone, and the database has its first {} bytes alone",
+            from.place
+        );
+        note_gone(db, dir, from.segment, &why)?;
+    }
     for &number in numbers.iter().filter(|number| **number >= from.segment) {
         if number != expected {
-            let key = segment::path(dir, expected).display().to_string();
-            note(
-                db,
-                ProblemKind::Turn,
-                &key,
-                "this part of the journal is gone, and later ones are there",
-                "",
-            )?;
+            note_gone(db, dir, expected, "this part of the journal is gone, and later ones are there")?;
         }
         expected = number + 1;
         let bytes = std::fs::read(segment::path(dir, number))?;
@@ -55,6 +56,28 @@ pub(super) fn fold(db: &Connection, dir: &Path, from: Folded) -> Result<u64, Fau
         batch.store(db)?;
     }
     Ok(numbers.last().copied().unwrap_or(0))
+}
+
+/// So many sessions are named.
+const NAMED: usize = 20;
+
+/// Notes that a segment is gone, with the sessions whose turns may have been in it: whose they were stood in it alone.
+fn note_gone(db: &Connection, dir: &Path, number: u64, why: &str) -> Result<(), Fault> {
+    let mut query = db.prepare("SELECT name FROM names UNION SELECT name FROM old_turns ORDER BY name")?;
+    let names: Vec<String> = query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let of = match &names[..names.len().min(NAMED)] {
+        [] => "no session is known".to_owned(),
+        named => format!("these sessions may have some there: {}{more}", named.join(", ")),
+    };
+    let why = format!(
+        "{why}: turns that were asked or answered in it are missing, an answered one may be run again; {of}"
+    );
+    tracing::error!(segment = number, "{why}");
+    note(db, ProblemKind::Turn, &segment::path(dir, number).display().to_string(), &why, "")
 }
 
 /// Where to begin in the segment that the database has a part of.

@@ -348,6 +348,22 @@ async fn a_part_of_the_journal_that_is_gone_is_told_and_the_later_ones_are_taken
 }
 
 #[tokio::test]
+async fn the_last_part_of_the_journal_that_is_gone_is_told_with_the_sessions_that_may_have_turns_in_it() {
+    let dir = left_by("schema-3");
+    for gone in ["turns-4.log", "turns-5.log"] {
+        fs::remove_file(dir.path().join(gone)).expect("removed");
+    }
+    for _ in 0..2 {
+        let problems = open(dir.path()).problems().await.expect("read");
+        let gone = problems.iter().find(|problem| problem.key.ends_with("turns-4.log")).expect("told");
+        assert!(gone.reason.contains("first 1272 bytes"), "{gone:?}");
+        assert!(gone.reason.contains("alice, bob, carol, dora, erin"), "{gone:?}");
+    }
+    // One that was ended in order has all in its database, and no part of the journal.
+    assert_eq!(open(left_by("schema-3-template").path()).problems().await.expect("read"), []);
+}
+
+#[tokio::test]
 async fn a_journal_without_its_database_is_taken_and_its_names_are_lost() {
     let dir = left_by("schema-3");
     for file in ["treewarden.db", "treewarden.db-wal"] {

@@ -17,7 +17,7 @@ use treewarden_store::StoreErrorKind;
 
 use crate::checksum::Bad;
 use crate::error::Fault;
-use crate::quarantine::{lose, reindex, set_names_aside, set_turn_aside};
+use crate::quarantine::{lose, reindex, set_names_aside, set_turns_aside};
 use crate::row::name::{self, NameRow};
 use crate::row::turn::{self, StoredRow};
 use crate::transaction::Transaction;
@@ -75,9 +75,7 @@ impl Found {
 
     fn mend(self, to: &Transaction<'_>) -> Result<(), Fault> {
         set_names_aside(to, &self.names.bad)?;
-        for bad in &self.turns.bad {
-            set_turn_aside(to, bad)?;
-        }
+        set_turns_aside(to, &self.turns.bad)?;
         for (table, found) in [("names", &self.names), ("turns", &self.turns)] {
             if found.differs {
                 tracing::error!(table, "an index of the state database is damaged, and is made anew");

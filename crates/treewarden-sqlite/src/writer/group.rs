@@ -139,6 +139,9 @@ impl Group<'_> {
         let committed = committed.and_then(|()| self.statement("COMMIT"));
         let Err(fault) = committed else {
             self.place.note(to.commits());
+            if to.has_other_problems() {
+                self.place.findings().ring();
+            }
             return (Ended::Stored, failures);
         };
         self.take_back();

@@ -85,7 +85,7 @@ async fn a_database_that_was_removed_makes_no_name_blank_that_a_lease_names() {
     assert!(is_lost(&told(&store, "b").await, Some(b)), "at the next opening as well");
     assert_eq!(store.forgive_lost().await.unwrap(), 1);
     assert_eq!(told(&store, "b").await, Told::Never);
-    assert_eq!(kinds(&store).await, [ProblemKind::Removed], "it is told once");
+    assert_eq!(kinds(&store).await, [], "and with it all that was to be told is over");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use tokio::sync::watch;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
 use super::{
@@ -63,7 +64,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it cannot be read.
+    /// [`StoreError`] if it cannot be read; of the kind [`Corrupt`](crate::StoreErrorKind::Corrupt) if it was there and is
+    /// damaged, also after it was set aside: such a turn is not unknown.
     fn turn(&self, turn: TurnId) -> Pending<'_, Result<Option<StoredTurn>, StoreError>>;
 
     /// The open turns of a session, in the order in which they were opened.
@@ -92,7 +94,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if they cannot be read.
+    /// [`StoreError`] if they cannot be read, or some that were stored are missing: a transcript with a hole is not given out.
     fn lines(
         &self,
         conversation: SessionId,
@@ -101,12 +103,34 @@ pub trait Backend: Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Pending<'_, Result<Vec<Lines>, StoreError>>;
 
-    /// What could not be read and was set aside, and what may be missing, oldest first.
+    /// What could not be read and was set aside, and what may be missing, as far as it is not over, oldest first.
+    ///
+    /// | a problem of | is over |
+    /// |---|---|
+    /// | a session | when no name that it concerns is lost any more |
+    /// | a turn | when a turn of its id is there again, or its session has taken a conversation over or begun a new one since |
+    /// | the whole store | when no name is lost, and a host has told of it before this opening, or the last name was mended since |
+    /// | each | when [`forgive_lost`](Self::forgive_lost) was asked since |
     ///
     /// # Errors
     ///
     /// [`StoreError`] if the list cannot be read.
     fn problems(&self) -> Pending<'_, Result<Vec<Problem>, StoreError>>;
+
+    /// Notes that a host has told of every problem up to this number, so that none of them is new at the next opening.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if that cannot be stored: they are told once more then.
+    fn note_told(&self, _number: u64) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Rings when a problem is found, or is over, while the store is open; closed once the store is, and from the beginning for
+    /// one that finds none.
+    fn bell(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
 
     /// The names whose records are gone, and which are not begun blank for that.
     ///
@@ -117,7 +141,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
         Box::pin(async { Ok(LostNames::default()) })
     }
 
-    /// Has the lost names begin anew, as names that never had a record; returns how many of them were known.
+    /// Has the lost names begin anew, as names that never had a record, and every problem of now be over; returns how many names
+    /// were known.
     ///
     /// # Errors
     ///

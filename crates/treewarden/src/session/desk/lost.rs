@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use treewarden_core::session::{Failure, FailureKind, Outcome};
-use treewarden_proto::SessionId;
+use treewarden_proto::{SessionId, SessionName};
 use treewarden_store::{Change, LostNames, Seen, SessionRecord, Told};
-use treewarden_transcript::{self as transcript, Known, Saved, Settled};
+use treewarden_transcript::{self as transcript, CutLine, Known, Look, Saved, Settled, TranscriptError};
 
 use super::Desk;
 use super::open::carries_on;
@@ -22,13 +22,10 @@ impl Desk {
         let rooms = self.lock();
         let Lost { why, session_id } = rooms.identity.lost()?;
         let name = &self.name;
-        let adopt = match session_id {
-            Some(id) => format!("`treewarden adopt {name} {id}` takes over the conversation that it had"),
-            None => format!("`treewarden adopt {name} ID` takes over the conversation of that id"),
-        };
         let message = format!(
-            "the conversation of {name} is lost, and the turn was not sent: {why}; {adopt}, if its transcript is whole, and \
-             `treewarden clear {name}` begins a new one"
+            "the conversation of {name} is lost, and the turn was not sent: {why}; {}, if its transcript is whole, and \
+             `treewarden clear {name}` begins a new one",
+            to_adopt(name, *session_id)
         );
         Some(Failure::new(FailureKind::ConversationLost, message))
     }
@@ -124,13 +121,7 @@ async fn whole(host: &Host, config_dir: PathBuf, id: SessionId) -> Result<Option
     });
     let known = Known { settled: settled.collect(), first: None };
     let _place = host.inner.looks.acquire().await;
-    let look = tokio::task::spawn_blocking(move || {
-        // Of one that is not there nothing can be missing.
-        if transcript::find(&config_dir, id).is_none() && transcript::kept(&config_dir, id).is_none() {
-            return Err(format!("no transcript of it is in {}", config_dir.display()));
-        }
-        transcript::look(&config_dir, id, &known).map_err(|error| format!("failed to {error}"))
-    });
+    let look = tokio::task::spawn_blocking(move || look(&config_dir, id, &known));
     let look = look.await.map_err(|_| "the look at its transcript was given up".to_owned())??;
     match look.saved {
         Saved::Yes => Ok(look.first),
@@ -144,12 +135,55 @@ async fn whole(host: &Host, config_dir: PathBuf, id: SessionId) -> Result<Option
     }
 }
 
+/// Looks at a transcript that is there; one that ends in the middle of a line must be known to have all before that.
+fn look(config_dir: &Path, id: SessionId, known: &Known) -> Result<Look, String> {
+    let failed = |error: TranscriptError| format!("failed to {error}");
+    // Of one that is not there nothing can be missing.
+    let path = transcript::find(config_dir, id).or_else(|| transcript::kept(config_dir, id));
+    let Some(path) = path else { return Err(format!("no transcript of it is in {}", config_dir.display())) };
+    let cut = transcript::cut_line(config_dir, id).map_err(failed)?;
+    if let Some(CutLine { line, .. }) = cut
+        && !ends_with_an_answer(config_dir, id, known).map_err(failed)?
+    {
+        return Err(format!(
+            "line {line} of {}, with which its transcript ends, is cut off in the middle, and may be its last answer; put a \
+             whole copy of the file there, or remove that line to go on without it",
+            path.display()
+        ));
+    }
+    let look = transcript::look(config_dir, id, known).map_err(failed)?;
+    // The first message is looked for in the CLI's own file.
+    if look.path.is_some() && look.saved == Saved::Yes && look.first.is_none() {
+        return Err(format!("its transcript {} has no message", path.display()));
+    }
+    Ok(look)
+}
+
+/// The last turn that the journal holds as answered stands there with the end of its answer, so that nothing that was told is
+/// behind it.
+fn ends_with_an_answer(config_dir: &Path, id: SessionId, known: &Known) -> Result<bool, TranscriptError> {
+    let Some(last) = known.settled.iter().find(|turn| turn.written) else { return Ok(false) };
+    let answer = transcript::answer_to(config_dir, id, last.turn)?;
+    Ok(answer.is_some_and(|answer| answer.complete && !answer.overtaken))
+}
+
+/// What has a name take over its conversation, in words.
+fn to_adopt(name: &SessionName, id: Option<SessionId>) -> String {
+    match id {
+        Some(id) => format!("`treewarden adopt {name} {id}` takes over the conversation that it had"),
+        None => format!(
+            "`treewarden adopt {name} ID` takes over the conversation of that id, which is the name of its transcript, \
+             `ID.jsonl` below `projects` in the CLI's config directory"
+        ),
+    }
+}
+
 /// What became of one lost name.
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
 pub struct Adopted {
     /// The name.
-    pub name: treewarden_proto::SessionName,
+    pub name: SessionName,
     /// The conversation that it is known to have had.
     pub session_id: Option<SessionId>,
     /// Why it was not taken over; `None` if it was.
@@ -189,7 +223,8 @@ impl Host {
         Ok(known)
     }
 
-    /// Takes over the conversation of every lost name of which it is known which one that was, as far as its transcript is whole.
+    /// Takes over the conversation of every lost name of which it is known which one that was, as far as its transcript is whole;
+    /// of the others it is said why not.
     ///
     /// # Errors
     ///
@@ -199,10 +234,19 @@ impl Host {
     ///
     /// When the future is dropped some may have been taken over.
     pub async fn adopt_lost(&self) -> Result<Vec<Adopted>, treewarden_store::StoreError> {
+        let LostNames { mut names, others } = self.lost().await?;
+        // Where nobody knows which names there were, those are lost that somebody has.
+        let is_known = |name: &SessionName| names.iter().any(|(known, _)| known == name);
+        let more = self.desks().into_iter().filter(|desk| others.is_some() && desk.lost().is_some());
+        let more: Vec<_> =
+            more.map(|desk| (desk.name.clone(), None)).filter(|(name, _)| !is_known(name)).collect();
+        names.extend(more);
         let mut all = Vec::new();
-        for (name, session_id) in self.lost().await?.names {
+        for (name, session_id) in names {
             let adopted = match (session_id, self.session(name.as_str())) {
-                (None, _) => Err("its lease file does not say which conversation it had".to_owned()),
+                (None, _) => {
+                    Err(format!("no lease file says which conversation it had; {}", to_adopt(&name, None)))
+                }
                 (Some(id), Some(session)) => session.adopt(id).await.map_err(|error| error.to_string()),
                 // One of a template, or of a program that has not made it yet: whoever opens it finds the record.
                 (Some(id), None) => self.adopt_unopened(&name, id).await,
@@ -212,11 +256,7 @@ impl Host {
         Ok(all)
     }
 
-    async fn adopt_unopened(
-        &self,
-        name: &treewarden_proto::SessionName,
-        id: SessionId,
-    ) -> Result<(), String> {
+    async fn adopt_unopened(&self, name: &SessionName, id: SessionId) -> Result<(), String> {
         let cwd = std::env::current_dir().map_err(|error| error.to_string())?;
         let config_dir =
             transcript::config_dir(|name| std::env::var_os(name), &cwd).map_err(|error| error.to_string())?;
