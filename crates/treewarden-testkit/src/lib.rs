@@ -4,6 +4,7 @@
 //! * [`mock_api`]: a model API on loopback, for runs of the real command.
 //! * `real_cli`: the real command, installed on first use (Unix).
 //! * `faults`: kill, freeze, and look for processes that are left (Unix).
+//! * `role`: the test binary again, as another process (Unix).
 //! * `store`: what any backend of `treewarden-store` must do (feature `store`).
 //! * [`VirtualClock`], [`poll_until`], [`eventually`]: time in tests.
 //!
@@ -17,6 +18,8 @@ pub mod mock_api;
 mod programs;
 #[cfg(unix)]
 pub mod real_cli;
+#[cfg(unix)]
+pub mod role;
 #[cfg(feature = "store")]
 pub mod store;
 mod target;

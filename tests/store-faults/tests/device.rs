@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use support::role::{Role, my_role, say};
 use support::{name, on_another_boot, open, wait};
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_sqlite::SqliteStore;
@@ -21,6 +20,8 @@ use treewarden_store::{
     TurnRow,
 };
 use treewarden_store_faults::{Chance, seed};
+use treewarden_testkit::faults::{freeze, thaw};
+use treewarden_testkit::role::{Role, my_role, say};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -187,10 +188,10 @@ fn role_device() {
     for _ in 0..copies.parse().unwrap() {
         // Not to wait for anything: the instant is to be any.
         std::thread::sleep(Duration::from_millis(100 + chance.below(2000) as u64));
-        load.signal("STOP");
+        freeze(load.pid()).unwrap();
         said.extend(load.said_up_to_now());
         let copy = settled_copy(&image);
-        load.signal("CONT");
+        thaw(load.pid()).unwrap();
         let Some(copy) = copy else { continue };
         let lost = look(&copy, &dir, &said, durability(kind));
         looked += 1;

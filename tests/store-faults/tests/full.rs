@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rusqlite::ffi;
-use support::role::my_role;
 use support::{folder, name, names, open, options, wait};
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_sqlite::SqliteStore;
@@ -21,6 +20,7 @@ use treewarden_store::{
     Backend, Change, CommitError, Durability, NewTurn, OpenError, Settle, StoreError, StoreErrorKind,
 };
 use treewarden_store_faults::{Account, Chance, Layer, Op, Refused, Step, register, seed, steps};
+use treewarden_testkit::role::my_role;
 
 /// A disk that refuses from the n-th write, or the n-th sync, on.
 #[derive(Debug, Default)]

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use support::role::{Role, my_role, say, wait_for_the_end};
 use support::{DEADLINE, folder, name, open, options, wait};
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_sqlite::SqliteStore;
@@ -19,6 +18,7 @@ use treewarden_store::{
     Backend, Change, CommitError, Durability, NewTurn, OpenError, SessionRecord, Settle, StoreError,
     StoreErrorKind, StoredTurn, Tenure, Told,
 };
+use treewarden_testkit::role::{Role, my_role, say, wait_for_the_end};
 
 fn turn_of(name: &SessionName, turn: TurnId) -> NewTurn {
     let (session_id, prompt) = (SessionId::random(), "\"a prompt\"".into());

@@ -4,8 +4,6 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::allow_attributes, reason = "whether the part is used differs between the binaries")]
 
-pub(crate) mod role;
-
 use std::path::Path;
 use std::time::Duration;
 

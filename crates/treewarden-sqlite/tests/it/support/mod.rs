@@ -1,7 +1,5 @@
 //! What the tests of the store have in common.
 
-mod role;
-
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -11,7 +9,7 @@ use treewarden_store::{
     Backend, Change, Durability, NewTurn, SessionRecord, Settle, StoredTurn, Tenure, TurnRow,
 };
 
-pub(crate) use role::{Role, my_role, say, wait_for_the_end};
+pub(crate) use treewarden_testkit::role::{Role, my_role, say, wait_for_the_end};
 
 pub(crate) fn name(text: &str) -> SessionName {
     SessionName::new(text).unwrap()
