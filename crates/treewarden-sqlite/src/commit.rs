@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use treewarden_proto::{SessionName, TurnId};
 use treewarden_store::{
     Change, Committed, NewTurn, OpenError, SessionRecord, Settle, StoreError, StoreErrorKind, Taken, Tenure,
-    Told,
+    Told, now,
 };
 
 use crate::checksum::Bad;
@@ -16,7 +16,7 @@ use crate::error::Fault;
 use crate::lost;
 use crate::problems;
 use crate::prune::expired_of;
-use crate::quarantine::{now, set_names_aside, set_turns_aside};
+use crate::quarantine::{set_names_aside, set_turns_aside};
 use crate::row::line;
 use crate::row::name::NameRow;
 use crate::row::turn::StoredRow;

@@ -4,13 +4,12 @@
 //! nothing that its table does not hold. A name whose row is set aside is not forgotten: it stays as one whose record is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use treewarden_proto::{SessionId, SessionName};
-use treewarden_store::{ProblemKind, StoreError, StoreErrorKind};
+use treewarden_store::{ProblemKind, StoreError, StoreErrorKind, now};
 use uuid::Uuid;
 
 use crate::checksum::{Bad, sum};
@@ -18,12 +17,6 @@ use crate::error::Fault;
 use crate::problems;
 use crate::row::name::NameRow;
 use crate::transaction::Transaction;
-
-/// Now, in Unix milliseconds.
-pub(crate) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
 
 /// Notes a problem; `body` is what cannot be read, as text.
 pub(crate) fn note(

@@ -23,10 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use treewarden_store::{Durability, lock};
+use treewarden_store::{Durability, lock, now};
 use uuid::Uuid;
-
-use crate::quarantine::now;
 
 /// How long the file is, whatever it says: a shorter text would leave the end of the one before.
 const LENGTH: usize = 192;

@@ -103,7 +103,7 @@ impl Holder {
             pid_namespace: *pid_namespace,
             host_id: None,
             state_dir: None,
-            since: Some(crate::now::now()),
+            since: Some(crate::now()),
             released: false,
         }
     }

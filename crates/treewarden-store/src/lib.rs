@@ -42,6 +42,8 @@ pub use lease::{Lease, LeaseError, LeaseWatch};
 #[doc(hidden)]
 pub use lease_files::{LeaseFile, lease_files, newest_of_each, write_name};
 pub use memory::MemoryStore;
+#[doc(hidden)]
+pub use now::now;
 pub use problem::{Concern, Problem, ProblemKind};
 pub use record::{Seen, SessionRecord};
 pub use state_dir::StateDir;

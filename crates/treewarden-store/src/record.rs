@@ -75,7 +75,7 @@ impl SessionRecord {
             permission_mode: None,
             stopped: false,
             template: None,
-            created_at: crate::now::now(),
+            created_at: crate::now(),
             updated_at: 0,
             extra: Map::new(),
         }

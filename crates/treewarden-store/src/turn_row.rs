@@ -3,7 +3,7 @@
 use serde_json::Value;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
-use crate::now::now;
+use crate::now;
 
 /// How far a turn is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, Row};
 use serde_json::Value;
 use treewarden_proto::{SessionId, SessionName, frame};
-use treewarden_store::{ProblemKind, SessionRecord, write_name};
+use treewarden_store::{ProblemKind, SessionRecord, now, write_name};
 
 use crate::error::Fault;
-use crate::quarantine::{lose, note, note_at, now};
+use crate::quarantine::{lose, note, note_at};
 use crate::row::name::NameRow;
 use crate::row::turn::StoredRow;
 use crate::transaction::Transaction;

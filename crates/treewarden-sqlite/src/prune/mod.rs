@@ -7,10 +7,9 @@
 mod plan;
 mod remove;
 
-use treewarden_store::{Keep, Pruned, StoreError};
+use treewarden_store::{Keep, Pruned, StoreError, now};
 
 use self::plan::{Cursor, Plan};
-use crate::quarantine::now;
 use crate::row::expired;
 use crate::store::{SqliteStore, failure};
 

@@ -101,7 +101,7 @@ impl Backend for MemoryStore {
     }
 
     fn prune(&self, keep: Keep) -> Pending<'_, Result<Pruned, StoreError>> {
-        Box::pin(async move { Ok(self.state().prune(keep, crate::now::now())) })
+        Box::pin(async move { Ok(self.state().prune(keep, crate::now())) })
     }
 
     fn backup(&self, _to: PathBuf) -> Pending<'_, Result<(), StoreError>> {

@@ -146,7 +146,7 @@ impl State {
 
     fn apply(&mut self, name: &SessionName, change: &Change) {
         if let (Some(record), Some(held)) = (&change.record, self.names.get_mut(name)) {
-            held.record = Some(SessionRecord { updated_at: crate::now::now(), ..record.clone() });
+            held.record = Some(SessionRecord { updated_at: crate::now(), ..record.clone() });
         }
         for turn in &change.sent {
             if let Some(turn) = self.open_of(name, *turn) {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{
     Backend, Change, CommitError, Committed, NewTurn, SessionRecord, Settle, StoredTurn, Tenure, TurnRow,
 };
 use uuid::{NoContext, Timestamp, Uuid};
+
+pub(super) use treewarden_store::now;
 
 pub(super) type Opened = Pin<Box<dyn Future<Output = Arc<dyn Backend>> + Send>>;
 pub(super) type Open = Arc<dyn Fn(PathBuf) -> Opened + Send + Sync>;
@@ -51,12 +52,6 @@ impl Place {
 
 pub(super) fn name(text: &str) -> SessionName {
     text.parse().expect("a valid name")
-}
-
-/// Now, in Unix milliseconds.
-pub(super) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
-    u64::try_from(since.as_millis()).expect("a time of our days")
 }
 
 /// An id that says that it was made at this time.

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use treewarden_core::events::{Boot, Cursor, Limits, Missed, Position, Read, Ring};
 use treewarden_proto::SessionName;
+use treewarden_store::now;
 
 use super::event::{Gap, GapKind, HostEvent, Site};
 use super::happening::Happening;
@@ -226,11 +227,6 @@ fn another_life() -> Boot {
     hasher.write_u32(std::process::id());
     hasher.write_u128(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
     Boot::new(hasher.finish())
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

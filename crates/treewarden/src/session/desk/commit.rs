@@ -15,7 +15,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use treewarden_core::session::Outcome;
@@ -332,13 +332,6 @@ impl Desk {
 /// What whoever waits is told; a task that ended with its runtime tells nothing.
 pub(super) async fn told(wait: oneshot::Receiver<Result<bool, NotStored>>) -> Result<bool, NotStored> {
     wait.await.unwrap_or_else(|_| Err(NotStored("nobody stores it any more".into())))
-}
-
-/// The time, in Unix milliseconds.
-pub(super) fn now_ms() -> u64 {
-    // A clock before 1970 says 0: the times in a store are for people.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn no_answer() -> StoreError {

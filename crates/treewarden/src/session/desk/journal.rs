@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use treewarden_core::session::{Delivery, Outcome};
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::Content;
-use treewarden_store::{Backend, NewTurn, OpenError, StoreErrorKind};
+use treewarden_store::{Backend, NewTurn, OpenError, StoreErrorKind, now};
 
 use super::Desk;
-use super::commit::{now_ms, told};
+use super::commit::told;
 use super::record::Change;
 use super::rooms::{Edit, Job, NotStored, PATIENCE};
 use crate::session::sink::Sink;
@@ -50,7 +50,7 @@ impl Desk {
                 .map_err(|error| NotStored(error.to_string().into()))?
                 .into(),
             at_most_once: self.options().delivery == Delivery::AtMostOnce,
-            opened_at: now_ms(),
+            opened_at: now(),
         };
         // The next host looks for open turns under the names that have a record; a first turn may wait long for a CLI.
         self.see_that_it_is_recorded().await?;
@@ -65,7 +65,7 @@ impl Desk {
         // Out of the queue at once: the engine that comes next must not run it again.
         let entry = rooms.queue.remove(turn);
         let job = with.map_or_else(Job::default, Change::into_job);
-        let job = job.with_outcome((turn, outcome), entry, Instant::now(), now_ms());
+        let job = job.with_outcome((turn, outcome), entry, Instant::now(), now());
         let starts = rooms.commits.push(job);
         drop(rooms);
         self.see_to(starts);
@@ -176,7 +176,7 @@ impl Drop for Opening {
             runtime.spawn(async move {
                 if call.await.is_ok() {
                     let given_up = (turn, Outcome::Cancelled);
-                    let job = Job::default().with_outcome(given_up, None, Instant::now(), now_ms());
+                    let job = Job::default().with_outcome(given_up, None, Instant::now(), now());
                     desk.push(job.undelivered());
                 }
             });
