@@ -53,10 +53,7 @@ impl StoredRow {
     /// The row of a turn, if there is one.
     pub(crate) fn find(db: &Connection, turn: TurnId) -> Result<Option<Result<Self, Bad>>, Fault> {
         let found = db
-            .prepare_cached(
-                "SELECT seq, turn, name, session_id, at_most_once, sent, interruptions, opened_at, settled_at, prompt, outcome,
-                   sum FROM turns WHERE turn = ?",
-            )?
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM turns WHERE turn = ?"))?
             .query_row([turn.as_uuid().as_bytes().as_slice()], Self::read)
             .optional()?;
         match found {
