@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::watch;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{
-    Backend, Change, CommitError, Committed, Completed, Keep, Lines, NewTurn, OpenError, Pending, Problem,
-    Pruned, SessionRecord, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow,
+    Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NewTurn, OpenError, Pending,
+    Problem, Pruned, SessionRecord, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow,
 };
 
 /// A store with faults; see the [module](self).
@@ -180,12 +180,24 @@ impl Backend for Faulty {
         self.inner.problems()
     }
 
+    fn lost(&self) -> Pending<'_, Result<LostNames, StoreError>> {
+        self.inner.lost()
+    }
+
+    fn forgive_lost(&self) -> Pending<'_, Result<usize, StoreError>> {
+        self.inner.forgive_lost()
+    }
+
     fn prune(&self, keep: Keep) -> Pending<'_, Result<Pruned, StoreError>> {
         self.inner.prune(keep)
     }
 
     fn backup(&self, to: PathBuf) -> Pending<'_, Result<(), StoreError>> {
         self.inner.backup(to)
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.inner.close()
     }
 
     fn keeps_turns(&self) -> bool {

@@ -11,7 +11,7 @@ use treewarden::{Host, Session, SessionOptions};
 use treewarden_end_to_end::faulty::Faulty;
 use treewarden_end_to_end::{Lab, end, eventually, id_of, nothing_left, outcome_of};
 use treewarden_service::{Access, Answer, Gone, Item, Refusal, Service, Sink};
-use treewarden_store::{StoredTurn, Told, TurnState};
+use treewarden_store::{Backend, StoredTurn, Told, TurnState};
 
 /// A host over a store whose faults the test says, and that store.
 fn faulty(lab: &Lab) -> (Host, Arc<Faulty>) {
@@ -115,6 +115,15 @@ async fn a_turn_that_waits_for_the_store_its_whole_time_is_refused_in_the_stores
     session.query("PROMPT-4").await.expect("the session goes on");
     assert_eq!(lab.prompts(&id), ["PROMPT-1", "PROMPT-2", "PROMPT-4"]);
     end(&session).await;
+}
+
+#[tokio::test]
+async fn a_store_behind_faults_is_closed_with_them() {
+    let lab = Lab::new();
+    let (_host, store) = faulty(&lab);
+    store.close().await;
+    let error = lab.host.store().records().await.expect_err("it takes no more questions");
+    assert!(error.to_string().contains("closed"), "{error}");
 }
 
 #[tokio::test]
