@@ -19,6 +19,7 @@ mod copy;
 mod error;
 mod findings;
 mod import;
+mod locker;
 mod lost;
 mod meta;
 mod opening;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use treewarden_store::Durability;
 
+use crate::patience::OPENING;
 use crate::writer::Limits;
 
 /// The options of a [`SqliteStore`](crate::SqliteStore).
@@ -13,11 +14,12 @@ pub struct SqliteOptions {
     pub(crate) durability: Durability,
     pub(crate) vfs: Option<String>,
     pub(crate) limits: Limits,
+    pub(crate) opening: Duration,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { durability: Durability::default(), vfs: None, limits: Limits::USUAL }
+        Self { durability: Durability::default(), vfs: None, limits: Limits::USUAL, opening: OPENING }
     }
 }
 
@@ -32,6 +34,13 @@ impl SqliteOptions {
     #[doc(hidden)]
     pub fn vfs(mut self, name: impl Into<String>) -> Self {
         self.vfs = Some(name.into());
+        self
+    }
+
+    /// Has an opening wait for so long for other processes, and not thirty seconds. For tests.
+    #[doc(hidden)]
+    pub fn opening(mut self, within: Duration) -> Self {
+        self.opening = within;
         self
     }
 

@@ -79,11 +79,11 @@ impl Readers {
         F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let (mut op, patience) = (op, self.patience());
+        let (mut op, patience, place) = (op, self.patience(), Arc::clone(&self.place));
         self.push(Box::new(move |db| {
             // Nobody waits any more.
             if !reply.is_closed() {
-                let _gone = reply.send(patience.run(|| op(db)));
+                let _gone = reply.send(patience.run(place.path(), || op(db)));
             }
         }))?;
         match tokio::time::timeout(self.limit, answer).await {
@@ -100,8 +100,8 @@ impl Readers {
         F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        let (mut op, patience) = (op, self.patience());
-        self.push(Box::new(move |db| drop(reply.send(patience.run(|| op(db))))))?;
+        let (mut op, patience, place) = (op, self.patience(), Arc::clone(&self.place));
+        self.push(Box::new(move |db| drop(reply.send(patience.run(place.path(), || op(db))))))?;
         match answer.recv_timeout(limit) {
             Ok(answer) => self.told(answer),
             Err(_) => Err(self.failure(StoreErrorKind::Busy, "the disk does not answer; ask again")),

@@ -68,9 +68,9 @@ impl SqliteStore {
     }
 
     fn open_in(dir: &Path, options: &SqliteOptions) -> Result<Self, Fault> {
-        let patience = Patience::of_an_opening();
+        let patience = Patience::of_an_opening(options.opening);
         let Opened { db, path, lock } = opening::open(dir, options, patience)?;
-        let connections = (0..READERS).map(|_| patience.run(|| connection::reader(&path, options)));
+        let connections = (0..READERS).map(|_| patience.run(&path, || connection::reader(&path, options)));
         let connections = connections.collect::<Result<_, _>>()?;
         let commits = meta::count(&db, meta::COMMITS)?.unsigned_abs();
         let told = problems::told(&db)?;

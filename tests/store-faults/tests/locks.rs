@@ -43,6 +43,42 @@ fn role_locker() {
     db.execute_batch("ROLLBACK").unwrap();
 }
 
+/// Keeps readers away as well, as a program does that copies the database or looks at it by itself.
+#[test]
+#[ignore = "a role of other tests"]
+fn role_keeper() {
+    let Some((dir, _)) = my_role() else { return };
+    let db = Connection::open(dir.join("treewarden.db")).unwrap();
+    db.busy_timeout(DEADLINE).unwrap();
+    db.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT").unwrap();
+    say("locked");
+    wait_for_the_end();
+    drop(db);
+}
+
+#[test]
+fn an_opening_that_another_program_keeps_waiting_names_the_file_and_the_program_and_how_long_it_waited() {
+    let dir = folder();
+    drop(open(dir.path(), Durability::Process).unwrap());
+    let keeper = Role::start("role_keeper", dir.path(), "");
+    assert_eq!(keeper.said(), "locked");
+    let with = options(Durability::Process).opening(Duration::from_secs(3));
+    let error = SqliteStore::open(dir.path(), with).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Busy, "{error}");
+    for part in
+        ["treewarden.db", "that were waited", "end that program", &format!("process {}", keeper.pid())]
+    {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    // One that lets go in time is seen by nobody.
+    let at = dir.path().to_owned();
+    let opening = std::thread::spawn(move || {
+        SqliteStore::open(&at, options(Durability::Process).opening(DEADLINE)).map(drop)
+    });
+    keeper.finish();
+    opening.join().unwrap().unwrap();
+}
+
 /// Of each of eight sessions a turn that is sent and waits for its outcome.
 async fn eight_sent(store: &SqliteStore) -> Vec<(Tenure, TurnId)> {
     let mut sent = Vec::new();

@@ -51,7 +51,7 @@ pub(crate) fn open(dir: &Path, options: &SqliteOptions, patience: Patience) -> R
     share(&lock, &lock_path, patience)?;
     // Before the database is asked how far it is: whoever has it open writes here after it has stored.
     let seen = witness::look(dir)?;
-    let open = |who| patience.run(|| open_file(&path, options, who));
+    let open = |who| patience.run(&path, || open_file(&path, options, who));
     // Under the shared lock: while another process sets a damaged database aside the name may be free for a moment.
     // The mark first: another process may be making both just now, the database before the mark.
     let why = if lost::mark_of_use(dir)?.is_some() && lost::is_gone(&path)? {
@@ -102,7 +102,7 @@ fn be_alone(lock: &fs::File, path: &Path, why: &Why) -> Result<(), Fault> {
     // Given up first, as the standard library leaves open what happens to a lock that is taken twice.
     lock.unlock()?;
     // Others who open it have it for moments: an older program that runs has it for longer.
-    Patience::until(Instant::now() + ALONE).run(|| match lock.try_lock() {
+    Patience::until(Instant::now() + ALONE).run(path, || match lock.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error.into()),
         Err(TryLockError::WouldBlock) => Err(refused(
@@ -132,7 +132,7 @@ pub(crate) fn lock_path(dir: &Path) -> PathBuf {
 }
 
 pub(crate) fn share(lock: &fs::File, path: &Path, patience: Patience) -> Result<(), Fault> {
-    patience.run(|| match lock.try_lock_shared() {
+    patience.run(path, || match lock.try_lock_shared() {
         Ok(()) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error.into()),
         // Held for the moment that another process needs to set a damaged file aside.

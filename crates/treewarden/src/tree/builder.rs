@@ -100,7 +100,11 @@ impl TreeBuilder {
         if let Some(store) = store {
             options = options.store(store);
         }
-        let host = options.open()?;
+        // Beside the runtime, which would see no signal meanwhile: an opening may wait for other programs. With the lock: whoever
+        // drops the future leaves an opening behind, and nobody else may have the directory before that is over.
+        let opening = tokio::task::spawn_blocking(move || (options.open(), lock));
+        let (host, lock) = opening.await.map_err(TreeError::state)?;
+        let host = host?;
         // The sweep comes before the first child: a CLI that a dead host left still writes its conversation.
         let swept = treewarden_process::sweep()
             .await
