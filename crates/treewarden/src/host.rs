@@ -141,8 +141,8 @@ impl HostOptions {
 
     /// What is kept of settled turns; 1,000 of each session, for three months, by default.
     ///
-    /// What is older or more is removed a minute after the host was opened and each hour from then on, if it was opened on a
-    /// runtime. A turn that is open is never removed.
+    /// What is older or more is removed a minute after the host was opened, each hour from then on, and sooner once a thousand turns
+    /// were settled since, if it was opened on a runtime. A turn that is open is never removed, nor one of the last ten minutes.
     pub fn keep(mut self, keep: Keep) -> Self {
         self.keep = keep;
         self
@@ -254,6 +254,13 @@ impl Host {
     /// The future may be dropped at any time.
     pub async fn has_expired(&self, turn: TurnId) -> Result<bool, StoreError> {
         Ok(matches!(self.inner.store.turn(turn).await?, Some(StoredTurn::Expired)))
+    }
+
+    /// Counts turns whose outcome was stored.
+    pub(crate) fn note_settled(&self, turns: usize) {
+        if let Some(pruning) = self.inner.pruning.get().filter(|_| turns > 0) {
+            pruning.settled(turns);
+        }
     }
 
     /// Writes a copy of the store, as it is at one moment, into a folder that is made; sessions go on meanwhile.

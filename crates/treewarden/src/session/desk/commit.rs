@@ -242,6 +242,7 @@ impl Desk {
         let mut rooms = self.lock();
         let stored = rooms.commits.stored(committed, keeps_turns);
         let (mut due, mut release, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        let mut turns = 0;
         for Stored { due: outcome, ours, settled, edit, recorded, release: left, done: waits } in stored {
             if recorded {
                 rooms.identity.note_recorded();
@@ -250,6 +251,7 @@ impl Desk {
                 let _shown_only_now = edit(&mut record);
                 rooms.identity.show(record);
             }
+            turns += usize::from(settled.is_some());
             match settled {
                 Some((turn, outcome)) if ours => self.note_completed(&mut rooms, turn, &outcome),
                 // Whoever settled it first had the conversation, and may have gone on with it: the journal has to be
@@ -262,6 +264,7 @@ impl Desk {
             done.extend(waits);
         }
         drop(rooms);
+        self.host.note_settled(turns);
         // Only when the record names the other one: until then a start would carry on what is left here, and a CLI's
         // clean-up may take it once its second name is gone.
         for (config_dir, left) in release {
