@@ -11,7 +11,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use treewarden_service::{Reply, Request};
+use treewarden_service::{Code, Refusal, Reply, Request};
 
 use crate::args::Place;
 use crate::daemon::may_speak;
@@ -42,6 +42,8 @@ pub(crate) struct Client {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     line: Vec<u8>,
+    /// What was asked last.
+    op: &'static str,
 }
 
 impl Client {
@@ -53,11 +55,12 @@ impl Client {
         // told the prompt.
         trust(&path, &stream)?;
         let (reader, writer) = stream.into_split();
-        Ok(Self { reader: BufReader::new(reader), writer, line: Vec::new() })
+        Ok(Self { reader: BufReader::new(reader), writer, line: Vec::new(), op: "" })
     }
 
     /// Sends a request.
     pub(crate) async fn send(&mut self, request: &Request) -> anyhow::Result<()> {
+        self.op = request.op();
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         match self.writer.write_all(&line).await {
@@ -76,7 +79,7 @@ impl Client {
             return Err(TreeEnded.into());
         }
         serde_json::from_slice(&self.line)
-            .context("the tree's answer is not understood; are both of one version?")
+            .context("the tree's answer is not understood: it is of another version than this command, and is to be restarted")
     }
 
     /// Waits for the next item, or for the end of the answer.
@@ -84,8 +87,35 @@ impl Client {
         match self.next().await? {
             Reply::Item(item) => Ok(Ok(item)),
             Reply::Ok(value) => Ok(Err(value)),
-            Reply::Error(refusal) => Err(Failure::from(refusal).into()),
+            Reply::Error(refusal) => Err(self.refused(refusal).await.into()),
         }
+    }
+
+    /// A refusal in words. What this command asks is a request: one that calls it none is of another version.
+    async fn refused(&mut self, refusal: Refusal) -> Failure {
+        if refusal.code != Code::BadRequest {
+            return refusal.into();
+        }
+        let version = self.version().await;
+        match of_another_version(self.op, &refusal.message, version.as_deref()) {
+            Some(words) => Failure::new(Exit::Failed, words),
+            None => refusal.into(),
+        }
+    }
+
+    /// The version of the daemon; `None` if it does not say.
+    async fn version(&mut self) -> Option<String> {
+        let op = self.op;
+        let hello = async {
+            self.send(&Request::Hello {}).await.ok()?;
+            match self.next().await.ok()? {
+                Reply::Ok(hello) => hello["version"].as_str().map(str::to_owned),
+                _ => None,
+            }
+        };
+        let version = timeout(PATIENCE, hello).await.ok().flatten();
+        self.op = op;
+        version
     }
 
     /// Sends a request and waits for the end of its answer, of which the first line is to come soon.
@@ -111,6 +141,27 @@ impl Client {
             }
         }
     }
+}
+
+/// Says that the daemon is of another version, if that is why it does not take a request.
+fn of_another_version(op: &str, refused: &str, version: Option<&str>) -> Option<String> {
+    const OWN: &str = env!("CARGO_PKG_VERSION");
+    let of =
+        version.map_or_else(|| "which it does not say".to_owned(), |version| format!("version {version}"));
+    // In the words of serde, which reads requests in every version.
+    let unknown = |what: &str| {
+        let (_, behind) = refused.split_once(&format!("unknown {what} `"))?;
+        behind.split_once('`').map(|(word, _)| word)
+    };
+    if unknown("variant").is_some() {
+        return Some(format!("the daemon is older ({of}) and does not know `{op}`: restart it"));
+    }
+    if let Some(field) = unknown("field") {
+        return Some(format!("the daemon is older ({of}) and does not know `{field}` of `{op}`: restart it"));
+    }
+    version.filter(|version| *version != OWN).map(|version| {
+        format!("the daemon is of version {version}, and this command of {OWN}; it does not take `{op}`: {refused}")
+    })
 }
 
 /// A socket's queue is full for a moment when many connect at once; one that stays so belongs to a tree that does not run.
@@ -142,7 +193,8 @@ fn unheard(error: &io::Error) -> Failure {
 
 fn silent() -> Failure {
     let text = format!(
-        "the tree took the connection and says nothing for {} s: it is suspended, or has no processor. What was asked \
+        "the tree took the connection and says nothing for {} s: it is starting and waits (its log says for what), is suspended, or \
+         has no processor. What was asked \
          for is not done later, unless it has begun",
         PATIENCE.as_secs()
     );
@@ -180,4 +232,32 @@ fn no_daemon(path: &Path, error: &io::Error) -> Failure {
         _ => format!("cannot connect to {}: {error}", path.display()),
     };
     Failure::new(Exit::NoDaemon, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_does_not_know_what_is_asked_is_said_to_be_older_whatever_it_says_of_it() {
+        let variant = "unknown variant `adopt`, expected one of `hello`, `ps`";
+        let said = |refused, version| of_another_version("adopt", refused, version).unwrap_or_default();
+        assert_eq!(
+            said(variant, Some("0.0.9")),
+            "the daemon is older (version 0.0.9) and does not know `adopt`: restart it"
+        );
+        // Also where the number of the version is the same, or is not said.
+        let same = said(variant, Some(env!("CARGO_PKG_VERSION")));
+        assert!(same.starts_with("the daemon is older (version"), "{same}");
+        assert!(said(variant, None).contains("does not know `adopt`"));
+        let field = said("unknown field `force`, expected `name` at line 1", None);
+        assert!(field.contains("does not know `force` of `adopt`"), "{field}");
+        let other = said("there was no such thing", Some("0.0.9"));
+        assert!(other.contains("0.0.9") && other.contains("there was no such thing"), "{other}");
+        assert_eq!(
+            said("a is no name", Some(env!("CARGO_PKG_VERSION"))),
+            "",
+            "it is the request's own fault"
+        );
+    }
 }

@@ -196,9 +196,13 @@ fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
         file = open_lock(path)?;
     }
     // The file is rewritten only by who has the lock: one who is refused must not wipe out the holder's name.
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "{} {}", std::process::id(), pid_namespace().unwrap_or_default())?;
+    let mut write = || -> io::Result<()> {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{} {}", std::process::id(), pid_namespace().unwrap_or_default())
+    };
+    // The first thing that a start writes: on a full disk it is here that this is found out.
+    write().with_context(|| format!("cannot write {}", path.display()))?;
     Ok(file)
 }
 

@@ -50,10 +50,20 @@ pub(super) async fn restore(backup: PathBuf, force: bool, place: Place) -> anyho
     let dir = place.state_dir(None)?;
     let name = "restore".parse().context("a plain word is a valid name")?;
     // Held to the end: no tree starts on what is being replaced.
-    let _lock = TreeLock::acquire(&dir, &Holder::this_process(&name)).map_err(|held| {
-        let text =
-            format!("restore into {}: a tree runs on it, or may: {held}; stop it first", dir.display());
-        Failure::new(Exit::Held, text)
+    let into = dir.display();
+    let _lock = TreeLock::acquire(&dir, &Holder::this_process(&name)).map_err(|held| match &held.error {
+        // Nobody has it: the directory cannot be made or written.
+        Some(error) => {
+            let text = format!(
+                "restore into {into}: {error}; look at the rights of that folder, and whether its filesystem is full or mounted \
+                 read-only"
+            );
+            Failure::new(Exit::Failed, text)
+        }
+        None => {
+            let text = format!("restore into {into}: a tree runs on it, or may: {held}; stop it first");
+            Failure::new(Exit::Held, text)
+        }
     })?;
     let into = dir.clone();
     let restored =

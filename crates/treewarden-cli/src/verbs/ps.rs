@@ -94,7 +94,8 @@ fn notes(session: &Value) -> Vec<String> {
         };
         format!("its conversation is lost: {why}; {adopt}, `treewarden clear {name}` begins anew")
     });
-    let removed = session["removed"].as_str().map(|why| format!("its lease was removed: {why}"));
+    // It says itself what was removed: the session's lease, or the store of them all.
+    let removed = session["removed"].as_str().map(str::to_owned);
     let not_gone = session["not_gone"]
         .as_str()
         .map(|why| format!("processes of it live on, and it does not start while they do: failed to {why}"));

@@ -19,3 +19,4 @@ mod removals;
 mod removed;
 mod support;
 mod unsaved;
+mod words;

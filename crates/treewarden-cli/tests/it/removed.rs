@@ -150,6 +150,7 @@ fn a_removed_state_directory_is_said_and_no_turn_is_acknowledged_into_it() {
         text.contains("no turn is taken").then_some(text)
     });
     assert!(shown.contains("was removed, or replaced"), "{shown}");
+    assert!(!shown.contains("lease"), "it is the directory that was removed: {shown}");
     let events = events(&world);
     assert!(events.iter().any(|event| event["mended"] == false), "{events:?}");
     let why = world.session("a")["removed"].to_string();

@@ -44,7 +44,7 @@ pub enum RestoreError {
 ///
 /// [`RestoreError`].
 pub fn restore(backup: &Path, dir: &Path, replace: bool) -> Result<Option<PathBuf>, RestoreError> {
-    let told = |fault: Fault| told(&fault, backup);
+    let told = |fault: Fault| told(&fault, backup, dir);
     prepare_dir(dir).map_err(|error| told(error.into()))?;
     let lock = lock::open(&lock_path(dir)).map_err(|error| told(error.into()))?;
     // It is held to the end: nobody opens what is being replaced.
@@ -151,10 +151,20 @@ fn fold_log(path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn told(fault: &Fault, backup: &Path) -> RestoreError {
+fn told(fault: &Fault, backup: &Path, dir: &Path) -> RestoreError {
     let error = match fault {
         Fault::Told(error) => error.clone(),
-        fault => StoreError::new(fault.kind(), format!("restore {}: {fault}", backup.display())),
+        fault => {
+            let (kind, to) = (fault.kind(), dir.display());
+            let what = match kind {
+                StoreErrorKind::DiskFull => format!("; make room at {to}"),
+                StoreErrorKind::ReadOnly => {
+                    format!("; look at the rights of {to}, and whether its filesystem is mounted read-only")
+                }
+                _ => String::new(),
+            };
+            StoreError::new(kind, format!("restore {} into {to}: {fault}{what}", backup.display()))
+        }
     };
     RestoreError::Failed(error)
 }

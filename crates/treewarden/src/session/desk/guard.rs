@@ -30,14 +30,15 @@ impl Desk {
         // A copy of the watch, so that the look at the disk keeps no caller waiting for the desk.
         let Some(lease) = self.lock().identity.lease().cloned() else { return Ok(()) };
         let found = lease.look_again();
-        let lost = found.as_ref().err().map(|error| error.to_string().into_boxed_str());
+        let lost =
+            found.as_ref().err().map(|error| format!("its lease was removed: {error}").into_boxed_str());
         // The lease is looked at before each turn, and every five seconds in the daemon: a loss is told once,
         // and not at each look.
         let earlier = self.lock().shown.set_removed(lost.clone());
         let news = match (&found, lost) {
             (Ok(Some(path)), _) => Some(Missing::mended(path.clone())),
-            (Err(_), lost) if lost != earlier => {
-                lost.map(|why| Missing::lost(format!("the session's lease was removed: {why}")))
+            (Err(error), lost) if lost != earlier => {
+                Some(Missing::lost(format!("the session's lease was removed: {error}")))
             }
             _ => None,
         };
