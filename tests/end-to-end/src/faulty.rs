@@ -1,8 +1,8 @@
 //! A store that is slow, fails, forgets its answers or is taken over, as a test says; what it takes is in another one.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use treewarden_proto::{SessionId, SessionName, TurnId};
@@ -18,6 +18,8 @@ pub struct Faulty {
     /// Commits of this name wait until it is another.
     stuck: watch::Sender<Option<SessionName>>,
     locked: AtomicBool,
+    /// Outcomes with this text are refused for good.
+    refused: Mutex<Option<String>>,
     /// So many answers to commits are lost.
     lost: AtomicUsize,
     /// So many answers to openings are lost.
@@ -36,6 +38,7 @@ impl Faulty {
             inner,
             stuck: watch::Sender::new(None),
             locked: AtomicBool::new(false),
+            refused: Mutex::default(),
             lost: AtomicUsize::new(0),
             lost_openings: AtomicUsize::new(0),
             stolen: AtomicBool::new(false),
@@ -52,6 +55,16 @@ impl Faulty {
     /// Another program has the store locked, or has not any more.
     pub fn lock(&self, locked: bool) {
         self.locked.store(locked, Ordering::SeqCst);
+    }
+
+    /// Outcomes with this text are refused for good; none is any more.
+    pub fn refuse(&self, text: Option<&str>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = text.map(str::to_owned);
+    }
+
+    fn refuses(&self, change: &Change) -> bool {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().is_some_and(|text| change.settle.iter().any(|settle| settle.outcome.contains(text)))
     }
 
     /// The answers to the next commits are lost, though they are stored; and those to openings.
@@ -83,6 +96,10 @@ impl Faulty {
         if self.locked.load(Ordering::SeqCst) {
             let error = StoreError::new(StoreErrorKind::Busy, "database is locked");
             return Err(CommitError::Failed { error, retryable: true });
+        }
+        if self.refuses(&change) {
+            let error = StoreError::new(StoreErrorKind::Other, "string or blob too big");
+            return Err(CommitError::Failed { error, retryable: false });
         }
         if self.stolen.swap(false, Ordering::SeqCst) {
             let Told::Record(mut record) = self.inner.record(tenure.name.clone()).await? else {

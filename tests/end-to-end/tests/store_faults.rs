@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use treewarden::Tree;
 use treewarden::events::Happening;
 use treewarden::session::{FailureKind, Outcome, QueryErrorKind, SessionState};
-use treewarden::{Host, Session, SessionOptions};
+use treewarden::{Host, Session, SessionOptions, TurnId};
 use treewarden_end_to_end::faulty::Faulty;
 use treewarden_end_to_end::{Lab, end, eventually, id_of, nothing_left, outcome_of};
 use treewarden_service::{Access, Answer, Gone, Item, Refusal, Service, Sink};
@@ -114,6 +114,97 @@ async fn a_turn_that_waits_for_the_store_its_whole_time_is_refused_in_the_stores
     store.lock(false);
     session.query("PROMPT-4").await.expect("the session goes on");
     assert_eq!(lab.prompts(&id), ["PROMPT-1", "PROMPT-2", "PROMPT-4"]);
+    end(&session).await;
+}
+
+#[tokio::test]
+async fn a_start_that_must_be_recorded_waits_for_a_locked_store_as_long_as_its_turn_may() {
+    let lab = Lab::new();
+    let (host, store) = faulty(&lab);
+    let session = start(&lab, &host, "assistant").await;
+    let id = id_of(&session).await;
+    end(&session).await;
+    drop(session);
+    // By another path: that has to be recorded before a CLI is spawned.
+    let elsewhere = lab.path().join("elsewhere");
+    std::os::unix::fs::symlink(lab.path().join("work"), &elsewhere).expect("made");
+    let spec = lab.spec("assistant").cwd(&elsewhere).timeout(Duration::from_secs(600));
+    let session = Session::start(SessionOptions::from(spec).host(&host)).await.expect("started");
+    store.lock(true);
+    let before = store.commits();
+    let turn = session.stream("PROMPT-2").await.expect("opened");
+    // With the pauses between them so many tries take longer than anything waits that is no turn's.
+    eventually("it is tried on", async || (store.commits() >= before + 10).then_some(())).await;
+    store.lock(false);
+    let delivered = turn.delivered().await.expect("the session is there");
+    assert!(matches!(delivered.outcome, Outcome::Completed(_)), "{delivered:?}");
+    assert_eq!(lab.prompts(&id), ["PROMPT-1", "PROMPT-2"], "the conversation goes on");
+    end(&session).await;
+}
+
+/// A session of which the store refuses the outcome of the second turn for good.
+async fn refused(lab: &Lab, host: &Host, store: &Faulty) -> (Session, TurnId) {
+    let session = start(lab, host, "assistant").await;
+    let mut events = host.events().now();
+    store.refuse(Some("answer to PROMPT-2"));
+    let second = session.stream("PROMPT-2").await.expect("it is opened");
+    let turn = second.id();
+    let delivered = second.delivered().await.expect("the session is there");
+    assert!(!delivered.stored && matches!(delivered.outcome, Outcome::Completed(_)), "{delivered:?}");
+    let told = eventually("it is told", async || match &events.next().await?.ok()?.what {
+        Happening::StoreProblem { kind: "outcome", key, why } => Some((key.clone(), why.clone())),
+        _ => None,
+    });
+    let (key, why) = told.await;
+    assert_eq!(key, turn.to_string());
+    for said in ["too big", "restart"] {
+        assert!(why.contains(said), "{why}");
+        let unstored = session.status().await.expect("status").unstored.expect("it is shown");
+        assert!(unstored.contains(said), "{unstored}");
+    }
+    let third = session.query("PROMPT-3").await.expect_err("it would wait for ever");
+    assert_eq!(third.kind(), QueryErrorKind::Failed(FailureKind::NotStarted), "{third}");
+    assert!(third.to_string().contains("too big") && third.to_string().contains("restart"), "{third}");
+    (session, turn)
+}
+
+#[tokio::test]
+async fn an_outcome_that_the_store_refuses_for_good_is_let_go_by_a_restart_and_blocks_the_session_no_more() {
+    let lab = Lab::new();
+    let (host, store) = faulty(&lab);
+    let (session, turn) = refused(&lab, &host, &store).await;
+    let id = id_of(&session).await;
+    session.restart().await.expect("restarted");
+    let fourth = session.query("PROMPT-4").await.expect("the session goes on");
+    assert!(fourth.stored, "{fourth:?}");
+    assert_eq!(lab.prompts(&id), ["PROMPT-1", "PROMPT-2", "PROMPT-4"], "in its conversation, and each once");
+    let noted = outcome_of(&lab.host, turn).await;
+    assert_eq!(noted["outcome"], "failed", "{noted}");
+    let message = noted["message"].as_str().expect("it has words");
+    assert!(message.contains("completed") && message.contains("too big"), "{message}");
+    assert_eq!(session.status().await.expect("status").unstored, None);
+    end(&session).await;
+}
+
+#[tokio::test]
+async fn an_outcome_of_which_not_even_a_note_is_taken_is_let_go_and_its_turn_asked_again_by_the_next_host() {
+    let lab = Lab::new();
+    let (host, store) = faulty(&lab);
+    let (session, turn) = refused(&lab, &host, &store).await;
+    let id = id_of(&session).await;
+    let mut events = host.events().now();
+    store.refuse(Some("outcome"));
+    session.restart().await.expect("restarted");
+    let told = eventually("it is told", async || match &events.next().await?.ok()?.what {
+        Happening::StoreProblem { kind: "outcome", key, why } if *key == turn.to_string() => Some(why.clone()),
+        _ => None,
+    });
+    assert!(told.await.contains("let go"));
+    store.refuse(None);
+    session.query("PROMPT-4").await.expect("the session goes on");
+    let open = lab.host.turn(turn).await.expect("readable").expect("it is there");
+    assert_eq!(open.outcome, None, "it was not stored");
+    assert_eq!(lab.prompts(&id), ["PROMPT-1", "PROMPT-2", "PROMPT-4"], "each once");
     end(&session).await;
 }
 

@@ -128,9 +128,11 @@ pub enum Happening {
     },
     /// The session's CLI could not write its transcript: a resume may miss what follows.
     WritesLost,
-    /// What is stored is not whole: told once for each thing, when the host is opened.
+    /// What is stored is not whole: told once for each thing, when the host is opened; or, when it happens, the store refuses
+    /// something for good, or that is let go.
     StoreProblem {
-        /// What kind of thing: `record`, `turn`, `database`, `removed`, `older` or `cut`.
+        /// What kind of thing: `record`, `turn`, `database`, `removed`, `older` or `cut`; `outcome` of a turn, or `record`, where
+        /// it is refused.
         kind: &'static str,
         /// Which one: a session's name, a turn's id, or a path.
         key: String,

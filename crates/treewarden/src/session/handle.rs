@@ -277,7 +277,11 @@ impl Session {
         let stored =
             stored.map_err(|_| QueryError::stopped(None, "the session ended before it was cleared"))?;
         stored.map(drop).map_err(|why| {
-            let what = format!("{} is cleared, and may go on as before with the next tree", desk.name);
+            let what = format!(
+                "{} is cleared; that is not stored yet, and unless the store takes it before this tree ends, the next one goes on as \
+                 before",
+                desk.name
+            );
             QueryError::not_noted(&what, &why.to_string())
         })
     }
@@ -370,16 +374,20 @@ impl Session {
         // The CLI first, in good order and outside its supervisor, which would otherwise be busy for as long
         // as that takes.
         desk.put_down("the session is stopped").await;
-        let unnoted = desk.set_stopped(true).await;
-        // Where it was stopped before, the outcomes alone are waited for.
-        let unnoted = match unnoted {
-            None => desk.unstored().await,
-            why => why,
+        let unnoted = match desk.set_stopped(true).await {
+            Some(why) => Some((why, "that is not stored yet", "it starts again with the next tree")),
+            // Where it was stopped before, the outcomes alone are waited for.
+            None => desk.unstored().await.map(|why| {
+                (why, "outcomes of its turns are not stored yet", "the next tree asks those turns again")
+            }),
         };
         let noted = || match &unnoted {
             None => Ok(()),
-            Some(why) => {
-                let what = format!("{} is stopped, and starts again with the next tree", desk.name);
+            Some((why, what, follows)) => {
+                let name = &desk.name;
+                let what = format!(
+                    "{name} is stopped; {what}, and unless the store takes it before this tree ends, {follows}"
+                );
                 Err(QueryError::not_noted(&what, why))
             }
         };
@@ -434,6 +442,9 @@ impl Session {
 
     /// Ends the session's actor and CLI and starts them anew; its conversation and open turns are carried on.
     ///
+    /// What the store refuses for good, and what keeps all else of the session from being stored, is let go: in the place of an
+    /// outcome a note is stored, which says so.
+    ///
     /// Those who ask for it at once get one restart. What is started was started after each of them asked.
     ///
     /// # Errors
@@ -456,6 +467,7 @@ impl Session {
             return Err(StartError::supervisor(&why));
         }
         let stop = async {
+            desk.let_go();
             // The CLI first, outside its supervisor, which would otherwise serve nobody else for as long as that
             // takes. The turns wait until the actor is gone, which would start another CLI for them.
             let _aside = desk.put_aside(patience(spec.effective_shutdown())).await;

@@ -44,6 +44,15 @@ impl StartError {
         Self::new(StartErrorKind::State, format!("start a session: {error}"))
     }
 
+    /// What the session that had the name before has in hand comes first, and the store does not take it.
+    pub(crate) fn in_hand(name: &SessionName, error: &dyn fmt::Display) -> Self {
+        let message = format!(
+            "start session {name:?}: what the one that had the name before leaves is not stored yet, and comes first: {error}; \
+             nothing was started, start it again once the store takes it"
+        );
+        Self::new(StartErrorKind::State, message)
+    }
+
     pub(crate) fn no_such_session(error: &dyn fmt::Display) -> Self {
         Self::new(StartErrorKind::NoSuchSession, format!("start a session: {error}"))
     }

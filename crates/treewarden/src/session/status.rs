@@ -77,7 +77,8 @@ pub struct Status {
     pub background_tasks: usize,
     /// What of the conversation is not on disk, as far as it was looked for: its CLI holds the only copy and is not parked.
     pub unsaved: Option<Box<str>>,
-    /// What the store does not take of it, and why: outcomes of turns are in the host's memory alone, and its next turn waits.
+    /// What the store does not take of it, and why: outcomes of turns are in the host's memory alone, and its next turn waits. What
+    /// the store refuses for good is let go by [`Session::restart`](crate::Session::restart).
     pub unstored: Option<Box<str>>,
     /// Why its turns are refused, if its record is lost: until it is cleared, or takes a conversation over.
     pub lost: Option<Box<str>>,
@@ -85,8 +86,8 @@ pub struct Status {
     pub skipped_lines: u64,
     /// How many frames were of a type that treewarden does not know.
     pub unknown_frames: u64,
-    /// Its lease or the state directory was removed under it and cannot be had again, for this reason: its turns are
-    /// refused.
+    /// Its lease, the state directory or the database was removed under it and cannot be had again, for this reason: its turns
+    /// are refused.
     pub removed: Option<Box<str>>,
     /// Which of its processes live on although its CLI was ended, as they may not be ended, and why: it does not start again
     /// while they live.

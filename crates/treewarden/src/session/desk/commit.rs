@@ -10,6 +10,7 @@
 //! | stored | whoever waits is told; outcomes are delivered |
 //! | failed, may go well later | again, after a pause; after two seconds an outcome is delivered as not stored |
 //! | failed | what nobody insists on is refused with the store's words; an outcome is delivered as not stored at once; again, after a pause |
+//! | failed, of one outcome alone | that is told, and whoever waits behind it is refused; once somebody [lets go](Desk::let_go) of it, a note is tried in its place, and then nothing |
 //! | unknown | the same commit again, until it is known |
 //! | lease lost | the name is taken again, the record read anew, the changes made on that; after some tries as a failure |
 
@@ -23,7 +24,7 @@ use treewarden_proto::TurnId;
 use treewarden_store::{Change, CommitError, Committed, StoreError, Taken, Tenure, Told};
 
 use super::Desk;
-use super::rooms::{Due, Job, NotStored, Rooms, Shown, Stored};
+use super::rooms::{Due, Job, NotStored, NotTaken, Refused, Rooms, Shown, Stored};
 use crate::events::Happening;
 use crate::session::delivered::Delivered;
 use crate::session::sink::Ended;
@@ -99,8 +100,8 @@ async fn work(desk: Arc<Desk>) {
         };
         takes = 0;
         desk.failed(failed, &mut same);
-        desk.meanwhile(tokio::time::sleep(pause)).await;
-        pause = (pause * 2).min(PAUSES.1);
+        desk.meanwhile(desk.pause(pause)).await;
+        pause = if desk.lock().commits.lets_go() { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
     }
 }
 
@@ -134,8 +135,13 @@ impl Desk {
     ///
     /// When the future is dropped it may be stored all the same.
     pub(super) async fn stored(&self, job: Job, within: Duration) -> Result<bool, NotStored> {
+        self.stored_by(job, Some(Instant::now() + within)).await
+    }
+
+    /// The same until a time; without one as long as that takes.
+    pub(super) async fn stored_by(&self, job: Job, until: Option<Instant>) -> Result<bool, NotStored> {
         let (done, wait) = oneshot::channel();
-        self.push(job.telling(done, Some(Instant::now() + within)));
+        self.push(job.telling(done, until));
         told(wait).await
     }
 
@@ -159,6 +165,23 @@ impl Desk {
     /// Why what waits for the store is not stored, in its words.
     pub(crate) fn why_unstored(&self) -> String {
         self.lock().commits.why()
+    }
+
+    /// Lets go of what the store refuses for good, so that what is behind it is stored: of an outcome a note is stored, if the store
+    /// takes that, and else the turn stays open, for the next host.
+    pub(crate) fn let_go(&self) {
+        if self.lock().commits.let_go() {
+            tracing::warn!(session = %self.name, "what the store refuses of a session is let go");
+            self.store_again.notify_one();
+        }
+    }
+
+    /// The pause before the next try, which ends where that should not wait.
+    async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.store_again.notified() => {}
+        }
     }
 
     fn is_all_stored(&self) -> bool {
@@ -287,7 +310,8 @@ impl Desk {
         tracing::error!(session = %self.name, error = why, "failed to store what happened to a session");
         let mut rooms = self.lock();
         let begun = rooms.commits.begun();
-        let (due, stays) = rooms.commits.failed(&why, again, Instant::now());
+        let NotTaken { due, stays, refused } = rooms.commits.failed(&why, again, Instant::now());
+        let in_words = rooms.commits.why();
         if unknown && stays && same.is_some() {
             rooms.commits.begin_again(begun);
         } else {
@@ -299,6 +323,34 @@ impl Desk {
         }
         drop(rooms);
         self.deliver(due);
+        if let Some(refused) = refused {
+            self.tell(refused, if refused.let_go { why } else { in_words });
+        }
+    }
+
+    /// Says that the store refuses something for good, or that it is let go.
+    fn tell(&self, Refused { turn, let_go }: Refused, why: String) {
+        let (kind, key, what) = match turn {
+            Some(turn) => {
+                ("outcome", turn.to_string(), "the outcome of the turn is in the host's memory alone")
+            }
+            None => (
+                "record",
+                self.name.to_string(),
+                "what happened to the session is in the host's memory alone",
+            ),
+        };
+        let why = match (let_go, turn) {
+            (false, _) => format!("{what}: {why}"),
+            (true, Some(_)) => {
+                format!("its outcome is let go, and the next start asks the turn again: {why}")
+            }
+            (true, None) => {
+                format!("what happened to the session is let go, and the next start does not know it: {why}")
+            }
+        };
+        tracing::error!(session = %self.name, kind, key, "{why}");
+        self.publish(Happening::StoreProblem { kind, key, why });
     }
 
     /// Delivers outcomes to everybody who waits for them, and says so to the engine.

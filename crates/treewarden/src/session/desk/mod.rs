@@ -66,6 +66,8 @@ pub(crate) struct Desk {
     me: Weak<Self>,
     /// Wakes that task.
     store_bell: Notify,
+    /// Ends the pause that it makes before its next try.
+    store_again: Notify,
     pub(super) name_held: NameHeld,
     /// Wakes the engine.
     engine_bell: Notify,
@@ -109,6 +111,7 @@ impl Desk {
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             store_bell: Notify::new(),
+            store_again: Notify::new(),
             site: RwLock::new(Site::of(name.as_str())),
             name,
             options: RwLock::new(options),

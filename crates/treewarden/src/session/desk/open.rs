@@ -29,7 +29,9 @@ impl Desk {
         let store = host.store();
         // What the one that had the name before has in hand comes first: its turns would be run again here.
         if let Some(earlier) = host.find(name.as_str()).filter(|earlier| earlier.is_closed()) {
-            earlier.all_stored(PATIENCE).await.map_err(|error| StartError::store(&error))?;
+            // Nobody else can: whoever opens the name anew goes on without what the store refuses.
+            earlier.let_go();
+            earlier.all_stored(PATIENCE).await.map_err(|error| StartError::in_hand(&name, &error))?;
         }
         let told = store.record(name.clone()).await.map_err(|error| StartError::store(&error))?;
         let (record, lost) = match told {

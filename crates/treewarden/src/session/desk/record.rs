@@ -57,15 +57,31 @@ impl Desk {
 
     /// Makes a change that is wanted, once it is stored; `Ok(false)` if there is nothing to change.
     async fn change_record(&self, edit: Edit) -> Result<bool, NotStored> {
+        self.change_record_by(edit, Some(Instant::now() + PATIENCE)).await
+    }
+
+    async fn change_record_by(&self, edit: Edit, until: Option<Instant>) -> Result<bool, NotStored> {
         // Any record would end the loss, and begin the session blank.
         if let Some(lost) = self.lost() {
             return Err(NotStored(lost.message.into()));
         }
         self.with_record(|_| ());
-        self.stored(Job::wanted(edit), PATIENCE).await
+        self.stored_by(Job::wanted(edit), until).await
     }
 
-    /// Makes the record durable before a CLI is spawned, with all that happened before.
+    /// Until when a start waits for the store: for as long as the turn may that it is for, and for ten seconds at least. A store
+    /// that is locked meanwhile is no reason to fail a turn that could still run in its time.
+    pub(crate) fn start_waits_until(&self) -> Option<Instant> {
+        let soon = Instant::now() + PATIENCE;
+        let rooms = self.lock();
+        let first = rooms.queue.first_open().and_then(|turn| rooms.queue.turn(turn));
+        let Some(open) = first.map(|entry| &entry.open) else { return Some(soon) };
+        let until = open.deadline.or_else(|| open.timeout.map(|timeout| Instant::now() + timeout))?;
+        Some(until.max(soon))
+    }
+
+    /// Makes the record durable before a CLI is spawned, with all that happened before; it
+    /// [waits](Self::start_waits_until) for a store that may take it later.
     ///
     /// # Cancel safety
     ///
@@ -83,7 +99,7 @@ impl Desk {
         if is_put && !self.lock().commits.has_edits() {
             return Ok(());
         }
-        self.change_record(Box::new(put)).await.map(drop)
+        self.change_record_by(Box::new(put), self.start_waits_until()).await.map(drop)
     }
 
     /// Makes the record durable as it is, unless some record of the session is.

@@ -6,14 +6,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use treewarden_core::session::{CrashKind, ExitClass, Opening as Choice, PermanentKind, Start, StartFailure};
 use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone};
 use treewarden_proto::TurnId;
 use treewarden_proto::spec::Opening;
-use treewarden_store::SessionRecord;
-use treewarden_transcript::{self as transcript, OpenPrompt, Resumable};
+use treewarden_store::{SessionRecord, StoreError, StoreErrorKind};
+use treewarden_transcript::{self as transcript, Known, OpenPrompt, Resumable};
 
 use super::Task;
 use super::ahead::started_ahead;
@@ -186,7 +186,7 @@ async fn opening(
         );
         return Err(permanent(PermanentKind::IdInUse, message));
     }
-    let known = desk.known(record).await.map_err(|error| {
+    let known = known(desk, record).await.map_err(|error| {
         permanent(PermanentKind::Store, format!("what the conversation holds cannot be looked up: {error}"))
     })?;
     let config_dir = config_dir.to_owned();
@@ -233,6 +233,25 @@ async fn opening(
         // The look at the transcript panicked, or the runtime ends. Neither says that the conversation is
         // lost.
         Err(_) => Err(StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources))),
+    }
+}
+
+/// What the conversation holds, as far as the store knows; one that another program has locked is waited for.
+async fn known(desk: &Desk, record: &SessionRecord) -> Result<Known, StoreError> {
+    let until = desk.start_waits_until();
+    loop {
+        let known = desk.known(record).await;
+        match known {
+            Err(error)
+                if error.kind() == StoreErrorKind::Busy
+                    && until.is_none_or(|until| Instant::now() < until) =>
+            {
+                tracing::warn!(session = %desk.name, %error, "a start waits");
+                desk.note(Shown::Trouble(Some(error.to_string().into())));
+                tokio::time::sleep(AGAIN).await;
+            }
+            known => return known,
+        }
     }
 }
 

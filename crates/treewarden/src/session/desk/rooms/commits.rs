@@ -16,7 +16,7 @@ use treewarden_proto::TurnId;
 use treewarden_store::{Change, Committed, SessionRecord, Tenure};
 
 use super::Identity;
-use super::job::{Due, Job, NotStored, Settling, Stored};
+use super::job::{Due, Job, NotStored, Refused, Settling, Stored};
 use crate::session::sink::Sink;
 
 /// How many jobs are stored by one commit.
@@ -35,8 +35,20 @@ pub(crate) struct Commits {
     is_lost: bool,
     /// Why the last try failed, until one goes well.
     failing: Option<Box<str>>,
+    /// So many, from the front, are stored one by one: among them is one that the store refused, and the others with it.
+    singly: usize,
     /// The turn of which it is stored that it may have been sent.
     noted: Option<TurnId>,
+}
+
+/// What follows from a commit that is not stored.
+pub(crate) struct NotTaken {
+    /// The outcomes that are delivered now.
+    pub(crate) due: Vec<Due>,
+    /// The same commit is to be tried again.
+    pub(crate) stays: bool,
+    /// What the store refuses for good.
+    pub(crate) refused: Option<Refused>,
 }
 
 impl fmt::Debug for Commits {
@@ -105,9 +117,31 @@ impl Commits {
         }
     }
 
-    /// Why the jobs are not stored, in the store's words.
+    /// Why the jobs are not stored, in the store's words, and what is to be done where waiting does not help.
     pub(crate) fn why(&self) -> String {
-        self.failing.as_deref().unwrap_or("the store has not answered yet").to_owned()
+        let why = self.failing.as_deref().unwrap_or("the store has not answered yet");
+        if self.jobs.front().is_some_and(|front| front.refused && !front.let_go) {
+            return format!(
+                "the store refuses it for good, and nothing of the session is stored behind it: {why}; mend that, or `restart` the \
+                 session, which lets go of what cannot be stored"
+            );
+        }
+        why.to_owned()
+    }
+
+    /// Has what the store refuses be let go; `false` if it refuses nothing.
+    pub(crate) fn let_go(&mut self) -> bool {
+        if !self.jobs.front().is_some_and(|front| front.refused) {
+            return false;
+        }
+        // Also what is behind it: of that nobody knows yet whether the store takes it.
+        self.jobs.iter_mut().filter(|job| job.holds).for_each(|job| job.let_go = true);
+        true
+    }
+
+    /// What is at the front may be let go, so that nobody waits with the next try.
+    pub(crate) fn lets_go(&self) -> bool {
+        self.jobs.front().is_some_and(|front| front.let_go)
     }
 
     /// The turns whose outcome nobody was told yet.
@@ -178,7 +212,7 @@ impl Commits {
         let front = self.jobs.front()?;
         // What holds is stored together as far as it waits; what may be refused is stored alone, so that it takes
         // nothing with it.
-        let n = match front.holds {
+        let n = match front.holds && self.singly == 0 {
             true => self.jobs.iter().take(MOST).take_while(|job| job.holds).count(),
             false => 1,
         };
@@ -198,6 +232,7 @@ impl Commits {
         }
         change.record = record;
         if change == Change::default() {
+            self.singly = self.singly.saturating_sub(n);
             for mut job in self.jobs.drain(..n) {
                 job.tell(Ok(false));
             }
@@ -212,6 +247,7 @@ impl Commits {
         let Committed { next, already, unknown } = committed;
         (self.tenure, self.failing) = (Some(next), None);
         let begun = std::mem::take(&mut self.begun).min(self.jobs.len());
+        self.singly = self.singly.saturating_sub(begun);
         let jobs: Vec<Job> = self.jobs.drain(..begun).collect();
         jobs.into_iter()
             .map(|mut job| {
@@ -236,19 +272,22 @@ impl Commits {
     }
 
     /// The commit under way is not stored, or is not known to be. `again` says that it may go well later.
-    ///
-    /// Returns the outcomes that are delivered now, and whether the same commit is to be tried again.
-    pub(crate) fn failed(&mut self, why: &str, again: bool, now: Instant) -> (Vec<Due>, bool) {
+    pub(crate) fn failed(&mut self, why: &str, again: bool, now: Instant) -> NotTaken {
         self.failing = Some(why.into());
         // Where the name itself could not be taken, it is the first that is not stored.
         let begun = std::mem::take(&mut self.begun).max(1);
-        let mut due = Vec::new();
+        let (mut due, mut refused) = (Vec::new(), None);
+        let is_wanted = self.jobs.front().is_some_and(|front| !front.holds);
         if !again {
             // Nobody needs to wait for what will not come.
             due.extend(self.jobs.iter_mut().take(begun).filter_map(|job| job.deliver(false)));
+            match begun {
+                1 => refused = self.refused(why),
+                many => self.singly = many,
+            }
         }
         let mut stays = true;
-        if let Some(front) = self.jobs.front_mut().filter(|front| !front.holds) {
+        if let Some(front) = self.jobs.front_mut().filter(|_| is_wanted) {
             let late = front.until.is_some_and(|until| until <= now);
             if !again || late || front.is_given_up() {
                 front.tell(Err(NotStored(why.into())));
@@ -256,7 +295,33 @@ impl Commits {
                 stays = false;
             }
         }
-        (due, stays)
+        NotTaken { due, stays, refused }
+    }
+
+    /// The store has said of the front alone that it does not take it: whoever waits behind it is told so, unless it may be let
+    /// go. Returns what is news of it.
+    fn refused(&mut self, why: &str) -> Option<Refused> {
+        let front = self.jobs.front_mut().filter(|front| front.holds)?;
+        let turn = front.settle.as_ref().map(|settle| settle.turn);
+        let is_news = !std::mem::replace(&mut front.refused, true);
+        // Alone as long as it is there: those behind it would be refused with it.
+        self.singly = self.singly.max(1);
+        if front.let_go {
+            if let Some(settle) = front.settle.as_mut().filter(|settle| !settle.is_note) {
+                settle.note_instead(why);
+                return None;
+            }
+            front.tell(Err(NotStored(why.into())));
+            self.jobs.pop_front();
+            self.singly = self.singly.saturating_sub(1);
+            return Some(Refused { turn, let_go: true });
+        }
+        let why = self.why();
+        for job in self.jobs.iter_mut().filter(|job| !job.holds) {
+            job.tell(Err(NotStored(why.as_str().into())));
+        }
+        self.jobs.retain(|job| !job.is_given_up());
+        is_news.then_some(Refused { turn, let_go: false })
     }
 
     /// The commit is tried again as it was.

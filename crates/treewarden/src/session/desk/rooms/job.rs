@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use treewarden_core::session::{Outcome, OutcomeRecord};
+use treewarden_core::session::{Failure, FailureKind, Outcome, OutcomeRecord};
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::{SessionRecord, Settle};
 
@@ -41,6 +41,10 @@ pub(crate) struct Job {
     /// It has happened and is shown already: it is tried for as long as the host lives. Otherwise it is not made unless it is
     /// stored, and is let go when nobody waits for it any more.
     pub(super) holds: bool,
+    /// The store has said of it alone that it does not take it, now or later.
+    pub(super) refused: bool,
+    /// It is let go if the store refuses it: somebody who may has said so.
+    pub(super) let_go: bool,
     /// A conversation that was left, which is kept no longer once that is stored.
     pub(super) release: Option<(PathBuf, SessionId)>,
     pub(super) done: Option<Done>,
@@ -60,6 +64,8 @@ pub(super) struct Settling {
     /// When it is delivered, stored or not.
     pub(super) due: Instant,
     pub(super) delivered: bool,
+    /// What is stored is a note in the place of the outcome.
+    pub(super) is_note: bool,
 }
 
 /// An outcome that is to be delivered.
@@ -123,8 +129,9 @@ impl Job {
         let json = json.unwrap_or_else(|_| "{}".to_owned()).into_boxed_str();
         let interruptions = entry.as_ref().map_or(0, |entry| entry.interruptions);
         let due = now + IN_HAND;
+        let (delivered, is_note) = (false, false);
         let settling =
-            Settling { turn, outcome, json, answered_in, entry, interruptions, at, due, delivered: false };
+            Settling { turn, outcome, json, answered_in, entry, interruptions, at, due, delivered, is_note };
         (self.settle, self.holds) = (Some(settling), true);
         self
     }
@@ -170,7 +177,31 @@ impl Job {
     }
 }
 
+/// What is refused for good, when that is news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// The turn whose outcome it is; without one it is what else happened to the session.
+    pub(crate) turn: Option<TurnId>,
+    /// It is given up.
+    pub(crate) let_go: bool,
+}
+
 impl Settling {
+    /// Has a note stored in the place of the outcome, which was delivered: the turn is not to run again.
+    ///
+    /// It is a failure, whatever the outcome was: without its text and its result it would not say whether the CLI must have
+    /// written the turn.
+    pub(super) fn note_instead(&mut self, why: &str) {
+        let word = self.outcome.word();
+        let message = format!(
+            "the turn ended as {word:?}, which was delivered and is not stored, since the store refused it for good: {why}"
+        );
+        let note = Outcome::Failed(Failure::new(FailureKind::Execution, message));
+        // Words alone are JSON.
+        self.json = note.to_json().unwrap_or_else(|_| "{}".to_owned()).into_boxed_str();
+        self.is_note = true;
+    }
+
     pub(super) fn settle(&self) -> Settle {
         Settle { turn: self.turn, outcome: self.json.clone(), answered_in: self.answered_in, at: self.at }
     }

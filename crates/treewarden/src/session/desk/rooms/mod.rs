@@ -17,10 +17,10 @@ pub(super) use treewarden_core::session::{Attached, CONSUMERS, Entry, QUEUE};
 use treewarden_proto::TurnId;
 use treewarden_store::SessionRecord;
 
-pub(super) use self::commits::Commits;
+pub(super) use self::commits::{Commits, NotTaken};
 pub(super) use self::identity::{Identity, Lost};
 pub(crate) use self::job::{Done, NotStored};
-pub(super) use self::job::{Due, Edit, IN_HAND, Job, PATIENCE, Stored};
+pub(super) use self::job::{Due, Edit, IN_HAND, Job, PATIENCE, Refused, Stored};
 pub(super) use self::next_cli::NextCli;
 pub(super) use self::service::{Service, Standing};
 pub(super) use self::shown::Condition;

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 use treewarden_core::session::Answer;
 use treewarden_proto::{SessionId, SessionName};
 
-use super::super::job::{IN_HAND, PATIENCE};
+use super::super::job::{IN_HAND, PATIENCE, Refused};
 use super::*;
 
 fn tenure(seq: u64) -> Tenure {
@@ -82,7 +82,7 @@ fn an_outcome_is_delivered_in_time_and_stays_in_hand_until_it_is_stored() {
     assert_eq!(commits.next_due(), Some(now + IN_HAND));
     assert!(commits.expire(now).is_empty());
     assert!(commits.next(&identity).is_some());
-    assert!(commits.failed("locked", true, now).0.is_empty(), "it may go well in time");
+    assert!(commits.failed("locked", true, now).due.is_empty(), "it may go well in time");
     let due = commits.expire(now + IN_HAND);
     assert!(matches!(&due[..], [Due { stored: false, .. }]));
     assert!(commits.untold().is_empty() && commits.expire(now + IN_HAND).is_empty(), "once");
@@ -99,13 +99,13 @@ fn where_nothing_will_come_an_outcome_is_delivered_at_once_and_what_is_wanted_re
     let (mut commits, identity, now) = (commits(), identity(), Instant::now());
     commits.push(outcome(TurnId::new(), now));
     assert!(commits.next(&identity).is_some());
-    assert_eq!(commits.failed("read-only", false, now).0.len(), 1);
+    assert_eq!(commits.failed("read-only", false, now).due.len(), 1);
     commits.stored(committed(1), true);
     let mut commits = self::commits();
     let (done, mut wait) = oneshot::channel();
     commits.push(Job::wanted(Box::new(|_| true)).telling(done, None));
     assert!(commits.next(&identity).is_some());
-    assert!(!commits.failed("read-only", false, now).1, "it is not tried again");
+    assert!(!commits.failed("read-only", false, now).stays, "it is not tried again");
     let refused = wait.try_recv().expect("it is told").expect_err("it is refused");
     assert_eq!((refused.to_string().as_str(), commits.is_empty()), ("read-only", true));
 }
@@ -168,4 +168,66 @@ fn a_commit_without_anything_to_store_is_not_made() {
     assert!(commits.next(&identity).is_none());
     assert!(matches!(wait.try_recv(), Ok(Ok(false))));
     assert!(commits.is_done());
+}
+
+/// Fails the next commit for good, and returns the turns that it was of and what is news.
+fn refuse(commits: &mut Commits, identity: &Identity, now: Instant) -> (Vec<TurnId>, Option<Refused>) {
+    let (_, change) = commits.next(identity).expect("it is tried on");
+    let turns = change.settle.iter().map(|settle| settle.turn).collect();
+    (turns, commits.failed("too big", false, now).refused)
+}
+
+#[test]
+fn what_is_refused_for_good_is_found_among_others_told_once_and_keeps_nobody_waiting() {
+    let (mut commits, identity, now) = (commits(), identity(), Instant::now());
+    let [first, second, third] = [TurnId::new(), TurnId::new(), TurnId::new()];
+    for turn in [first, second, third] {
+        commits.push(outcome(turn, now));
+    }
+    assert_eq!(
+        refuse(&mut commits, &identity, now),
+        (vec![first, second, third], None),
+        "nobody knows which"
+    );
+    assert_eq!(commits.next(&identity).expect("it is tried alone").1.settle.len(), 1);
+    commits.stored(committed(1), true);
+    let news = Some(Refused { turn: Some(second), let_go: false });
+    assert_eq!(refuse(&mut commits, &identity, now), (vec![second], news));
+    let (done, mut wait) = oneshot::channel();
+    commits.push(Job::note(None, Some(Box::new(|_| true))).telling(done, None));
+    assert_eq!(refuse(&mut commits, &identity, now), (vec![second], None), "it is said once");
+    let told = wait.try_recv().expect("told").expect_err("it would wait for ever").to_string();
+    assert!(told.contains("too big") && told.contains("restart"), "{told}");
+    assert!(commits.unstored().expect("it is shown").contains("restart"));
+}
+
+#[test]
+fn what_is_refused_is_let_go_for_a_note_or_for_nothing() {
+    for takes_the_note in [true, false] {
+        let (mut commits, identity, now) = (commits(), identity(), Instant::now());
+        let [first, second] = [TurnId::new(), TurnId::new()];
+        commits.push(outcome(first, now));
+        assert!(!commits.let_go(), "nothing is refused");
+        refuse(&mut commits, &identity, now);
+        commits.push(outcome(second, now));
+        assert!(commits.let_go() && commits.lets_go());
+        // It was on its way as it is.
+        assert_eq!(refuse(&mut commits, &identity, now).1, None);
+        let (_, change) = commits.next(&identity).expect("a note is tried");
+        assert!(change.settle[0].outcome.contains("refused it for good: too big"), "{change:?}");
+        if takes_the_note {
+            let n = change.settle.len();
+            assert_eq!(commits.stored(committed(1), true).len(), n);
+        } else {
+            let gone = loop {
+                if let Some(gone) = commits.failed("too big", false, now).refused {
+                    break gone;
+                }
+                commits.next(&identity).expect("what else waits is tried");
+            };
+            assert_eq!(gone, Refused { turn: Some(first), let_go: true });
+        }
+        let left = commits.jobs.iter().filter_map(|job| job.settle.as_ref()).map(|settle| settle.turn);
+        assert!(left.into_iter().all(|turn| turn == second), "the first is gone");
+    }
 }
