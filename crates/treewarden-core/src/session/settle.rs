@@ -238,6 +238,8 @@ impl<E> Machine<E> {
         if let Some(flight) = self.flight.as_ref().filter(|flight| flight.turn() == turn) {
             let verdict = flight.drain.map_or(Verdict::NotStarted(why), |(reason, _)| reason.verdict());
             self.settle(now, verdict, actions);
+        } else {
+            self.refuse_held(now, turn, why, actions);
         }
     }
 

@@ -18,6 +18,7 @@ use std::time::Instant;
 use treewarden_proto::TurnId;
 
 use super::event::{Action, Item, Verdict};
+use super::exit_class::Permanent;
 use super::flight::DrainReason;
 use super::machine::{Machine, Phase};
 
@@ -93,6 +94,27 @@ impl<E> Machine<E> {
         if self.settling.held.take_if(|held| *held == turn).is_some() {
             // Everything else that may keep a turn back is asked again: the CLI may be at work by itself by now.
             self.dispatch(now, actions);
+        }
+    }
+
+    /// Refuses the turn that waits for the store, if it is this one: what has to be stored before it is not to be.
+    pub(super) fn refuse_held(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        why: Permanent,
+        actions: &mut Vec<Action<E>>,
+    ) {
+        if !self.is_held() || self.settling.held.take_if(|held| *held == turn).is_none() {
+            return;
+        }
+        match self.queue.front() {
+            Some(Item::Turn(next)) if next.attempts == 0 => {
+                self.queue.pop_front();
+                self.outcome(turn, Verdict::NotStarted(why), false, actions);
+            }
+            // A CLI before had it, and this one may be running it again by itself.
+            _ => self.cancel(now, turn, DrainReason::TimedOut, actions),
         }
     }
 
