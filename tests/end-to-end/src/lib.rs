@@ -5,6 +5,7 @@ pub mod fleet;
 pub mod ground;
 pub mod kills;
 pub mod real;
+pub mod running;
 pub mod shapes;
 
 use std::collections::HashMap;

@@ -6,27 +6,19 @@
 #![expect(clippy::print_stdout, reason = "the table is what the run is for")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use treewarden::session::Event;
-use treewarden::{Host, Session, SessionOptions, SessionSpec, TurnId};
+use treewarden::{Host, Session, SessionOptions, TurnId};
 use treewarden_end_to_end::kills::Random;
+use treewarden_end_to_end::running::{Running, say, spec, told};
 use treewarden_end_to_end::shapes::{ANSWER, Shape, Tally};
 use treewarden_end_to_end::{fake_cli_path, real_cli};
-use treewarden_proto::spec::{InheritEnv, PermissionMode};
 use treewarden_testkit::mock_api::MockApi;
 
 const SESSIONS: [&str; 2] = ["left", "right"];
-
-fn say(what: &str) {
-    let mut out = std::io::stdout().lock();
-    // One write for each line, so that a kill leaves no half of one.
-    out.write_all(format!("@{what}\n").as_bytes()).expect("the test reads");
-}
 
 #[test]
 #[ignore = "a role of other tests"]
@@ -40,20 +32,8 @@ async fn host(dir: &Path) {
     let host = Host::options().state_dir(dir.join("state")).open().expect("a host");
     let mut sessions = BTreeMap::new();
     for name in SESSIONS {
-        let mut spec = SessionSpec::new()
-            .name(name.parse().expect("a valid name"))
-            .cli_path(std::env::var_os("ROLE_CLI").expect("the test says it"))
-            .cwd(dir.join("work"))
-            .permission_mode(PermissionMode::BypassPermissions)
-            .inherit_env(InheritEnv::Only(["PATH".to_owned()].into()))
-            .timeout(ANSWER)
-            .env("HOME", dir.display().to_string());
-        for (name, value) in std::env::vars()
-            .filter_map(|(name, value)| Some((name.strip_prefix("ROLE_ENV_")?.to_owned(), value)))
-        {
-            spec = spec.env(name, value);
-        }
-        let session = Session::start(SessionOptions::from(spec).host(&host)).await.expect("started");
+        let session =
+            Session::start(SessionOptions::from(spec(dir, name)).host(&host)).await.expect("started");
         sessions.insert(name, session);
     }
     for name in SESSIONS {
@@ -68,14 +48,7 @@ async fn host(dir: &Path) {
         }
     }
     say("ready");
-    let (send, mut lines) = tokio::sync::mpsc::channel(16);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if send.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
+    let mut lines = told();
     while let Some(line) = lines.recv().await {
         let mut words = line.splitn(3, ' ');
         let (what, name) = (words.next().expect("a word"), words.next().expect("a name"));
@@ -115,59 +88,6 @@ async fn settled(host: Host, what: String) {
             return say(&format!("answered {tag} {} {text}", report.interruptions));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A host that runs.
-struct Running {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    said: Receiver<String>,
-}
-
-impl Running {
-    fn start(dir: &Path, cli: &Path, env: &[(String, String)]) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args(["role_host", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
-            .env("ROLE_DIR", dir)
-            .env("ROLE_CLI", cli)
-            .envs(env.iter().map(|(name, value)| (format!("ROLE_ENV_{name}"), value)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("piped"));
-        let (send, said) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Some((_, said)) = line.split_once('@')
-                    && send.send(said.to_owned()).is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Self { child, stdin, said }
-    }
-
-    fn tell(&mut self, what: &str) {
-        // It may be dead already, which the test meant it to be.
-        if let Some(stdin) = &mut self.stdin {
-            drop(writeln!(stdin, "{what}"));
-        }
-    }
-
-    /// Ends it with SIGKILL; what it said before can still be read.
-    fn kill(&mut self) {
-        self.child.kill().expect("it is ours");
-        self.child.wait().expect("it is ours");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
@@ -223,7 +143,7 @@ impl Run {
 
     /// One host from its start to its kill, or until every turn is answered if it is the last one.
     fn host(&mut self, dir: &Path, cli: &Path, env: &[(String, String)], last: bool) {
-        let mut host = Running::start(dir, cli, env);
+        let mut host = Running::start("role_host", dir, cli, env);
         let length = Duration::from_millis(100 + self.random.below(if self.real { 6000 } else { 900 }));
         let (mut until, mut ready) = (Instant::now() + ANSWER, false);
         loop {
@@ -261,7 +181,7 @@ impl Run {
             self.tally.kills(Shape::Plain, 1);
             return;
         }
-        host.stdin = None;
+        host.tell_the_end();
         assert_eq!(host.said.recv_timeout(ANSWER).as_deref(), Ok("stopped"));
     }
 }
