@@ -10,11 +10,11 @@ test:
 soak kills="500": (soak-shapes kills)
     TREEWARDEN_SOAK={{kills}} cargo test --release -p treewarden-end-to-end --test kill_matrix -- --ignored --nocapture soak
 
-# Turns of every shape killed on the real CLI, host kills on it, and kills of fake CLIs that work for themselves: three tables.
+# Kills in turns of every shape, of hosts at any instant and in each phase of a turn, and of CLIs that work for themselves: tables.
 soak-shapes kills="500" hosts="200" fakes="10000":
     cargo build --release -p treewarden-testkit --bins
     TREEWARDEN_SOAK={{kills}} cargo test --release -p treewarden-end-to-end --test kill_shapes -- --ignored --nocapture soak
-    TREEWARDEN_SOAK={{hosts}} cargo test --release -p treewarden-end-to-end --test host_kills -- --ignored --nocapture soak
+    TREEWARDEN_SOAK={{hosts}} cargo test --release -p treewarden-end-to-end --test host_kills --test host_phases -- --ignored --nocapture soak
     TREEWARDEN_SOAK={{fakes}} cargo test --release -p treewarden-end-to-end --test working_kills -- --ignored --nocapture soak
 
 # 200 sessions killed every second for a minute, and restart storms of so many sessions, on the fake CLI: prints figures.

@@ -17,6 +17,13 @@ pub struct Faulty {
     inner: Arc<dyn Backend>,
     /// Commits of this name wait until it is another.
     stuck: watch::Sender<Option<SessionName>>,
+    /// The same for openings of turns.
+    stuck_openings: watch::Sender<Option<SessionName>>,
+    openings: AtomicUsize,
+    /// Commits that settle a turn wait until this is over.
+    held: watch::Sender<bool>,
+    /// So many of them came to that.
+    waiting: watch::Sender<usize>,
     locked: AtomicBool,
     /// Outcomes with this text are refused for good.
     refused: Mutex<Option<String>>,
@@ -37,6 +44,10 @@ impl Faulty {
         Arc::new(Self {
             inner,
             stuck: watch::Sender::new(None),
+            stuck_openings: watch::Sender::new(None),
+            openings: AtomicUsize::new(0),
+            held: watch::Sender::new(false),
+            waiting: watch::Sender::new(0),
             locked: AtomicBool::new(false),
             refused: Mutex::default(),
             lost: AtomicUsize::new(0),
@@ -50,6 +61,22 @@ impl Faulty {
     /// Commits of this name wait; of none any more.
     pub fn stick(&self, name: Option<SessionName>) {
         self.stuck.send_replace(name);
+    }
+
+    /// Openings of this name's turns wait; of none any more.
+    pub fn stick_openings(&self, name: Option<SessionName>) {
+        self.stuck_openings.send_replace(name);
+    }
+
+    /// Commits that settle a turn wait from here on, and all others do not.
+    pub fn hold_outcomes(&self) {
+        self.held.send_replace(true);
+    }
+
+    /// Waits until a commit that settles a turn waits.
+    pub async fn outcome_waits(&self) {
+        // The sender lives as long as this does.
+        drop(self.waiting.subscribe().wait_for(|count| *count > 0).await);
     }
 
     /// Another program has the store locked, or has not any more.
@@ -88,11 +115,20 @@ impl Faulty {
         self.commits.load(Ordering::SeqCst)
     }
 
+    /// How many openings were asked for.
+    pub fn openings(&self) -> usize {
+        self.openings.load(Ordering::SeqCst)
+    }
+
     async fn committed(&self, tenure: Tenure, change: Change) -> Result<Committed, CommitError> {
         self.commits.fetch_add(1, Ordering::SeqCst);
         let mut stuck = self.stuck.subscribe();
         // The sender lives as long as this does.
         drop(stuck.wait_for(|name| name.as_ref() != Some(&tenure.name)).await);
+        if !change.settle.is_empty() && *self.held.borrow() {
+            self.waiting.send_modify(|count| *count += 1);
+            drop(self.held.subscribe().wait_for(|held| !held).await);
+        }
         if self.locked.load(Ordering::SeqCst) {
             let error = StoreError::new(StoreErrorKind::Busy, "database is locked");
             return Err(CommitError::Failed { error, retryable: true });
@@ -138,6 +174,10 @@ impl Backend for Faulty {
 
     fn open(&self, turn: NewTurn) -> Pending<'_, Result<(), OpenError>> {
         Box::pin(async move {
+            self.openings.fetch_add(1, Ordering::SeqCst);
+            let mut stuck = self.stuck_openings.subscribe();
+            // The sender lives as long as this does.
+            drop(stuck.wait_for(|name| name.as_ref() != Some(&turn.name)).await);
             // The store of today takes a turn twice; one of the contract does not.
             if self.inner.turn(turn.turn).await?.is_some() {
                 return Err(OpenError::Exists);

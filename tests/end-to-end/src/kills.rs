@@ -1,7 +1,7 @@
 //! The instants of a turn at which a CLI is killed, and the table of what came of it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{Debug, Write};
 
 use treewarden_proto::frame::{Body, Content, Frame, FrameKind};
 
@@ -95,6 +95,11 @@ impl Row {
         }
     }
 
+    /// Whether every kill hit what it was meant for.
+    pub fn all_hit(&self) -> bool {
+        self.missed == 0
+    }
+
     /// Counts a turn.
     pub fn turn(&mut self, answered: bool) {
         self.turns += 1;
@@ -103,7 +108,7 @@ impl Row {
 }
 
 /// The table by phase.
-pub fn table(rows: &BTreeMap<Phase, Row>) -> String {
+pub fn table<P: Debug>(rows: &BTreeMap<P, Row>) -> String {
     let mut text =
         String::from("| phase | turns | kills | no CLI to kill | answered |\n|---|---|---|---|---|\n");
     for (phase, row) in rows {
