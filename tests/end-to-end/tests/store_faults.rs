@@ -57,6 +57,30 @@ async fn a_store_that_answers_one_session_late_delays_no_other() {
 }
 
 #[tokio::test]
+async fn a_store_that_opens_one_sessions_turn_late_delays_no_other() {
+    let lab = Lab::new();
+    let (host, store) = faulty(&lab);
+    let (slow, quick) = (start(&lab, &host, "slow").await, start(&lab, &host, "quick").await);
+    store.stick_openings(Some("slow".parse().expect("a name")));
+    let before = store.openings();
+    let asking = slow.clone();
+    let late = tokio::spawn(async move { asking.query("PROMPT-2").await });
+    eventually("its opening is on its way", async || (store.openings() > before).then_some(())).await;
+    for turn in 2..5 {
+        quick.query(format!("PROMPT-{turn}")).await.expect("answered while the other is not opened");
+    }
+    assert_eq!(lab.prompts(&id_of(&slow).await), ["PROMPT-1"], "what is not stored is not sent");
+    store.stick_openings(None);
+    // On a slow machine it was refused by now, as nobody waits for a store for ever.
+    if let Err(error) = late.await.expect("no panic") {
+        assert_eq!(error.kind(), QueryErrorKind::Store, "{error}");
+    }
+    slow.query("PROMPT-3").await.expect("it goes on");
+    end(&slow).await;
+    end(&quick).await;
+}
+
+#[tokio::test]
 async fn an_outcome_that_the_store_does_not_take_is_delivered_so_and_stored_before_the_next_turn_is_sent() {
     let lab = Lab::new();
     let (host, store) = faulty(&lab);
