@@ -17,10 +17,10 @@ soak-shapes kills="500" hosts="200" fakes="10000":
     TREEWARDEN_SOAK={{hosts}} cargo test --release -p treewarden-end-to-end --test host_kills --test host_phases -- --ignored --nocapture soak
     TREEWARDEN_SOAK={{fakes}} cargo test --release -p treewarden-end-to-end --test working_kills -- --ignored --nocapture soak
 
-# 200 sessions killed every second for a minute, and restart storms of so many sessions, on the fake CLI: prints figures.
-soak-sessions sessions="10000":
+# 200 sessions killed every second for so long, and restart storms of so many sessions, on the fake CLI: prints figures.
+soak-sessions sessions="10000" seconds="600":
     cargo build --release -p treewarden-testkit --bin treewarden-fake-claude
-    TREEWARDEN_SOAK={{sessions}} cargo test --release -p treewarden-end-to-end --test many_kills --test restart_storm -- --ignored --nocapture --test-threads 1
+    TREEWARDEN_SOAK={{sessions}} TREEWARDEN_SOAK_SECONDS={{seconds}} cargo test --release -p treewarden-end-to-end --test many_kills --test restart_storm -- --ignored --nocapture --test-threads 1
 
 # The store under power cuts: so many of each kind replayed, 500 damages, copies of a block device (root); and under a long lock.
 soak-store cuts="5000" copies="22":

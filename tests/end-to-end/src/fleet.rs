@@ -1,7 +1,7 @@
 //! Many sessions under one supervisor, and what the test's process and its children cost.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use treewarden::session::{SessionState, Status};
 use treewarden::supervisor::Strategy;
@@ -117,9 +117,34 @@ pub fn children() -> usize {
 
 /// The memory of this process, in KiB.
 pub fn memory() -> u64 {
+    of_status("VmRSS:")
+}
+
+/// How many threads this process has.
+pub fn threads() -> u64 {
+    of_status("Threads:")
+}
+
+/// How many descriptors this process has open.
+pub fn descriptors() -> u64 {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
+}
+
+/// How many files are below a folder; what is removed meanwhile is none.
+pub fn files(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let of = |entry: std::fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => files(&entry.path()),
+        Ok(_) => 1,
+        Err(_) => 0,
+    };
+    entries.map(of).sum()
+}
+
+fn of_status(key: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// What this process has allocated and not freed, in KiB; nothing where the allocator does not tell.
