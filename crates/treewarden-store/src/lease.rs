@@ -17,7 +17,7 @@ use treewarden_proto::SessionId;
 use crate::foreign::{Foreign, other_owner, own, told};
 use crate::lock::{self, LockError, LockFile, OtherName, Try};
 use crate::placed::NoFile;
-use crate::{Held, Holder, lease_place};
+use crate::{Held, Holder, lease_files, lease_place};
 
 /// Why a lease was not given.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -69,6 +69,8 @@ struct Locks {
     /// Where versions before the lease moved to the config directory look.
     earlier: LockFile,
     lock: LockFile,
+    /// The session that `earlier` names is one that it did not name before, which the disk may not have.
+    is_new: bool,
 }
 
 impl Lease {
@@ -89,8 +91,9 @@ impl Lease {
         // The order of the two: the config directory's first. It alone keeps everybody apart; who has it and is refused the
         // other one met an older version, which knows that one only and so waits for nothing that we hold.
         let lock = in_config_dir(config_dir, id, holder, fs::File::try_lock)?;
+        let is_new = lease_files::of(state_dir, id).name.as_ref() != Some(&holder.name);
         let earlier = in_state_dir(state_dir, id, holder)?;
-        let locks = Mutex::new(Some(Locks { earlier, lock }));
+        let locks = Mutex::new(Some(Locks { earlier, lock, is_new }));
         let (config_dir, state_dir) = (config_dir.to_owned(), state_dir.to_owned());
         Ok(Self { inner: Arc::new(Inner { id, config_dir, state_dir, locks }) })
     }
@@ -124,7 +127,13 @@ impl Lease {
         let mut locks = self.inner.locks();
         let Some(locks) = locks.as_mut() else { return Ok(()) };
         locks.lock.hand_over(holder)?;
+        locks.is_new |= locks.earlier.holder().name != holder.name;
         locks.earlier.hand_over(holder)
+    }
+
+    /// Tells whether the disk may not have yet which session the conversation is of: see [`LeaseWatch::sync`].
+    pub fn is_to_be_synced(&self) -> bool {
+        self.inner.locks().as_ref().is_some_and(|locks| locks.is_new)
     }
 
     /// Gives up the lease of a conversation that never was, and removes its files.
@@ -152,6 +161,26 @@ impl LeaseWatch {
     /// [`LeaseError`] if another has it meanwhile, or it cannot be made.
     pub fn look_again(&self) -> Result<Option<PathBuf>, LeaseError> {
         self.inner.upgrade().map_or(Ok(None), |inner| inner.look_again())
+    }
+
+    /// Waits until the disk has which session the conversation is of, if it may not have it yet: where a machine that goes down
+    /// takes the session's record along, the session is known by this, and is lost instead of begun blank.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says; the lease is held all the same.
+    pub fn sync(&self) -> io::Result<()> {
+        let Some(inner) = self.inner.upgrade() else { return Ok(()) };
+        let sync = {
+            let mut locks = inner.locks();
+            let Some(locks) = locks.as_mut().filter(|locks| locks.is_new) else { return Ok(()) };
+            let sync = locks.earlier.to_be_synced()?;
+            // Noted as done first: a name that is handed over meanwhile is a new one again.
+            locks.is_new = false;
+            sync
+        };
+        // Without the lock, which is asked for before each turn.
+        sync()
     }
 }
 

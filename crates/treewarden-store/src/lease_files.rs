@@ -48,9 +48,16 @@ pub fn lease_files(state_dir: &Path) -> io::Result<Vec<LeaseFile>> {
     Ok(files)
 }
 
+/// What the lease file of a conversation says; nothing where there is none.
+pub(crate) fn of(state_dir: &Path, id: SessionId) -> LeaseFile {
+    read(&lease_place::earlier_file(state_dir, id), id)
+}
+
 fn read(path: &Path, session_id: SessionId) -> LeaseFile {
     let text = placed::read(path, MAX).unwrap_or_default();
-    let holder: Option<Holder> = serde_json::from_slice(&text).ok();
+    // One line: after a power cut there may be zeros behind it, where a longer text was to stand.
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let holder: Option<Holder> = serde_json::from_slice(line).ok();
     let since = holder.as_ref().and_then(|holder| holder.since);
     let since = since.or_else(|| changed(path)).unwrap_or_default();
     LeaseFile { session_id, name: holder.map(|holder| holder.name), since }

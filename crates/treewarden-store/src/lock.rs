@@ -154,6 +154,15 @@ impl LockFile {
         }
     }
 
+    /// What waits until the disk has what stands in it, under its name; it need not hold this meanwhile.
+    pub(crate) fn to_be_synced(&self) -> io::Result<impl FnOnce() -> io::Result<()> + use<>> {
+        let (file, folder) = (self.file.try_clone()?, self.path.parent().map(Path::to_owned));
+        Ok(move || {
+            file.sync_all()?;
+            folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        })
+    }
+
     /// Written before the rest is cut off, so that a full disk does not take the old text away.
     fn write(&self) -> io::Result<()> {
         let mut text = serde_json::to_vec(&self.holder)?;

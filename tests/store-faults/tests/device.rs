@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use support::{name, on_another_boot, open, wait};
+use support::{lease, name, on_another_boot, open, wait};
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_sqlite::SqliteStore;
 use treewarden_store::{
@@ -56,9 +56,12 @@ async fn asked_and_answered(
     next
 }
 
-async fn begin(store: &SqliteStore, name: SessionName) -> Tenure {
+/// As a session does, whose lease is on the disk before anything is asked.
+async fn begin(store: &SqliteStore, dir: &Path, name: SessionName) -> Tenure {
     let tenure = store.take(name.clone()).await.unwrap().tenure;
-    let record = Some(SessionRecord::new(name.clone(), SessionId::random()));
+    let conversation = SessionId::random();
+    lease(dir, &name, conversation);
+    let record = Some(SessionRecord::new(name.clone(), conversation));
     let next = store.commit(tenure, Change { record, ..Change::default() }).await.unwrap().next;
     say(&format!("record {name}"));
     next
@@ -74,9 +77,9 @@ fn role_load() {
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for name in NAMES.map(name) {
-            let store = std::sync::Arc::clone(&store);
+            let (store, dir) = (std::sync::Arc::clone(&store), dir.clone());
             tasks.spawn(async move {
-                let mut tenure = begin(&store, name).await;
+                let mut tenure = begin(&store, &dir, name).await;
                 for number in 0.. {
                     tenure = asked_and_answered(&store, tenure, number, &mut say).await;
                     // The disk is small, and is to last for all copies.
@@ -122,7 +125,11 @@ fn look(copy: &[u8], at: &Path, said: &[String], durability: Durability) -> usiz
         for line in said {
             let (what, key) = line.split_once(' ').unwrap();
             let there = match what {
-                "record" => matches!(store.record(name(key)).await.unwrap(), Told::Record(_)),
+                "record" => {
+                    let told = store.record(name(key)).await.unwrap();
+                    assert_ne!(told, Told::Never, "{line}: a name that had a record begins blank");
+                    matches!(told, Told::Record(_))
+                }
                 what => match store.turn(key.parse().unwrap()).await.unwrap() {
                     Some(StoredTurn::Held(row)) => what == "opened" || row.outcome.is_some(),
                     _ => false,

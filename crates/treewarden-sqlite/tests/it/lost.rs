@@ -244,6 +244,26 @@ async fn a_machine_that_went_down_under_the_database_is_told_and_names_go_on() {
 }
 
 #[tokio::test]
+async fn a_name_whose_record_went_with_the_machine_is_lost_and_not_blank() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let role = Role::start("lost::stores_and_stays", dir.path(), "a");
+    assert_eq!(role.said(), "stored");
+    role.kill();
+    // What was not synced is gone. Of the lease, which was, a longer text was on its way: its length is there, and it is not.
+    remove(dir.path(), &["-wal", "-shm"]);
+    let lease = fs::read_dir(dir.path().join("leases")).unwrap().next().unwrap().unwrap().path();
+    let mut text = fs::read(&lease).unwrap();
+    text.extend([0; 16]);
+    fs::write(&lease, text).unwrap();
+    on_another_boot(dir.path());
+    let store = open(dir.path());
+    assert_eq!(kinds(&store).await, [ProblemKind::Cut]);
+    assert!(matches!(told(&store, "a").await, Told::Lost { session_id: Some(_), .. }));
+    assert_eq!(told(&store, "b").await, Told::Never);
+}
+
+#[tokio::test]
 async fn kills_and_several_processes_are_no_loss() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -38,7 +38,8 @@ pub(crate) fn on_another_boot(dir: &Path) {
 /// Takes and gives up the lease of a conversation, as a session does that has it: its file names both.
 pub(crate) fn lease(dir: &Path, name: &SessionName, conversation: SessionId) {
     let holder = Holder::this_process(name);
-    drop(Lease::acquire(&dir.join("config"), dir, conversation, &holder).unwrap());
+    let lease = Lease::acquire(&dir.join("config"), dir, conversation, &holder).unwrap();
+    lease.watch().sync().unwrap();
 }
 
 /// A folder in memory, where there is one: thousands are made, and what a disk keeps of them is not the question.

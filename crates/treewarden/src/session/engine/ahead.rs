@@ -10,6 +10,7 @@ use treewarden_store::SessionRecord;
 
 use super::cli::Cli;
 use super::launch::{Surroundings, permanent, private};
+use super::lease;
 use crate::session::desk::Desk;
 use crate::warm::Launch;
 
@@ -70,6 +71,7 @@ pub(super) async fn started_ahead(
     if let Err(error) = spare.lease.hand_over(&desk.host.state().holder(&desk.name)) {
         tracing::debug!(session = %desk.name, %error, "a lease still names the pool");
     }
+    lease::sync(desk, &spare.lease).await;
     desk.watch(&spare.lease);
     // The CLI may have waited for minutes, in which a cleaner may have removed the lease's file. A lease that
     // is lost is said here; the turns that come after it are refused by `may_accept`.

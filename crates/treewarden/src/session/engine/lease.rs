@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use treewarden_core::session::{CrashKind, ExitClass, PermanentKind, StartFailure};
 use treewarden_process::{Cookie, NotGone, TreeGone};
@@ -15,6 +16,9 @@ use treewarden_store::{Lease, LeaseError};
 use super::launch::permanent;
 use crate::places::{AllPinned, Place};
 use crate::session::desk::{Desk, Inherited};
+
+/// So long the disk may take for the name in a lease.
+const SYNC: Duration = Duration::from_secs(2);
 
 /// A place among the live CLIs. Whoever has to wait for one keeps no lease meanwhile, and so no proof.
 pub(super) async fn place(desk: &Arc<Desk>) -> Result<Place, StartFailure> {
@@ -50,9 +54,12 @@ pub(super) async fn lease_and_proof(
         // It is given up first: both leases lock one file in the state directory (`earlier`), so that the
         // second would be refused as held by this very process.
         drop(lease);
-        return Ok((self::lease(desk, id, config_dir)?, gone));
+        let lease = self::lease(desk, id, config_dir)?;
+        sync(desk, &lease).await;
+        return Ok((lease, gone));
     }
     let lease = lease(desk, id, config_dir)?;
+    sync(desk, &lease).await;
     // The lease was free, so that another host may have settled turns of the conversation; what is remembered
     // here may not be the last of them.
     desk.forget_completed();
@@ -66,6 +73,22 @@ pub(super) fn not_gone(desk: &Desk, error: &NotGone) -> StartFailure {
     desk.note_not_gone(error);
     let message = format!("processes of the session's last CLI cannot be ended: {error}");
     permanent(PermanentKind::NotGone, message)
+}
+
+/// Has the disk keep which session a new conversation is of, before anything is asked in it: a machine that goes down may take the
+/// session's record along, and the name is not to begin blank then.
+pub(super) async fn sync(desk: &Desk, lease: &Lease) {
+    if !lease.is_to_be_synced() {
+        return;
+    }
+    let watch = lease.watch();
+    let synced = tokio::task::spawn_blocking(move || watch.sync());
+    // What the disk does not take in time it takes later, or the next start says that the newest may be missing.
+    match tokio::time::timeout(SYNC, synced).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(session = %desk.name, %error, "a lease is not on the disk yet"),
+        Ok(Err(_)) | Err(_) => tracing::warn!(session = %desk.name, "a lease is not on the disk yet"),
+    }
 }
 
 fn lease(desk: &Desk, id: SessionId, config_dir: &Path) -> Result<Lease, StartFailure> {
