@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use treewarden_proto::SessionId;
 
-use crate::placed;
+use crate::{dir, placed};
 
 /// An id is shorter.
 const MAX: u64 = 1 << 10;
@@ -37,6 +37,8 @@ pub(crate) fn put_back(dir: &Path, id: &str) -> Option<PathBuf> {
     if path.exists() {
         return None;
     }
+    // A directory that was removed whole is made again for this: the next start would take it for one that nobody has used.
+    dir::prepare_dir(dir).ok()?;
     // Never over one that another process has put back: whoever read that one would know the directory by
     // another id. What fails here is tried again at the next look.
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path).ok()?;

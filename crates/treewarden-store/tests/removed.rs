@@ -178,4 +178,8 @@ fn an_id_that_was_removed_is_put_back_as_it_was() {
     assert_eq!(state.put_id_back(), Some(file.clone()));
     assert_eq!(fs::read_to_string(&file).unwrap(), id);
     assert_eq!(state.put_id_back(), None);
+    // Also where the directory went with it, which must not be taken for a new one.
+    fs::remove_dir_all(dir.path()).unwrap();
+    assert_eq!(state.put_id_back(), Some(file.clone()));
+    assert_eq!(StateDir::mark_of_use(dir.path()).unwrap(), Some(file));
 }

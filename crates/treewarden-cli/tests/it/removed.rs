@@ -165,6 +165,30 @@ fn a_removed_state_directory_is_said_and_no_turn_is_acknowledged_into_it() {
 }
 
 #[test]
+fn a_state_directory_that_was_removed_whole_begins_no_name_blank_once_a_turn_was_refused_for_it() {
+    use std::io::{BufRead, BufReader, Write};
+    let world = World::new();
+    let mut daemon = world.daemon();
+    world.json(&["ask", "a", "My name is Alice", "--json"]);
+    // The socket goes with the directory, and clients that are connected stay so.
+    let mut client = UnixStream::connect(world.socket()).expect("it listens");
+    remove(&[world.path("state")]);
+    client.write_all(b"{\"op\":\"ask\",\"name\":\"a\",\"prompt\":\"PROMPT-2\"}\n").expect("asked");
+    let mut answer = String::new();
+    BufReader::new(client).read_line(&mut answer).expect("answered");
+    assert!(answer.contains("was removed, or replaced"), "{answer}");
+    // Before anybody else looks.
+    daemon.signal("-KILL");
+    daemon.wait();
+    world.nothing_is_left();
+    let _daemon = world.daemon();
+    let refused = world.run(&["ask", "a", "what is my name"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("the conversation of a is lost") && said.contains("treewarden clear a"), "{said}");
+}
+
+#[test]
 fn a_database_that_was_removed_while_no_daemon_ran_is_said_and_no_name_begins_blank() {
     let world = World::new();
     let mut daemon = world.daemon();
