@@ -7,9 +7,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use treewarden_proto::SessionName;
+use treewarden_proto::{SessionId, SessionName};
 
-use crate::{Holder, StoreError, dir, host_id, lease_place};
+use crate::{Holder, LeaseFile, StoreError, dir, host_id, lease_files, lease_place};
 
 /// A state directory that is ours.
 #[derive(Debug, Clone)]
@@ -73,6 +73,18 @@ impl StateDir {
     /// This process as a holder, with the state directory that it works from.
     pub fn holder(&self, name: &SessionName) -> Holder {
         Holder { host_id: self.id.clone(), state_dir: Some(self.path.clone()), ..Holder::this_process(name) }
+    }
+
+    /// This process as one that holds a conversation for a moment in which no session has it: its lease goes on to name the
+    /// session that had it, by which that is known if its record is lost.
+    ///
+    /// `otherwise` is the name where the lease says none.
+    pub fn holder_between(&self, conversation: SessionId, otherwise: &SessionName) -> Holder {
+        let LeaseFile { name, since, .. } = lease_files::of(&self.path, conversation);
+        match name {
+            Some(name) => Holder { since: Some(since), ..self.holder(&name) },
+            None => self.holder(otherwise),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use support::{Role, my_role, name, say, wait_for_the_end};
 use treewarden_proto::SessionId;
-use treewarden_store::{Held, Holder, Lease, LeaseError, StateDir};
+use treewarden_store::{Held, Holder, Lease, LeaseError, StateDir, lease_files};
 
 const ID: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -277,4 +277,26 @@ fn two_users_over_one_config_directory_are_kept_apart() {
     assert_eq!((by.uid, by.name), (Some(OTHER), name("theirs")));
     other.kill();
     assert!(impossible(take(dir.path(), "ours")).contains(&format!("belongs to user {OTHER}")));
+}
+
+#[test]
+fn a_lease_that_is_held_between_two_sessions_goes_on_to_name_the_one_that_had_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::prepare(&dir.path().join("state")).unwrap();
+    let mut holder = state.holder(&name("one"));
+    holder.since = Some(7);
+    let acquire = |holder: &Holder| Lease::acquire(&dir.path().join("config"), state.path(), id(), holder);
+    let lease = acquire(&holder).unwrap();
+    assert!(lease.is_to_be_synced(), "the disk may not have it yet");
+    lease.watch().sync().unwrap();
+    assert!(!lease.is_to_be_synced());
+    drop(lease);
+    let lease = acquire(&state.holder_between(id(), &name("sweep"))).unwrap();
+    assert!(!lease.is_to_be_synced(), "it names the same session as before");
+    let [told] = &*lease_files(state.path()).unwrap() else { panic!("one file") };
+    assert_eq!((&told.name, told.since), (&Some(name("one")), 7));
+    // Another one has the conversation, as a session has that takes over what was started ahead.
+    lease.hand_over(&state.holder(&name("two"))).unwrap();
+    assert!(lease.is_to_be_synced());
+    assert_eq!(state.holder_between(SessionId::random(), &name("sweep")).name, name("sweep"));
 }

@@ -105,9 +105,8 @@ fn forget(entry: &Entry, config_dir: &Path, state: &StateDir) {
     let name = treewarden_proto::SessionName::new("sweep").expect("a plain word is a valid name");
     // The lease is held until the traces are removed: whoever began the conversation meanwhile would lose the
     // socket of a CLI that lives.
-    let Ok(_lease) = Lease::acquire(config_dir, state.path(), entry.session_id, &state.holder(&name)) else {
-        return;
-    };
+    let holder = state.holder_between(entry.session_id, &name);
+    let Ok(_lease) = Lease::acquire(config_dir, state.path(), entry.session_id, &holder) else { return };
     let folder = entry.messaging_socket_path.as_deref().and_then(Path::parent).map(Path::to_owned);
     let started = entry.proc_start.clone();
     let gone = GoneCli { pid: entry.pid, started, session_id: entry.session_id, pids: None };
