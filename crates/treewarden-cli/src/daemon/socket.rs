@@ -196,14 +196,19 @@ fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
         file = open_lock(path)?;
     }
     // The file is rewritten only by who has the lock: one who is refused must not wipe out the holder's name.
-    let mut write = || -> io::Result<()> {
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{} {}", std::process::id(), pid_namespace().unwrap_or_default())
-    };
-    // The first thing that a start writes: on a full disk it is here that this is found out.
-    write().with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(file)
+    match write_holder(&mut file) {
+        // It is for a message: what stands on a full disk can be served all the same.
+        Err(error) if error.kind() != io::ErrorKind::StorageFull => {
+            Err(error).with_context(|| format!("cannot write {}", path.display()))
+        }
+        _ => Ok(file),
+    }
+}
+
+fn write_holder(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{} {}", std::process::id(), pid_namespace().unwrap_or_default())
 }
 
 /// Opens the lock's file, which is made if it is missing; in a shared folder another user may have placed it.
