@@ -253,9 +253,11 @@ fn row(what: What, phase: Phase) -> Row {
     }
     comes_back(&world, &mut daemon, (what, &id), &at, answered(&turn).map(|text| (turn, text)));
     let later = fs::read_to_string(world.path("log")).expect("there is one");
-    // Not by what was said above, since that may come later than the first word of it.
-    let is_to_be_joined = later.contains("which began another");
-    assert_eq!(later.contains("was put together again from"), is_to_be_joined, "{at}");
+    // Not by what was said above, since that may come later than the first word of it. On a slow machine the daemon is killed
+    // before it said so, and the next one joins the two all the same.
+    if later.contains("which began another") {
+        assert!(later.contains("was put together again from"), "{at}");
+    }
     let of = |text: &str| text.replace(&world.path("").display().to_string(), "").trim().to_owned();
     Row {
         said: said.iter().map(|line| of(line)).collect(),
