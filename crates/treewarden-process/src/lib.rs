@@ -21,6 +21,7 @@
 compile_error!("treewarden-process supports Linux and macOS");
 
 mod asked;
+mod clock;
 mod ending;
 mod host;
 mod kin;
@@ -44,6 +45,7 @@ mod sweep;
 mod tree;
 mod writer;
 
+pub use clock::time_since_boot;
 pub use kin::Proofs;
 pub use lines::{Line, LineReader, MAX_LINE};
 pub use members::ContainmentPolicy;
