@@ -8,7 +8,7 @@ use super::error::Faults;
 use super::{EnvValue, InheritEnv, SessionSpec};
 
 /// What a supervised CLI is always told, unless the spec says otherwise.
-const ALWAYS: [(&str, &str); 4] = [
+const ALWAYS: [(&str, &str); 5] = [
     // Who drives the CLI: it shows in the user agent. Measured with CLI 2.1.330 and 2.1.197: an unknown name does
     // not change the model, the tools or the mode.
     ("CLAUDE_CODE_ENTRYPOINT", "sdk-rs"),
@@ -18,6 +18,9 @@ const ALWAYS: [(&str, &str); 4] = [
     ("CLAUDE_CODE_SDK_READS_SESSION_STATE", "1"),
     // A start that cannot succeed ends in a result frame that says why.
     ("CLAUDE_CODE_STARTUP_FAILURE_RESULTS", "1"),
+    // A CLI that updates itself takes the program away under every other session of the machine, and the next restart goes on
+    // with a version that nobody chose. 2.1.332 also knows `DISABLE_UPDATES`, which refuses `claude update` by hand as well.
+    ("DISABLE_AUTOUPDATER", "1"),
 ];
 
 /// Set to `0`, it leaves the CLI without the socket on which other processes could begin turns (2.1.250 to 2.1.332).
