@@ -157,6 +157,8 @@ impl Messages {
 /// A message, and whose it is.
 struct Said {
     by_model: bool,
+    /// It says that the model API failed, in the model's name.
+    failure: bool,
     says: Message,
 }
 
@@ -165,10 +167,14 @@ impl Said {
         let mut line = Vec::new();
         file.seek(SeekFrom::Start(at))?;
         file.read_until(b'\n', &mut line)?;
-        let said = read(&line, |line| Self { by_model: line.is_of_model(), says: line.message() });
+        let said = read(&line, |line| Self {
+            by_model: line.is_of_model(),
+            failure: line.is_api_error(),
+            says: line.message(),
+        });
         // The line was read once while the file was scanned. Should it be another now, it is nobody's word,
         // and no answer is made of it.
-        Ok(said.unwrap_or_else(|| Self { by_model: false, says: Message::default() }))
+        Ok(said.unwrap_or_else(|| Self { by_model: false, failure: false, says: Message::default() }))
     }
 }
 
@@ -183,6 +189,7 @@ fn judge(messages: &[Said]) -> DiskAnswer {
     // A CLI that was killed and resumed may close the turn itself, with a message that is no answer.
     // A call of a tool has its result still to come: taken for an answer, the words before it would settle
     // the turn.
-    let complete = !last.says.has("tool_use") && !text.is_empty() && text != "No response requested.";
+    // Nor is a failure of the model API one: the CLI goes on behind it when it is asked to.
+    let complete = !last.failure && !last.says.has("tool_use") && !text.is_empty() && text != "No response requested.";
     DiskAnswer { text, complete, interrupted, overtaken: false }
 }

@@ -49,6 +49,10 @@ pub(crate) struct Line<'a> {
     #[serde(borrow, default, rename = "leafUuid")]
     leaf: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    version: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "isApiErrorMessage")]
+    is_api_error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     message: Option<&'a RawValue>,
     #[serde(borrow, default)]
     attachment: Option<&'a RawValue>,
@@ -153,6 +157,9 @@ impl<'a> Line<'a> {
             // Each hint takes the place of the one before: the CLI goes by the last.
             tree.hint(&leaf);
         }
+        if let Some(version) = text(self.version) {
+            tree.written_by(&version);
+        }
         if let Some(uuid) = text(self.uuid) {
             tree.entry(&uuid, self.entry(&kind));
         }
@@ -174,6 +181,11 @@ impl<'a> Line<'a> {
     /// It is the model's.
     pub(crate) fn is_of_model(&self) -> bool {
         text(self.kind).as_deref() == Some("assistant")
+    }
+
+    /// The CLI's own words in the model's name: the model API failed (2.1.332).
+    pub(crate) fn is_api_error(&self) -> bool {
+        is_true(self.is_api_error)
     }
 
     /// What it says.

@@ -42,6 +42,8 @@ pub enum Resumable {
         put_back: Option<PathBuf>,
         /// What became of its second name.
         kept: Kept,
+        /// The version of the CLI that wrote last in it.
+        written_by: Option<String>,
     },
     /// What was settled is not on disk any more.
     Lost {
@@ -96,7 +98,8 @@ pub fn prepare(
     // missing here.
     let kept = keep_file(config_dir, &path, id, Standing::GivesWay);
     let (first, open, hint_written) = (tree.first(), point.open, point.hint);
-    Ok(Resumable::At { leaf, hint_written, open, mended, path, first, put_back: from, kept })
+    let written_by = tree.last_written_by().map(str::to_owned);
+    Ok(Resumable::At { leaf, hint_written, open, mended, path, first, put_back: from, kept, written_by })
 }
 
 /// How many holes are mended in one file.

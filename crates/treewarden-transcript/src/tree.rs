@@ -105,6 +105,8 @@ pub(crate) struct Tree {
     /// The messages of the conversation itself, in the order of the file.
     messages: Vec<Id>,
     hinted: Option<Id>,
+    /// The version of the CLI that wrote the last line which says one.
+    written_by: Option<String>,
     /// How many entries were added.
     entries: u32,
 }
@@ -139,6 +141,19 @@ impl Tree {
             self.odd.insert(id, leaf.to_owned());
         }
         self.hinted = Some(id);
+    }
+
+    /// Notes which version of the CLI wrote a line, in the order of the file.
+    pub(crate) fn written_by(&mut self, version: &str) {
+        // Nearly always that of the line before.
+        if self.written_by.as_deref() != Some(version) {
+            self.written_by = Some(version.to_owned());
+        }
+    }
+
+    /// The version of the CLI that wrote last.
+    pub(crate) fn last_written_by(&self) -> Option<&str> {
+        self.written_by.as_deref()
     }
 
     pub(crate) fn hinted(&self) -> Option<Id> {

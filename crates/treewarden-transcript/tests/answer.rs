@@ -31,6 +31,19 @@ fn an_answer_belongs_to_the_last_prompt_before_it() {
 }
 
 #[test]
+fn a_failure_of_the_model_api_is_no_answer_and_what_is_said_behind_it_is() {
+    let turn = TurnId::new();
+    let mut failure = text("f", &id(turn), "API Error: 529 Overloaded");
+    failure["isApiErrorMessage"] = json!(true);
+    let mut lines = vec![prompt(turn, None), failure];
+    assert!(!Disk::new(&lines).answer(turn).expect("on disk").complete);
+    let go = turn.nudge(33);
+    lines.extend([prompt(go, Some("f")), text("a", &id(go), "at last")]);
+    let answer = Disk::new(&lines).answer(turn).expect("on disk");
+    assert_eq!((answer.text.as_str(), answer.complete), ("at last", true));
+}
+
+#[test]
 fn the_answer_to_the_end_of_a_task_is_nobodys() {
     let turn = TurnId::new();
     let lines = [prompt(turn, None), notification("n", &id(turn)), text("a", "n", "noted")];

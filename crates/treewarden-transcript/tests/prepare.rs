@@ -71,6 +71,7 @@ fn the_hint_is_written_once_and_names_the_true_leaf() {
             first: name,
             put_back: None,
             kept,
+            written_by: None,
         };
         assert_eq!(first, at);
         let last: Value = serde_json::from_str(disk.text().lines().last().expect("a line")).expect("JSON");
@@ -83,6 +84,16 @@ fn the_hint_is_written_once_and_names_the_true_leaf() {
         );
         assert_eq!(disk.text(), again);
     }
+}
+
+#[test]
+fn the_version_that_wrote_last_is_told_wherever_it_stands() {
+    let (turns, mut lines) = turns(2);
+    lines[0]["version"] = json!("2.1.332");
+    lines[1]["version"] = json!("2.1.330");
+    let disk = Disk::new(&lines);
+    let found = disk.prepare(&[answered(turns[1])], None);
+    assert!(matches!(&found, Resumable::At { written_by: Some(by), .. } if by == "2.1.330"), "{found:?}");
 }
 
 #[test]
