@@ -53,6 +53,8 @@ pub(super) struct Cli {
     pub(super) results: u64,
     pub(super) queue: VecDeque<Prompt>,
     pub(super) interrupted: bool,
+    /// What is said is that the model API failed.
+    pub(super) by_api: bool,
     pub(super) answered: Option<Value>,
     pub(super) ignore_eof: bool,
     pub(super) eof: bool,
@@ -202,6 +204,7 @@ impl Cli {
             results: 0,
             queue: VecDeque::new(),
             interrupted: false,
+            by_api: false,
             answered: None,
             eof: false,
             failed: false,

@@ -286,7 +286,8 @@ impl Transcript {
         self.branch[at..].iter().any(|e| {
             let block = &e["message"]["content"][0];
             // A call of a tool is no answer: a prompt that has nothing more behind it was cut off.
-            (e["type"] == "assistant" && block["type"] != "tool_use")
+            // Nor is a failure of the API: 2.1.332 goes on behind it.
+            (e["type"] == "assistant" && block["type"] != "tool_use" && e["isApiErrorMessage"] != true)
                 || [INTERRUPTED, INTERRUPTED_TOOL].contains(&text_of(&e["message"]).as_str())
         })
     }

@@ -66,7 +66,9 @@ impl Cli {
             let result = self.answer(&words, &answer);
             self.result(result, &ids, &words, resumed);
         }
-        let state = if self.interrupted { "cancelled" } else { "completed" };
+        // 2.1.332 says so of a turn that the API failed, too.
+        let given_up = std::mem::take(&mut self.by_api);
+        let state = if self.interrupted || given_up { "cancelled" } else { "completed" };
         if let Some(TakenUp { run, open, .. }) = self.taken_up.take() {
             self.lifecycle(&run, state);
             if open && run != ids[0] {
@@ -199,6 +201,7 @@ impl Cli {
             status?
         };
         let text = format!("API Error: {status} scripted");
+        self.by_api = true;
         self.say(&json!([{ "type": "text", "text": text }]), "stop_sequence");
         // An error of the API ends a turn as a success that `is_error`: who looks at the subtype alone takes
         // the error's text for an answer.
@@ -267,9 +270,18 @@ impl Cli {
         let message = json!({ "id": format!("msg_{id}"), "type": "message", "role": "assistant",
             "model": self.model, "content": content, "stop_reason": stop, "stop_sequence": null,
             "usage": { "input_tokens": 10, "output_tokens": 5 } });
-        self.transcript.append("assistant", &id, &message);
+        // In the model's name, and not its words: 2.1.332 leaves such a line out of what it sends to the model.
+        let fields = if self.by_api {
+            json!({ "message": message, "isApiErrorMessage": true })
+        } else {
+            json!({ "message": message })
+        };
+        self.transcript.append_more("assistant", &id, &fields);
         let mut value = json!({ "type": "assistant", "message": message, "parent_tool_use_id": null,
             "uuid": id, "session_id": self.session_id });
+        if self.by_api {
+            value["is_api_error_message"] = json!(true);
+        }
         if aborted {
             value["aborted"] = json!(true);
         }
