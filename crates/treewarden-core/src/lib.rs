@@ -5,6 +5,7 @@
 //! decides is in `treewarden-otp-core`.
 
 pub mod events;
+pub mod holds;
 pub mod idle;
 pub mod places;
 pub mod session;

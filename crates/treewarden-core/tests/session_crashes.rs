@@ -64,8 +64,8 @@ fn a_result_that_a_resumed_cli_comes_to_before_it_was_sent_the_turn_is_the_turns
     for initialized in [false, true] {
         let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1)), item(2)]);
         bench.feed(Event::Spawned);
-        // A usage limit keeps the turn from being sent.
-        bench.machine.suspend(bench.now + secs(60));
+        // The store keeps the turn from being sent.
+        bench.machine.await_outcomes([turn(9)]);
         if initialized {
             bench.feed(Event::Initialized { lifecycle: true });
         }
@@ -77,7 +77,7 @@ fn a_result_that_a_resumed_cli_comes_to_before_it_was_sent_the_turn_is_the_turns
         if !initialized {
             bench.feed(Event::Initialized { lifecycle: true });
         }
-        assert_eq!(bench.pass(secs(60)), [send(2)]);
+        assert_eq!(bench.on(Event::Settled(turn(9))), [send(2)]);
     }
 }
 

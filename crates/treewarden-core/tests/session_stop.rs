@@ -99,7 +99,7 @@ fn a_suspended_session_stops_at_once() {
     let mut bench = Bench::busy();
     let limited = ResultFact { turns: vec![turn(1)], limited_for: Some(secs(3600)), ..ResultFact::default() };
     bench.feed(frame(Fact::Result(limited)));
-    bench.feed(Event::Enqueue(item(2)));
+    bench.feed(Event::Enqueue(Item::Turn(patient(2, bench.now + secs(7200)))));
     assert!(matches!(bench.state(), State::Suspended(_)));
     assert_eq!(bench.on(stop(REQUESTED)), [settle(2, Verdict::Cancelled), Action::Stop]);
     assert_eq!(bench.pass(secs(4000)), []);

@@ -253,19 +253,6 @@ fn a_clear_of_an_idle_session_ends_its_cli_at_once() {
 }
 
 #[test]
-fn a_usage_limit_suspends_and_then_the_queue_goes_on() {
-    let mut bench = Bench::busy();
-    bench.feed(Event::Enqueue(item(2)));
-    let limited = ResultFact { turns: vec![turn(1)], limited_for: Some(secs(3600)), ..ResultFact::default() };
-    assert_eq!(bench.on(frame(Fact::Result(limited))), [settle(1, Verdict::Result(()))]);
-    assert_eq!(bench.state(), State::Suspended(bench.now + secs(3600)));
-    assert_eq!(bench.on(Event::Enqueue(item(3))), []);
-    bench.is_on_disk();
-    assert_eq!(bench.pass(millis(3_599_699)), []);
-    assert_eq!(bench.pass(millis(1)), [send(2)]);
-}
-
-#[test]
 fn a_suspended_session_does_not_park_before_its_limit_is_lifted() {
     let config = {
         let mut config = Config::default();

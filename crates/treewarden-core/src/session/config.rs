@@ -39,6 +39,10 @@ pub struct Config {
     /// The supervisor's budget bounds how fast a session may crash; this bounds a turn that crashes it slowly.
     #[serde(skip)]
     pub max_attempts: u32,
+    /// How often a turn is gone on with, in one CLI, when the model API failed it in a way that may pass; 2.
+    ///
+    /// The CLI has tried ten times by itself then, for about three minutes (2.1.332).
+    pub api_retries: u32,
     /// How long the session may be idle before its CLI is parked; never unless set.
     #[serde(with = "duration::option")]
     pub idle_timeout: Option<Duration>,
@@ -66,6 +70,7 @@ impl Default for Config {
             settle_grace: Duration::from_millis(300),
             transcript_reads: 4,
             max_attempts: 20,
+            api_retries: 2,
             // A parked session costs its next caller a start: that is the user's to weigh against memory.
             idle_timeout: None,
             own_work_wait: Duration::from_secs(30),

@@ -8,6 +8,7 @@ use super::config::Config;
 use super::exit_class::{ExitClass, Permanent};
 use super::flight::{Delivery, DrainReason};
 use super::leave::Saved;
+use super::limited::Patience;
 
 /// How the CLI of this incarnation is to be opened; decided from what the transcript holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct OpenTurn {
     pub timeout: Option<Duration>,
     /// When that time is over, if it was dispatched before by this host.
     pub deadline: Option<Instant>,
+    /// How long it bears with the model API.
+    pub patience: Patience,
 }
 
 /// What waits in a session's queue.
@@ -52,6 +55,22 @@ pub enum Item {
     Turn(OpenTurn),
     /// A request for a new conversation, in its place between the turns.
     Clear,
+}
+
+impl Item {
+    pub(super) fn turn_mut(&mut self) -> Option<&mut OpenTurn> {
+        match self {
+            Self::Turn(turn) => Some(turn),
+            Self::Clear => None,
+        }
+    }
+
+    pub(super) fn into_turn(self) -> Option<OpenTurn> {
+        match self {
+            Self::Turn(turn) => Some(turn),
+            Self::Clear => None,
+        }
+    }
 }
 
 /// The state of a prompt in the CLI's own queue (`command_lifecycle`).
@@ -80,6 +99,8 @@ pub struct ResultFact<E = ()> {
     pub unsolicited: bool,
     /// The usage limit was hit, and is lifted after this time.
     pub limited_for: Option<Duration>,
+    /// The model API failed in a way that may pass: it was overloaded, or broke off.
+    pub may_pass: bool,
 }
 
 /// What one frame of the CLI means to the machine.
@@ -123,6 +144,8 @@ pub enum StartFailure {
     Permanent(Permanent),
     /// It may come up the next time.
     Transient(ExitClass),
+    /// It was not started: what waits for it would meet a usage limit, which is lifted after this time.
+    Limited(Duration),
 }
 
 /// Why a session is asked to stop.
@@ -175,6 +198,10 @@ pub enum Event<E = ()> {
     Unsent(TurnId, Permanent),
     /// The turn that was to be sent is not: what has to be stored before is not yet.
     Held(TurnId),
+    /// The turn that was to be sent, or gone on with, is not: a usage limit is known, which is lifted after this time.
+    Limited(TurnId, Duration),
+    /// The machine slept so long, which the clock of this machine did not count.
+    Slept(Duration),
     /// What the turn was [held](Self::Held) for is stored.
     Released(TurnId),
     /// The outcome of a turn is stored; or the store does not take it, and the host has it in hand.
@@ -226,6 +253,8 @@ pub enum Verdict<E = ()> {
     NotStarted(Permanent),
     /// What had to be stored before it was not stored in its time; nothing of it was sent.
     HeldUp,
+    /// A usage limit is known that holds for longer than it waits; what was not sent of it, or not gone on with, is not.
+    Limited,
 }
 
 /// What is to be done; `E` is the evidence of a verdict, see [`Event`].
@@ -235,10 +264,12 @@ pub enum Action<E = ()> {
     Start(Start),
     /// Send `initialize`, and whatever was changed at run time.
     Initialize,
-    /// Write the user frame of this turn, or say that it is [held](Event::Held).
+    /// Write the user frame of this turn, or say that it is [held](Event::Held) or [limited](Event::Limited).
     Send(TurnId),
     /// Ask the CLI to go on with this turn, in a message of its own under this id.
     Nudge(TurnId, TurnId),
+    /// Ask the CLI so once more, since the model API failed the turn; or say that it is [limited](Event::Limited).
+    GoOn(TurnId, TurnId),
     /// Send an interrupt.
     Interrupt,
     /// Ask the CLI for a sign of life.

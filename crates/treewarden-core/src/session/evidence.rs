@@ -3,7 +3,7 @@
 //! Whether a turn is settled, and as what, is the machine's to say. An outcome is made of what its verdict carries and of
 //! nothing else: it must never be made of what somebody happens to handle at the time, or it could be another turn's.
 
-use treewarden_proto::frame::{Body, Frame, ResultFrame, ResultSubtype, SystemBody};
+use treewarden_proto::frame::{Body, Frame, ResultFrame, ResultSubtype, SystemBody, TerminalReason};
 use treewarden_proto::{SessionId, TurnId};
 
 use super::event::Verdict;
@@ -60,6 +60,11 @@ impl Verdict<Evidence> {
             Self::HeldUp => failed(
                 FailureKind::NotStarted,
                 "what had to be stored before the turn could not be stored in its time, and so it was not sent",
+                None,
+            ),
+            Self::Limited => failed(
+                FailureKind::UsageLimit,
+                "the usage limit of the account is reached, and the turn was not sent into it",
                 None,
             ),
             Self::NotStarted(permanent) => {
@@ -130,6 +135,15 @@ fn message(result: &ResultFrame) -> String {
     let errors = result.errors.as_deref().unwrap_or_default().join("; ");
     let subtype = result.subtype.as_ref().map_or("an error", ResultSubtype::as_str);
     if errors.is_empty() { format!("the turn ended with {subtype}") } else { errors }
+}
+
+/// Whether the model API failed in a way that may pass, so that the turn can be gone on with.
+///
+/// Seen with 2.1.332, which has tried up to ten times by itself then: 500 and 529 as `api_error_status`.
+/// A 429 that no usage limit explains is one of too many requests at a time.
+pub fn may_pass(result: &ResultFrame) -> bool {
+    let by_api = result.is_error() && result.terminal_reason == Some(TerminalReason::ApiError);
+    by_api && matches!(result.api_error_status, Some(408 | 429 | 500..=599))
 }
 
 fn failure_kind(result: &ResultFrame) -> FailureKind {

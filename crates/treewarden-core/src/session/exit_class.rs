@@ -111,6 +111,8 @@ pub enum PermanentKind {
     Store,
     /// Pinned sessions have every place among the live CLIs.
     NoPlace,
+    /// The CLI is of another version than the session's options ask for, or older than its conversation.
+    WrongVersion,
 }
 
 impl ExitClass {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use treewarden_proto::TurnId;
 
 use super::event::OpenTurn;
+use super::limited::{Pause, numbers};
 
 /// What a crash means to a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -54,6 +55,12 @@ pub(super) struct Flight {
     pub(super) nudged: bool,
     /// How often the credentials were refused.
     pub(super) refusals: u32,
+    /// How often the model API failed it, and it was gone on with.
+    pub(super) failures: u32,
+    /// It waits for the model API.
+    pub(super) pause: Option<Pause>,
+    /// The CLI was asked to go on with it after a pause.
+    pub(super) goes_on: bool,
     /// Why and until when it drains.
     pub(super) drain: Option<(DrainReason, Instant)>,
 }
@@ -74,6 +81,9 @@ impl Flight {
             reads: 0,
             nudged: false,
             refusals: 0,
+            failures: 0,
+            pause: None,
+            goes_on: false,
             drain: None,
         }
     }
@@ -92,5 +102,5 @@ impl Flight {
 pub(super) fn is_of(open: &OpenTurn, id: TurnId) -> bool {
     // From 1: the number of a nudge is that of the incarnation that sent it. A nudge of a CLI that died may
     // be answered by its successor.
-    id == open.turn || (1..=open.attempts).any(|attempt| open.turn.nudge(attempt) == id)
+    id == open.turn || (1..=open.attempts).chain(numbers(open)).any(|number| open.turn.nudge(number) == id)
 }

@@ -11,6 +11,7 @@ use super::event::{Action, End, Event, Item, OpenTurn, Opening, Start, StartFail
 use super::exit_class::{CrashKind, ExitClass, Permanent, PermanentKind};
 use super::flight::{Delivery, DrainReason, Flight};
 use super::leave::Leave;
+use super::limited::Pause;
 use super::own_work::Own;
 use super::settling::Settling;
 
@@ -89,14 +90,17 @@ pub struct Machine<E = ()> {
     /// The CLI runs a turn of its predecessor again, and that turn is not settled yet; for a CLI that names no prompts
     /// it stays set, since the result of that turn may still come once the transcript has settled it.
     pub(super) rerunning: bool,
+    /// No turn begins before: a usage limit is known.
     pub(super) suspended_until: Option<Instant>,
+    /// Since when turns wait for that.
+    pub(super) held_since: Option<Instant>,
     /// The session is to stop once the turn is drained.
     pub(super) stop_when_drained: bool,
     pub(super) idle_since: Instant,
     /// The opening was changed once already because the CLI refused the other.
     pub(super) reopened: bool,
     /// The opening that was forced upon the CLI of the moment.
-    opening: Option<Opening>,
+    pub(super) opening: Option<Opening>,
     /// A CLI was started again already because it does not know a flag.
     without_flag: bool,
     /// The conversation has another id already, since the CLI took neither opening of the one before.
@@ -123,6 +127,7 @@ impl<E> Machine<E> {
             lifecycle: false,
             rerunning: false,
             suspended_until: None,
+            held_since: None,
             stop_when_drained: false,
             idle_since: now,
             reopened: false,
@@ -160,19 +165,15 @@ impl<E> Machine<E> {
         machine
     }
 
-    /// Has no turn begin before `until`: a usage limit that an earlier CLI hit is not lifted by its end.
-    pub fn suspend(&mut self, until: Instant) {
-        self.suspended_until = Some(until);
-    }
-
     /// What the session is doing.
     pub fn state(&self) -> State {
         match (&self.phase, &self.flight) {
-            (Phase::Starting, _) => State::Starting,
+            (Phase::Starting, _) => self.suspended_until.map_or(State::Starting, State::Suspended),
             (Phase::Initializing { .. }, _) => State::Initializing,
             (Phase::Stopping(_), _) => State::Stopping,
             (Phase::Ended, _) => State::Ended,
             (Phase::Open, Some(flight)) if flight.drain.is_some() => State::Draining(flight.turn()),
+            (Phase::Open, Some(Flight { pause: Some(Pause::Limit(until)), .. })) => State::Suspended(*until),
             (Phase::Open, Some(flight)) => State::Busy(flight.turn()),
             (Phase::Open, None) => match (self.awaits_store(), self.suspended_until) {
                 (Some(turn), _) => State::Settling(turn),
@@ -223,6 +224,8 @@ impl<E> Machine<E> {
                 // comes.
                 if self.ends_its_turns() {
                     self.settle_queue(actions);
+                } else if self.phase == Phase::Starting {
+                    self.refuse_impatient(actions);
                 }
                 self.dispatch(now, actions);
             }
@@ -233,6 +236,8 @@ impl<E> Machine<E> {
             Event::Initialized { lifecycle } => self.initialized(now, lifecycle, actions),
             Event::Unsent(turn, why) => self.unsent(now, turn, why, actions),
             Event::Held(turn) => self.held(now, turn),
+            Event::Limited(turn, left) => self.limited(now, turn, left, actions),
+            Event::Slept(by) => self.slept(by),
             Event::Released(turn) => self.released(now, turn, actions),
             Event::Settled(turn) => self.settled(now, turn, actions),
             Event::Frame(fact) => self.frame(now, fact, actions),
@@ -249,7 +254,8 @@ impl<E> Machine<E> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Initializing { until } => Some(*until),
-            Phase::Starting | Phase::Stopping(_) | Phase::Ended => None,
+            Phase::Starting => self.suspended_until,
+            Phase::Stopping(_) | Phase::Ended => None,
             Phase::Open => match &self.flight {
                 Some(flight) => self.flight_timeout(flight),
                 // Whatever is due between two turns is due when the outcome is stored or in hand: whoever stores it
@@ -266,6 +272,7 @@ impl<E> Machine<E> {
             Phase::Initializing { until } if *until <= now => {
                 self.kill(CrashKind::StartTimeout, actions);
             }
+            Phase::Starting => self.start_due(now, actions),
             Phase::Open if self.flight.is_some() => self.flight_due(now, actions),
             Phase::Open if self.settling.is_empty() => self.free_due(now, actions),
             _ => {}
@@ -288,7 +295,10 @@ impl<E> Machine<E> {
 
     fn free_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         self.hold_due(now, actions);
-        let resumed = self.suspended_until.take_if(|until| *until <= now).is_some();
+        let resumed = self.suspended_until.is_some_and(|until| until <= now);
+        if resumed {
+            self.hold_over(now);
+        }
         // `|` and not `||`: both have to be done, whatever the other says.
         if self.expire_own_work(now) | resumed || self.held_until().is_some_and(|until| until <= now) {
             self.dispatch(now, actions);
@@ -310,6 +320,8 @@ impl<E> Machine<E> {
 
     pub(super) fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action<E>>) {
         self.phase = Phase::Starting;
+        // Whoever starts it asks for the limit once more.
+        self.suspended_until = None;
         self.renew = false;
         self.opening = opening;
         // What the CLI before did by itself, and what was looked for on disk, ended with it.
@@ -325,6 +337,7 @@ impl<E> Machine<E> {
         // A stop that came during the spawn has changed the phase, and the CLI is being ended: it is asked
         // nothing.
         if self.phase == Phase::Starting {
+            self.hold_over(now);
             self.phase = Phase::Initializing { until: now + self.config.start_timeout };
             actions.push(Action::Initialize);
         }
@@ -377,6 +390,7 @@ impl<E> Machine<E> {
             ),
             StartFailure::Permanent(permanent) => self.fail(permanent, actions),
             StartFailure::Transient(class) => self.crash(class, actions),
+            StartFailure::Limited(left) => self.start_later(now, left, actions),
         }
     }
 
@@ -404,7 +418,7 @@ impl<E> Machine<E> {
         self.look_again(now, actions);
         // Other options come before the next turn: it must not go to a CLI with those of before.
         if self.replace_soon(now, actions) || self.suspended_until.is_some() || self.is_held() {
-            return;
+            return self.refuse_impatient(actions);
         }
         if let Some(Item::Turn(next)) = self.queue.front()
             && self.own.holds(now, next, &self.config)

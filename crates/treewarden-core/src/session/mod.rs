@@ -27,9 +27,12 @@
 //!   nothing else can have caused it, and otherwise by what the transcript says; never by a guess.
 //! * No turn is sent into what the CLI works at by itself, for a time, and no CLI is ended for convenience at such work, or
 //!   while its last answer is not on disk.
+//! * No turn is sent into a usage limit that is known, and one that met it, or a failure of the model API that may pass, is gone
+//!   on with: its prompt is never sent a second time.
 //! * A stop is obeyed in every state, within the time of its ladder.
 
 mod at_hand;
+mod cli_version;
 mod config;
 mod ending;
 mod event;
@@ -37,6 +40,7 @@ mod evidence;
 mod exit_class;
 mod flight;
 mod leave;
+mod limited;
 mod machine;
 mod outcome;
 mod own_work;
@@ -45,15 +49,17 @@ mod settle;
 mod settling;
 mod state;
 
+pub use cli_version::{CliVersion, InvalidVersion, unfit};
 pub use config::Config;
 pub use event::{
     Action, End, Event, Fact, Found, Item, Lifecycle, OpenTurn, Opening, ResultFact, Start, StartFailure,
     StopReason, Verdict,
 };
-pub use evidence::{Evidence, Whose};
+pub use evidence::{Evidence, Whose, may_pass};
 pub use exit_class::{CrashKind, ExitClass, ExitFacts, Permanent, PermanentKind};
 pub use flight::{Delivery, DrainReason};
 pub use leave::Saved;
+pub use limited::{OnLimit, Patience};
 pub use machine::{Machine, State};
 pub use outcome::{Answer, Failure, FailureKind, Outcome, OutcomeRecord};
 pub use own_work::OwnWork;

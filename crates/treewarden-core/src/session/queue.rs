@@ -5,12 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, TurnId};
 
 use super::event::{Item, OpenTurn, StopReason};
 use super::flight::DrainReason;
+use super::limited::Patience;
 
 /// How many turns and clears a session's queue holds at most.
 pub const QUEUE: usize = 64;
@@ -220,6 +222,18 @@ impl<S, C> Queue<S, C> {
         Some(entry)
     }
 
+    /// Notes that a turn is gone on with in the CLI of the moment.
+    pub fn gone_on(&mut self, turn: TurnId, deadline: Option<Instant>, patience: Patience) {
+        if let Some(entry) = self.turn_mut(turn) {
+            (entry.open.deadline, entry.open.patience) = (deadline, patience);
+        }
+    }
+
+    /// A turn waits that bears with usage limits.
+    pub fn has_patient(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry, Entry::Turn(entry) if entry.open.patience.limit_until.is_some()))
+    }
+
     /// Counts a crash against the turns that were in the CLI, and says which, and how often that has happened to each.
     pub fn interrupted(&mut self) -> Vec<(TurnId, u32, Vec<Arc<S>>)> {
         let mut hit = Vec::new();
@@ -281,7 +295,7 @@ mod tests {
         let turn = TurnId::new();
         let delivery = Delivery::ExactlyOnce;
         queue.push(Entry::Turn(Box::new(TurnEntry {
-            open: OpenTurn { turn, attempts: 0, delivery, timeout: None, deadline: None },
+            open: OpenTurn { turn, attempts: 0, delivery, timeout: None, deadline: None, patience: Patience::default() },
             asked_in: SessionId::random(),
             prompt: Arc::new("hello".into()),
             interruptions: 0,

@@ -9,6 +9,7 @@
 //! reported complete, CLI idle for settle_grace .... the transcript
 //! … and no answer there ........................... the CLI is asked to go on, once; then it is killed
 //! … and another writer's prompt behind its own .... overtaken: it is neither run again nor gone on with
+//! failed by the model API, and it may pass ........ paused, then gone on with: see `limited`
 //! deadline or interrupt, then an aborted result ... interrupted or timed out
 //! … and no result within drain_timeout ............ the same, and the CLI is killed
 //! CLI gone ........................................ stays open for the next incarnation
@@ -22,6 +23,7 @@ use treewarden_proto::TurnId;
 use super::event::{Action, Fact, Found, Lifecycle, ResultFact, Verdict};
 use super::exit_class::{CrashKind, Permanent};
 use super::flight::{DrainReason, Flight};
+use super::limited::Pause;
 use super::machine::{Machine, Phase};
 
 /// At which refusal of the credentials a turn ends. A key that is being renewed is refused once.
@@ -91,6 +93,8 @@ impl<E> Machine<E> {
     fn lifecycle(&mut self, now: Instant, id: TurnId, state: Lifecycle, actions: &mut Vec<Action<E>>) {
         let Some(flight) = self.flight.as_mut().filter(|flight| flight.is(id)) else { return };
         match state {
+            // 2.1.332 says so of a turn that the model API failed, behind the result.
+            Lifecycle::Dropped if flight.pause.is_some() => {}
             Lifecycle::Queued => {}
             Lifecycle::Started => flight.idle = false,
             Lifecycle::Completed => {
@@ -107,16 +111,20 @@ impl<E> Machine<E> {
     fn result(&mut self, now: Instant, result: ResultFact<E>, actions: &mut Vec<Action<E>>) {
         if let Some(limited_for) = result.limited_for {
             // Before the turn is settled: the dispatch that follows would send the next one into the limit.
-            self.suspended_until = Some(now + limited_for);
+            self.hold_for(now, limited_for);
         }
         let needs_transcript = self.needs_transcript();
         if self.flight.is_none() {
             return self.settle_carried_on(result, actions);
         }
+        let pause = self.flight.as_ref().and_then(|flight| self.pause(now, flight, &result));
         let Some(flight) = &mut self.flight else { return };
         let named = result.turns.iter().any(|id| flight.is(*id));
         let by_position = !self.lifecycle && result.turns.is_empty() && !result.unsolicited;
-        if named || (by_position && !needs_transcript) {
+        if named && let Some(pause) = pause {
+            flight.failures += u32::from(matches!(pause, Pause::Failure(_)));
+            flight.pause = Some(pause);
+        } else if named || (by_position && !needs_transcript) {
             let by = result.evidence;
             let verdict = if result.aborted { flight.cut_short(Some(by)) } else { Verdict::Result(by) };
             self.settle(now, verdict, actions);
@@ -216,6 +224,10 @@ impl<E> Machine<E> {
     /// Makes the running turn end; its outcome is decided by how it does.
     pub(super) fn drain(&mut self, now: Instant, reason: DrainReason, actions: &mut Vec<Action<E>>) {
         let Some(flight) = &mut self.flight else { return };
+        // Nothing of it runs, so that there is nothing to drain.
+        if flight.pause.is_some() && self.phase == Phase::Open {
+            return self.settle(now, reason.verdict(), actions);
+        }
         // The first reason stays: a turn that timed out and is cancelled afterwards has timed out, and a
         // second interrupt would give the drain another ten seconds.
         if flight.drain.is_none() {
@@ -243,7 +255,7 @@ impl<E> Machine<E> {
         }
     }
 
-    fn settle(&mut self, now: Instant, verdict: Verdict<E>, actions: &mut Vec<Action<E>>) {
+    pub(super) fn settle(&mut self, now: Instant, verdict: Verdict<E>, actions: &mut Vec<Action<E>>) {
         let Some(flight) = self.flight.take() else { return };
         // A weak CLI may still print the result of the turn that it ran again; given by position, it would
         // answer the next one.
@@ -257,6 +269,9 @@ impl<E> Machine<E> {
     }
 
     pub(super) fn flight_timeout(&self, flight: &Flight) -> Option<Instant> {
+        if let Some(pause) = flight.pause {
+            return Some(pause.until());
+        }
         let turn = match flight.drain {
             // A turn that drains has the time of the drain; its deadline has passed, or does not matter any
             // more.
@@ -273,6 +288,9 @@ impl<E> Machine<E> {
     }
 
     pub(super) fn flight_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
+        if self.flight.as_ref().is_some_and(|flight| flight.pause.is_some()) {
+            return self.pause_due(now, actions);
+        }
         let Some(flight) = &mut self.flight else { return };
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if due(flight.read_at) && !flight.reading {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use treewarden_core::session::CrashKind;
 use treewarden_core::session::{
     Action, Config, Delivery, DrainReason, End, Event, ExitClass, Fact, Item, Lifecycle, Machine, OpenTurn,
-    Opening, ResultFact, Saved, Start, State, StopReason, Verdict,
+    Opening, Patience, ResultFact, Saved, Start, State, StopReason, Verdict,
 };
 use treewarden_proto::TurnId;
 use uuid::Uuid;
@@ -33,7 +33,13 @@ pub(crate) fn open(number: u128) -> OpenTurn {
         delivery: Delivery::ExactlyOnce,
         timeout: Some(secs(300)),
         deadline: None,
+        patience: Patience::default(),
     }
+}
+
+/// A turn that waits for a usage limit until then.
+pub(crate) fn patient(number: u128, until: Instant) -> OpenTurn {
+    OpenTurn { patience: Patience { limit_until: Some(until), ..Patience::default() }, ..open(number) }
 }
 
 /// A turn that this many incarnations have sent.

@@ -179,6 +179,7 @@ impl Cli {
             aborted,
             unsolicited: false,
             limited_for: limited.then_some(Duration::from_secs(3600)),
+            may_pass: false,
         };
         self.print(Fact::Result(fact));
     }

@@ -13,7 +13,7 @@ use at_work::AtWork;
 use cli::{Cli, Event, Fact, Line, Truth};
 pub(crate) use op::Op;
 use treewarden_core::session::{
-    Config, CrashKind, Delivery, DrainReason, End, ExitClass, Found, Item, OpenTurn, Permanent,
+    Config, CrashKind, Delivery, DrainReason, End, ExitClass, Found, Item, OpenTurn, Patience, Permanent,
     PermanentKind, ResultFact, Saved, Start, StartFailure, State, StopReason,
 };
 use treewarden_proto::TurnId;
@@ -205,7 +205,7 @@ impl World {
         let delivery = if at_most_once { Delivery::AtMostOnce } else { Delivery::ExactlyOnce };
         let timeout = Some(Duration::from_secs(300));
         self.opened.insert(turn);
-        self.join(Item::Turn(OpenTurn { turn, attempts: 0, delivery, timeout, deadline: None }));
+        self.join(Item::Turn(OpenTurn { turn, attempts: 0, delivery, timeout, deadline: None, patience: Patience::default() }));
     }
 
     fn join(&mut self, item: Item) {
@@ -361,6 +361,7 @@ impl World {
                 Action::Nudge(turn, _) => {
                     panic!("the model's CLI leaves no answer missing, and {turn} is nudged")
                 }
+                Action::GoOn(turn, _) => panic!("{turn} does not wait for the model API"),
                 Action::Interrupt => self.cli.as_mut().expect("a CLI to interrupt").interrupt(),
                 Action::Probe => self.cli.as_mut().expect("a CLI to probe").probe(),
                 Action::ReadTranscript(turn) => self.reads.push(turn),
