@@ -19,11 +19,12 @@ pub(crate) async fn ask(
     stream: Streaming,
     detach: bool,
 ) -> Result<Answer, Unanswered> {
-    let turn = service.tree.session(&name).stream(prompt).await?;
+    let session = service.tree.session(&name);
     if detach {
         // The turn goes on without its caller, who has the id to ask for it.
-        return Ok(Answer::Detached { turn: turn.detach(), name });
+        return Ok(Answer::Detached { turn: session.submit(prompt).await?, name });
     }
+    let turn = session.stream(prompt).await?;
     // A caller who goes here drops the turn, which interrupts it.
     sink.item(Progress::Opened { turn: turn.id() }.into()).await?;
     follow(service, sink, &name, turn, stream).await

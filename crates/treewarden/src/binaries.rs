@@ -1,4 +1,4 @@
-//! Which CLI programs refused a flag that was tried on them.
+//! Which CLI programs refused a flag that was tried on them, and which version they said they are.
 //!
 //! Whether a program knows a flag cannot be asked without starting it, and an older one ends at an unknown flag. So a
 //! flag is tried with the start of a session's own CLI, once for each program file; what was refused is remembered for
@@ -7,7 +7,8 @@
 //! This is not the place for variables of the environment: a program that does not know one ignores it, so that none is
 //! tried.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -33,12 +34,22 @@ impl Binary {
         // Where the file system keeps no times, the length alone tells one program from the next.
         Some(Self { path: path.to_owned(), len: meta.len(), modified: meta.modified().ok() })
     }
+
+    /// It is a script, so that another file is what it starts.
+    pub(crate) fn is_script(&self) -> bool {
+        let mut start = [0; 2];
+        let read = std::fs::File::open(&self.path).and_then(|mut file| file.read_exact(&mut start));
+        // What cannot be read is not known to be a program.
+        read.is_err() || start == *b"#!"
+    }
 }
 
-/// The programs that refused [`AWAIT_INITIALIZE`].
+/// What is known of programs.
 #[derive(Debug, Default)]
 pub(crate) struct Binaries {
+    /// Those that refused [`AWAIT_INITIALIZE`].
     refused: Mutex<HashSet<Binary>>,
+    versions: Mutex<HashMap<Binary, String>>,
 }
 
 impl Binaries {
@@ -58,11 +69,42 @@ impl Binaries {
         }
         refused.insert(binary);
     }
+
+    /// The version that the program said it is.
+    pub(crate) fn version(&self, binary: &Binary) -> Option<String> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(binary).cloned()
+    }
+
+    /// Notes what the program said.
+    pub(crate) fn set_version(&self, binary: Binary, version: String) {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        // As above: what is forgotten is asked once more.
+        if versions.len() >= REMEMBERED {
+            versions.clear();
+        }
+        versions.insert(binary, version);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_program_said_is_known_as_long_as_its_file_is_the_same() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("claude");
+        let binaries = Binaries::default();
+        std::fs::write(&path, "\x7fELF").expect("it can be written");
+        let binary = Binary::of(&path).expect("it is there");
+        assert!(!binary.is_script());
+        binaries.set_version(binary.clone(), "2.1.332".to_owned());
+        assert_eq!(binaries.version(&binary).as_deref(), Some("2.1.332"));
+        std::fs::write(&path, "#!/bin/sh\n").expect("it can be written");
+        let other = Binary::of(&path).expect("it is there");
+        assert!(other.is_script());
+        assert_eq!(binaries.version(&other), None);
+    }
 
     #[test]
     fn a_program_that_refused_is_not_tried_again_until_its_file_is_another() {

@@ -16,8 +16,10 @@ use treewarden_sqlite::{SqliteOptions, SqliteStore};
 use treewarden_store::{Backend, Durability, Keep, Problem, StateDir, StoreError, StoredTurn};
 
 use crate::binaries::Binaries;
+use crate::clock::{Clock, SystemClock};
 use crate::events::{Events, Happening, Publisher, Site};
 use crate::guards::Guards;
+use crate::limits::Limits;
 pub use crate::guards::Missing;
 pub use crate::names::Holder;
 use crate::places::Places;
@@ -38,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) places: Places,
     pub(crate) warm: Arc<Warm>,
     pub(crate) binaries: Binaries,
+    /// The usage limits of the accounts.
+    pub(crate) limits: Limits,
     pub(crate) guards: Guards,
     /// Looks at transcripts, one place each.
     pub(crate) looks: Arc<Semaphore>,
@@ -75,6 +79,7 @@ pub struct HostOptions {
     containment: ContainmentPolicy,
     warm_age: Duration,
     keep: Keep,
+    clock: Arc<dyn Clock>,
 }
 
 impl Default for HostOptions {
@@ -87,6 +92,7 @@ impl Default for HostOptions {
             containment: ContainmentPolicy::Best,
             warm_age: warm::AGE,
             keep: Keep::default(),
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -148,6 +154,12 @@ impl HostOptions {
         self
     }
 
+    /// The clock by which usage limits are lifted; the system's, which goes on while the machine sleeps, by default.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Opens the host.
     ///
     /// # Errors
@@ -183,6 +195,7 @@ impl HostOptions {
                 events: Publisher::new(),
                 places,
                 binaries: Binaries::default(),
+                limits: Limits::new(self.clock),
                 guards: Guards::default(),
                 looks: Arc::new(Semaphore::new(LOOKS)),
                 pruning: OnceLock::new(),

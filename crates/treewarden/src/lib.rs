@@ -4,10 +4,12 @@
 compile_error!("a panic must end one actor and not the program: build treewarden with panic = \"unwind\"");
 
 mod binaries;
+pub mod clock;
 pub mod config;
 pub mod events;
 mod guards;
 pub mod host;
+mod limits;
 mod names;
 mod places;
 mod private_files;

@@ -124,11 +124,21 @@ impl Lab {
         self.prompts(session_id).iter().filter(|prompt| prompt.contains(text)).count()
     }
 
+    /// The fake CLI's transcript of a conversation, as it is; empty if there is none.
+    pub fn transcript(&self, session_id: &str) -> String {
+        self.transcript_path(session_id).and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
+    }
+
+    /// Where it is, if it is there.
+    pub fn transcript_path(&self, session_id: &str) -> Option<PathBuf> {
+        let projects = std::fs::read_dir(self.path().join("claude/projects")).ok()?;
+        let mut files = projects.flatten().map(|project| project.path().join(format!("{session_id}.jsonl")));
+        files.find(|file| file.exists())
+    }
+
     /// The prompts in the fake CLI's transcript of a conversation, in the order of the file.
     pub fn prompts(&self, session_id: &str) -> Vec<String> {
-        let Ok(projects) = std::fs::read_dir(self.path().join("claude/projects")) else { return Vec::new() };
-        let files = projects.flatten().map(|project| project.path().join(format!("{session_id}.jsonl")));
-        let text: String = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+        let text = self.transcript(session_id);
         let entries = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let prompts = entries.filter(|entry| entry["type"] == "user");
         prompts.filter_map(|entry| entry["message"]["content"].as_str().map(str::to_owned)).collect()

@@ -1,6 +1,7 @@
 //! The sessions, as a table.
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use treewarden_service::Request;
@@ -102,7 +103,15 @@ fn notes(session: &Value) -> Vec<String> {
     let left = session["may_be_left"]
         .as_str()
         .map(|what| format!("left alone, as nothing says whether it is of the session: {what}"));
-    [own_work, tasks, unsaved, unstored, lost, removed, not_gone, left].into_iter().flatten().collect()
+    let limit = session["suspended_until"].as_u64().map(|until| limit(until, SystemTime::now()));
+    [limit, own_work, tasks, unsaved, unstored, lost, removed, not_gone, left].into_iter().flatten().collect()
+}
+
+/// How long a usage limit holds still that is lifted at this second of the Unix epoch.
+fn limit(until: u64, now: SystemTime) -> String {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let minutes = until.saturating_sub(now).div_ceil(60);
+    format!("the usage limit of its account is lifted in {} h {:02} min", minutes / 60, minutes % 60)
 }
 
 /// How many CLIs are kept for the next conversations, if any are to be.
@@ -136,5 +145,21 @@ fn cell(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_is_shown_by_what_is_left_of_it_rounded_up() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (left, shown) in [(7_321, "2 h 03 min"), (60, "0 h 01 min"), (1, "0 h 01 min"), (0, "0 h 00 min")] {
+            assert!(limit(1_000_000 + left, now).ends_with(shown), "{}", limit(1_000_000 + left, now));
+        }
+        assert!(limit(5, now).ends_with("0 h 00 min"), "a clock that is ahead");
     }
 }

@@ -18,6 +18,7 @@ const GIVE_UPS: &[&str] = &["escalate", "park"];
 const RESTARTS: &[&str] = &["permanent", "transient", "temporary"];
 const DELIVERIES: &[&str] = &["exactly_once", "at_most_once"];
 const CUT_OFF_TOOLS: &[&str] = &["tell", "run_again"];
+const ON_LIMITS: &[&str] = &["wait", "fail"];
 const DURABILITIES: &[&str] = &["nothing", "process", "power"];
 const MODES: &[&str] = &["default", "acceptEdits", "bypassPermissions", "plan", "dontAsk", "auto"];
 const SOURCES: &[&str] = &["user", "project", "local"];
@@ -72,6 +73,10 @@ pub(super) static SECTIONS: &[Section] = &[
         ours("drain_timeout", Kind::Duration, "How long an interrupted turn may take to its result before the CLI is killed."),
         ours("delivery", Kind::Choice(DELIVERIES), "What a crash means to a turn: it is carried on, or it fails.").on_change(Effect::NextTurn),
         ours("cut_off_tools", Kind::Choice(CUT_OFF_TOOLS), "What becomes of a tool that was running when its CLI died: the model is told that its outcome is unknown, or it is asked again, which most often runs the tool again."),
+        ours("on_limit", Kind::Choice(ON_LIMITS), "What a turn does that meets a usage limit of the account: it waits until that is lifted, or fails. By default one that nobody waits for waits, and every other fails.").on_change(Effect::NextTurn),
+        ours("limit_wait", Kind::Duration, "How long a turn waits for usage limits, counted from when it was asked; 6 hours by default. It is no part of its timeout.").on_change(Effect::NextTurn),
+        ours("api_retries", Kind::Count(0), "How often a turn is gone on with when the model API failed it in a way that may pass, after the CLI's own retries; 2 by default."),
+        ours("cli_version", Kind::Text, "The versions that the CLI may have: one, such as 2.1.332, or a range, such as >=2.1.300. It also allows a CLI that is older than the one that wrote the conversation.").on_change(Effect::NextCli),
         ours("warm", Kind::Count(0), "How many CLIs are kept initialized for conversations that are yet to begin, for all sessions that are started alike; none by default.").on_change(Effect::NextCli),
         #[cfg(test)]
         ours("rehearsal", Kind::Text, "An option of the tests alone.").on_change(Effect::NextTurn).secret(),

@@ -66,6 +66,13 @@ pub enum Happening {
         /// How.
         class: String,
     },
+    /// The session's CLI met a usage limit of the account, which holds for every session that uses it: told once.
+    UsageLimit {
+        /// When it is lifted, in seconds of the Unix epoch.
+        until: u64,
+        /// Which it is, in the CLI's word, such as `five_hour`.
+        kind: Option<String>,
+    },
     /// The session's conversation has another id now.
     Conversation {
         /// The id.
@@ -236,6 +243,7 @@ macro_rules! text_of {
             | Self::NotGone { why: text }
             | Self::StoreProblem { why: text, .. }
             | Self::Removed { what: text, .. }
+            | Self::UsageLimit { kind: Some(text), .. }
             | Self::MayBeLeft { what: text }
             | Self::Supervision { reason: Some(text), .. } => Some(text),
             _ => None,

@@ -166,7 +166,7 @@ impl Session {
     ///
     /// Dropping the future cancels the turn if it waits and interrupts it if it runs.
     pub async fn query(&self, prompt: impl Into<Content>) -> Result<Answer, QueryError> {
-        self.open(prompt.into(), true).await?.answer().await
+        self.open(prompt.into(), true, false).await?.answer().await
     }
 
     /// Sends a prompt and returns its stream.
@@ -179,10 +179,10 @@ impl Session {
     ///
     /// Dropping the future cancels the turn.
     pub async fn stream(&self, prompt: impl Into<Content>) -> Result<Turn, QueryError> {
-        self.open(prompt.into(), false).await
+        self.open(prompt.into(), false, false).await
     }
 
-    async fn open(&self, prompt: Content, outcome_only: bool) -> Result<Turn, QueryError> {
+    pub(super) async fn open(&self, prompt: Content, quiet: bool, detached: bool) -> Result<Turn, QueryError> {
         let desk = self.desk()?;
         // The order matters. The place comes first, since a turn that is stored and has no room in the queue
         // would be run by the next host. The look at the locks comes before the row, since a row in a
@@ -191,10 +191,10 @@ impl Session {
         let place = desk.reserve()?;
         desk.may_accept()?;
         desk.open_turn(turn, &prompt).await.map_err(|error| QueryError::store(&error))?;
-        let sink = Arc::new(Sink::new(outcome_only));
+        let sink = Arc::new(Sink::new(quiet));
         // Nothing is waited for between the row and the queue, so that a caller who is dropped leaves no row
         // without an entry.
-        desk.enqueue(place, turn, prompt, Arc::clone(&sink));
+        desk.enqueue(place, turn, prompt, Arc::clone(&sink), detached);
         Ok(Turn::new(turn, desk, sink))
     }
 

@@ -28,6 +28,7 @@ mod sink;
 mod start_error;
 mod status;
 mod stream;
+mod submit;
 mod turn;
 
 pub use actor::{CliCrashed, SessionActor, SessionActorState, SessionArguments};
@@ -43,6 +44,7 @@ pub use start_error::{StartError, StartErrorKind};
 pub use status::{CliFeatures, Status};
 pub use stream::{Collected, Frames, Text, TextDeltas, TextEvent, TextEvents, ToolUses};
 pub use treewarden_core::session::{
-    Answer, Config as Timing, Delivery, ExitClass, Failure, FailureKind, Outcome, SessionState, StopReason,
+    Answer, CliVersion, Config as Timing, Delivery, ExitClass, Failure, FailureKind, InvalidVersion, OnLimit, Outcome,
+    SessionState, StopReason,
 };
 pub use turn::Turn;

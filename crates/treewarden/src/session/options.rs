@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use treewarden_core::session::{Config, Delivery};
+use treewarden_core::session::{CliVersion, Config, Delivery, OnLimit};
 use treewarden_otp_core::Backoff;
 use treewarden_otp_core::supervisor::{Flags, Restart, Shutdown};
-use treewarden_proto::spec::SessionSpec;
+use treewarden_proto::spec::{SessionSpec, duration};
 
 use super::start_error::StartError;
 use crate::host::Host;
@@ -62,6 +62,13 @@ pub struct SessionOptions {
     pub delivery: Delivery,
     /// What becomes of a tool that was running when its CLI died.
     pub cut_off_tools: CutOffTools,
+    /// What a turn does that meets a usage limit; `None` has it wait if nobody waits for the turn, and fail otherwise.
+    pub on_limit: Option<OnLimit>,
+    /// How long a turn waits for usage limits, counted from when it was asked; 6 h.
+    #[serde(with = "duration::option")]
+    pub limit_wait: Option<Duration>,
+    /// The versions that its CLI may have; any that is not older than the conversation's unless it is set.
+    pub cli_version: Option<CliVersion>,
     /// Whether its CLI is kept once it is started.
     pub pinned: bool,
     /// How many CLIs are kept initialized for sessions that are started alike.
@@ -156,6 +163,41 @@ impl SessionOptions {
     /// other sessions fail with [`NoPlace`](super::FailureKind::NoPlace).
     pub fn pinned(mut self, pinned: bool) -> Self {
         self.pinned = pinned;
+        self
+    }
+
+    /// What a turn does that meets a usage limit of the account, or would.
+    ///
+    /// Unless it is set, a turn that nobody waits for ([`Session::submit`](super::Session::submit), or one that an earlier host
+    /// left open) waits until the limit is lifted and then goes on, and every other fails at once. The wait is no part of the turn's
+    /// `timeout`.
+    pub fn on_limit(mut self, on_limit: OnLimit) -> Self {
+        self.on_limit = Some(on_limit);
+        self
+    }
+
+    /// How long a turn waits for usage limits, counted from when it was asked; 6 h.
+    ///
+    /// One that is lifted later than that fails the turn at once.
+    pub fn limit_wait(mut self, wait: Duration) -> Self {
+        self.limit_wait = Some(wait);
+        self
+    }
+
+    /// How often a turn is gone on with when the model API failed it in a way that may pass; 2.
+    ///
+    /// The CLI has tried up to ten times by itself then. The prompt is not sent again: the CLI is asked to go on. The pauses before
+    /// that are part of the turn's `timeout`.
+    pub fn api_retries(mut self, retries: u32) -> Self {
+        self.timing.api_retries = retries;
+        self
+    }
+
+    /// The versions that its CLI may have: one, such as `2.1.332`, or a range, such as `>=2.1.300`; a CLI of another is refused.
+    ///
+    /// It also allows a CLI that is older than the one that wrote the conversation, which is refused otherwise.
+    pub fn cli_version(mut self, version: CliVersion) -> Self {
+        self.cli_version = Some(version);
         self
     }
 

@@ -161,6 +161,8 @@ fn own_blocks(frame: &Frame) -> Vec<Block> {
         return Vec::new();
     }
     match frame.body() {
+        // The CLI's own words, in the model's name: the turn may still be gone on with.
+        Ok(Body::Assistant(assistant)) if assistant.is_api_error_message == Some(true) => Vec::new(),
         Ok(Body::Assistant(assistant)) => match assistant.message.and_then(|message| message.content) {
             Some(Content::Blocks(blocks)) => blocks,
             Some(Content::Text(text)) => vec![Block::text(text)],

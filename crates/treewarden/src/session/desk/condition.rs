@@ -53,16 +53,9 @@ impl Desk {
         self.lock().shown.set_work(&Work::default());
     }
 
-    /// Notes that no turn begins before this time.
+    /// Shows that no turn begins before this time.
     pub(crate) fn suspend(&self, until: Instant) {
-        let mut rooms = self.lock();
-        rooms.service.suspend(until);
-        rooms.shown.suspend(until, Instant::now());
-    }
-
-    /// Until when no turn begins.
-    pub(crate) fn suspended_until(&self) -> Option<Instant> {
-        self.lock().service.suspended_until(Instant::now())
+        self.lock().shown.suspend(until, Instant::now());
     }
 
     /// The session's status, at once, whatever it is doing.

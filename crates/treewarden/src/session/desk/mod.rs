@@ -11,6 +11,7 @@
 //! | `rooms` | for memory only, never over an await or the disk | no caller of the session waits for more than memory |
 //! | the host's names | before `rooms` | whoever claims a name may ask its desk |
 //! | those of a warm pool, of a sink, of the options, of the site | while `rooms` may be held | none of them ever asks a desk |
+//! | that of the usage limits | while `rooms` may be held | a session's place among those who wait is its own |
 //! | that of the events | last of all, while `rooms` may be held | an event stands where it happened among the others |
 
 mod commit;
@@ -19,6 +20,7 @@ mod guard;
 mod identity;
 mod journal;
 mod left;
+mod limits;
 mod lost;
 mod member;
 mod next_cli;

@@ -3,6 +3,7 @@
 //! Nothing here may be done to a desk that somebody has already: what is put back comes before all that is queued.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use treewarden_core::session::{Delivery, Failure, FailureKind, OpenTurn, Outcome};
 use treewarden_proto::frame::Content;
@@ -10,6 +11,7 @@ use treewarden_proto::{SessionName, TurnId};
 use treewarden_store::{SessionRecord, Told, TurnRow, TurnState};
 
 use super::Desk;
+use super::commit::now_ms;
 use super::rooms::{Entry, Lost, PATIENCE, TurnEntry};
 use crate::host::Host;
 use crate::session::options::SessionOptions;
@@ -90,6 +92,8 @@ impl Desk {
             delivery,
             timeout: self.timeout(),
             deadline: None,
+            // Nobody waits for it; the wall clock is the only one that both hosts have, and one that went back says 0.
+            patience: self.patience(true, Duration::from_millis(now_ms().saturating_sub(row.opened_at))),
         };
         let entry = TurnEntry {
             open,

@@ -77,11 +77,12 @@ impl Desk {
     }
 
     /// Fills a reserved place with a turn that the journal holds now.
-    pub(crate) fn enqueue(&self, place: Place, turn: TurnId, prompt: Content, sink: Arc<Sink>) {
+    pub(crate) fn enqueue(&self, place: Place, turn: TurnId, prompt: Content, sink: Arc<Sink>, detached: bool) {
         // The entry is made before the lock is taken: `session_id` takes the same lock, and would wait for
         // itself.
         let (timeout, delivery) = (self.timeout(), self.options().delivery);
-        let open = OpenTurn { turn, attempts: 0, delivery, timeout, deadline: None };
+        let patience = self.patience(detached, Duration::ZERO);
+        let open = OpenTurn { turn, attempts: 0, delivery, timeout, deadline: None, patience };
         let entry = TurnEntry {
             open,
             asked_in: self.session_id(),

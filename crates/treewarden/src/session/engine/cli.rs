@@ -259,7 +259,8 @@ impl Engine {
             // Dropping the start procedure ends whatever it had spawned; the next start proves it gone.
             return self.handle(Event::Exited(ExitClass::Clean));
         }
-        let Some(cli) = &mut self.cli else { return };
+        // A start that waits for a usage limit has no CLI, and nobody at work on one.
+        let Some(cli) = &mut self.cli else { return self.handle(Event::Exited(ExitClass::Clean)) };
         let Some(tree) = cli.tree.take() else { return };
         // The rungs write to stdin themselves; a writer that stayed here would keep the pipe open when they
         // close it.

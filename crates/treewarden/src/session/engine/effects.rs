@@ -19,6 +19,7 @@ impl Engine {
             Action::Initialize => self.initialize(),
             Action::Send(turn) => self.send(turn),
             Action::Nudge(turn, id) => self.nudge(turn, id),
+            Action::GoOn(turn, id) => self.go_on(turn, id),
             // Without `cancel_queued` a prompt that waits in the CLI runs next, as a turn of its own
             // (2.1.332).
             Action::Interrupt => self.request(Purpose::Other, HostRequest::Interrupt { cancel_queued: true }),
@@ -65,6 +66,10 @@ impl Engine {
 
     /// Writes the user frame of a turn, once everything is stored that has to be stored before.
     fn send(&mut self, turn: TurnId) {
+        // Before anything is stored: of a turn that waits for a limit nothing was sent.
+        if let Some(left) = self.limit_of(turn) {
+            return self.handle(Event::Limited(turn, left));
+        }
         match self.desk.sending(turn) {
             Sending::Gone => {}
             Sending::Now => self.write_turn(turn),
@@ -128,7 +133,7 @@ impl Engine {
     }
 
     /// Asks the CLI to go on with a turn, in the words in which it asks itself.
-    fn nudge(&mut self, turn: TurnId, id: TurnId) {
+    pub(super) fn nudge(&mut self, turn: TurnId, id: TurnId) {
         tracing::info!(session = %self.desk.name, %turn, "the CLI is asked to go on with a turn");
         self.run.forget_unless(|id| self.machine.is_at_hand(id));
         self.write(UserFrame::new(id, "Continue from where you left off.").encode());
@@ -163,11 +168,6 @@ impl Engine {
         self.desk.forget_work();
         self.desk.set_state(state, None, None);
         self.end = Some(end);
-    }
-
-    /// The turn is not sent yet, because the store does not have what must come before it.
-    fn holds_back(&self, turn: TurnId) -> bool {
-        self.sending.as_ref().is_some_and(|(held, _)| *held == turn)
     }
 
     /// Shows what the machine is doing in the status.

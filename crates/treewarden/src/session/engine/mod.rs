@@ -15,9 +15,11 @@ mod disk;
 mod effects;
 mod launch;
 mod lease;
+mod limits;
 mod route;
 mod settle;
 mod start;
+mod version;
 
 pub(super) use self::ahead::keep_warm;
 pub(super) use self::launch::config_dir_of;
@@ -37,6 +39,7 @@ use self::control::Pending;
 use self::route::Run;
 use super::desk::{Change, Command, Desk, Look, NotStored, Work};
 use super::sink::Sink;
+use crate::clock::Sleeps;
 
 /// The machine's, with what outcomes are made of.
 type Machine = treewarden_core::session::Machine<Evidence>;
@@ -83,6 +86,7 @@ struct Engine {
     full: Option<Arc<Sink>>,
     lines: Vec<Line>,
     alarm: Alarm,
+    sleeps: Sleeps,
     seen: Seen,
     end: Option<End>,
 }
@@ -129,11 +133,6 @@ impl Engine {
         let (open, untold) = desk.take_all();
         let mut machine = Machine::new(Instant::now(), desk.options().timing(), open, &mut actions);
         machine.await_outcomes(untold);
-        // A limit outlives the CLI that hit it: a machine that does not know it would send the next turn into
-        // it.
-        if let Some(until) = desk.suspended_until() {
-            machine.suspend(until);
-        }
         Self {
             desk,
             seen: Seen { state: machine.state(), work: Work::default(), at_rest: false },
@@ -153,6 +152,7 @@ impl Engine {
             full: None,
             lines: Vec::new(),
             alarm: Alarm::default(),
+            sleeps: Sleeps::default(),
             end: None,
         }
     }
@@ -174,7 +174,9 @@ impl Engine {
                 }
                 return end;
             }
-            match self.wake().await {
+            let wake = self.wake().await;
+            self.note_sleep();
+            match wake {
                 Wake::Desk => self.intake(),
                 Wake::Started(Ok(cli)) => self.spawned(cli),
                 Wake::Started(Err(failure)) => {
@@ -197,7 +199,10 @@ impl Engine {
 
     /// Waits until something happens; each branch may be dropped without loss.
     async fn wake(&mut self) -> Wake {
-        let timer = self.machine.poll_timeout().map(tokio::time::Instant::from_std);
+        let timer = self.machine.poll_timeout();
+        // This timer stops while the machine sleeps, and a usage limit is lifted meanwhile.
+        let look = self.waits_for_limit().then(|| Instant::now() + limits::LOOK);
+        let timer = [timer, look].into_iter().flatten().min().map(tokio::time::Instant::from_std);
         let Self { desk, starting, cli, closing, sending, reading, looking, full, lines, alarm, .. } = self;
         let drained = closing.as_ref().and_then(Closing::drained_by);
         let (ending, may_read) = (closing.is_some(), full.is_none());

@@ -5,22 +5,20 @@
 //! run that it stands in. Where the CLI never names prompts, it belongs to the turn in flight while nothing but that
 //! turn can have caused it.
 
-use std::time::Duration;
+use std::time::Instant;
 
-use treewarden_core::session::{Evidence, Lifecycle, ResultFact, State};
+use treewarden_core::session::{Evidence, Lifecycle, ResultFact, State, may_pass};
 use treewarden_process::Line;
 use treewarden_proto::frame::{
     Body, CommandState, Frame, FrameKind, ResultFrame, SessionState, SystemBody, SystemKind, TurnIds,
 };
 use treewarden_proto::{SessionId, TurnId};
 
+use super::limits::Reported;
 use super::{Engine, Fact};
 use crate::events::Happening;
 use crate::session::desk::Shown;
 use crate::session::event::Event as TurnEvent;
-
-/// A limit that is said to last longer than this is looked at again after it.
-const LONGEST_SUSPENSION: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// The prompts that the CLI says it works at.
 #[derive(Debug, Default)]
@@ -28,8 +26,8 @@ pub(super) struct Run {
     turns: TurnIds,
     /// The prompt that it said last it has done with, and no result since.
     done: Option<TurnId>,
-    /// When a usage limit that was reported is lifted, in seconds of the Unix epoch.
-    limited_until: Option<f64>,
+    /// A usage limit that was reported.
+    pub(super) limit: Option<Reported>,
 }
 
 impl Run {
@@ -187,23 +185,28 @@ impl Engine {
 
     fn result(&mut self, frame: Frame) {
         let Some(result) = frame.verdict() else { return self.content(frame) };
-        if self.owner().is_some() || frame.turns().iter().any(|id| self.machine.is_at_hand(*id)) {
-            self.batch.push(TurnEvent::Frame(frame.clone()));
-        } else {
-            self.unsolicited(&frame);
+        let is_ours = self.owner().is_some() || frame.turns().iter().any(|id| self.machine.is_at_hand(*id));
+        let told = frame.clone();
+        let fact = self.result_fact(frame, result);
+        match is_ours {
+            // It is not the end of the turn: whoever reads up to the result would miss the answer.
+            true if self.machine.pauses(Instant::now(), &fact) => {}
+            true => self.batch.push(TurnEvent::Frame(told)),
+            false => self.unsolicited(&told),
         }
         // Before the machine is told: to settle the turn takes its consumers off the desk, and what is handed
         // out later reaches nobody.
         self.flush_batch();
         // A result ends its run. A frame without a name that follows is the CLI's own, and not this turn's.
         (self.run.turns, self.run.done) = (TurnIds::default(), None);
-        if let Some(id) = frame.session_id().filter(|_| result.startup_failure_reason.is_none()) {
-            self.follow(id);
+        if let Evidence::Result(frame, result) = &fact.evidence {
+            if let Some(id) = frame.session_id().filter(|_| result.startup_failure_reason.is_none()) {
+                self.follow(id);
+            }
+            if let Some(cli) = &mut self.cli {
+                cli.note_result(result);
+            }
         }
-        if let Some(cli) = &mut self.cli {
-            cli.note_result(&result);
-        }
-        let fact = self.result_fact(frame, result);
         self.fact(Fact::Result(fact));
         // The machine's actions are carried out here, and not behind the batch: its next frames may be the
         // next turn's, and have to find this one settled.
@@ -212,33 +215,16 @@ impl Engine {
     }
 
     fn result_fact(&mut self, frame: Frame, result: Box<ResultFrame>) -> ResultFact<Evidence> {
-        let limited = result.api_error_status == Some(429);
+        let limited_for = if result.api_error_status == Some(429) { self.limited_for() } else { None };
         ResultFact {
+            limited_for,
+            may_pass: limited_for.is_none() && may_pass(&result),
             turns: frame.turns().to_vec(),
             aborted: result.is_interrupted(),
             // A background task that ended has a result of its own (`origin` `task-notification`), which is
             // nobody's answer.
             unsolicited: frame.origin_kind().is_some_and(|kind| kind != "human"),
-            limited_for: if limited { self.limited_for() } else { None },
             evidence: Evidence::Result(frame, result),
-        }
-    }
-
-    fn limited_for(&mut self) -> Option<Duration> {
-        // The time is taken out: a later 429 without a report of its own must not get it.
-        let until = self.run.limited_until.take()?;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64();
-        // A time that is over, or that is no number, is no limit; the turn's failure is told all the same.
-        Duration::try_from_secs_f64(until - now).ok().map(|left| left.min(LONGEST_SUSPENSION))
-    }
-
-    fn rate_limit(&mut self, frame: &Frame) {
-        if let Ok(Body::RateLimitEvent(event)) = frame.body()
-            && let Some(info) = event.rate_limit_info
-            // Any other status tells how far the limit is used, and turns go on.
-            && info.status.as_deref() == Some("rejected")
-        {
-            self.run.limited_until = info.resets_at;
         }
     }
 

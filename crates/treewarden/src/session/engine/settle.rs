@@ -24,10 +24,13 @@ impl Engine {
             self.sending = None;
         }
         let (session_id, interruptions) = (self.desk.session_id(), self.desk.interruptions(turn));
-        let held_up = matches!(verdict, Verdict::HeldUp);
+        let (held_up, limited) = (matches!(verdict, Verdict::HeldUp), matches!(verdict, Verdict::Limited));
         let mut outcome = verdict.into_outcome(Whose { turn, session_id, interruptions });
         if held_up && let Outcome::Failed(failure) = &mut outcome {
             failure.message = format!("{}: {}", failure.message, self.desk.why_unstored());
+        }
+        if limited && let Outcome::Failed(failure) = &mut outcome {
+            failure.message = format!("{}: {}", failure.message, self.limit_in_words());
         }
         self.desk.note(Shown::Attributed(self.machine.attributes_by_id()));
         self.desk.settle(turn, outcome, self.followed.take());

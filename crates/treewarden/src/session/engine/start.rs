@@ -20,6 +20,7 @@ use super::ahead::started_ahead;
 use super::cli::{self, Cli};
 use super::launch::{RERUN, SHOW_CUT_OFF, Surroundings, permanent, shut};
 use super::lease::{lease_and_proof, not_gone, place};
+use super::version;
 use crate::binaries::AWAIT_INITIALIZE;
 use crate::events::Happening;
 use crate::places::Place;
@@ -62,6 +63,12 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
         return Err(permanent(PermanentKind::ConversationLost, lost.message));
     }
     let mut around = Surroundings::of(desk)?;
+    // Before a place is taken: a session that waits for a usage limit needs none.
+    desk.set_account(&around.environment, &around.config_dir);
+    if let Some(left) = desk.limited_start() {
+        return Err(StartFailure::Limited(left));
+    }
+    version::fit(desk, &around, None).await?;
     let record = desk.record();
     if let Some(cli) = started_ahead(desk, &record, &around).await? {
         return Ok(cli);
@@ -71,7 +78,8 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     let place = place(desk).await?;
     let (lease, gone) = lease_and_proof(desk, record.session_id, &around.config_dir).await?;
     let first = desk.first_open();
-    let (opening, open) = opening(desk, &record, &around.config_dir, start, first, &gone).await?;
+    let (opening, open, wrote) = opening(desk, &record, &around.config_dir, start, first, &gone).await?;
+    version::fit(desk, &around, wrote.as_deref()).await?;
     // With `RERUN` a CLI runs the turn again that its transcript ends with. If the open turn never reached
     // the transcript, that is an older turn; if another writer went on behind it, that is the writer's.
     if start.rerun && open == OpenPrompt::Own {
@@ -163,7 +171,8 @@ impl Drop for Underway {
     }
 }
 
-/// Decides between a new conversation and a resumed one, and prepares the transcript for the latter.
+/// Decides between a new conversation and a resumed one, and prepares the transcript for the latter; with the version of the
+/// CLI that wrote that.
 async fn opening(
     desk: &Desk,
     record: &SessionRecord,
@@ -172,12 +181,12 @@ async fn opening(
     first: Option<TurnId>,
     // `_gone` is not read: it is an argument so that no caller can choose before the old tree is proven gone.
     _gone: &TreeGone,
-) -> Result<(Opening, OpenPrompt), StartFailure> {
+) -> Result<(Opening, OpenPrompt, Option<String>), StartFailure> {
     let id = record.session_id;
     match start.opening {
-        Some(Choice::Fresh) => return Ok((Opening::Fresh(id), OpenPrompt::Absent)),
+        Some(Choice::Fresh) => return Ok((Opening::Fresh(id), OpenPrompt::Absent, None)),
         // The CLI knows of more than the transcript holds: whatever it would run again is not known to be the open turn.
-        Some(Choice::Resume) => return Ok((Opening::Resume(id), OpenPrompt::Absent)),
+        Some(Choice::Resume) => return Ok((Opening::Resume(id), OpenPrompt::Absent, None)),
         None => {}
     }
     if !desk.owns_id() && !desk.must_exist() && transcript::find(config_dir, id).is_some() {
@@ -201,9 +210,9 @@ async fn opening(
         }
         Ok(Ok(Resumable::NothingPersisted)) => {
             let fresh = Opening::Fresh(id);
-            Ok((desk.fork_from().map_or(fresh, |from| Opening::Fork { from, to: id }), OpenPrompt::Absent))
+            Ok((desk.fork_from().map_or(fresh, |from| Opening::Fork { from, to: id }), OpenPrompt::Absent, None))
         }
-        Ok(Ok(Resumable::At { open, kept, mended, path, first, put_back, .. })) => {
+        Ok(Ok(Resumable::At { open, kept, mended, path, first, put_back, written_by, .. })) => {
             desk.note_kept(&kept);
             if let Some(first) = first {
                 desk.note_first(id, first);
@@ -216,7 +225,7 @@ async fn opening(
                 tracing::warn!(session = %desk.name, mended, "a part of the conversation was never written; it goes on without that");
                 desk.publish(Happening::Incomplete { gaps: mended });
             }
-            Ok((Opening::Resume(id), open))
+            Ok((Opening::Resume(id), open, written_by))
         }
         Ok(Ok(Resumable::Lost { reason })) => Err(permanent(
             PermanentKind::ConversationLost,

@@ -9,6 +9,7 @@ use std::time::Instant;
 use ractor::{ActorId, ActorRef, ActorStatus};
 use treewarden_core::session::Failure;
 
+use crate::limits::{Account, Slots};
 use crate::supervisor::Supervisor;
 
 /// Where a session stands between its incarnations.
@@ -50,8 +51,8 @@ pub(crate) struct Service {
     private: bool,
     /// Nobody will ever serve it, and its name is free once all is stored.
     retired: bool,
-    /// No turn begins before: a usage limit outlives the CLI that hit it.
-    suspended_until: Option<Instant>,
+    /// Whose usage limits concern it, once a CLI was to be started, and where it stands among those who wait for them.
+    account: Option<(Account, Slots)>,
     /// When the session last had something to do.
     used_at: Instant,
     held: Held,
@@ -70,7 +71,7 @@ impl Service {
             owned: false,
             private: false,
             retired: false,
-            suspended_until: None,
+            account: None,
             used_at: now,
             held: Held::default(),
             being_removed: false,
@@ -259,20 +260,22 @@ impl Service {
         self.owned
     }
 
-    pub(crate) fn suspend(&mut self, until: Instant) {
-        self.suspended_until = Some(until);
+    /// Its CLIs use this account from now on.
+    pub(crate) fn set_account(&mut self, account: Account) {
+        // Its place among those who wait is kept over its CLIs, and is worth nothing with another account.
+        if self.account.is_none_or(|(before, _)| before != account) {
+            self.account = Some((account, Slots::default()));
+        }
     }
 
-    /// Until when no turn begins, if that is not over.
-    pub(crate) fn suspended_until(&self, now: Instant) -> Option<Instant> {
-        self.suspended_until.filter(|until| *until > now)
+    /// Whose usage limits concern it, and its places among those who wait.
+    pub(crate) fn account(&mut self) -> Option<(Account, &mut Slots)> {
+        self.account.as_mut().map(|(account, slots)| (*account, slots))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use treewarden_core::session::FailureKind;
 
@@ -323,15 +326,5 @@ mod tests {
         assert!(service.is_being_removed() && service.is_closed());
         service.call_off_removal("only stopped");
         assert!(!service.is_being_removed() && service.is_closed());
-    }
-
-    #[test]
-    fn a_suspension_is_over_when_its_time_is() {
-        let mut service = Service::new(Instant::now());
-        let now = Instant::now();
-        let until = now + Duration::from_secs(1);
-        service.suspend(until);
-        assert_eq!(service.suspended_until(now), Some(until));
-        assert_eq!(service.suspended_until(until), None);
     }
 }
