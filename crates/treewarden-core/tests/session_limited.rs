@@ -128,7 +128,7 @@ fn a_turn_that_is_to_go_on_waits_for_a_limit_that_is_met_again_as_long_as_it_may
 #[test]
 fn no_cli_is_started_into_a_limit_and_what_waits_for_one_waits() {
     let now = Instant::now();
-    let mut bench = Bench::new(Config::default(), vec![Item::Turn(patient(1, now + secs(7200))), item(2)]);
+    let mut bench = Bench::new(Config::default(), vec![Item::Turn(patient(1, now + secs(8000))), item(2)]);
     assert_eq!(bench.take(), [start(false)]);
     let limited = || Event::StartFailed(StartFailure::Limited(secs(3600)));
     assert_eq!(bench.on(limited()), [settle(2, Verdict::Limited)]);

@@ -38,7 +38,12 @@ impl Sleeps {
         self.since = None;
     }
 
-    /// How long the machine slept since the last call; zero at the first.
+    /// From now on something waits that passes in sleep, unless something does already.
+    pub(crate) fn begin(&mut self, awake: Instant, all: Duration) {
+        self.since.get_or_insert((awake, all));
+    }
+
+    /// How long the machine slept since the last call, or since the [beginning](Self::begin).
     pub(crate) fn slept(&mut self, awake: Instant, all: Duration) -> Duration {
         let (awake_then, all_then) = *self.since.get_or_insert((awake, all));
         let (awake_for, all_of_it) = (awake.saturating_duration_since(awake_then), all.saturating_sub(all_then));
@@ -59,7 +64,8 @@ mod tests {
     fn sleep_is_what_the_one_clock_counts_and_the_other_does_not_and_is_told_once() {
         let seconds = Duration::from_secs;
         let (began, mut sleeps) = (Instant::now(), Sleeps::default());
-        assert_eq!(sleeps.slept(began, seconds(1000)), Duration::ZERO);
+        sleeps.begin(began, seconds(1000));
+        sleeps.begin(began, seconds(2000));
         assert_eq!(sleeps.slept(began + seconds(10), seconds(1010)), Duration::ZERO);
         assert_eq!(sleeps.slept(began + seconds(20), seconds(4620)), seconds(3600));
         assert_eq!(sleeps.slept(began + seconds(30), seconds(4630)), Duration::ZERO);
@@ -71,7 +77,7 @@ mod tests {
     fn moments_that_were_not_the_same_are_no_sleep_until_they_are_a_second() {
         let millis = Duration::from_millis;
         let (began, mut sleeps) = (Instant::now(), Sleeps::default());
-        sleeps.slept(began, millis(0));
+        sleeps.begin(began, millis(0));
         assert_eq!(sleeps.slept(began + millis(100), millis(600)), Duration::ZERO);
         assert_eq!(sleeps.slept(began + millis(200), millis(1300)), millis(1100), "naps add up");
     }

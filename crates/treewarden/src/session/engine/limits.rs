@@ -66,6 +66,13 @@ impl Engine {
         self.nudge(turn, id);
     }
 
+    /// Notes from when on it matters whether the computer sleeps: when something begins to wait, and not when the engine wakes next.
+    pub(super) fn watch_sleep(&mut self) {
+        if self.waits_for_limit() {
+            self.sleeps.begin(Instant::now(), self.desk.host.inner.limits.clock().now());
+        }
+    }
+
     /// Tells the machine if the computer slept, as long as something waits that passes meanwhile.
     pub(super) fn note_sleep(&mut self) {
         if !self.waits_for_limit() {

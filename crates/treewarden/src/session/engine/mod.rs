@@ -271,6 +271,7 @@ impl Engine {
         if seen != self.seen {
             self.seen = seen;
             self.show_state();
+            self.watch_sleep();
             if matches!(self.seen.state, State::Draining(_)) {
                 // A drain ends at the result, which must be read whoever consumes the turn; a consumer that
                 // is full would keep it in the pipe until the drain's deadline kills the CLI.
