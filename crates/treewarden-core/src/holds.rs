@@ -133,7 +133,8 @@ mod tests {
     #[test]
     fn a_few_go_on_first_and_then_twice_as_many_each_time() {
         let mut holds = held(0, 100);
-        let waits: Vec<u64> = (0..14).filter_map(|_| holds.pass(&"a", secs(90), &mut None)).map(|d| d.as_secs()).collect();
+        let waits: Vec<u64> =
+            (0..14).filter_map(|_| holds.pass(&"a", secs(90), &mut None)).map(|d| d.as_secs()).collect();
         assert_eq!(waits, [10, 10, 15, 15, 15, 15, 20, 20, 20, 20, 20, 20, 20, 20]);
     }
 
@@ -155,7 +156,11 @@ mod tests {
         holds.pass(&"a", secs(1), &mut first);
         holds.pass(&"a", secs(1), &mut None);
         assert_eq!(holds.pass(&"a", secs(1), &mut third), Some(secs(104)));
-        assert_eq!(holds.pass(&"a", secs(100), &mut third), Some(secs(5)), "the limit is lifted, and its turn has not come");
+        assert_eq!(
+            holds.pass(&"a", secs(100), &mut third),
+            Some(secs(5)),
+            "the limit is lifted, and its turn has not come"
+        );
         assert_eq!(holds.pass(&"a", secs(100), &mut first), None);
         assert_eq!(holds.pass(&"a", secs(101), &mut None), Some(secs(4)));
         assert_eq!(holds.pass(&"a", secs(105), &mut third), None);

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, DrainReason, End, Event, Fact, Item, Lifecycle, OpenTurn, ResultFact, StartFailure, State, StopReason,
-    Verdict,
+    Action, Config, DrainReason, End, Event, Fact, Item, Lifecycle, OpenTurn, ResultFact, StartFailure,
+    State, StopReason, Verdict,
 };
 use treewarden_proto::TurnId;
 

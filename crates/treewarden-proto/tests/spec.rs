@@ -138,7 +138,11 @@ fn the_environment_leaves_out_what_would_confuse_the_cli_and_hides_values() {
 fn a_cli_does_not_update_itself_unless_the_spec_says_so() {
     let inherited = || [(OsString::from("DISABLE_AUTOUPDATER"), OsString::from("0"))];
     let spec = SessionSpec::new();
-    assert_eq!(spec.environment(inherited()).get("DISABLE_AUTOUPDATER"), Some("1".as_ref()), "a leftover of a shell");
+    assert_eq!(
+        spec.environment(inherited()).get("DISABLE_AUTOUPDATER"),
+        Some("1".as_ref()),
+        "a leftover of a shell"
+    );
     let spec = spec.env("DISABLE_AUTOUPDATER", EnvValue::Unset);
     assert_eq!(spec.environment(inherited()).get("DISABLE_AUTOUPDATER"), None);
 }

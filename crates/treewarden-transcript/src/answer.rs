@@ -190,6 +190,7 @@ fn judge(messages: &[Said]) -> DiskAnswer {
     // A call of a tool has its result still to come: taken for an answer, the words before it would settle
     // the turn.
     // Nor is a failure of the model API one: the CLI goes on behind it when it is asked to.
-    let complete = !last.failure && !last.says.has("tool_use") && !text.is_empty() && text != "No response requested.";
+    let complete =
+        !last.failure && !last.says.has("tool_use") && !text.is_empty() && text != "No response requested.";
     DiskAnswer { text, complete, interrupted, overtaken: false }
 }

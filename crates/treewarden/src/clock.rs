@@ -46,7 +46,8 @@ impl Sleeps {
     /// How long the machine slept since the last call, or since the [beginning](Self::begin).
     pub(crate) fn slept(&mut self, awake: Instant, all: Duration) -> Duration {
         let (awake_then, all_then) = *self.since.get_or_insert((awake, all));
-        let (awake_for, all_of_it) = (awake.saturating_duration_since(awake_then), all.saturating_sub(all_then));
+        let (awake_for, all_of_it) =
+            (awake.saturating_duration_since(awake_then), all.saturating_sub(all_then));
         let slept = all_of_it.saturating_sub(awake_for);
         if slept < LEAST {
             return Duration::ZERO;

@@ -49,7 +49,12 @@ impl Limits {
     }
 
     /// The account that a CLI uses with this environment and config directory, and this model.
-    pub(crate) fn account(&self, environment: &Environment, config_dir: &Path, model: Option<&str>) -> Account {
+    pub(crate) fn account(
+        &self,
+        environment: &Environment,
+        config_dir: &Path,
+        model: Option<&str>,
+    ) -> Account {
         let given = CREDENTIALS.map(|name| environment.get(name).filter(|value| !value.is_empty()));
         // Without any of them it is the login that the config directory holds.
         let login = given.iter().all(Option::is_none).then_some(config_dir.as_os_str());
@@ -102,9 +107,15 @@ mod tests {
     #[test]
     fn an_account_is_its_credentials_or_else_the_login_of_the_config_directory() {
         let limits = Limits::new(Arc::new(SystemClock));
-        let of = |variables: &[(&str, &str)], dir: &str| limits.account(&environment(variables), Path::new(dir), None).whole;
+        let of = |variables: &[(&str, &str)], dir: &str| {
+            limits.account(&environment(variables), Path::new(dir), None).whole
+        };
         let key = ("ANTHROPIC_API_KEY", "one");
-        assert_eq!(of(&[key], "/a"), of(&[key], "/b"), "the key says whose it is, wherever the transcripts are");
+        assert_eq!(
+            of(&[key], "/a"),
+            of(&[key], "/b"),
+            "the key says whose it is, wherever the transcripts are"
+        );
         assert_ne!(of(&[key], "/a"), of(&[("ANTHROPIC_API_KEY", "two")], "/a"));
         assert_ne!(of(&[key], "/a"), of(&[("ANTHROPIC_AUTH_TOKEN", "one")], "/a"));
         assert_ne!(of(&[key], "/a"), of(&[key, ("ANTHROPIC_BASE_URL", "http://gateway")], "/a"));
@@ -127,7 +138,8 @@ mod tests {
     #[test]
     fn no_credential_is_shown() {
         let limits = Limits::new(Arc::new(SystemClock));
-        let account = limits.account(&environment(&[("ANTHROPIC_API_KEY", "sk-secret")]), Path::new("/a"), None);
+        let account =
+            limits.account(&environment(&[("ANTHROPIC_API_KEY", "sk-secret")]), Path::new("/a"), None);
         limits.reached(account, None, Duration::from_secs(600));
         assert!(!format!("{limits:?} {account:?}").contains("secret"));
     }

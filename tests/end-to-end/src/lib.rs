@@ -126,7 +126,9 @@ impl Lab {
 
     /// The fake CLI's transcript of a conversation, as it is; empty if there is none.
     pub fn transcript(&self, session_id: &str) -> String {
-        self.transcript_path(session_id).and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
+        self.transcript_path(session_id)
+            .and_then(|path| std::fs::read_to_string(path).ok())
+            .unwrap_or_default()
     }
 
     /// Where it is, if it is there.

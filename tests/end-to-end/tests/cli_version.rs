@@ -16,7 +16,8 @@ fn not_started(error: &treewarden::session::QueryError) -> String {
 #[tokio::test]
 async fn a_cli_of_another_version_than_is_asked_for_is_refused() {
     let lab = Lab::new();
-    let pinned = |name, version: &str| lab.scripted(name, OLD).cli_version(version.parse().expect("a version"));
+    let pinned =
+        |name, version: &str| lab.scripted(name, OLD).cli_version(version.parse().expect("a version"));
     let session = Session::start(pinned("assistant", "2.1.332")).await.expect("started");
     let said = not_started(&session.query("PROMPT-1").await.expect_err("it is another"));
     assert!(said.contains("2.1.300") && said.contains("2.1.332"), "{said}");
@@ -42,7 +43,8 @@ async fn a_cli_that_is_older_than_the_conversation_is_refused_until_it_is_allowe
     // As if a newer CLI had gone on with it.
     let path = lab.transcript_path(&id).expect("it is there");
     let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("it can be opened");
-    writeln!(file, r#"{{"type":"mode","mode":"default","version":"2.1.332","sessionId":"{id}"}}"#).expect("written");
+    writeln!(file, r#"{{"type":"mode","mode":"default","version":"2.1.332","sessionId":"{id}"}}"#)
+        .expect("written");
 
     let session = Session::start(lab.scripted("assistant", OLD)).await.expect("started");
     let said = not_started(&session.query("What is my name?").await.expect_err("it is older"));

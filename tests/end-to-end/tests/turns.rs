@@ -183,7 +183,10 @@ async fn an_interrupt_takes_back_a_turn_that_waits_for_its_cli() {
     assert!(other.interrupt().await.expect("the session is there"), "a turn was ended");
     assert!(is_settled(&waits.outcome().await.expect("settled"), "cancelled"), "no CLI was sent it");
     runs.interrupt();
-    assert!(next.answer().await.expect("answered").text.contains("answer to PROMPT-2"), "the one behind it runs");
+    assert!(
+        next.answer().await.expect("answered").text.contains("answer to PROMPT-2"),
+        "the one behind it runs"
+    );
     end(&busy).await;
     end(&other).await;
 }

@@ -36,7 +36,8 @@ impl Held {
     fn new() -> Self {
         let lab = Lab::new();
         let clock = Arc::new(Asleep::default());
-        let host = Host::options().state_dir(lab.path().join("held")).clock(clock.clone()).open().expect("opened");
+        let host =
+            Host::options().state_dir(lab.path().join("held")).clock(clock.clone()).open().expect("opened");
         Self { lab, clock, host }
     }
 
@@ -73,7 +74,8 @@ async fn a_turn_that_meets_the_limit_fails_at_once_and_so_does_the_next_unless_i
         assert!(error.is_retryable());
     }
     reaches(&session, SessionState::Suspended).await;
-    let until = session.status().await.expect("status").suspended_until.expect("the end of the limit is shown");
+    let until =
+        session.status().await.expect("status").suspended_until.expect("the end of the limit is shown");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_secs();
     assert!(until <= now + LIMIT + 1, "{until}");
     let error = session.query("PROMPT-4").await.expect_err("limited");

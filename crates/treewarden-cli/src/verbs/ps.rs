@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn a_limit_is_shown_by_what_is_left_of_it_rounded_up() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        for (left, shown) in [(7_321, "2 h 03 min"), (60, "0 h 01 min"), (1, "0 h 01 min"), (0, "0 h 00 min")] {
+        for (left, shown) in [(7_321, "2 h 03 min"), (60, "0 h 01 min"), (1, "0 h 01 min"), (0, "0 h 00 min")]
+        {
             assert!(limit(1_000_000 + left, now).ends_with(shown), "{}", limit(1_000_000 + left, now));
         }
         assert!(limit(5, now).ends_with("0 h 00 min"), "a clock that is ahead");

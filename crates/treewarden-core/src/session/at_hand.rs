@@ -41,7 +41,8 @@ impl<E> Machine<E> {
         let Some(turn) = self.carried_on() else { return };
         // Nobody who is there now asked for this abort: the turn is sent again, and has its outcome so.
         // Nor is what the model API failed settled: it is sent again, and gone on with.
-        let goes_on = result.may_pass || (result.limited_for.is_some() && turn.patience.limit_until.is_some());
+        let goes_on =
+            result.may_pass || (result.limited_for.is_some() && turn.patience.limit_until.is_some());
         if result.aborted || goes_on || !result.turns.iter().any(|id| is_of(turn, *id)) {
             return;
         }

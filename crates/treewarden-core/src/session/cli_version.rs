@@ -40,7 +40,8 @@ impl FromStr for CliVersion {
         // A version alone is that one. As a range it would mean every later one that is compatible with it, too.
         let exactly = Version::parse(text.trim()).map(Wanted::Exactly);
         let wanted = exactly.or_else(|_| VersionReq::parse(text).map(Wanted::Range));
-        let wanted = wanted.map_err(|error| InvalidVersion { text: text.to_owned(), why: error.to_string() })?;
+        let wanted =
+            wanted.map_err(|error| InvalidVersion { text: text.to_owned(), why: error.to_string() })?;
         Ok(Self { text: text.to_owned(), wanted })
     }
 }
@@ -88,7 +89,9 @@ pub fn unfit(has: Result<&str, &str>, wanted: Option<&CliVersion>, wrote: Option
         )),
         (Some(wanted), None) => {
             let said = has.map_or_else(|why| why.to_owned(), |has| format!("it says {has:?}"));
-            refused(format!("the CLI does not say that it is the version that `cli_version` asks for ({wanted}): {said}"))
+            refused(format!(
+                "the CLI does not say that it is the version that `cli_version` asks for ({wanted}): {said}"
+            ))
         }
         (None, version) => {
             let (version, wrote) = (version?, Version::parse(wrote?).ok()?);

@@ -87,7 +87,9 @@ impl<E> Machine<E> {
     /// Turns begin again. What time their turns have is what it was when the limit was met.
     pub(super) fn hold_over(&mut self, now: Instant) {
         self.suspended_until = None;
-        let Some(held) = self.held_since.take().map(|since| now.saturating_duration_since(since)) else { return };
+        let Some(held) = self.held_since.take().map(|since| now.saturating_duration_since(since)) else {
+            return;
+        };
         let flight = self.flight.iter_mut().map(|flight| &mut flight.open);
         for open in flight.chain(self.queue.iter_mut().filter_map(Item::turn_mut)) {
             open.deadline = open.deadline.map(|deadline| deadline + held);
@@ -127,7 +129,13 @@ impl<E> Machine<E> {
     }
 
     /// The turn that was to be sent, or gone on with, meets a limit that holds for so long.
-    pub(super) fn limited(&mut self, now: Instant, turn: TurnId, left: Duration, actions: &mut Vec<Action<E>>) {
+    pub(super) fn limited(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        left: Duration,
+        actions: &mut Vec<Action<E>>,
+    ) {
         let Some(mut flight) = self.flight.take_if(|flight| flight.turn() == turn) else { return };
         self.hold_for(now, left);
         let until = now + left;
@@ -177,7 +185,9 @@ impl<E> Machine<E> {
 
     /// Has the CLI go on with a turn whose pause is over.
     pub(super) fn pause_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
-        let Some(flight) = self.flight.as_mut().filter(|flight| flight.pause.is_some_and(|pause| pause.until() <= now)) else {
+        let Some(flight) =
+            self.flight.as_mut().filter(|flight| flight.pause.is_some_and(|pause| pause.until() <= now))
+        else {
             return;
         };
         flight.begin_again(now);

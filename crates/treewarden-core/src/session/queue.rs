@@ -231,7 +231,9 @@ impl<S, C> Queue<S, C> {
 
     /// A turn waits that bears with usage limits.
     pub fn has_patient(&self) -> bool {
-        self.entries.iter().any(|entry| matches!(entry, Entry::Turn(entry) if entry.open.patience.limit_until.is_some()))
+        self.entries
+            .iter()
+            .any(|entry| matches!(entry, Entry::Turn(entry) if entry.open.patience.limit_until.is_some()))
     }
 
     /// Counts a crash against the turns that were in the CLI, and says which, and how often that has happened to each.
@@ -295,7 +297,14 @@ mod tests {
         let turn = TurnId::new();
         let delivery = Delivery::ExactlyOnce;
         queue.push(Entry::Turn(Box::new(TurnEntry {
-            open: OpenTurn { turn, attempts: 0, delivery, timeout: None, deadline: None, patience: Patience::default() },
+            open: OpenTurn {
+                turn,
+                attempts: 0,
+                delivery,
+                timeout: None,
+                deadline: None,
+                patience: Patience::default(),
+            },
             asked_in: SessionId::random(),
             prompt: Arc::new("hello".into()),
             interruptions: 0,

@@ -205,7 +205,14 @@ impl World {
         let delivery = if at_most_once { Delivery::AtMostOnce } else { Delivery::ExactlyOnce };
         let timeout = Some(Duration::from_secs(300));
         self.opened.insert(turn);
-        self.join(Item::Turn(OpenTurn { turn, attempts: 0, delivery, timeout, deadline: None, patience: Patience::default() }));
+        self.join(Item::Turn(OpenTurn {
+            turn,
+            attempts: 0,
+            delivery,
+            timeout,
+            deadline: None,
+            patience: Patience::default(),
+        }));
     }
 
     fn join(&mut self, item: Item) {

@@ -182,7 +182,12 @@ impl Session {
         self.open(prompt.into(), false, false).await
     }
 
-    pub(super) async fn open(&self, prompt: Content, quiet: bool, detached: bool) -> Result<Turn, QueryError> {
+    pub(super) async fn open(
+        &self,
+        prompt: Content,
+        quiet: bool,
+        detached: bool,
+    ) -> Result<Turn, QueryError> {
         let desk = self.desk()?;
         // The order matters. The place comes first, since a turn that is stored and has no room in the queue
         // would be run by the next host. The look at the locks comes before the row, since a row in a

@@ -44,7 +44,7 @@ pub use start_error::{StartError, StartErrorKind};
 pub use status::{CliFeatures, Status};
 pub use stream::{Collected, Frames, Text, TextDeltas, TextEvent, TextEvents, ToolUses};
 pub use treewarden_core::session::{
-    Answer, CliVersion, Config as Timing, Delivery, ExitClass, Failure, FailureKind, InvalidVersion, OnLimit, Outcome,
-    SessionState, StopReason,
+    Answer, CliVersion, Config as Timing, Delivery, ExitClass, Failure, FailureKind, InvalidVersion, OnLimit,
+    Outcome, SessionState, StopReason,
 };
 pub use turn::Turn;

@@ -58,7 +58,8 @@ impl Desk {
         if !self.host.inner.limits.reached(account, kind.as_deref(), left) {
             return;
         }
-        let until = SystemTime::now().checked_add(left).and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let until =
+            SystemTime::now().checked_add(left).and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let until = until.map_or(0, |at| at.as_secs());
         tracing::warn!(session = %self.name, kind, until, "the usage limit of an account is reached");
         self.publish(Happening::UsageLimit { until, kind });

@@ -77,7 +77,14 @@ impl Desk {
     }
 
     /// Fills a reserved place with a turn that the journal holds now.
-    pub(crate) fn enqueue(&self, place: Place, turn: TurnId, prompt: Content, sink: Arc<Sink>, detached: bool) {
+    pub(crate) fn enqueue(
+        &self,
+        place: Place,
+        turn: TurnId,
+        prompt: Content,
+        sink: Arc<Sink>,
+        detached: bool,
+    ) {
         // The entry is made before the lock is taken: `session_id` takes the same lock, and would wait for
         // itself.
         let (timeout, delivery) = (self.timeout(), self.options().delivery);

@@ -210,7 +210,11 @@ async fn opening(
         }
         Ok(Ok(Resumable::NothingPersisted)) => {
             let fresh = Opening::Fresh(id);
-            Ok((desk.fork_from().map_or(fresh, |from| Opening::Fork { from, to: id }), OpenPrompt::Absent, None))
+            Ok((
+                desk.fork_from().map_or(fresh, |from| Opening::Fork { from, to: id }),
+                OpenPrompt::Absent,
+                None,
+            ))
         }
         Ok(Ok(Resumable::At { open, kept, mended, path, first, put_back, written_by, .. })) => {
             desk.note_kept(&kept);
