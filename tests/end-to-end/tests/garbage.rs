@@ -81,7 +81,7 @@ async fn a_result_with_hardly_any_fields_is_an_answer_all_the_same() {
 #[tokio::test]
 async fn an_api_error_is_a_typed_failure() {
     let lab = Lab::new();
-    let session = Session::start(lab.options("assistant")).await.expect("started");
+    let session = Session::start(lab.options("assistant").api_retries(0)).await.expect("started");
     let turn = session.stream("PROMPT-1 STATUS=529").await.expect("opened");
     let Outcome::Failed(failure) = turn.outcome().await.expect("settled") else { panic!("it failed") };
     assert_eq!(failure.kind, FailureKind::Api);

@@ -26,6 +26,17 @@ impl<E> Machine<E> {
         self.at_hand().is_some_and(|open| is_of(open, id))
     }
 
+    /// Tells whether a frame that names no prompt can only be the turn's that is in the CLI.
+    pub fn answers_by_position(&self) -> bool {
+        !self.lifecycle && self.flight.is_some() && !self.needs_transcript()
+    }
+
+    /// Tells whether only the transcript can say how the turn in the CLI came out.
+    pub(super) fn needs_transcript(&self) -> bool {
+        let taken_over = self.flight.as_ref().is_some_and(|flight| flight.taken_over);
+        !self.lifecycle && (self.rerunning || taken_over)
+    }
+
     fn carried_on(&self) -> Option<&OpenTurn> {
         let up = matches!(self.phase, Phase::Initializing { .. } | Phase::Open);
         match self.queue.front() {

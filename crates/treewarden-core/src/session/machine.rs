@@ -199,17 +199,6 @@ impl<E> Machine<E> {
         self.lifecycle
     }
 
-    /// Tells whether a frame that names no prompt can only be the turn's that is in the CLI.
-    pub fn answers_by_position(&self) -> bool {
-        !self.lifecycle && self.flight.is_some() && !self.needs_transcript()
-    }
-
-    /// Tells whether only the transcript can say how the turn in the CLI came out.
-    pub(super) fn needs_transcript(&self) -> bool {
-        let taken_over = self.flight.as_ref().is_some_and(|flight| flight.taken_over);
-        !self.lifecycle && (self.rerunning || taken_over)
-    }
-
     /// Takes an event, and adds what is to be done to `actions`.
     pub fn handle(&mut self, now: Instant, event: Event<E>, actions: &mut Vec<Action<E>>) {
         // Whatever comes late is the next machine's: it gets what is open from the driver, and an outcome

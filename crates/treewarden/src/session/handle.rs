@@ -182,12 +182,7 @@ impl Session {
         self.open(prompt.into(), false, false).await
     }
 
-    pub(super) async fn open(
-        &self,
-        prompt: Content,
-        quiet: bool,
-        detached: bool,
-    ) -> Result<Turn, QueryError> {
+    pub(super) async fn open(&self, prompt: Content, quiet: bool, alone: bool) -> Result<Turn, QueryError> {
         let desk = self.desk()?;
         // The order matters. The place comes first, since a turn that is stored and has no room in the queue
         // would be run by the next host. The look at the locks comes before the row, since a row in a
@@ -199,7 +194,7 @@ impl Session {
         let sink = Arc::new(Sink::new(quiet));
         // Nothing is waited for between the row and the queue, so that a caller who is dropped leaves no row
         // without an entry.
-        desk.enqueue(place, turn, prompt, Arc::clone(&sink), detached);
+        desk.enqueue(place, turn, prompt, Arc::clone(&sink), alone);
         Ok(Turn::new(turn, desk, sink))
     }
 
