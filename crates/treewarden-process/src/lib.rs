@@ -12,6 +12,7 @@
 //!   the cgroup is the proof, and what slipped out of it is ended beside the next start ([`TreeGone::leftovers`]).
 //! * Nothing of a live other host is ended, whatever namespaces that runs in, and nothing of another user's is waited for.
 //! * A process is named by its id and its start time, so that a reused id is never signalled.
+//! * What it spawns has the limit of open files that the host had before it [raised](raise_open_files) its own.
 //! * When the host dies, however it dies, the kernel sends SIGTERM to each leader, so that it can clean up.
 //! * Reading is bounded: a line over the limit is skipped, stderr is read at once and only its tail is kept.
 //!
@@ -27,6 +28,7 @@ mod host;
 mod kin;
 mod leader;
 mod leftovers;
+mod limits;
 mod lines;
 mod members;
 mod orphans;
@@ -47,6 +49,7 @@ mod writer;
 
 pub use clock::time_since_boot;
 pub use kin::Proofs;
+pub use limits::{Limits, is_shortage, limits, raise_open_files};
 pub use lines::{Line, LineReader, MAX_LINE};
 pub use members::ContainmentPolicy;
 pub use orphans::{adopt_orphans, reap_orphans};

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::host::Host;
 use crate::kin::Proofs;
+use crate::limits::is_shortage;
 use crate::os;
 use crate::pid::Process;
 
@@ -105,6 +106,7 @@ enum Why {
     Refused(String),
     Held(String),
     Unreadable(String),
+    Short(String),
     Stopped,
 }
 
@@ -121,7 +123,7 @@ impl fmt::Display for Why {
             Self::Held(names) => {
                 write!(f, "{names}; stop that one first")
             }
-            Self::Unreadable(error) => write!(f, "its processes cannot be looked at: {error}"),
+            Self::Unreadable(error) | Self::Short(error) => write!(f, "its processes cannot be looked at: {error}"),
             Self::Stopped => f.write_str("whoever was to end it was stopped"),
         }
     }
@@ -156,7 +158,8 @@ impl NotGone {
     }
 
     pub(crate) fn unreadable(error: &io::Error) -> Self {
-        Self::new(Why::Unreadable(error.to_string()), Vec::new())
+        let why = if is_shortage(error) { Why::Short } else { Why::Unreadable };
+        Self::new(why(error.to_string()), Vec::new())
     }
 
     pub(crate) fn stopped() -> Self {
@@ -176,6 +179,11 @@ impl NotGone {
     /// Tells whether what lives on is another host's, and so not this one's to end.
     pub fn is_another_hosts(&self) -> bool {
         matches!(self.why, Why::Held(_))
+    }
+
+    /// Tells whether there were not enough descriptors, memory or threads to look: that may pass.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self.why, Why::Short(_))
     }
 
     /// The processes that live on, as far as they are known.

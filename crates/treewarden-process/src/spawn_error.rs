@@ -28,8 +28,10 @@ pub enum SpawnErrorKind {
     CwdMissing,
     /// The arguments or the environment are too long, or hold a zero byte.
     InvalidArguments,
-    /// There is no memory, descriptor or process left, or the file is being written; it may work later.
+    /// There is no memory, descriptor or process left (ENOMEM, EMFILE, ENFILE, EAGAIN); it may work later.
     NoResources,
+    /// The file is being written (ETXTBSY), or is no program as far as it is written (ENOEXEC).
+    Unfinished,
     /// Anything else.
     Other,
 }
@@ -47,7 +49,7 @@ impl SpawnError {
 
     /// Tells whether the same call may well succeed later.
     pub fn is_retryable(&self) -> bool {
-        self.kind == SpawnErrorKind::NoResources
+        matches!(self.kind, SpawnErrorKind::NoResources | SpawnErrorKind::Unfinished)
     }
 
     pub(crate) fn new(kind: SpawnErrorKind, path: PathBuf, message: impl Into<String>) -> Self {
@@ -63,9 +65,10 @@ impl SpawnError {
     pub(crate) fn refused(program: &Program, file: &Path, refusal: Refusal) -> Self {
         let Refusal { stage, errno } = refusal;
         let (kind, message) = match (stage, errno) {
-            (_, Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::TXTBSY) => {
+            (_, Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => {
                 (SpawnErrorKind::NoResources, errno.to_string())
             }
+            (Stage::Exec, Errno::TXTBSY | Errno::NOEXEC) => (SpawnErrorKind::Unfinished, errno.to_string()),
             (Stage::Cwd, _) => {
                 let message =
                     format!("its working directory {} cannot be entered: {errno}", program.cwd.display());
@@ -75,7 +78,7 @@ impl SpawnError {
                 (SpawnErrorKind::NotExecutable, "the interpreter that its first line names is missing".into())
             }
             (Stage::Exec, Errno::NOENT | Errno::NOTDIR) => (SpawnErrorKind::NotFound, "no such file".into()),
-            (Stage::Exec, Errno::ACCESS | Errno::NOEXEC | Errno::ISDIR | Errno::PERM) => {
+            (Stage::Exec, Errno::ACCESS | Errno::ISDIR | Errno::PERM) => {
                 (SpawnErrorKind::NotExecutable, errno.to_string())
             }
             (Stage::Exec, Errno::TOOBIG) => (

@@ -17,6 +17,11 @@ impl TranscriptError {
         &self.path
     }
 
+    /// What the system says.
+    pub fn io(&self) -> &io::Error {
+        &self.source
+    }
+
     pub(crate) fn of(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { path, source }

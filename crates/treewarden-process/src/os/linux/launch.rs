@@ -72,6 +72,10 @@ fn launch_by(
         cwd: text.cwd.as_ptr(),
         door: -1,
         pipes: [theirs_in.as_raw_fd(), theirs_out.as_raw_fd(), theirs_err.as_raw_fd()],
+        open_files: crate::limits::of_children().map(|limit| libc::rlimit {
+            rlim_cur: limit.current.unwrap_or(libc::RLIM_INFINITY),
+            rlim_max: limit.maximum.unwrap_or(libc::RLIM_INFINITY),
+        }),
         host: rustix::process::getpid().as_raw_nonzero().get(),
         placing: Placing::default(),
         failed: None,
@@ -153,6 +157,8 @@ struct Child {
     cwd: *const c_char,
     door: RawFd,
     pipes: [RawFd; 3],
+    /// The limit of open files that it is to have, if that is not the host's.
+    open_files: Option<libc::rlimit>,
     host: i32,
     placing: Placing,
     failed: Option<(Stage, c_int)>,
@@ -257,6 +263,12 @@ unsafe fn prepare_and_execute(child: &Child) -> Stage {
         // Nothing of the host's is inherited, whoever opened it. Old kernels do not know the call: then each
         // descriptor's own flag decides.
         libc::syscall(libc::SYS_close_range, 3, c_int::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        // Behind the descriptors: a limit below the number of one that is still needed would refuse its copy.
+        if let Some(limit) = &child.open_files
+            && libc::setrlimit(libc::RLIMIT_NOFILE, limit) < 0
+        {
+            return Stage::Prepare;
+        }
         // Executing a program resets handlers, but not what is ignored. Rust programs ignore SIGPIPE:
         // inherited, a tool in a broken pipeline would write for ever.
         let mut default = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
