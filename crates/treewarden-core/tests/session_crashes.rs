@@ -29,7 +29,8 @@ fn a_crash_fails_an_at_most_once_turn() {
 fn a_crash_before_the_first_turn_is_sent_fails_no_turn() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(at_most_once(1))]);
     bench.feed(Event::Spawned);
-    assert_eq!(bench.on(killed()), [crashed(CrashKind::Signal(9))]);
+    assert_eq!(bench.on(killed()), [], "it passes");
+    assert_eq!(bench.pass(millis(500)), [start(false)]);
 }
 
 #[test]
@@ -89,11 +90,11 @@ fn a_cli_that_does_not_know_a_flag_is_started_without_it_once() {
         start_failed(StartFailure::UnknownFlag(permanent))
     };
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
-    bench.feed(start_failed(StartFailure::IdInUse));
+    bench.feed(start_failed(in_use()));
     assert_eq!(bench.on(unknown()), [start_as(Opening::Resume, true)], "the opening that was forced stays");
     let again = bench.on(unknown());
     assert!(
-        matches!(&again[..], [Action::Settle(_, Verdict::NotStarted(_)), Action::End(End::Failed(_))]),
+        matches!(&again[..], [Action::Settle(_, Verdict::LeftOff(_)), Action::End(End::Failed(_))]),
         "{again:?}"
     );
 }
@@ -143,8 +144,7 @@ fn cancelling_the_turn_that_is_being_rerun_restarts_without_the_rerun() {
 fn interrupting_the_turn_that_is_being_rerun_ends_it() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
     assert_eq!(bench.on(Event::Interrupt), [settle(1, Verdict::Interrupted), Action::Kill]);
-    let failed = start_failed(StartFailure::Transient(ExitClass::Clean));
-    assert_eq!(bench.on(failed), [Action::End(End::Parked)], "and nothing else waits");
+    assert_eq!(bench.on(ends_early()), [Action::End(End::Parked)], "and nothing else waits");
 }
 
 #[test]
@@ -166,18 +166,18 @@ fn a_turn_enqueued_during_that_restart_is_the_next_to_run() {
 #[test]
 fn an_id_that_is_in_use_is_resumed_once() {
     let mut bench = Bench::new(Config::default(), vec![item(1)]);
-    let again = bench.on(start_failed(StartFailure::IdInUse));
+    let again = bench.on(start_failed(in_use()));
     assert_eq!(again, [start_as(Opening::Resume, false)]);
     // A file with hardly anything in it, as a CLI leaves that is killed when it has just begun a conversation.
-    let renamed = bench.on(start_failed(StartFailure::NoConversation));
+    let renamed = bench.on(start_failed(no_conversation()));
     assert_eq!(renamed, [Action::Rename, start(false)], "nothing is lost with the id");
-    bench.feed(start_failed(StartFailure::IdInUse));
-    let actions = bench.on(start_failed(StartFailure::NoConversation));
+    bench.feed(start_failed(in_use()));
+    let actions = bench.on(start_failed(no_conversation()));
     assert!(
         matches!(&actions[..], [
             Action::Settle(_, Verdict::NotStarted(reason)),
             Action::End(End::Failed(end)),
-        ] if reason == end && end.kind == PermanentKind::ConversationLost),
+        ] if reason == end && end.message == "No conversation found"),
         "{actions:?}"
     );
 }
@@ -185,9 +185,9 @@ fn an_id_that_is_in_use_is_resumed_once() {
 #[test]
 fn a_conversation_that_is_not_there_is_opened_fresh_once() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
-    let again = bench.on(start_failed(StartFailure::NoConversation));
+    let again = bench.on(start_failed(no_conversation()));
     assert_eq!(again, [start_as(Opening::Fresh, true)]);
-    let actions = bench.on(start_failed(StartFailure::IdInUse));
+    let actions = bench.on(start_failed(in_use()));
     assert!(
         matches!(&actions[..], [_, Action::End(End::Failed(end))] if end.kind == PermanentKind::IdInUse),
         "{actions:?}"
@@ -197,11 +197,11 @@ fn a_conversation_that_is_not_there_is_opened_fresh_once() {
 #[test]
 fn a_restart_after_a_cancel_may_change_the_opening_anew() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1)), item(2)]);
-    bench.feed(start_failed(StartFailure::NoConversation));
+    bench.feed(start_failed(no_conversation()));
     bench.feed(Event::Spawned);
     bench.feed(cancel(1));
     assert_eq!(bench.on(killed()), [start(false)]);
-    let again = bench.on(start_failed(StartFailure::NoConversation));
+    let again = bench.on(start_failed(no_conversation()));
     assert_eq!(again, [start_as(Opening::Fresh, false)], "the killed CLI left nothing on disk");
 }
 
@@ -210,10 +210,14 @@ fn a_permanent_failure_to_start_settles_every_turn() {
     let reason = Permanent::new(PermanentKind::CliNotFound, "no CLI at \"/opt/claude\"");
     let open = vec![Item::Turn(taken(1, 1)), Item::Clear, item(2)];
     let mut bench = Bench::new(Config::default(), open);
-    let not_started = || Verdict::NotStarted(reason.clone());
     assert_eq!(
         bench.on(start_failed(StartFailure::Permanent(reason.clone()))),
-        [settle(1, not_started()), settle(2, not_started()), Action::End(End::Failed(reason.clone()))]
+        [
+            settle(1, Verdict::LeftOff(reason.clone())),
+            settle(2, Verdict::NotStarted(reason.clone())),
+            Action::End(End::Failed(reason.clone()))
+        ],
+        "a turn that was sent is never told as not started"
     );
 }
 
@@ -263,13 +267,6 @@ fn a_refusal_of_a_cli_that_is_killed_for_its_silence_is_no_crash() {
 fn what_a_cli_refused_says_nothing_about_its_successor() {
     let refused = Permanent::new(PermanentKind::BadOption, "unknown option");
     assert_eq!(reopening().on(Event::Exited(ExitClass::Permanent(refused))), [start(false)]);
-}
-
-#[test]
-fn a_passing_failure_to_start_is_a_crash_and_keeps_the_turns() {
-    let mut bench = Bench::new(Config::default(), vec![item(1)]);
-    let failure = StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources));
-    assert_eq!(bench.on(start_failed(failure)), [crashed(CrashKind::NoResources)]);
 }
 
 #[test]

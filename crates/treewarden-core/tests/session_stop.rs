@@ -4,8 +4,7 @@ mod session_support;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, CrashKind, Event, Fact, Found, Item, Lifecycle, ResultFact, StartFailure, State,
-    StopReason, Verdict,
+    Action, Config, CrashKind, Event, Fact, Found, Item, Lifecycle, ResultFact, State, StopReason, Verdict,
 };
 
 fn stop(reason: StopReason) -> Event {
@@ -33,7 +32,18 @@ fn a_starting_session_that_is_stopped_never_sends() {
 fn a_starting_session_that_is_shut_down_keeps_its_turns() {
     let mut bench = Bench::new(Config::default(), vec![item(1)]);
     assert_eq!(bench.on(stop(SHUTDOWN)), [Action::Kill]);
-    assert_eq!(bench.on(Event::StartFailed(StartFailure::IdInUse)), [stopped(SHUTDOWN)], "no second try");
+    assert_eq!(bench.on(Event::StartFailed(in_use())), [stopped(SHUTDOWN)], "no second try");
+}
+
+#[test]
+fn a_session_between_two_starts_stops_at_once() {
+    for (reason, settled) in [(REQUESTED, true), (SHUTDOWN, false)] {
+        let mut bench = Bench::new(Config::default(), vec![item(1)]);
+        bench.feed(ends_early());
+        let cancelled = settled.then(|| settle(1, Verdict::Cancelled));
+        let wanted: Vec<_> = cancelled.into_iter().chain([stopped(reason)]).collect();
+        assert_eq!(bench.on(stop(reason)), wanted);
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! Which CLI programs refused a flag that was tried on them, and which version they said they are.
+//! What is known of CLI programs: which refused a flag that was tried on them, from which paths one has come up, and which
+//! version they said they are.
 //!
 //! Whether a program knows a flag cannot be asked without starting it, and an older one ends at an unknown flag. So a
 //! flag is tried with the start of a session's own CLI, once for each program file; what was refused is remembered for
 //! as long as the host lives. A file that is replaced is another program, and is tried anew.
+//!
+//! A path from which a CLI has come up is the right one: what is not there now is being replaced, and is waited for.
 //!
 //! This is not the place for variables of the environment: a program that does not know one ignores it, so that none is
 //! tried.
@@ -50,6 +53,7 @@ pub(crate) struct Binaries {
     /// Those that refused [`AWAIT_INITIALIZE`].
     refused: Mutex<HashSet<Binary>>,
     versions: Mutex<HashMap<Binary, String>>,
+    seen: Mutex<HashSet<PathBuf>>,
 }
 
 impl Binaries {
@@ -58,6 +62,24 @@ impl Binaries {
         let binary = Binary::of(path)?;
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         (!refused.contains(&binary)).then_some(binary)
+    }
+
+    /// Notes that a CLI has come up from this path.
+    pub(crate) fn came_up(&self, path: &Path) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.contains(path) {
+            return;
+        }
+        // What is forgotten is refused at once when it is away, as a path that was never seen.
+        if seen.len() >= REMEMBERED {
+            seen.clear();
+        }
+        seen.insert(path.to_owned());
+    }
+
+    /// Tells whether a CLI has come up from this path.
+    pub(crate) fn has_come_up(&self, path: &Path) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
     }
 
     /// Notes that the program ended at the flag.

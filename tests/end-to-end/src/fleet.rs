@@ -2,12 +2,16 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use treewarden::session::{SessionState, Status};
 use treewarden::supervisor::Strategy;
 use treewarden::{ExitReason, Host, Session, SessionOptions, Supervisor};
 
 use crate::{Lab, eventually, id_of};
+
+/// Longer than thousands of sessions need to get their place.
+const PLACE: Duration = Duration::from_secs(3600);
 
 /// Sessions on the fake CLI, declared under one supervisor.
 #[derive(Debug)]
@@ -38,7 +42,7 @@ impl Fleet {
         let mut builder = Supervisor::builder().strategy(strategy).max_restarts(max_restarts);
         let names: Vec<String> = (0..count).map(|n| format!("session-{n}")).collect();
         for name in &names {
-            let options = SessionOptions::from(lab.spec(name)).max_attempts(1000);
+            let options = SessionOptions::from(lab.spec(name)).max_attempts(1000).place_wait(PLACE);
             builder = builder.child(options.child_spec(&host).expect("options that agree"));
         }
         let supervisor = builder.start().await.expect("the sessions start");

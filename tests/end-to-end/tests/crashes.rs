@@ -7,20 +7,25 @@ use treewarden::{Session, SessionOptions};
 use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of};
 
 /// One turn whose first CLI dies as `faults` say: asks, checks, and goes on with another turn.
+///
+/// A death under a turn is a restart; one before the CLI was up is another start, and no restart.
 async fn dies(lab: &Lab, options: SessionOptions, faults: &str, interruptions: u32) {
+    let restarts = u64::from(interruptions);
     let session = Session::start(options).await.expect("started");
     let answer = session.query(format!("PROMPT-1 {faults}")).await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
     assert_eq!(answer.interruptions, interruptions);
-    eventually("the crash is counted", async || (session.status().await.ok()?.restarts == 1).then_some(()))
-        .await;
+    eventually("the crash is counted", async || {
+        (session.status().await.ok()?.restarts == restarts).then_some(())
+    })
+    .await;
     let answer = session.query("PROMPT-2").await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
     let id = id_of(&session).await;
     assert_eq!(lab.times_in_transcript(&id, "PROMPT-1"), 1);
     assert_eq!(lab.times_in_transcript(&id, "PROMPT-2"), 1);
     let status = session.status().await.expect("status");
-    assert_eq!((status.restarts, status.turns, status.generation), (1, 2, 2), "{status:?}");
+    assert_eq!((status.restarts, status.turns, status.generation), (restarts, 2, 2), "{status:?}");
     end(&session).await;
 }
 
@@ -36,12 +41,12 @@ async fn dies_at_start(point: &str) {
 }
 
 #[tokio::test]
-async fn a_cli_that_dies_at_its_spawn_costs_a_restart_and_no_turn() {
+async fn a_cli_that_dies_at_its_spawn_costs_a_start_and_no_turn() {
     dies_at_start("spawn").await;
 }
 
 #[tokio::test]
-async fn a_cli_that_dies_while_it_initializes_costs_a_restart_and_no_turn() {
+async fn a_cli_that_dies_while_it_initializes_costs_a_start_and_no_turn() {
     dies_at_start("initialize").await;
 }
 

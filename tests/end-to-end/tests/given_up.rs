@@ -5,9 +5,9 @@ use treewarden::supervisor::{GiveUp, Supervisor};
 use treewarden::{ExitReason, SessionOptions};
 use treewarden_end_to_end::{Lab, eventually};
 
-/// A session whose CLI dies whenever it starts.
+/// A session whose CLI comes up, and dies whenever it is asked.
 fn hopeless(lab: &Lab, name: &str) -> SessionOptions {
-    lab.scripted(name, r#"{ "start": "CRASH=initialize" }"#)
+    lab.scripted(name, r#"{ "prompts": [{ "contains": "hello", "do": "CRASH=read" }] }"#)
 }
 
 async fn park(lab: &Lab, max_restarts: u32) -> Supervisor {

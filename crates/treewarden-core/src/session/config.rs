@@ -15,7 +15,7 @@ pub struct Config {
     /// How long a CLI may take from the spawn to its answer to `initialize`; 60 s.
     #[serde(with = "duration")]
     pub start_timeout: Duration,
-    /// How long a turn may run from its first dispatch, unless the turn says otherwise; 300 s.
+    /// How long a turn may take, unless the turn says otherwise; 300 s.
     #[serde(skip)]
     pub turn_timeout: Option<Duration>,
     /// How long an interrupted turn may take to its result before the CLI is killed; 10 s.
@@ -52,6 +52,18 @@ pub struct Config {
     /// How long such work, or a background task, keeps its CLI from being parked, from its last sign of life; 1 h.
     #[serde(with = "duration")]
     pub background_wait: Duration,
+    /// How long a turn waits for a place among the live CLIs, from when it asked for one; 10 min.
+    #[serde(with = "duration")]
+    pub place_wait: Duration,
+    /// How long starts of a CLI are tried again that fail in a way that may pass; 30 s.
+    #[serde(skip)]
+    pub start_patience: Duration,
+    /// How many CLIs in a row may end before they answer `initialize`; 5.
+    #[serde(skip)]
+    pub start_attempts: u32,
+    /// The pause after the first such failure; each is twice as long as the one before, up to 5 s; 500 ms.
+    #[serde(skip)]
+    pub start_pause: Duration,
     /// How often the disk is looked at for a turn that was not there; each 30 s.
     #[serde(skip)]
     pub look_again: Duration,
@@ -75,6 +87,12 @@ impl Default for Config {
             idle_timeout: None,
             own_work_wait: Duration::from_secs(30),
             background_wait: Duration::from_secs(3600),
+            // A busy CLI gives its place up when its turn ends, which takes five minutes at most by default.
+            place_wait: Duration::from_secs(600),
+            // An update of the CLI takes some seconds, as does the removal of a container.
+            start_patience: Duration::from_secs(30),
+            start_attempts: 5,
+            start_pause: Duration::from_millis(500),
             look_again: Duration::from_secs(30),
         }
     }

@@ -53,6 +53,8 @@ impl<E> Machine<E> {
             // A stop overtakes a park, a clear and a restart, whose CLI is being ended already: only what
             // follows is another.
             (Phase::Stopping(_), reason) => self.phase = Phase::Stopping(Then::Stop(reason)),
+            // Nothing is there to be ended.
+            (Phase::Waiting { .. }, reason) => self.end(End::Stopped(reason), actions),
             // A CLI that is not up has nothing to end in order, and would not hear of it before it is.
             (Phase::Starting | Phase::Initializing { .. }, reason) => {
                 self.begin_stop(Then::Stop(reason), Action::Kill, actions);
@@ -107,19 +109,11 @@ impl<E> Machine<E> {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             // An exit that is told twice ends nothing more: a second `End` would be a second restart.
             Phase::Ended => {}
-            Phase::Stopping(then) => self.ended_as_told(then, class, actions),
-            phase @ (Phase::Starting | Phase::Initializing { .. }) => {
+            Phase::Stopping(then) => self.ended_as_told(now, then, class, actions),
+            phase @ (Phase::Starting | Phase::Initializing { .. } | Phase::Waiting { .. }) => {
                 // `start_failed` asks whether a stop is under way, and is not to find `Ended`.
                 self.phase = phase;
-                let failure = match class {
-                    ExitClass::Permanent(permanent) => StartFailure::Permanent(permanent),
-                    // To leave in good order before `initialize` is answered is no clean end: taken for one,
-                    // the session would be parked, and the turn that it was started for would wait for
-                    // nobody.
-                    ExitClass::Clean => StartFailure::Transient(ExitClass::Crash(CrashKind::Exit(0))),
-                    class => StartFailure::Transient(class),
-                };
-                self.start_failed(now, failure, actions);
+                self.start_failed(now, StartFailure::of(class), actions);
             }
             // The turn that was to drain went with its CLI: it is settled by the reason of the drain, and the
             // stop is done.
@@ -139,7 +133,7 @@ impl<E> Machine<E> {
     }
 
     /// The CLI that was being ended is gone, or as far gone as it could be made.
-    fn ended_as_told(&mut self, then: Then, class: ExitClass, actions: &mut Vec<Action<E>>) {
+    fn ended_as_told(&mut self, now: Instant, then: Then, class: ExitClass, actions: &mut Vec<Action<E>>) {
         match (then, class) {
             // Whatever it ended of, a stop is done: nothing starts after it. Whoever runs the machine knows
             // what is left of the CLI, and says so to who asked for the stop.
@@ -156,6 +150,7 @@ impl<E> Machine<E> {
                 self.fail(permanent, actions);
             }
             (Then::Crash(kind), _) => self.crash(ExitClass::Crash(kind), actions),
+            (Then::Retry, _) => self.late(now, String::new(), actions),
             (Then::Park, _) => self.end(End::Parked, actions),
             (Then::Clear, _) => {
                 actions.push(Action::NewConversation);
@@ -179,13 +174,18 @@ impl<E> Machine<E> {
 
     pub(super) fn fail(&mut self, permanent: Permanent, actions: &mut Vec<Action<E>>) {
         // The running turn first, so that outcomes come in the order of the turns.
-        let running = self.flight.take().map(|flight| flight.turn());
+        let running = self.flight.take().map(|flight| flight.open);
         let waiting = std::mem::take(&mut self.queue).into_iter().filter_map(|item| match item {
-            Item::Turn(turn) => Some(turn.turn),
+            Item::Turn(turn) => Some(turn),
             Item::Clear => None,
         });
         for turn in running.into_iter().chain(waiting) {
-            self.outcome(turn, Verdict::NotStarted(permanent.clone()), false, actions);
+            let verdict = match turn.attempts {
+                0 => Verdict::NotStarted(permanent.clone()),
+                // It may have run tools: told as not started, it would be asked once more and run twice.
+                _ => Verdict::LeftOff(permanent.clone()),
+            };
+            self.outcome(turn.turn, verdict, false, actions);
         }
         self.end(End::Failed(permanent), actions);
     }

@@ -9,6 +9,7 @@ use super::exit_class::{ExitClass, Permanent};
 use super::flight::{Delivery, DrainReason};
 use super::leave::Saved;
 use super::limited::Patience;
+use super::start_failure::Passing;
 
 /// How the CLI of this incarnation is to be opened; decided from what the transcript holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +41,12 @@ pub struct OpenTurn {
     pub attempts: u32,
     /// Whether a crash fails it or carries it on.
     pub delivery: Delivery,
-    /// How long it may run from its first dispatch; `None` is without limit.
+    /// How long it may take from when it is the foremost; `None` is without limit.
+    ///
+    /// It runs while its CLI starts and restarts, and stands still while the session waits for a place among the live CLIs. In
+    /// a CLI that is up it begins when the turn is sent.
     pub timeout: Option<Duration>,
-    /// When that time is over, if it was dispatched before by this host.
+    /// When that time is over, if it has begun in this host.
     pub deadline: Option<Instant>,
     /// How long it bears with the model API.
     pub patience: Patience,
@@ -134,16 +138,19 @@ pub enum Fact<E = ()> {
 /// Why a CLI did not come up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartFailure {
-    /// `--session-id` was refused since the id exists.
-    IdInUse,
-    /// `--resume` was refused since the id does not exist.
-    NoConversation,
+    /// `--session-id` was refused since the id exists, in these words.
+    IdInUse(Permanent),
+    /// `--resume` was refused since the id does not exist, in these words.
+    NoConversation(Permanent),
     /// It does not know a flag that it was given on trial, and comes up without it.
     UnknownFlag(Permanent),
     /// It will not come up, however often it is tried.
     Permanent(Permanent),
     /// It may come up the next time.
-    Transient(ExitClass),
+    Passing(Passing),
+    /// The system is short of what a CLI needs (descriptors, processes, memory), and says so in these words: the start waits
+    /// as for a place.
+    Shortage(String),
     /// It was not started: what waits for it would meet a usage limit, which is lifted after this time.
     Limited(Duration),
 }
@@ -184,6 +191,8 @@ pub enum Event<E = ()> {
     Cancel(TurnId, DrainReason),
     /// Whatever turn runs is to be interrupted.
     Interrupt,
+    /// The start waits for a place among the live CLIs, or does so no longer.
+    AwaitsPlace(bool),
     /// The CLI's process exists.
     Spawned,
     /// The CLI did not come up.
@@ -196,13 +205,13 @@ pub enum Event<E = ()> {
     },
     /// A turn that was to be sent is not, for this reason; the CLI has seen nothing of it.
     Unsent(TurnId, Permanent),
-    /// The turn that was to be sent is not: what has to be stored before is not yet.
+    /// The turn that was to be sent is not: what has to be stored before, or known of the CLI, is not yet.
     Held(TurnId),
     /// The turn that was to be sent, or gone on with, is not: a usage limit is known, which is lifted after this time.
     Limited(TurnId, Duration),
     /// The machine slept so long, which the clock of this machine did not count.
     Slept(Duration),
-    /// What the turn was [held](Self::Held) for is stored.
+    /// What the turn was [held](Self::Held) for is stored, or known.
     Released(TurnId),
     /// The outcome of a turn is stored; or the store does not take it, and the host has it in hand.
     Settled(TurnId),
@@ -218,6 +227,8 @@ pub enum Event<E = ()> {
     Exited(ExitClass),
     /// The session is to stop.
     Stop(StopReason),
+    /// The CLI and what it started take more memory than they should: another is to take its place, between two turns.
+    TooLarge,
     /// The session has other options from now on.
     Configure {
         /// Its times and limits.
@@ -243,14 +254,18 @@ pub enum Verdict<E = ()> {
     Cancelled,
     /// It ran out of its time; with the result that it was cut short by, if there was one.
     TimedOut(Option<E>),
+    /// It ran out of its time, and what kept it was this: no CLI was up.
+    NotInTime(String),
     /// The CLI died under it, and it must not run again.
     Crashed,
     /// The model API refuses the credentials; with the result that it was cut short by, if there was one.
     CredentialsRefused(Option<E>),
     /// Another writer went on with the conversation behind its prompt: what comes now would be an answer to that.
     Overtaken,
-    /// The session cannot start, or the turn could not be sent.
+    /// The session cannot start, or the turn could not be sent; no CLI was ever sent it.
     NotStarted(Permanent),
+    /// A CLI was sent it, and the session cannot start again.
+    LeftOff(Permanent),
     /// What had to be stored before it was not stored in its time; nothing of it was sent.
     HeldUp,
     /// A usage limit is known that holds for longer than it waits; what was not sent of it, or not gone on with, is not.
@@ -281,6 +296,8 @@ pub enum Action<E = ()> {
     LookOnDisk,
     /// Store the outcome of this turn, then deliver it, and say so with [`Event::Settled`]: no turn begins before that.
     Settle(TurnId, Verdict<E>),
+    /// Say that the CLI is ended since it is [too large](Event::TooLarge); how it is ended comes next.
+    Recycle,
     /// Walk down the stop ladder.
     Stop,
     /// Send SIGTERM, then SIGKILL: the CLI is to leave its turn as it stands.

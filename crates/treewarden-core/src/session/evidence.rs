@@ -7,7 +7,7 @@ use treewarden_proto::frame::{Body, Frame, ResultFrame, ResultSubtype, SystemBod
 use treewarden_proto::{SessionId, TurnId};
 
 use super::event::Verdict;
-use super::exit_class::PermanentKind;
+use super::exit_class::{Permanent, PermanentKind};
 use super::outcome::{Answer, Failure, FailureKind, Outcome};
 
 /// What an outcome is made of: it comes with an event, and comes back with the verdict that the machine reaches by that.
@@ -67,16 +67,29 @@ impl Verdict<Evidence> {
                 "the usage limit of the account is reached, and the turn was not sent into it",
                 None,
             ),
-            Self::NotStarted(permanent) => {
-                let kind = match permanent.kind {
-                    PermanentKind::ConversationLost => FailureKind::ConversationLost,
-                    PermanentKind::Credentials => FailureKind::Credentials,
-                    PermanentKind::NoPlace => FailureKind::NoPlace,
-                    _ => FailureKind::NotStarted,
-                };
-                failed(kind, &permanent.message, None)
+            Self::NotInTime(why) => {
+                let text = format!("the turn ran out of its time (`timeout`) while no CLI was up: {why}");
+                failed(FailureKind::TimedOut, &text, None)
+            }
+            Self::NotStarted(why) => failed(kind(&why, FailureKind::NotStarted), &why.message, None),
+            Self::LeftOff(why) => {
+                let text = format!(
+                    "the turn was sent to a CLI that died, so that it may have run, and no other came up: {}",
+                    why.message
+                );
+                failed(kind(&why, FailureKind::Crashed), &text, None)
             }
         }
+    }
+}
+
+/// What a reason for which a session cannot start is to its turns: the one given, unless there is a word of its own for it.
+fn kind(permanent: &Permanent, otherwise: FailureKind) -> FailureKind {
+    match permanent.kind {
+        PermanentKind::ConversationLost => FailureKind::ConversationLost,
+        PermanentKind::Credentials => FailureKind::Credentials,
+        PermanentKind::NoPlace => FailureKind::NoPlace,
+        _ => otherwise,
     }
 }
 
@@ -146,11 +159,19 @@ pub fn may_pass(result: &ResultFrame) -> bool {
     by_api && matches!(result.api_error_status, Some(408 | 429 | 500..=599))
 }
 
+/// The CLI's own words for that, to which a result of its own is all it says (2.1.332: `Not logged in · Please run /login`,
+/// `Invalid API key · Fix external API key`).
+fn is_login(text: &str) -> bool {
+    ["Not logged in \u{b7} ", "Invalid API key \u{b7} "].iter().any(|words| text.starts_with(words))
+}
+
 fn failure_kind(result: &ResultFrame) -> FailureKind {
     match (result.api_error_status, &result.subtype) {
         (Some(401 | 403), _) => FailureKind::Credentials,
         (Some(429), _) => FailureKind::UsageLimit,
         (Some(_), _) => FailureKind::Api,
+        // The CLI itself refuses a turn for which it has neither key nor login, with no status (2.1.332).
+        (None, _) if is_login(result.result.as_deref().unwrap_or_default()) => FailureKind::Credentials,
         (
             None,
             Some(
@@ -169,7 +190,6 @@ fn failure_kind(result: &ResultFrame) -> FailureKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Permanent;
 
     fn frame(json: &str) -> Frame {
         Frame::parse(json.as_bytes().to_vec().into()).expect("it is a frame")
@@ -215,6 +235,11 @@ mod tests {
         for (fields, kind, message) in [
             (r#""subtype":"success","is_error":true,"result":"no""#, FailureKind::Api, "no"),
             (r#""is_error":true,"api_error_status":401,"result":"no""#, FailureKind::Credentials, "no"),
+            (
+                r#""is_error":true,"result":"Not logged in · Please run /login""#,
+                FailureKind::Credentials,
+                "Not logged in · Please run /login",
+            ),
             (r#""is_error":true,"api_error_status":403,"result":"no""#, FailureKind::Credentials, "no"),
             (r#""is_error":true,"api_error_status":429,"result":"no""#, FailureKind::UsageLimit, "no"),
             (r#""is_error":true,"api_error_status":529,"result":"no""#, FailureKind::Api, "no"),
@@ -256,6 +281,13 @@ mod tests {
         ] {
             let failure = failure(Verdict::NotStarted(Permanent::new(why, "why")));
             assert_eq!((failure.kind, failure.message.as_str()), (kind, "why"));
+            let left_off = failure(Verdict::LeftOff(Permanent::new(why, "why")));
+            let kind = if kind == FailureKind::NotStarted { FailureKind::Crashed } else { kind };
+            assert_eq!(left_off.kind, kind, "what was sent is never told as not started");
+            assert!(left_off.message.ends_with(": why"), "{}", left_off.message);
         }
+        let late = failure(Verdict::NotInTime("no answer to initialize in 2s".to_owned()));
+        assert_eq!(late.kind, FailureKind::TimedOut);
+        assert!(late.message.contains("no answer to initialize in 2s"), "{}", late.message);
     }
 }

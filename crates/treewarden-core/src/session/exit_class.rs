@@ -1,8 +1,11 @@
 //! What the end of a CLI means.
 //!
-//! This is the one file that reads exit codes, stderr and error texts; everything else asks [`ExitClass`].
+//! This file and `start_failure.rs`, which has the CLI's refusals, are the only ones that read exit codes, stderr and error
+//! texts; everything else asks [`ExitClass`].
 
 use std::fmt;
+
+use super::start_failure;
 
 /// What is known about a CLI that ended.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,6 +22,10 @@ pub struct ExitFacts<'a> {
     pub errors: &'a str,
     /// We asked it to end, or ended it.
     pub asked: bool,
+    /// Why we killed it, if it was for a fault of its own.
+    pub killed_for: Option<CrashKind>,
+    /// The ids of conversations that it was started with.
+    pub ids: &'a [&'a str],
     /// It had answered `initialize`.
     pub started: bool,
 }
@@ -54,8 +61,6 @@ pub enum CrashKind {
     AnswerMissing,
     /// The task that drove it failed.
     EngineFailed,
-    /// It could not be spawned for want of memory, descriptors or processes.
-    NoResources,
 }
 
 /// A reason for which trying again by itself would not help.
@@ -99,6 +104,8 @@ pub enum PermanentKind {
     Transcript,
     /// The CLI refused to start (`startup_failure_reason`).
     StartupRefused,
+    /// No CLI came up, however often one was tried.
+    NeverUp,
     /// The credentials were refused.
     Credentials,
     /// Another session holds the conversation.
@@ -109,7 +116,8 @@ pub enum PermanentKind {
     NotGone,
     /// The store refused to record the start.
     Store,
-    /// Pinned sessions have every place among the live CLIs.
+    /// There was no place among the live CLIs: pinned sessions have them all, none became free in time, or the system was
+    /// short of what a CLI needs.
     NoPlace,
     /// The CLI is of another version than the session's options ask for, or older than its conversation.
     WrongVersion,
@@ -126,14 +134,16 @@ impl ExitClass {
         // The same words of a CLI that was up may be a tool's or the model's: a restart would be refused for
         // what somebody wrote.
         if !facts.started
-            && let Some(permanent) = refusal(facts)
+            && let Some(kind) = start_failure::refusal(facts)
         {
-            return Self::Permanent(permanent);
+            let code = facts.code.map_or_else(String::new, |code| format!(" (exit {code})"));
+            let message = format!("the CLI refused to start{code}{}", tail(facts));
+            return Self::Permanent(Permanent::new(kind, message));
         }
         match (facts.code, facts.signal) {
             // Before the codes: a CLI that is sent SIGTERM exits with 143, and a kill shows as a signal;
             // neither is a crash of its own.
-            _ if facts.asked => Self::Clean,
+            _ if facts.asked => facts.killed_for.map_or(Self::Clean, Self::Crash),
             (Some(0), _) => Self::Clean,
             // 128 + 9 is how a shell or a container reports that its process was killed; a process that is
             // killed itself has a signal and no code.
@@ -142,6 +152,14 @@ impl ExitClass {
             (None, Some(signal)) => Self::Crash(CrashKind::Signal(signal)),
             // The status is not known. That it did not end well is the safe side: the turn stays open.
             (None, None) => Self::Crash(CrashKind::Exit(-1)),
+        }
+    }
+
+    /// The reason for which trying again would not help, if there is one.
+    pub fn permanent(&self) -> Option<Permanent> {
+        match self {
+            Self::Permanent(permanent) => Some(permanent.clone()),
+            _ => None,
         }
     }
 
@@ -154,36 +172,6 @@ impl ExitClass {
     pub fn is_conversation_lost(&self) -> bool {
         matches!(self, Self::Permanent(p) if p.kind == PermanentKind::ConversationLost)
     }
-}
-
-/// How a CLI begins that refuses what an option names or holds, before it answers `initialize` (2.1.332).
-const BAD_VALUES: [&str; 7] = [
-    "Error: Invalid MCP configuration",
-    "Error: Settings file not found",
-    "Error: Invalid --agents configuration",
-    "Error: --json-schema is not",
-    "Error: System prompt file not found",
-    "Error: Append system prompt file not found",
-    "error: option",
-];
-
-/// What a CLI says that gives up before it answers `initialize` (texts of 2.1.197, 2.1.330 and 2.1.332).
-fn refusal(facts: &ExitFacts<'_>) -> Option<Permanent> {
-    // In both places: 2.1.330 refuses `--session-id` on stderr, and `--resume` in the `errors` of a result.
-    let said = |text: &str| facts.stderr.contains(text) || facts.errors.contains(text);
-    let kind = if said("is already in use") {
-        PermanentKind::IdInUse
-    } else if said("No conversation found") {
-        PermanentKind::ConversationLost
-    } else if said("unknown option") || said("error: unknown") || BAD_VALUES.iter().any(|text| said(text)) {
-        PermanentKind::BadOption
-    } else if said("Invalid API key") || said("Please run /login") {
-        PermanentKind::Credentials
-    } else {
-        return None;
-    };
-    let code = facts.code.map_or_else(String::new, |code| format!(" (exit {code})"));
-    Some(Permanent::new(kind, format!("the CLI refused to start{code}{}", tail(facts))))
 }
 
 fn tail(facts: &ExitFacts<'_>) -> String {
@@ -202,7 +190,6 @@ impl fmt::Display for CrashKind {
             Self::NotDrained => f.write_str("an interrupted turn did not end"),
             Self::AnswerMissing => f.write_str("a turn completed without an answer"),
             Self::EngineFailed => f.write_str("the task that drove it failed"),
-            Self::NoResources => f.write_str("no resources to spawn it"),
         }
     }
 }
@@ -227,34 +214,21 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_a_starting_cli_are_permanent() {
-        let cases = [
-            ("Error: Session ID 1 is already in use.", PermanentKind::IdInUse),
-            ("No conversation found with session ID: 1", PermanentKind::ConversationLost),
-            ("error: unknown option '--no-such-flag=1'", PermanentKind::BadOption),
-            (
-                "Error: Invalid MCP configuration:\nMCP config file not found: /no/mcp.json",
-                PermanentKind::BadOption,
-            ),
-            ("Error: Invalid MCP configuration:\nMCP config is not a valid JSON", PermanentKind::BadOption),
-            ("Error: Settings file not found: /no/settings.json", PermanentKind::BadOption),
-            ("Error: System prompt file not found: /no/prompt.md", PermanentKind::BadOption),
-        ];
-        for (stderr, kind) in cases {
-            match of(1, stderr) {
-                ExitClass::Permanent(p) => {
-                    assert_eq!(p.kind, kind);
-                    assert!(p.message.contains(stderr), "the reason is shown: {}", p.message);
-                }
-                other => panic!("{stderr}: {other:?}"),
-            }
-        }
+    fn a_refusal_of_a_starting_cli_is_told_in_its_own_words() {
+        let said = "error: unknown option '--no-such-flag=1'";
+        let ExitClass::Permanent(refused) = of(1, said) else { panic!("it is a refusal") };
+        assert_eq!(refused.kind, PermanentKind::BadOption);
+        assert_eq!(refused.message, format!("the CLI refused to start (exit 1): {said}"));
     }
 
     #[test]
     fn the_same_words_of_a_running_cli_are_a_crash() {
-        let facts =
-            ExitFacts { code: Some(1), stderr: "is already in use", started: true, ..ExitFacts::default() };
+        let facts = ExitFacts {
+            code: Some(1),
+            stderr: "error: unknown option",
+            started: true,
+            ..ExitFacts::default()
+        };
         assert_eq!(ExitClass::of(&facts), ExitClass::Crash(CrashKind::Exit(1)));
     }
 
@@ -265,6 +239,10 @@ mod tests {
         assert_eq!(of(70, ""), ExitClass::Crash(CrashKind::Exit(70)));
         let killed = ExitFacts { signal: Some(9), ..ExitFacts::default() };
         assert_eq!(ExitClass::of(&killed), ExitClass::Crash(CrashKind::Signal(9)));
-        assert_eq!(ExitClass::of(&ExitFacts { asked: true, ..killed }), ExitClass::Clean);
+        let asked = ExitFacts { asked: true, ..killed };
+        assert_eq!(ExitClass::of(&asked), ExitClass::Clean);
+        let why = CrashKind::StartTimeout;
+        let late = ExitFacts { killed_for: Some(why), ..asked };
+        assert_eq!(ExitClass::of(&late), ExitClass::Crash(why), "it did not end well because we ended it");
     }
 }

@@ -7,13 +7,14 @@ use std::time::Instant;
 use treewarden_proto::TurnId;
 
 use super::config::Config;
-use super::event::{Action, End, Event, Item, OpenTurn, Opening, Start, StartFailure, StopReason, Verdict};
-use super::exit_class::{CrashKind, ExitClass, Permanent, PermanentKind};
+use super::event::{Action, Event, Item, OpenTurn, Opening, StopReason, Verdict};
+use super::exit_class::{CrashKind, Permanent, PermanentKind};
 use super::flight::{Delivery, DrainReason, Flight};
-use super::leave::Leave;
+use super::leave::{Leave, Renew};
 use super::limited::Pause;
 use super::own_work::Own;
 use super::settling::Settling;
+use super::starts::Starts;
 
 /// What a session is doing, as its status shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +43,14 @@ pub enum State {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Whoever runs the start procedure bounds its steps; a wait for a place among the live CLIs has no bound.
+    /// Whoever runs the start procedure bounds its steps; a wait for a place among the live CLIs is bounded by `starts`.
     Starting,
     Initializing {
+        since: Instant,
+        until: Instant,
+    },
+    /// The last start failed, or there was not enough for one: the next one begins then.
+    Waiting {
         until: Instant,
     },
     Open,
@@ -58,6 +64,8 @@ pub(super) enum Then {
     Park,
     Clear,
     Reopen,
+    /// The CLI did not come up in time: another is tried.
+    Retry,
     Stop(StopReason),
     Crash(CrashKind),
 }
@@ -67,7 +75,7 @@ impl Then {
     pub(super) fn fails_with(&self, permanent: &Permanent) -> bool {
         match self {
             // Told as a crash, a refusal would be met again by each restart, until none is left.
-            Self::Crash(_) => true,
+            Self::Crash(_) | Self::Retry => true,
             // What the CLI refused is nothing to one that is not needed any more, or that has other options.
             // What is left of it would work beside its successor.
             Self::Park | Self::Clear | Self::Reopen => permanent.kind == PermanentKind::NotGone,
@@ -102,11 +110,12 @@ pub struct Machine<E = ()> {
     /// The opening that was forced upon the CLI of the moment.
     pub(super) opening: Option<Opening>,
     /// A CLI was started again already because it does not know a flag.
-    without_flag: bool,
+    pub(super) without_flag: bool,
     /// The conversation has another id already, since the CLI took neither opening of the one before.
-    renamed: bool,
-    /// The CLI of the moment has options that no longer hold.
-    pub(super) renew: bool,
+    pub(super) renamed: bool,
+    pub(super) starts: Starts,
+    /// Whether another CLI is to take the place of that of the moment.
+    pub(super) renew: Renew,
     pub(super) own: Own,
     pub(super) leave: Leave,
     pub(super) settling: Settling,
@@ -134,7 +143,8 @@ impl<E> Machine<E> {
             opening: None,
             without_flag: false,
             renamed: false,
-            renew: false,
+            starts: Starts::default(),
+            renew: Renew::default(),
             own: Own::default(),
             leave: Leave::default(),
             settling: Settling::default(),
@@ -151,17 +161,8 @@ impl<E> Machine<E> {
                 item => machine.queue.push_back(item),
             }
         }
-        let mut cleared = false;
-        while machine.queue.front() == Some(&Item::Clear) {
-            machine.queue.pop_front();
-            actions.push(Action::NewConversation);
-            cleared = true;
-        }
-        if cleared && machine.queue.is_empty() {
-            machine.end(End::Parked, actions);
-        } else {
-            machine.start(None, actions);
-        }
+        machine.clear_or_start(actions);
+        machine.run_clock(now);
         machine
     }
 
@@ -169,6 +170,7 @@ impl<E> Machine<E> {
     pub fn state(&self) -> State {
         match (&self.phase, &self.flight) {
             (Phase::Starting, _) => self.suspended_until.map_or(State::Starting, State::Suspended),
+            (Phase::Waiting { .. }, _) => State::Starting,
             (Phase::Initializing { .. }, _) => State::Initializing,
             (Phase::Stopping(_), _) => State::Stopping,
             (Phase::Ended, _) => State::Ended,
@@ -208,6 +210,7 @@ impl<E> Machine<E> {
         }
         match event {
             Event::Enqueue(item) => {
+                self.starts.joined(now, &item);
                 self.queue.push_back(item);
                 // It came after the stop: left in the queue, its caller would wait for a CLI that never
                 // comes.
@@ -220,6 +223,7 @@ impl<E> Machine<E> {
             }
             Event::Cancel(turn, reason) => self.cancel(now, turn, reason, actions),
             Event::Interrupt => self.interrupt(now, actions),
+            Event::AwaitsPlace(waits) => self.awaits_place(now, waits),
             Event::Spawned => self.spawned(now, actions),
             Event::StartFailed(failure) => self.start_failed(now, failure, actions),
             Event::Initialized { lifecycle } => self.initialized(now, lifecycle, actions),
@@ -235,16 +239,16 @@ impl<E> Machine<E> {
             Event::OnDisk(saved) => self.looked(now, saved, actions),
             Event::Exited(class) => self.exited(now, class, actions),
             Event::Stop(reason) => self.stop(now, reason, actions),
+            Event::TooLarge => self.too_large(now, actions),
             Event::Configure { config, renew } => self.configure(now, config, renew, actions),
         }
+        self.run_clock(now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Initializing { until } => Some(*until),
-            Phase::Starting => self.suspended_until,
-            Phase::Stopping(_) | Phase::Ended => None,
+            Phase::Ended => None,
             Phase::Open => match &self.flight {
                 Some(flight) => self.flight_timeout(flight),
                 // Whatever is due between two turns is due when the outcome is stored or in hand: whoever stores it
@@ -252,20 +256,20 @@ impl<E> Machine<E> {
                 None if !self.settling.is_empty() => None,
                 None => self.free_timeout(),
             },
+            _ => self.start_timeout(),
         }
     }
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         match &self.phase {
-            Phase::Initializing { until } if *until <= now => {
-                self.kill(CrashKind::StartTimeout, actions);
-            }
-            Phase::Starting => self.start_due(now, actions),
+            Phase::Ended => {}
             Phase::Open if self.flight.is_some() => self.flight_due(now, actions),
             Phase::Open if self.settling.is_empty() => self.free_due(now, actions),
-            _ => {}
+            Phase::Open => {}
+            _ => self.start_due(now, actions),
         }
+        self.run_clock(now);
     }
 
     /// When something is due while no turn is in the CLI.
@@ -307,87 +311,6 @@ impl<E> Machine<E> {
         taken && (turn.delivery == Delivery::AtMostOnce || turn.attempts >= self.config.max_attempts)
     }
 
-    pub(super) fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action<E>>) {
-        self.phase = Phase::Starting;
-        // Whoever starts it asks for the limit once more.
-        self.suspended_until = None;
-        self.renew = false;
-        self.opening = opening;
-        // What the CLI before did by itself, and what was looked for on disk, ended with it.
-        self.own = Own::default();
-        self.leave = Leave::default();
-        // Only for a turn that is open: told to run again what its transcript ends with, a CLI without one
-        // would run a prompt that was settled long ago.
-        self.rerunning = matches!(self.queue.front(), Some(Item::Turn(turn)) if turn.attempts > 0);
-        actions.push(Action::Start(Start { opening, rerun: self.rerunning }));
-    }
-
-    fn spawned(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
-        // A stop that came during the spawn has changed the phase, and the CLI is being ended: it is asked
-        // nothing.
-        if self.phase == Phase::Starting {
-            self.hold_over(now);
-            self.phase = Phase::Initializing { until: now + self.config.start_timeout };
-            actions.push(Action::Initialize);
-        }
-    }
-
-    fn initialized(&mut self, now: Instant, lifecycle: bool, actions: &mut Vec<Action<E>>) {
-        if matches!(self.phase, Phase::Initializing { .. }) {
-            self.phase = Phase::Open;
-            self.lifecycle = lifecycle;
-            self.idle_since = now;
-            self.dispatch(now, actions);
-        }
-    }
-
-    pub(super) fn start_failed(&mut self, now: Instant, failure: StartFailure, actions: &mut Vec<Action<E>>) {
-        // The CLI was being ended and so did not come up: that is what was wanted, and no failure. What cannot
-        // be mended is kept, or a successor would be started for it to be met again.
-        if let Phase::Stopping(_) = self.phase {
-            let class = match failure {
-                StartFailure::Permanent(permanent) => ExitClass::Permanent(permanent),
-                _ => ExitClass::Clean,
-            };
-            return self.exited(now, class, actions);
-        }
-        match failure {
-            // The disk is the CLI's to judge: what it takes for there is resumed, and what it takes for
-            // absent is begun. Once only, or a CLI that refuses both would be started for ever.
-            StartFailure::IdInUse if !self.reopened => self.reopen(Opening::Resume, actions),
-            StartFailure::NoConversation if !self.reopened => self.reopen(Opening::Fresh, actions),
-            // Whoever starts it leaves the flag out from now on; once is enough, so that this cannot go round.
-            StartFailure::UnknownFlag(_) if !self.without_flag => {
-                self.without_flag = true;
-                self.start(self.opening, actions);
-            }
-            StartFailure::UnknownFlag(permanent) => self.fail(permanent, actions),
-            // The CLI has something under the id, and no conversation in it: nothing is lost with the id.
-            StartFailure::NoConversation if !self.renamed => {
-                self.renamed = true;
-                self.reopened = false;
-                actions.push(Action::Rename);
-                self.start(None, actions);
-            }
-            StartFailure::IdInUse => self.fail(
-                Permanent::new(PermanentKind::IdInUse, "the CLI says that the session id is already in use"),
-                actions,
-            ),
-            StartFailure::NoConversation => self.fail(
-                Permanent::new(PermanentKind::ConversationLost, "the CLI finds no conversation of this id"),
-                actions,
-            ),
-            StartFailure::Permanent(permanent) => self.fail(permanent, actions),
-            StartFailure::Transient(class) => self.crash(class, actions),
-            StartFailure::Limited(left) => self.start_later(now, left, actions),
-        }
-    }
-
-    fn reopen(&mut self, opening: Opening, actions: &mut Vec<Action<E>>) {
-        self.reopened = true;
-        self.start(Some(opening), actions);
-    }
-
     /// Begins the next turn if the CLI is free: the one place from which turns begin.
     pub(super) fn dispatch(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         // One turn at a time: of prompts that are sent while one runs, the CLI makes a single turn with a
@@ -419,6 +342,7 @@ impl<E> Machine<E> {
             Some(Item::Clear) => self.begin_stop(Then::Clear, Action::Stop, actions),
             Some(Item::Turn(mut turn)) => {
                 turn.attempts += 1;
+                self.renew.has_worked = true;
                 // The deadline of the first dispatch stays over all incarnations: with a new one each, a turn
                 // that crashes its CLIs would never time out.
                 turn.deadline = turn.deadline.or_else(|| turn.timeout.map(|timeout| now + timeout));
@@ -451,8 +375,12 @@ impl<E> Machine<E> {
     fn configure(&mut self, now: Instant, config: Config, renew: bool, actions: &mut Vec<Action<E>>) {
         self.config = config;
         // `|=`: two changes in a row, of which only the first needs another CLI, need one.
-        self.renew |= renew && !matches!(self.phase, Phase::Stopping(_));
-        if self.renew {
+        self.renew.options |= renew && !matches!(self.phase, Phase::Stopping(_));
+        // What kept the session from coming up may be mended by them.
+        if let Phase::Waiting { until } = &mut self.phase {
+            *until = now;
+        }
+        if self.renew.options {
             self.dispatch(now, actions);
         }
     }
@@ -471,10 +399,7 @@ impl<E> Machine<E> {
         let Some(Item::Turn(open)) = found.and_then(|at| self.queue.remove(at)) else { return };
         let verdict = if open.attempts > 0 { reason.verdict() } else { Verdict::Cancelled };
         self.outcome(turn, verdict, false, actions);
-        // The CLI that is coming up would run it again by itself.
-        if open.attempts > 0 && !matches!(self.phase, Phase::Stopping(_)) {
-            self.begin_stop(Then::Reopen, Action::Kill, actions);
-        }
+        self.left_the_queue(open.attempts > 0, actions);
     }
 
     fn interrupt(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {

@@ -15,6 +15,8 @@
 //!     └─────────────────────┴───────────── no result in time ──────────┘
 //! ```
 //!
+//! A failure to start that passes leads to `Waiting`, and from there to `Starting` again; see `starts.rs`.
+//!
 //! The machine decides; it does no I/O and reads no clock. [`Machine::handle`] takes the time and an [`Event`] and
 //! puts [`Action`]s into a list; [`Machine::poll_timeout`] says when to call [`Machine::handle_timeout`].
 //!
@@ -29,6 +31,7 @@
 //!   while its last answer is not on disk.
 //! * No turn is sent into a usage limit that is known, and one that met it, or a failure of the model API that may pass, is gone
 //!   on with: its prompt is never sent a second time.
+//! * A turn has an outcome within its time also where no CLI comes up, and one that was sent is never told as not started.
 //! * A stop is obeyed in every state, within the time of its ladder.
 
 mod at_hand;
@@ -44,9 +47,12 @@ mod limited;
 mod machine;
 mod outcome;
 mod own_work;
+mod prompt;
 mod queue;
 mod settle;
 mod settling;
+mod start_failure;
+mod starts;
 mod state;
 
 pub use cli_version::{CliVersion, InvalidVersion, unfit};
@@ -63,5 +69,7 @@ pub use limited::{OnLimit, Patience};
 pub use machine::{Machine, State};
 pub use outcome::{Answer, Failure, FailureKind, Outcome, OutcomeRecord};
 pub use own_work::OwnWork;
-pub use queue::{Attached, CONSUMERS, Command, Entry, QUEUE, Queue, TurnEntry};
+pub use prompt::Prompt;
+pub use queue::{Attached, CONSUMERS, Command, Entry, PROMPTS, QUEUE, Queue, Room, TurnEntry};
+pub use start_failure::{PASSING, Passes, Passing};
 pub use state::SessionState;

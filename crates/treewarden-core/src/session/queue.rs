@@ -171,6 +171,29 @@ impl<S, C> Queue<S, C> {
         self.taken = 0;
     }
 
+    /// The turns that somebody had end, and that no engine was told of.
+    pub fn take_cancels(&mut self) -> Vec<(TurnId, DrainReason)> {
+        let cancel = |command: &Command| match command {
+            Command::Cancel(turn, reason) => Some((*turn, *reason)),
+            _ => None,
+        };
+        let cancels = self.commands.iter().filter_map(cancel).collect();
+        self.commands.retain(|command| cancel(command).is_none());
+        cancels
+    }
+
+    /// Notes when the time of a turn is over, which the next engine goes by.
+    pub fn keep_deadline(&mut self, turn: TurnId, deadline: Instant) {
+        if let Some(entry) = self.turn_mut(turn) {
+            entry.open.deadline = Some(deadline);
+        }
+    }
+
+    /// The open turns whose time has begun, each with its end.
+    pub fn deadlines(&self) -> impl Iterator<Item = (TurnId, Instant)> {
+        self.turns().filter_map(|turn| Some((turn, self.turn(turn)?.open.deadline?)))
+    }
+
     /// The turn that is under way, or next.
     pub fn first_open(&self) -> Option<TurnId> {
         self.turns().next()
@@ -380,6 +403,20 @@ mod tests {
         queue.remove(gone);
         queue.forget_engine();
         assert_eq!(queue.take_new().1, [Command::Cancel(open, DrainReason::Interrupted)]);
+    }
+
+    #[test]
+    fn what_no_engine_was_told_of_can_be_taken_by_whoever_ends_it() {
+        let mut queue = Queue::default();
+        let (first, second) = (turn(&mut queue), turn(&mut queue));
+        queue.command(Command::Interrupt);
+        queue.command(Command::Cancel(second, DrainReason::Interrupted));
+        assert_eq!(queue.take_cancels(), [(second, DrainReason::Interrupted)]);
+        assert_eq!(queue.take_cancels(), []);
+        assert_eq!(queue.take_new().1, [Command::Interrupt]);
+        let now = Instant::now();
+        queue.keep_deadline(first, now);
+        assert_eq!(queue.deadlines().collect::<Vec<_>>(), [(first, now)]);
     }
 
     #[test]

@@ -248,7 +248,8 @@ impl<E> Machine<E> {
         actions: &mut Vec<Action<E>>,
     ) {
         if let Some(flight) = self.flight.as_ref().filter(|flight| flight.turn() == turn) {
-            let verdict = flight.drain.map_or(Verdict::NotStarted(why), |(reason, _)| reason.verdict());
+            let unsent = if flight.taken_over { Verdict::LeftOff } else { Verdict::NotStarted };
+            let verdict = flight.drain.map_or_else(|| unsent(why), |(reason, _)| reason.verdict());
             self.settle(now, verdict, actions);
         } else {
             self.refuse_held(now, turn, why, actions);

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use treewarden_core::session::CrashKind;
 use treewarden_core::session::{
     Action, Config, Delivery, DrainReason, End, Event, ExitClass, Fact, Item, Lifecycle, Machine, OpenTurn,
-    Opening, Patience, ResultFact, Saved, Start, State, StopReason, Verdict,
+    Opening, Patience, Permanent, PermanentKind, ResultFact, Saved, Start, StartFailure, State, StopReason,
+    Verdict,
 };
 use treewarden_proto::TurnId;
 use uuid::Uuid;
@@ -111,6 +112,21 @@ pub(crate) fn crashed(kind: CrashKind) -> Action {
 /// The CLI was killed by a signal from outside.
 pub(crate) fn killed() -> Event {
     Event::Exited(ExitClass::Crash(CrashKind::Signal(9)))
+}
+
+/// The CLI refuses the id as one that is there.
+pub(crate) fn in_use() -> StartFailure {
+    StartFailure::IdInUse(Permanent::new(PermanentKind::IdInUse, "Error: Session ID 1 is already in use."))
+}
+
+/// The CLI refuses the id as one that is not there.
+pub(crate) fn no_conversation() -> StartFailure {
+    StartFailure::NoConversation(Permanent::new(PermanentKind::ConversationLost, "No conversation found"))
+}
+
+/// A CLI that was spawned ends before it is up.
+pub(crate) fn ends_early() -> Event {
+    Event::StartFailed(StartFailure::passing(&ExitClass::Crash(CrashKind::Exit(1)), "no network\n"))
 }
 
 /// The last settled turn is on disk.

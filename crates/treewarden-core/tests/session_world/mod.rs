@@ -111,7 +111,8 @@ impl World {
             Op::Renew if !self.parked => {
                 self.feed(Event::Configure { config: Config::default(), renew: true });
             }
-            Op::Renew => {}
+            Op::TooLarge if !self.parked => self.feed(Event::TooLarge),
+            Op::Renew | Op::TooLarge => {}
             Op::Step { limited } => {
                 if let Some(cli) = &mut self.cli {
                     cli.step(limited);
@@ -119,6 +120,14 @@ impl World {
             }
             Op::Read => self.read(),
             Op::Drive { fails } => self.drive(fails),
+            Op::Crowd { waits } if self.starting.is_some() && !self.ending => {
+                self.feed(Event::AwaitsPlace(waits));
+            }
+            Op::Short if self.starting.is_some() && !self.ending => {
+                self.starting = None;
+                self.feed(Event::StartFailed(StartFailure::Shortage("no descriptors".to_owned())));
+            }
+            Op::Crowd { .. } | Op::Short => {}
             Op::Flush(count) => self.flush(count.into()),
             Op::Kill => {
                 if let Some(cli) = &mut self.cli {
@@ -294,7 +303,7 @@ impl World {
         if let Some(start) = self.starting.take() {
             if fails || self.ending {
                 self.ending = false;
-                let failure = StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources));
+                let failure = StartFailure::passing(&ExitClass::Crash(CrashKind::Exit(1)), "");
                 return self.feed(Event::StartFailed(failure));
             }
             self.cli = Some(Cli::new(self.weak, &self.disk, start.rerun));
@@ -377,6 +386,7 @@ impl World {
                     // What is seen is what is there when the look begins, and it is told later.
                     self.looks = Some(self.is_saved());
                 }
+                Action::Recycle => self.check_ended_for_convenience(),
                 Action::Stop | Action::Terminate | Action::Kill => {
                     assert!(!self.ending, "a CLI is ended once");
                     if action == Action::Stop {

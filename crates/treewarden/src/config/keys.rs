@@ -43,7 +43,7 @@ pub(super) static SECTIONS: &[Section] = &[
     Section { title: "The whole tree", keys: &[
         tree("state_dir", Kind::Path, "Where records, journal and leases are kept; the user's state directory by default."),
         tree("durability", Kind::Choice(DURABILITIES), "What an accepted turn survives: nothing, as turns are not stored; the death of the process; or a power loss as well."),
-        tree("max_live", Kind::Count(1), "How many CLIs may live at once; idle sessions are parked to make room."),
+        tree("max_live", Kind::Count(1), "How many CLIs may live at once; idle sessions are parked to make room. Unset, treewarden run goes by what the machine lets it have."),
         tree("keep_turns", Kind::Count(1), "How many settled turns of each session are kept, counted from the newest; older ones are removed."),
         tree("keep_turns_for", Kind::Duration, "How long settled turns are kept; a turn stays only if keep_turns allows it too."),
         tree("keep_ids", Kind::Duration, "How long the ids of removed turns are known, so that one that is asked again is refused; of the tree's own ids that is known for ever."),
@@ -70,6 +70,7 @@ pub(super) static SECTIONS: &[Section] = &[
         ours("pinned", Kind::Bool, "Whether a session's CLI is kept once it is started: neither idle_timeout nor max_live parks it.").on_change(Effect::NextCli),
         ours("silence_timeout", Kind::Duration, "How long a busy CLI may be silent before it is probed, then killed and resumed."),
         ours("start_timeout", Kind::Duration, "How long a CLI may take to start."),
+        ours("place_wait", Kind::Duration, "How long a turn waits for a place among the live CLIs; 10 minutes by default."),
         ours("drain_timeout", Kind::Duration, "How long an interrupted turn may take to its result before the CLI is killed."),
         ours("delivery", Kind::Choice(DELIVERIES), "What a crash means to a turn: it is carried on, or it fails.").on_change(Effect::NextTurn),
         ours("cut_off_tools", Kind::Choice(CUT_OFF_TOOLS), "What becomes of a tool that was running when its CLI died: the model is told that its outcome is unknown, or it is asked again, which most often runs the tool again."),
@@ -105,7 +106,7 @@ pub(super) static SECTIONS: &[Section] = &[
         cli("peer_messages", Kind::Bool, "Whether other processes of the user may send the CLI messages, each of which begins a turn; not by default."),
     ] },
     Section { title: "A session: its process", keys: &[
-        cli("timeout", Kind::Duration, "How long one turn may take, all retries included; 5 minutes by default.").on_change(Effect::NextTurn),
+        cli("timeout", Kind::Duration, "How long one turn may take from when it is the next one, starts and restarts of its CLI included; 5 minutes by default.").on_change(Effect::NextTurn),
         cli("include_partial_messages", Kind::Bool, "Whether the answer is streamed as it is made."),
         cli("cli_path", Kind::Program, "The CLI to run: a path, or a name to look up in PATH."),
         cli("cwd", Kind::Path, "The directory in which the CLI works."),

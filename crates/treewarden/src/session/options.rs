@@ -225,6 +225,14 @@ impl SessionOptions {
         self
     }
 
+    /// How long a turn waits for a place among the live CLIs, or for what the system is short of; 10 min.
+    ///
+    /// It counts from when the turn asked for it, and beside the turn's own time, which stands still meanwhile.
+    pub fn place_wait(mut self, wait: Duration) -> Self {
+        self.timing.place_wait = wait;
+        self
+    }
+
     /// How many CLIs may die under one turn before it fails; 20.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         // With 0 every turn would fail before it was sent once.

@@ -26,11 +26,18 @@ pub struct TreeBuilder {
     state_dir: Option<PathBuf>,
     store: Option<Arc<dyn Backend>>,
     containment: ContainmentPolicy,
+    default_max_live: Option<usize>,
 }
 
 impl TreeBuilder {
     pub(super) fn new(spec: TreeSpec) -> Self {
-        Self { spec, state_dir: None, store: None, containment: ContainmentPolicy::Best }
+        Self {
+            spec,
+            state_dir: None,
+            store: None,
+            containment: ContainmentPolicy::Best,
+            default_max_live: None,
+        }
     }
 
     /// Keeps records, journal and leases in `dir`, whatever the spec says.
@@ -48,6 +55,12 @@ impl TreeBuilder {
     /// Chooses how the processes of a session are held together; the best way that the system offers by default.
     pub fn containment(mut self, policy: ContainmentPolicy) -> Self {
         self.containment = policy;
+        self
+    }
+
+    /// How many CLIs may live at once where the spec does not say: without limit by default.
+    pub fn default_max_live(mut self, max_live: usize) -> Self {
+        self.default_max_live = Some(max_live);
         self
     }
 
@@ -71,7 +84,7 @@ impl TreeBuilder {
     ///
     /// When the future is dropped, what was started is stopped.
     pub async fn start(self) -> Result<Tree, TreeError> {
-        let Self { spec, state_dir, store, containment } = self;
+        let Self { spec, state_dir, store, containment, default_max_live } = self;
         // A file was asked when it was read; a program may have put its spec together.
         let doubles = names::doubles(&spec);
         if !doubles.is_empty() {
@@ -94,7 +107,7 @@ impl TreeBuilder {
             .durability(spec.durability)
             .keep(spec.keep())
             .containment(containment);
-        if let Some(max_live) = spec.max_live {
+        if let Some(max_live) = spec.max_live.or(default_max_live) {
             options = options.max_live(max_live);
         }
         if let Some(store) = store {

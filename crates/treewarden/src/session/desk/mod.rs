@@ -32,6 +32,7 @@ mod saved;
 mod service;
 mod transcript;
 mod turns;
+mod unserved;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};

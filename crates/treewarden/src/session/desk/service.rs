@@ -41,6 +41,10 @@ impl Desk {
         // Of a turn whose outcome is on its way to the store nothing runs any more, and the one behind it was not meant.
         let head = if rooms.commits.untold().is_empty() { rooms.queue.first_open() } else { None };
         let command = match head {
+            // Nobody would take the command before the session is started again.
+            Some(turn) if !rooms.service.engine_lives() => {
+                return self.end_unserved(rooms, turn, DrainReason::Interrupted);
+            }
             Some(turn) => Command::Cancel(turn, DrainReason::Interrupted),
             None if rooms.shown.works_at_something() && rooms.service.engine_lives() => Command::Interrupt,
             None => return false,
@@ -110,6 +114,7 @@ impl Desk {
         rooms.service.engine_ended();
         rooms.queue.forget_engine();
         drop(rooms);
+        self.unserved();
         self.quiet.notify_waiters();
     }
 
@@ -170,6 +175,7 @@ impl Desk {
         // The desk's lock is let go first: a `Want` gives its promise back under the lock of its pool.
         drop(rooms);
         drop(want);
+        self.unserved();
         self.quiet.notify_waiters();
     }
 

@@ -164,7 +164,9 @@ impl Desk {
 
     pub(crate) fn cancel(&self, turn: TurnId, reason: DrainReason) {
         let mut rooms = self.lock();
-        if rooms.queue.turn(turn).is_some() {
+        if !rooms.service.engine_lives() {
+            self.end_unserved(rooms, turn, reason);
+        } else if rooms.queue.turn(turn).is_some() {
             rooms.queue.command(Command::Cancel(turn, reason));
             self.ring(rooms);
         }

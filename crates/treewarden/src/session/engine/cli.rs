@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub(super) struct Cli {
     pub(super) may_be_blank: bool,
     pub(super) started: bool,
     pub(super) version_known: bool,
+    /// What was executed, if this session did it.
+    pub(super) path: Option<PathBuf>,
     /// The program, if it was given a flag that it may not know.
     pub(super) on_trial: Option<Binary>,
     /// Let go when the CLI is gone, as it removes what the CLI was given and left behind.
@@ -135,6 +138,7 @@ impl Cli {
             may_be_blank: false,
             started: false,
             version_known: false,
+            path: None,
             on_trial: None,
             door: None,
             at_eof: false,
@@ -160,6 +164,11 @@ impl Cli {
 
     pub(super) fn containment(&self) -> Box<str> {
         self.containment.clone()
+    }
+
+    /// What it has said on stderr, as long as it is not up.
+    pub(super) fn words_of_the_start(&self) -> Option<String> {
+        (!self.started).then(|| last_lines(&self.stderr.text()).to_owned())
     }
 
     /// Remembers what a result says about a start that failed.
@@ -299,6 +308,9 @@ impl Engine {
         self.desk.note_gone(&gone);
         drop(cli.door.take());
         let status = gone.status();
+        let ids = self.desk.fork_from().into_iter().chain([cli.id]).map(|id| id.to_string());
+        let ids: Vec<String> = ids.collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let facts = ExitFacts {
             code: status.and_then(|status| status.code()),
             signal: status.and_then(|status| ExitStatusExt::signal(&status)),
@@ -306,6 +318,8 @@ impl Engine {
             startup_failure: cli.initialize_refused.as_deref().or(cli.startup_failure.as_deref()),
             errors: &cli.errors,
             asked: closing.asked,
+            killed_for: self.machine.killed_for().filter(|_| closing.asked),
+            ids: &ids,
             started: cli.started,
         };
         let class = ExitClass::of(&facts);
@@ -319,10 +333,16 @@ impl Engine {
             () if unknown_flag.is_some() => unknown_flag,
             // Only of an id that is ours: under one that the user chose, a transcript may be somebody else's
             // conversation.
-            () if cli.owns_id && class.is_id_in_use() => Some(StartFailure::IdInUse),
+            () if cli.owns_id && class.is_id_in_use() => class.permanent().map(StartFailure::IdInUse),
             // Only where the journal demands nothing of the transcript: otherwise a blank conversation would
             // begin in place of the one that is lost.
-            () if cli.may_be_blank && class.is_conversation_lost() => Some(StartFailure::NoConversation),
+            () if cli.may_be_blank && class.is_conversation_lost() => {
+                class.permanent().map(StartFailure::NoConversation)
+            }
+            // Nobody's crash yet: another is tried, and what it said is told if none comes up.
+            () if !cli.started && class.permanent().is_none() => {
+                Some(StartFailure::passing(&class, last_lines(stderr.trim())))
+            }
             () => None,
         };
         // Lease and proof are kept over a crash alone, so that no other host comes in between. After every

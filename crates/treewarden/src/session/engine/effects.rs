@@ -162,17 +162,29 @@ impl Engine {
             End::Crashed(_) => SessionState::Restarting,
             End::Failed(_) => SessionState::Failed,
         };
-        if let End::Failed(permanent) = &end {
-            self.desk.note(Shown::Trouble(Some(permanent.message.as_str().into())));
+        match &end {
+            End::Failed(permanent) => {
+                self.desk.note(Shown::Trouble(Some(permanent.message.as_str().into())));
+            }
+            // What it waited for is nobody's matter any more; what failed is, until a CLI is up.
+            End::Parked => {
+                self.desk.note(Shown::Trouble(self.machine.start_failure().map(String::into_boxed_str)));
+            }
+            End::Stopped(_) | End::Crashed(_) => {}
         }
         self.desk.forget_work();
+        self.desk.keep_deadlines(self.machine.deadlines());
         self.desk.set_state(state, None, None);
         self.end = Some(end);
     }
 
     /// Shows what the machine is doing in the status.
     pub(super) fn show_state(&mut self) {
-        let Seen { state, work, .. } = &self.seen;
+        let Seen { state, work, trouble, .. } = &self.seen;
+        // Where there is none, what was shown stays until a CLI is up.
+        if let Some(trouble) = trouble {
+            self.desk.note(Shown::Trouble(Some(trouble.as_str().into())));
+        }
         let (state, turn) = match *state {
             State::Starting | State::Initializing => (SessionState::Starting, None),
             State::Ready => (SessionState::Ready, None),

@@ -7,7 +7,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use treewarden_core::session::{Permanent, PermanentKind, StartFailure};
+use treewarden_core::session::{Passing, Permanent, PermanentKind, StartFailure};
+use treewarden_process::is_shortage;
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::{Environment, Opening};
 use treewarden_transcript as transcript;
@@ -61,11 +62,18 @@ pub(super) async fn shut(
     let spec = &options.spec;
     let private = private(desk, &around.cwd).await?;
     let mut args: Vec<OsString> = private.args(spec, opening).into_iter().map(OsString::from).collect();
-    let unwritten = |error| {
+    let unwritten = |error: std::io::Error| {
         let text = format!("`settings` or `mcp_config` cannot be written for the CLI to read: {error}");
-        permanent(PermanentKind::Store, text)
+        match is_shortage(&error) {
+            true => StartFailure::Shortage(text),
+            false => permanent(PermanentKind::Store, text),
+        }
     };
     let files = private.write(desk.host.state_dir(), id).or_else(|error| {
+        // It passes, and what is written then is whole.
+        if is_shortage(&error) {
+            return Err(unwritten(error));
+        }
         // Settings of the session's own may forbid something: a CLI without them does not start.
         if spec.settings.is_some() {
             return Err(unwritten(error));
@@ -122,6 +130,12 @@ fn find_cli(desk: &Desk, environment: &Environment) -> Result<PathBuf, StartFail
     let path = environment.get("PATH").unwrap_or_default();
     let found = std::env::split_paths(path).map(|dir| dir.join("claude")).find(|file| is_program(file));
     found.ok_or_else(|| {
+        // One of them is the right one, and is being replaced.
+        let seen = |dir: PathBuf| desk.host.inner.binaries.has_come_up(&dir.join("claude"));
+        if std::env::split_paths(path).any(seen) {
+            let how = "no `claude` on the PATH, where one was before".to_owned();
+            return StartFailure::Passing(Passing { how, words: String::new(), spawned: false });
+        }
         let message = "no `claude` on the PATH; install it (npm install -g @anthropic-ai/claude-code) or set `cli_path`";
         permanent(PermanentKind::CliNotFound, message)
     })

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use treewarden_core::session::{CrashKind, ExitClass, PermanentKind, StartFailure};
+use tokio::sync::watch;
+use treewarden_core::session::{PermanentKind, StartFailure};
 use treewarden_process::{Cookie, NotGone, TreeGone};
 use treewarden_proto::SessionId;
 use treewarden_store::{Lease, LeaseError};
@@ -20,15 +21,18 @@ use crate::session::desk::{Desk, Inherited};
 /// So long the disk may take for the name in a lease.
 const SYNC: Duration = Duration::from_secs(2);
 
-/// A place among the live CLIs. Whoever has to wait for one keeps no lease meanwhile, and so no proof.
-pub(super) async fn place(desk: &Arc<Desk>) -> Result<Place, StartFailure> {
+/// A place among the live CLIs. Whoever has to wait for one keeps no lease meanwhile, and so no proof; `waits` is told.
+pub(super) async fn place(desk: &Arc<Desk>, waits: &watch::Sender<bool>) -> Result<Place, StartFailure> {
     let request = desk.host.inner.places.ask(desk);
     // Whoever waits gives its lease up, so that another host may have the conversation meanwhile: then the
     // proof that came with the lease says nothing.
     if request.waits() {
         drop(desk.inherit());
+        waits.send_replace(true);
     }
-    request.granted().await.map_err(|AllPinned { limit }| {
+    let granted = request.granted().await;
+    waits.send_replace(false);
+    granted.map_err(|AllPinned { limit }| {
         let message = format!(
             "pinned sessions have every place for a live CLI, of which there are {limit}; raise `max_live` or pin fewer sessions"
         );
@@ -70,6 +74,9 @@ pub(super) async fn lease_and_proof(
 }
 
 pub(super) fn not_gone(desk: &Desk, error: &NotGone) -> StartFailure {
+    if error.is_shortage() {
+        return StartFailure::Shortage(error.to_string());
+    }
     desk.note_not_gone(error);
     let message = format!("processes of the session's last CLI cannot be ended: {error}");
     permanent(PermanentKind::NotGone, message)
@@ -100,10 +107,7 @@ fn lease(desk: &Desk, id: SessionId, config_dir: &Path) -> Result<Lease, StartFa
         ),
         // A want of descriptors passes when other sessions end. As a permanent failure it would settle every
         // turn that waits.
-        LeaseError::Shortage { message } => {
-            tracing::warn!(session = %desk.name, message, "failed to take a lease");
-            StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources))
-        }
+        LeaseError::Shortage { message } => StartFailure::Shortage(message),
         other => permanent(PermanentKind::NoLease, other.to_string()),
     })
 }

@@ -16,9 +16,11 @@ mod effects;
 mod launch;
 mod lease;
 mod limits;
+mod memory;
 mod route;
 mod settle;
 mod start;
+mod verbatim;
 mod version;
 
 pub(super) use self::ahead::keep_warm;
@@ -29,6 +31,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::watch;
 use treewarden_core::session::{End, Evidence, SessionState, Start, StartFailure, State};
 use treewarden_process::Line;
 use treewarden_proto::TurnId;
@@ -65,12 +68,13 @@ struct Engine {
     desk: Arc<Desk>,
     machine: Machine,
     actions: Vec<treewarden_core::session::Action<Evidence>>,
-    /// The start procedure, while it runs.
+    /// The start procedure, while it runs, and whether it waits for a place.
     starting: Option<Task<Result<Box<Cli>, StartFailure>>>,
+    waits: Option<watch::Receiver<bool>>,
     cli: Option<Box<Cli>>,
     /// The CLI's tree, while it is being ended.
     closing: Option<Closing>,
-    /// What has to be stored before a turn is sent, and that turn.
+    /// What has to be stored, or to be known of the CLI, before a turn is sent, and that turn.
     sending: Option<(TurnId, Task<Result<(), NotStored>>)>,
     /// The conversation has another id, which is stored together with the outcome that said so.
     followed: Option<Change>,
@@ -98,6 +102,8 @@ struct Seen {
     work: Work,
     /// The CLI could be ended for convenience.
     at_rest: bool,
+    /// Why no CLI is up.
+    trouble: Option<String>,
 }
 
 impl Seen {
@@ -107,7 +113,7 @@ impl Seen {
             background_tasks: machine.background_tasks(),
             unsaved: machine.unsaved().map(str::to_owned),
         };
-        Self { state: machine.state(), work, at_rest: machine.is_at_rest() }
+        Self { state: machine.state(), work, at_rest: machine.is_at_rest(), trouble: machine.start_trouble() }
     }
 }
 
@@ -115,6 +121,7 @@ impl Seen {
 enum Wake {
     Desk,
     Started(Result<Box<Cli>, StartFailure>),
+    Waits(bool),
     Lines(bool),
     Gone,
     Closed,
@@ -135,10 +142,11 @@ impl Engine {
         machine.await_outcomes(untold);
         Self {
             desk,
-            seen: Seen { state: machine.state(), work: Work::default(), at_rest: false },
+            seen: Seen { state: machine.state(), work: Work::default(), at_rest: false, trouble: None },
             machine,
             actions,
             starting: None,
+            waits: None,
             cli: None,
             closing: None,
             sending: None,
@@ -183,6 +191,7 @@ impl Engine {
                     self.starting = None;
                     self.handle(Event::StartFailed(failure));
                 }
+                Wake::Waits(waits) => self.handle(Event::AwaitsPlace(waits)),
                 Wake::Lines(more) => self.read_lines(more),
                 Wake::Gone => self.begin_closing(cli::How::Gone),
                 Wake::Closed => self.closed(),
@@ -192,7 +201,7 @@ impl Engine {
                 Wake::Looked(look) => self.looked(look),
                 Wake::Room => self.room(),
                 Wake::Written(result) => self.written(&result),
-                Wake::Timer => self.machine.handle_timeout(Instant::now(), &mut self.actions),
+                Wake::Timer => self.timer(),
             }
         }
     }
@@ -203,7 +212,9 @@ impl Engine {
         // This timer stops while the machine sleeps, and a usage limit is lifted meanwhile.
         let look = self.waits_for_limit().then(|| Instant::now() + limits::LOOK);
         let timer = [timer, look].into_iter().flatten().min().map(tokio::time::Instant::from_std);
-        let Self { desk, starting, cli, closing, sending, reading, looking, full, lines, alarm, .. } = self;
+        let Self {
+            desk, starting, waits, cli, closing, sending, reading, looking, full, lines, alarm, ..
+        } = self;
         let drained = closing.as_ref().and_then(Closing::drained_by);
         let (ending, may_read) = (closing.is_some(), full.is_none());
         // In this order: a stop or a cancel is not kept waiting by a CLI that prints without a pause, and
@@ -211,6 +222,7 @@ impl Engine {
         tokio::select! {
             biased;
             () = desk.rung() => Wake::Desk,
+            waits = changed(waits) => Wake::Waits(waits),
             done = poll_some(starting) => Wake::Started(done),
             (turn, noted) = noted(sending) => Wake::Noted(turn, noted),
             (turn, found) = poll_some(reading) => Wake::Transcript(turn, found),
@@ -221,6 +233,14 @@ impl Engine {
             () = sleep_until(drained) => Wake::Drained,
             () = alarm.rings(timer) => Wake::Timer,
         }
+    }
+
+    fn timer(&mut self) {
+        // A turn whose time is over before its CLI is up is told with what that said last.
+        if let Some(words) = self.cli.as_ref().and_then(|cli| cli.words_of_the_start()) {
+            self.machine.hear(&words);
+        }
+        self.machine.handle_timeout(Instant::now(), &mut self.actions);
     }
 
     fn handle(&mut self, event: Event) {
@@ -242,20 +262,29 @@ impl Engine {
             self.handle(Event::Settled(turn));
         }
         for command in commands {
-            self.handle(match command {
+            let event = match command {
                 Command::Cancel(turn, reason) => Event::Cancel(turn, reason),
                 Command::Interrupt => Event::Interrupt,
                 Command::Stop(reason) => Event::Stop(reason),
+                Command::TooLarge { pid, taken } => {
+                    if !self.is_too_large(pid, taken) {
+                        continue;
+                    }
+                    Event::TooLarge
+                }
                 Command::Configure { renew } => {
+                    self.limit_anew();
                     Event::Configure { config: self.desk.options().timing(), renew }
                 }
-            });
+            };
+            self.handle(event);
         }
     }
 
     fn spawned(&mut self, cli: Box<Cli>) {
         self.starting = None;
         self.cli = Some(cli);
+        self.weigh();
         self.show_cli();
         self.handle(Event::Spawned);
     }
@@ -297,7 +326,9 @@ impl Engine {
         // Ids begin anew with each CLI: an answer of the last one must not be taken for one of the next.
         self.pending = Pending::default();
         self.run = Run::default();
-        self.starting = Some(Box::pin(start::start(Arc::clone(&self.desk), start)));
+        let (tell, waits) = watch::channel(false);
+        self.waits = Some(waits);
+        self.starting = Some(Box::pin(start::start(Arc::clone(&self.desk), start, tell)));
     }
 }
 
@@ -317,6 +348,19 @@ async fn poll_some<T>(task: &mut Option<Task<T>>) -> T {
     match task {
         Some(task) => task.as_mut().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until the start procedure waits for a place, or does so no longer.
+async fn changed(waits: &mut Option<watch::Receiver<bool>>) -> bool {
+    let Some(receiver) = waits else { return std::future::pending().await };
+    match receiver.changed().await {
+        Ok(()) => *receiver.borrow_and_update(),
+        // The procedure has ended, which is told by its own end.
+        Err(_) => {
+            *waits = None;
+            std::future::pending().await
+        }
     }
 }
 

@@ -14,7 +14,7 @@ impl Engine {
     pub(super) fn settle(&mut self, turn: TurnId, verdict: Verdict<Evidence>) {
         // A turn that this host found open in the journal may be under way where the conversation is held. Of
         // two outcomes the first stands, and one from here would be it.
-        if let Verdict::NotStarted(permanent) = &verdict
+        if let Verdict::NotStarted(permanent) | Verdict::LeftOff(permanent) = &verdict
             && permanent.kind == PermanentKind::Held
             && self.desk.leave(turn, &permanent.message)
         {

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use treewarden_core::session::{CrashKind, ExitClass, Opening as Choice, PermanentKind, Start, StartFailure};
-use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone};
+use tokio::sync::watch;
+use treewarden_core::session::{Opening as Choice, Passing, PermanentKind, Start, StartFailure};
+use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone, is_shortage};
 use treewarden_proto::TurnId;
 use treewarden_proto::spec::Opening;
 use treewarden_store::{SessionRecord, StoreError, StoreErrorKind};
@@ -18,8 +19,9 @@ use treewarden_transcript::{self as transcript, Known, OpenPrompt, Resumable};
 use super::Task;
 use super::ahead::started_ahead;
 use super::cli::{self, Cli};
-use super::launch::{RERUN, SHOW_CUT_OFF, Surroundings, permanent, shut};
+use super::launch::{RERUN, SHOW_CUT_OFF, Surroundings, permanent, secrets, shut};
 use super::lease::{lease_and_proof, not_gone, place};
+use super::memory::limited;
 use super::version;
 use crate::binaries::AWAIT_INITIALIZE;
 use crate::events::Happening;
@@ -35,21 +37,28 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Starts a CLI. While the transcript cannot be used, as on a disk that is read-only for a moment, the turns wait, for
 /// `start_timeout` at most; neither a place nor a lease is held meanwhile.
-pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailure> {
+///
+/// `waits` is told while it waits for a place.
+pub(super) async fn start(
+    desk: Arc<Desk>,
+    start: Start,
+    waits: watch::Sender<bool>,
+) -> Result<Box<Cli>, StartFailure> {
     let until = tokio::time::Instant::now() + desk.options().timing().start_timeout;
-    let mut waits = false;
+    let mut said = false;
     loop {
-        let failure = match attempt(&desk, start).await {
+        let failure = match attempt(&desk, start, &waits).await {
             Err(StartFailure::Permanent(failure)) if tokio::time::Instant::now() < until => failure,
+            Ok(cli) => return limited(&desk, cli).await,
             done => return done,
         };
         // A disk that is read-only takes no lease either, which is the first thing that is tried the next time.
         // Every other failure is told at once: it does not pass by waiting.
-        if failure.kind != PermanentKind::Transcript && !(waits && failure.kind == PermanentKind::NoLease) {
+        if failure.kind != PermanentKind::Transcript && !(said && failure.kind == PermanentKind::NoLease) {
             return Err(StartFailure::Permanent(failure));
         }
         // Said once: a disk that stays as it is would fill the log, a line a second.
-        if !std::mem::replace(&mut waits, true) {
+        if !std::mem::replace(&mut said, true) {
             tracing::warn!(session = %desk.name, reason = %failure, "a start waits");
         }
         desk.note(Shown::Trouble(Some(failure.message.as_str().into())));
@@ -57,7 +66,11 @@ pub(super) async fn start(desk: Arc<Desk>, start: Start) -> Result<Box<Cli>, Sta
     }
 }
 
-async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailure> {
+async fn attempt(
+    desk: &Arc<Desk>,
+    start: Start,
+    waits: &watch::Sender<bool>,
+) -> Result<Box<Cli>, StartFailure> {
     // Before anything is started ahead or recorded: any record would end the loss.
     if let Some(lost) = desk.lost() {
         return Err(permanent(PermanentKind::ConversationLost, lost.message));
@@ -75,7 +88,9 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     }
     // The place before the lease: otherwise a session that waits for its place keeps the conversation locked,
     // and a file open, for as long. The lease before the proof, since to prove is to end what is left.
-    let place = place(desk).await?;
+    let place = place(desk, waits).await?;
+    // Behind the wait for the place, in which a token may have been renewed; before the lease, which is not kept locked for it.
+    secrets(desk, &mut around.environment).await?;
     let (lease, gone) = lease_and_proof(desk, record.session_id, &around.config_dir).await?;
     let first = desk.first_open();
     let (opening, open, wrote) = opening(desk, &record, &around.config_dir, start, first, &gone).await?;
@@ -101,6 +116,7 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     desk.put_record(&around.cwd, &around.config_dir).await.map_err(|error| {
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
+    let path = around.path.clone();
     let program = Program {
         path: around.path,
         args,
@@ -129,6 +145,7 @@ async fn attempt(desk: &Arc<Desk>, start: Start) -> Result<Box<Cli>, StartFailur
     let may_be_blank = resumed && !carried && desk.owns_id() && desk.must_hold_nothing().await;
     let cli = Cli::new(tree, record.session_id, lease, place, desk.owns_id() && !carried);
     let mut cli = cli.expect("a tree that was just spawned still has its stdout");
+    cli.path = Some(path);
     cli.on_trial = on_trial;
     cli.may_be_blank = may_be_blank;
     cli.woven = first.filter(|_| open == OpenPrompt::Woven);
@@ -148,10 +165,11 @@ impl Underway {
         let (spawning, _) = self.spawning.as_mut().expect("it is taken below, and when the value is dropped");
         // `self` still has what is being spawned, and its drop sees to the end of that.
         let Ok(spawned) = tokio::time::timeout(SPAWN, spawning).await else {
-            return Err(StartFailure::Transient(ExitClass::Crash(CrashKind::StartTimeout)));
+            let how = format!("the system has not executed it within {} s", SPAWN.as_secs());
+            return Err(StartFailure::Passing(Passing { how, words: String::new(), spawned: true }));
         };
         let (_, place) = self.spawning.take().expect("nobody else takes it");
-        Ok((spawned.map_err(|error| spawn_failure(&error))?, place))
+        Ok((spawned.map_err(|error| spawn_failure(&self.desk, &error))?, place))
     }
 }
 
@@ -235,6 +253,9 @@ async fn opening(
             PermanentKind::ConversationLost,
             format!("the conversation {id} is lost: {reason}; `clear` the session to begin a new one"),
         )),
+        Ok(Err(error)) if is_shortage(error.io()) => {
+            Err(StartFailure::Shortage(format!("failed to {error}")))
+        }
         Ok(Err(error)) => {
             let folder = error.path().parent().unwrap_or_else(|| error.path()).display();
             let message = format!(
@@ -245,7 +266,10 @@ async fn opening(
         }
         // The look at the transcript panicked, or the runtime ends. Neither says that the conversation is
         // lost.
-        Err(_) => Err(StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources))),
+        Err(error) => {
+            let how = format!("the look at its transcript failed: {error}");
+            Err(StartFailure::Passing(Passing { how, words: String::new(), spawned: true }))
+        }
     }
 }
 
@@ -268,17 +292,23 @@ async fn known(desk: &Desk, record: &SessionRecord) -> Result<Known, StoreError>
     }
 }
 
-fn spawn_failure(error: &SpawnError) -> StartFailure {
-    let kind = match error.kind() {
-        SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable => PermanentKind::CliNotFound,
-        SpawnErrorKind::CwdMissing => PermanentKind::CwdMissing,
-        SpawnErrorKind::InvalidArguments => PermanentKind::BadOption,
-        // Whatever else the system says (too many processes, no memory) may pass, and a restart with back-off
-        // is the way to wait for that.
-        _ => {
-            tracing::warn!(%error, "failed to spawn a CLI");
-            return StartFailure::Transient(ExitClass::Crash(CrashKind::NoResources));
+/// What a spawn that failed is: a path that was never seen to work is wrong, and one that was is being replaced.
+fn spawn_failure(desk: &Desk, error: &SpawnError) -> StartFailure {
+    let text = format!("failed to {error}");
+    let passes = |how| StartFailure::Passing(Passing { how, words: String::new(), spawned: false });
+    let options = desk.options();
+    // As it was noted: by the word of the options, or where it was found on the PATH.
+    let path = options.spec.cli_path.as_deref().unwrap_or_else(|| error.path());
+    let has_come_up = desk.host.inner.binaries.has_come_up(path);
+    match error.kind() {
+        SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable if has_come_up => passes(text),
+        SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable => {
+            permanent(PermanentKind::CliNotFound, text)
         }
-    };
-    permanent(kind, format!("failed to {error}"))
+        SpawnErrorKind::CwdMissing => permanent(PermanentKind::CwdMissing, text),
+        SpawnErrorKind::InvalidArguments => permanent(PermanentKind::BadOption, text),
+        SpawnErrorKind::NoResources => StartFailure::Shortage(text),
+        // It is being written, or the system says something that nobody has seen yet.
+        _ => passes(text),
+    }
 }

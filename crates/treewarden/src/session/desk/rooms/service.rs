@@ -58,6 +58,8 @@ pub(crate) struct Service {
     held: Held,
     /// Nobody is to start it again.
     being_removed: bool,
+    /// A task ends turns whose time is over while no engine lives.
+    deadlines_watched: bool,
 }
 
 impl Service {
@@ -75,6 +77,7 @@ impl Service {
             used_at: now,
             held: Held::default(),
             being_removed: false,
+            deadlines_watched: false,
         }
     }
 
@@ -223,6 +226,16 @@ impl Service {
 
     pub(crate) fn engine_lives(&self) -> bool {
         self.engine_lives
+    }
+
+    /// A task is to see to the time of turns while no engine lives; `false` if one does.
+    pub(crate) fn watch_deadlines(&mut self) -> bool {
+        !std::mem::replace(&mut self.deadlines_watched, true)
+    }
+
+    /// That task has ended.
+    pub(crate) fn deadlines_unwatched(&mut self) {
+        self.deadlines_watched = false;
     }
 
     /// The actor that serves the session, if one does.

@@ -1,0 +1,99 @@
+//! What ends a turn while no engine lives: between two starts of the session, while its supervisor backs off.
+//!
+//! A cancel, an interrupt and the turn's own time act then as they do at any other moment. It is not for what an engine does: as
+//! long as one lives, it alone settles turns. Each turn leaves the queue under the lock under which it was seen that none does,
+//! or the engine that comes next would run it.
+
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
+
+use treewarden_core::session::{DrainReason, Evidence, Outcome, Verdict, Whose};
+use treewarden_proto::TurnId;
+
+use super::Desk;
+use super::commit::now_ms;
+use super::rooms::{Job, Rooms};
+
+impl Desk {
+    /// Ends a turn of a session that no engine serves at the moment; `false` if it is not open.
+    pub(super) fn end_unserved(
+        &self,
+        mut rooms: MutexGuard<'_, Rooms>,
+        turn: TurnId,
+        reason: DrainReason,
+    ) -> bool {
+        let Some(entry) = rooms.queue.remove(turn) else { return false };
+        let last = rooms.shown.last_exit().unwrap_or("it is being started again").to_owned();
+        let outcome = match reason {
+            DrainReason::TimedOut => {
+                let whose = Whose { turn, session_id: entry.asked_in, interruptions: entry.interruptions };
+                Verdict::<Evidence>::NotInTime(last).into_outcome(whose)
+            }
+            // One that was sent before may have run tools, so that `Cancelled`, which promises that it never ran, would be a
+            // lie.
+            _ if entry.open.attempts > 0 => Outcome::Interrupted,
+            _ => Outcome::Cancelled,
+        };
+        let job = Job::default().with_outcome((turn, outcome), Some(entry), Instant::now(), now_ms());
+        let starts = rooms.commits.push(job);
+        drop(rooms);
+        self.see_to(starts);
+        true
+    }
+
+    /// Carries out what the engine that is gone was not told of any more, and sees to it that the time of turns that wait goes on.
+    pub(super) fn unserved(&self) {
+        loop {
+            let mut rooms = self.lock();
+            if rooms.service.engine_lives() {
+                return;
+            }
+            let mut cancels = rooms.queue.take_cancels();
+            let Some((turn, reason)) = cancels.pop() else { break };
+            // One at a time, since each is ended under the lock; the others are found at the next look.
+            for (turn, reason) in cancels {
+                rooms.queue.command(super::Command::Cancel(turn, reason));
+            }
+            self.end_unserved(rooms, turn, reason);
+        }
+        let mut rooms = self.lock();
+        let is_due = rooms.queue.deadlines().next().is_some();
+        let (Ok(runtime), Some(desk)) = (tokio::runtime::Handle::try_current(), self.me.upgrade()) else {
+            return;
+        };
+        if is_due && rooms.service.watch_deadlines() {
+            drop(runtime.spawn(watch(desk)));
+        }
+    }
+
+    /// Ends the turns whose time is over, and says when that of the next one is; `None` if there is nothing to wait for.
+    fn expire_unserved(&self) -> Option<Instant> {
+        loop {
+            let mut rooms = self.lock();
+            let next = rooms.queue.deadlines().min_by_key(|(_, deadline)| *deadline);
+            let Some((turn, deadline)) = next.filter(|_| !rooms.service.engine_lives()) else {
+                // An engine sees to it itself; when that ends, another task is begun.
+                rooms.service.deadlines_unwatched();
+                return None;
+            };
+            if deadline > Instant::now() {
+                return Some(deadline);
+            }
+            self.end_unserved(rooms, turn, DrainReason::TimedOut);
+        }
+    }
+
+    /// Notes when the time of turns is over that wait for the next engine.
+    pub(crate) fn keep_deadlines(&self, deadlines: impl Iterator<Item = (TurnId, Instant)>) {
+        let mut rooms = self.lock();
+        for (turn, deadline) in deadlines {
+            rooms.queue.keep_deadline(turn, deadline);
+        }
+    }
+}
+
+async fn watch(desk: Arc<Desk>) {
+    while let Some(until) = desk.expire_unserved() {
+        tokio::time::sleep_until(until.into()).await;
+    }
+}
