@@ -4,6 +4,7 @@
 //! it, `demo` shows both without a key.
 
 mod args;
+mod capacity;
 mod client;
 mod daemon;
 mod demo;

@@ -19,10 +19,11 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use treewarden::Tree;
-use treewarden::tree::{TreeError, TreeErrorKind};
+use treewarden::tree::{TreeBuilder, TreeError, TreeErrorKind};
 use treewarden_service::Service;
 
 use crate::args::Place;
+use crate::capacity::{self, Machine};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use clients::{Admission, Clients};
@@ -51,7 +52,7 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     // no order.
     let mut signals = Signals::new()?;
     let _reaper = Reaper::start()?;
-    let builder = Tree::from_file(file).map_err(|error| Failure::new(Exit::Config, error))?;
+    let builder = within_limits(Tree::from_file(file).map_err(|error| Failure::new(Exit::Config, error))?);
     let chosen = builder.spec().state_dir.clone();
     let state_dir = place.state_dir(chosen.as_ref())?;
     // The socket is bound before the tree starts: a second daemon on it is refused before it has started
@@ -105,6 +106,21 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     };
     drop(socket);
     Ok(code)
+}
+
+/// Has the tree go by what the machine lets it have: a tree that runs out of descriptors serves nobody.
+fn within_limits(builder: TreeBuilder) -> TreeBuilder {
+    if let Err(error) = treewarden_process::raise_open_files() {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let capacity = Machine::here(treewarden_process::limits()).capacity();
+    if let Some(said) = capacity::too_many(builder.spec(), capacity) {
+        tracing::warn!("{said}");
+    }
+    let Some(capacity) = capacity.filter(|_| builder.spec().max_live.is_none()) else { return builder };
+    let max_live = capacity::default_max_live(capacity, capacity::kept(builder.spec()));
+    tracing::info!(max_live, "the file does not say `max_live`: this machine lets live {capacity}");
+    builder.default_max_live(max_live)
 }
 
 /// Lets the clients be told that their turns stay open: the process would end while that is on its way.

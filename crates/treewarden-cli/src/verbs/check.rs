@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use treewarden::config;
 use treewarden_service::invalid;
 
+use crate::capacity::{self, Machine};
 use crate::exit::Exit;
 use crate::output;
 
@@ -14,6 +15,10 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         Ok(tree) => {
             let sessions = output::count(tree.sessions().len(), "session");
             output::line(format!("{} is valid: {sessions}", file.display()))?;
+            let capacity = Machine::here(treewarden_process::limits()).capacity();
+            if let Some(said) = capacity::too_many(&tree, capacity) {
+                output::note(format!("warning: {said}"));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {

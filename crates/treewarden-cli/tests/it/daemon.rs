@@ -325,11 +325,10 @@ fn garbage_on_the_socket_is_refused_and_harms_nobody() {
 
 #[test]
 fn a_child_that_crashes_too_often_ends_the_tree() {
-    let children = "[[child]]\nname = \"a\"\nenv = { TREEWARDEN_FAKE = '{\"start\":\"CRASH=initialize\"}' }\n\
-                    [[child]]\nname = \"b\"\n";
-    let world = World::with(children);
+    let world = World::new();
+    world.rewrite_all("max_seconds = 60", "", "[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\n");
     let mut daemon = world.daemon();
-    assert_eq!(world.run(&["ask", "a", "hello"]).status.code(), Some(1));
+    assert_eq!(world.run(&["ask", "a", "hello CRASH=read"]).status.code(), Some(1));
     assert_eq!(daemon.wait(), Some(1), "{}", world.log());
     assert!(world.log().contains("the tree ended by itself"), "{}", world.log());
     world.nothing_is_left();

@@ -2,7 +2,8 @@
 
 use crate::support::World;
 
-const CRASHES: &str = "env = { TREEWARDEN_FAKE = '{\"start\":\"CRASH=initialize\"}' }\n";
+const CRASHES: &str =
+    "env = { TREEWARDEN_FAKE = '{\"prompts\":[{\"contains\":\"hello\",\"do\":\"CRASH=read\"}]}' }\n";
 
 fn world() -> World {
     let world = World::new();

@@ -12,6 +12,7 @@ mod given_up;
 mod hosts;
 mod left;
 mod left_open;
+mod limits;
 mod one_writer;
 mod orphans;
 mod reload;

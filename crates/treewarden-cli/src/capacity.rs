@@ -1,0 +1,184 @@
+//! How many CLIs a machine lets live at once, for a tree whose file does not say (`max_live`).
+//!
+//! A guess on the safe side: with too many, the system refuses descriptors or ends the greatest process; with too few, idle
+//! sessions are parked, which costs their next turn a start. It is for the daemon alone, which has the process to itself. What
+//! must live, pinned sessions and CLIs that are kept warm, goes first whatever is guessed here.
+
+use std::fmt;
+use std::path::Path;
+
+use treewarden::config::TreeSpec;
+use treewarden_process::Limits;
+
+/// How many descriptors a live CLI takes of the daemon: pipes, cgroup, lease, and what is open for a moment while it starts.
+///
+/// Seen: 4 at rest, and the limit of 1,024 met at the 251st session (Linux).
+const FILES: u64 = 8;
+
+/// How many are left to sockets, the store and the runtime; of a small limit a half.
+const OTHER_FILES: u64 = 320;
+
+/// How many threads and processes a CLI has, with some of its tools (2.1.332: up to 20 threads while it works).
+const PROCESSES: u64 = 32;
+
+/// How much memory a CLI takes: about 170 MB at rest (2.1.332), more while it works.
+const MEMORY: u64 = 256 << 20;
+
+/// What a machine lets a program have; `None` is without a limit, or not known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Machine {
+    pub(crate) open_files: Option<u64>,
+    pub(crate) processes: Option<u64>,
+    /// In bytes.
+    pub(crate) memory: Option<u64>,
+}
+
+/// How many CLIs may live, and what bounds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    pub(crate) clis: usize,
+    pub(crate) bound: &'static str,
+}
+
+impl fmt::Display for Capacity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} CLIs at once (by its {})", self.clis, self.bound)
+    }
+}
+
+impl Machine {
+    /// What this machine lets this process have.
+    pub(crate) fn here(limits: Limits) -> Self {
+        let group = own_cgroup();
+        let (tasks, bytes) = (group.as_deref().and_then(pids_max), group.as_deref().and_then(memory_max));
+        Self {
+            open_files: limits.open_files,
+            processes: [limits.processes, tasks].into_iter().flatten().min(),
+            memory: [memory_of_all(), bytes].into_iter().flatten().min(),
+        }
+    }
+
+    /// How many CLIs that lets live, at least one; `None` if nothing bounds them.
+    pub(crate) fn capacity(self) -> Option<Capacity> {
+        let files = self.open_files.map(|all| (all - OTHER_FILES.min(all / 2)) / FILES);
+        // A quarter of the machine is other programs'.
+        let memory = self.memory.map(|all| (all - all / 4) / MEMORY);
+        let bounds = [
+            (files, "limit of open files"),
+            (self.processes.map(|all| all / PROCESSES), "limit of processes"),
+            (memory, "memory"),
+        ];
+        let (clis, bound) = bounds
+            .into_iter()
+            .filter_map(|(clis, bound)| Some((clis?, bound)))
+            .min_by_key(|(clis, _)| *clis)?;
+        Some(Capacity { clis: usize::try_from(clis).unwrap_or(usize::MAX).max(1), bound })
+    }
+}
+
+/// How many CLIs of a tree are to live whatever else does: those of pinned sessions, and those that are kept warm.
+pub(crate) fn kept(tree: &TreeSpec) -> usize {
+    let sessions = tree.sessions();
+    let pinned = sessions.iter().filter(|session| session.pinned).count();
+    // Sessions that are started alike share them, of whom the greatest number counts; which are alike is not known before
+    // they start, so that they count as if all were.
+    let warm = sessions.iter().map(|session| session.warm).max().unwrap_or(0);
+    pinned + warm
+}
+
+/// How many CLIs may live where the file does not say: what the machine lets, but room for what is kept and for one more.
+pub(crate) fn default_max_live(capacity: Capacity, kept: usize) -> usize {
+    capacity.clis.max(kept + usize::from(kept > 0))
+}
+
+/// What is to be said of a tree whose CLIs cannot all live that are to.
+pub(crate) fn too_many(tree: &TreeSpec, capacity: Option<Capacity>) -> Option<String> {
+    let kept = kept(tree);
+    let says = |clis: usize, whose: String| {
+        format!(
+            "{kept} CLIs are to live all the time (`pinned`, `warm`), and {whose}: {clis}; pin or warm fewer"
+        )
+    };
+    match (tree.max_live, capacity) {
+        (Some(most), _) if kept > most => Some(says(most, "`max_live` allows fewer".to_owned())),
+        (_, Some(most)) if kept > most.clis => {
+            Some(says(most.clis, format!("this machine lets fewer live, by its {}", most.bound)))
+        }
+        _ => None,
+    }
+}
+
+/// The folder of the cgroup (version 2) that this process is in.
+fn own_cgroup() -> Option<std::path::PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    Some(Path::new("/sys/fs/cgroup").join(path))
+}
+
+/// The least of a limit over a cgroup and all that hold it.
+fn least(group: &Path, file: &str) -> Option<u64> {
+    let read = |folder: &Path| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok();
+    group.ancestors().take_while(|folder| folder.starts_with("/sys/fs/cgroup")).filter_map(read).min()
+}
+
+fn pids_max(group: &Path) -> Option<u64> {
+    least(group, "pids.max")
+}
+
+fn memory_max(group: &Path) -> Option<u64> {
+    least(group, "memory.max")
+}
+
+fn memory_of_all() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?;
+    kib.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(open_files: u64, processes: u64, gib: u64) -> Machine {
+        Machine { open_files: Some(open_files), processes: Some(processes), memory: Some(gib << 30) }
+    }
+
+    #[test]
+    fn the_scarcest_thing_bounds_the_live_clis() {
+        let of = |machine: Machine| machine.capacity().map(|found| (found.clis, found.bound));
+        assert_eq!(of(machine(1_024, 100_000, 1_024)), Some((88, "limit of open files")));
+        assert_eq!(of(machine(20_000, 640, 1_024)), Some((20, "limit of processes")));
+        assert_eq!(of(machine(20_000, 100_000, 16)), Some((48, "memory")));
+        assert_eq!(of(machine(32, 30, 1)), Some((1, "limit of processes")), "one can always be tried");
+        assert_eq!(of(Machine::default()), None);
+    }
+
+    #[test]
+    fn what_is_kept_goes_first_and_leaves_a_place_for_a_turn() {
+        let capacity = Capacity { clis: 4, bound: "memory" };
+        assert_eq!(default_max_live(capacity, 0), 4);
+        assert_eq!(default_max_live(capacity, 3), 4);
+        assert_eq!(default_max_live(capacity, 4), 5);
+        assert_eq!(default_max_live(capacity, 10), 11);
+    }
+
+    #[test]
+    fn what_cannot_all_live_is_said() {
+        let file = |most: &str| {
+            let text = format!(
+                "{most}[defaults]\npinned = true\n[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\nwarm = 2\n"
+            );
+            let dir = tempfile::tempdir().expect("a folder");
+            let path = dir.path().join("tree.toml");
+            std::fs::write(&path, text).expect("written");
+            treewarden::config::load(&path).expect("valid")
+        };
+        let capacity = |clis| Some(Capacity { clis, bound: "memory" });
+        assert_eq!(kept(&file("")), 4);
+        assert_eq!(too_many(&file(""), capacity(4)), None);
+        let said = too_many(&file(""), capacity(3)).expect("said");
+        assert!(said.contains("4 CLIs") && said.contains("its memory: 3"), "{said}");
+        let said = too_many(&file("max_live = 2\n"), capacity(100)).expect("said");
+        assert!(said.contains("`max_live` allows fewer: 2"), "{said}");
+    }
+}

@@ -1,0 +1,79 @@
+//! What the system lets a daemon have: descriptors that are raised and given back, and shortages that are nobody's crash.
+
+use std::fs;
+
+use crate::support::World;
+
+/// A world with so many sessions.
+fn world(sessions: usize, top: &str, defaults: &str) -> World {
+    let world = World::new();
+    let children: String = (0..sessions).map(|n| format!("[[child]]\nname = \"s{n}\"\n")).collect();
+    world.rewrite_all(top, defaults, &children);
+    world
+}
+
+/// The soft and the hard limit of open files of a process.
+fn open_files(pid: u64) -> (String, String) {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("it lives");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("there is one");
+    let mut words = line.split_whitespace().skip(3).map(str::to_owned);
+    (words.next().expect("soft"), words.next().expect("hard"))
+}
+
+/// Asks all sessions at once; how each came out.
+fn ask_all(world: &World, sessions: usize) -> Vec<String> {
+    std::thread::scope(|scope| {
+        let ask = |n: usize| {
+            let asked = world.json_of(&["ask", &format!("s{n}"), "hello", "--json"]);
+            format!("{} {}", asked["outcome"], asked["message"])
+        };
+        let all: Vec<_> = (0..sessions).map(|n| scope.spawn(move || ask(n))).collect();
+        all.into_iter().map(|asked| asked.join().expect("it is answered")).collect()
+    })
+}
+
+#[test]
+fn the_daemon_raises_its_limit_of_open_files_and_a_cli_gets_the_old_one() {
+    let world = world(1, "", "");
+    let before = ["-c", "ulimit -Sn 256; ulimit -Hn 4000; exec \"$@\"", "sh"];
+    let mut daemon = world.start_below("sh", &before, &["run", "--state-dir", "state"]);
+    let asked = crate::support::eventually("it answers", || {
+        let asked = world.run(&["ask", "s0", "hello", "--json"]);
+        asked.status.success().then_some(asked)
+    });
+    assert!(asked.status.success());
+    let pid = world.session("s0")["pid"].as_u64().expect("its CLI lives");
+    assert_eq!(open_files(pid), ("256".to_owned(), "4000".to_owned()), "as it would have without the daemon");
+    assert_eq!(open_files(daemon.pid().into()), ("4000".to_owned(), "4000".to_owned()));
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+}
+
+#[test]
+fn more_sessions_than_there_are_descriptors_for_all_answer() {
+    // Told to have as many CLIs as it likes, the daemon meets the limit itself: starts wait, and nobody's budget is spent.
+    for (top, defaults) in [("", ""), ("max_live = 1000\n", "idle_timeout = \"1s\"")] {
+        let world = world(24, &format!("{top}max_restarts = 0"), defaults);
+        let before = ["-c", "ulimit -n 64; exec \"$@\"", "sh"];
+        let mut daemon = world.start_below("sh", &before, &["run", "--state-dir", "state"]);
+        crate::support::eventually("the daemon answers", || {
+            world.run(&["ps"]).status.success().then_some(())
+        });
+        let said = ask_all(&world, 24);
+        let others: Vec<_> = said.iter().filter(|said| !said.starts_with("\"completed\"")).collect();
+        assert!(others.is_empty(), "{top:?}: {others:?}\n{}", world.log());
+        daemon.signal("-TERM");
+        assert_eq!(daemon.wait(), Some(0), "the tree lives to its end: {}", world.log());
+        world.nothing_is_left();
+    }
+}
+
+#[test]
+fn check_says_which_clis_cannot_all_live() {
+    let world = World::new();
+    world.rewrite_all("max_live = 1", "pinned = true", "[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\n");
+    let checked = world.run(&["check", "treewarden.toml"]);
+    assert_eq!(checked.status.code(), Some(0), "it is valid all the same");
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(said.contains("2 CLIs are to live all the time") && said.contains("fewer: 1"), "{said}");
+}
