@@ -8,9 +8,8 @@ use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of};
 
 /// One turn whose first CLI dies as `faults` say: asks, checks, and goes on with another turn.
 ///
-/// A death under a turn is a restart; one before the CLI was up is another start, and no restart.
-async fn dies(lab: &Lab, options: SessionOptions, faults: &str, interruptions: u32) {
-    let restarts = u64::from(interruptions);
+/// A death of a CLI that was up is a restart; one before that is another start, and no restart.
+async fn dies(lab: &Lab, options: SessionOptions, faults: &str, (interruptions, restarts): (u32, u64)) {
     let session = Session::start(options).await.expect("started");
     let answer = session.query(format!("PROMPT-1 {faults}")).await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
@@ -31,13 +30,13 @@ async fn dies(lab: &Lab, options: SessionOptions, faults: &str, interruptions: u
 
 async fn dies_in_turn(point: &str) {
     let lab = Lab::new();
-    dies(&lab, lab.options("assistant"), &format!("CRASH={point} ONCE=1"), 1).await;
+    dies(&lab, lab.options("assistant"), &format!("CRASH={point} ONCE=1"), (1, 1)).await;
 }
 
 async fn dies_at_start(point: &str) {
     let lab = Lab::new();
     let script = format!(r#"{{ "start": "CRASH={point} ONCE=1" }}"#);
-    dies(&lab, lab.scripted("assistant", &script), "", 0).await;
+    dies(&lab, lab.scripted("assistant", &script), "", (0, 0)).await;
 }
 
 #[tokio::test]
@@ -96,7 +95,7 @@ async fn an_answer_that_was_printed_in_half_is_read_from_the_transcript() {
 #[tokio::test]
 async fn a_cli_that_dies_after_the_result_takes_no_answer_back() {
     let lab = Lab::new();
-    dies(&lab, lab.options("assistant"), "CRASH=after_result ONCE=1", 0).await;
+    dies(&lab, lab.options("assistant"), "CRASH=after_result ONCE=1", (0, 1)).await;
 }
 
 #[tokio::test]

@@ -101,7 +101,8 @@ pub enum FailureKind {
     NotStarted,
     /// The conversation that the session is to resume is gone.
     ConversationLost,
-    /// There was no place among the live CLIs and none to wait for: pinned sessions have them all.
+    /// There was no place among the live CLIs: pinned sessions have them all, none became free within `place_wait`, or the system
+    /// was short of what a CLI needs.
     NoPlace,
     /// The supervisor gave the session up: it crashed too often.
     GivenUp,
