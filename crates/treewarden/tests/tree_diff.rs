@@ -66,6 +66,7 @@ fn every_key_of_a_session_has_its_effect() {
         ("idle_timeout = \"1m\"", "idle_timeout", Effect::AtOnce),
         ("own_work_wait = \"0s\"", "own_work_wait", Effect::AtOnce),
         ("background_wait = \"1m\"", "background_wait", Effect::AtOnce),
+        ("place_wait = \"1m\"", "place_wait", Effect::AtOnce),
         ("silence_timeout = \"1m\"", "silence_timeout", Effect::AtOnce),
         ("start_timeout = \"2m\"", "start_timeout", Effect::AtOnce),
         ("drain_timeout = \"1m\"", "drain_timeout", Effect::AtOnce),
