@@ -4,7 +4,7 @@
 //! long as one lives, it alone settles turns. Each turn leaves the queue under the lock under which it was seen that none does,
 //! or the engine that comes next would run it.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::{MutexGuard, Weak};
 use std::time::Instant;
 
 use treewarden_core::session::{DrainReason, Evidence, Outcome, Verdict, Whose};
@@ -58,11 +58,9 @@ impl Desk {
         }
         let mut rooms = self.lock();
         let is_due = rooms.queue.deadlines().next().is_some();
-        let (Ok(runtime), Some(desk)) = (tokio::runtime::Handle::try_current(), self.me.upgrade()) else {
-            return;
-        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if is_due && rooms.service.watch_deadlines() {
-            drop(runtime.spawn(watch(desk)));
+            drop(runtime.spawn(watch(self.me.clone())));
         }
     }
 
@@ -92,8 +90,9 @@ impl Desk {
     }
 }
 
-async fn watch(desk: Arc<Desk>) {
-    while let Some(until) = desk.expire_unserved() {
+async fn watch(desk: Weak<Desk>) {
+    // Not held over the sleep: a session that nobody has any more would be kept for as long, and its warm CLIs with it.
+    while let Some(until) = desk.upgrade().and_then(|desk| desk.expire_unserved()) {
         tokio::time::sleep_until(until.into()).await;
     }
 }
