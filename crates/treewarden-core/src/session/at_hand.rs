@@ -5,9 +5,10 @@
 //! otherwise its stream ends without the answer that the turn came to (seen with 2.1.330, on a machine under load).
 
 use treewarden_proto::TurnId;
+use treewarden_proto::frame::TurnIds;
 
 use super::event::{Action, Item, OpenTurn, ResultFact, Verdict};
-use super::flight::is_of;
+use super::flight::{is_of, is_of_any};
 use super::machine::{Machine, Phase};
 
 impl<E> Machine<E> {
@@ -37,6 +38,12 @@ impl<E> Machine<E> {
         !self.lifecycle && (self.rerunning || taken_over)
     }
 
+    /// Tells whether a frame that names these turns names the one [at hand](Self::at_hand), or a message that asked for it to
+    /// go on.
+    pub fn is_one_at_hand(&self, ids: &TurnIds) -> bool {
+        self.at_hand().is_some_and(|open| is_of_any(open, |id| ids.contains(id)))
+    }
+
     fn carried_on(&self) -> Option<&OpenTurn> {
         let up = matches!(self.phase, Phase::Initializing { .. } | Phase::Open);
         match self.queue.front() {
@@ -54,7 +61,7 @@ impl<E> Machine<E> {
         // Nor is what the model API failed settled: it is sent again, and gone on with.
         let goes_on =
             result.may_pass || (result.limited_for.is_some() && turn.patience.limit_until.is_some());
-        if result.aborted || goes_on || !result.turns.iter().any(|id| is_of(turn, *id)) {
+        if result.aborted || goes_on || !is_of_any(turn, |id| result.turns.contains(id)) {
             return;
         }
         let turn = turn.turn;

@@ -102,5 +102,17 @@ impl Flight {
 pub(super) fn is_of(open: &OpenTurn, id: TurnId) -> bool {
     // From 1: the number of a nudge is that of the incarnation that sent it. A nudge of a CLI that died may
     // be answered by its successor.
-    id == open.turn || (1..=open.attempts).chain(numbers(open)).any(|number| open.turn.nudge(number) == id)
+    ids_of(open).any(|own| own == id)
+}
+
+/// Tells whether one of many ids is the turn's: a line of a CLI may name a million of them, so that each of the turn's few is looked
+/// for among them, and not the other way round.
+pub(super) fn is_of_any(open: &OpenTurn, named: impl Fn(&TurnId) -> bool) -> bool {
+    ids_of(open).any(|own| named(&own))
+}
+
+fn ids_of(open: &OpenTurn) -> impl Iterator<Item = TurnId> {
+    let turn = open.turn;
+    std::iter::once(turn)
+        .chain((1..=open.attempts).chain(numbers(open)).map(move |attempt| turn.nudge(attempt)))
 }

@@ -22,7 +22,7 @@ use treewarden_proto::TurnId;
 
 use super::event::{Action, Fact, Found, Lifecycle, ResultFact, Verdict};
 use super::exit_class::{CrashKind, Permanent};
-use super::flight::{DrainReason, Flight};
+use super::flight::{DrainReason, Flight, is_of_any};
 use super::limited::Pause;
 use super::machine::{Machine, Phase};
 
@@ -119,7 +119,7 @@ impl<E> Machine<E> {
         }
         let pause = self.flight.as_ref().and_then(|flight| self.pause(now, flight, &result));
         let Some(flight) = &mut self.flight else { return };
-        let named = result.turns.iter().any(|id| flight.is(*id));
+        let named = is_of_any(&flight.open, |id| result.turns.contains(id));
         let by_position = !self.lifecycle && result.turns.is_empty() && !result.unsolicited;
         if named && let Some(pause) = pause {
             flight.failures += u32::from(matches!(pause, Pause::Failure(_)));

@@ -1,8 +1,13 @@
 //! The turns that a frame names: nearly always none or one, so that holding them costs no allocation.
 
+use std::collections::HashSet;
 use std::ops::Deref;
 
 use crate::TurnId;
+
+/// From so many on a set says whether an id is there already: a line may hold a million of them, and a look through all for each
+/// would take minutes of the thread that every session shares.
+const FEW: usize = 16;
 
 /// The turns that a frame names as its own, without repeats and in the order of the frame.
 ///
@@ -16,6 +21,7 @@ enum List {
     None,
     One([TurnId; 1]),
     Many(Vec<TurnId>),
+    VeryMany(Vec<TurnId>, HashSet<TurnId>),
 }
 
 impl TurnIds {
@@ -24,19 +30,37 @@ impl TurnIds {
         match &self.0 {
             List::None => &[],
             List::One(one) => one,
-            List::Many(many) => many,
+            List::Many(many) | List::VeryMany(many, _) => many,
+        }
+    }
+
+    /// Whether the turn is one of them; it takes no longer where they are many.
+    pub fn contains(&self, id: &TurnId) -> bool {
+        match &self.0 {
+            List::VeryMany(_, known) => known.contains(id),
+            _ => self.as_slice().contains(id),
         }
     }
 
     pub(super) fn push(&mut self, id: TurnId) {
         // A frame names a single prompt in both of its fields.
-        if self.contains(&id) {
-            return;
-        }
         match &mut self.0 {
             List::None => self.0 = List::One([id]),
-            List::One([first]) => self.0 = List::Many(vec![*first, id]),
-            List::Many(many) => many.push(id),
+            List::One([first]) if *first != id => self.0 = List::Many(vec![*first, id]),
+            List::Many(many) if !many.contains(&id) => {
+                many.push(id);
+                if many.len() > FEW {
+                    let many = std::mem::take(many);
+                    let known = many.iter().copied().collect();
+                    self.0 = List::VeryMany(many, known);
+                }
+            }
+            List::VeryMany(many, known) => {
+                if known.insert(id) {
+                    many.push(id);
+                }
+            }
+            List::One(_) | List::Many(_) => {}
         }
     }
 }
@@ -55,5 +79,23 @@ impl<'a> IntoIterator for &'a TurnIds {
 
     fn into_iter(self) -> Self::IntoIter {
         self.as_slice().iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_keep_their_order_and_stand_once_however_many_there_are() {
+        for many in [1, 2, FEW, FEW + 1, 20_000] {
+            let ids: Vec<TurnId> = (0..many).map(|_| TurnId::new()).collect();
+            let mut read = TurnIds::default();
+            for id in ids.iter().chain(ids.iter().rev()) {
+                read.push(*id);
+            }
+            assert_eq!(read.as_slice(), ids, "{many}");
+            assert!(ids.iter().all(|id| read.contains(id)) && !read.contains(&TurnId::new()));
+        }
     }
 }

@@ -103,7 +103,7 @@ impl Engine {
             // The prompt stands in the conversation already, and an answer to it may stand there, too.
             return self.read_transcript(turn);
         }
-        self.run.forget_unless(|id| self.machine.is_at_hand(id));
+        self.run.forget_unless(|turns| self.machine.is_one_at_hand(turns));
         self.write(UserFrame::new(turn, prompt.as_ref().clone()).encode());
     }
 
@@ -135,7 +135,7 @@ impl Engine {
     /// Asks the CLI to go on with a turn, in the words in which it asks itself.
     pub(super) fn nudge(&mut self, turn: TurnId, id: TurnId) {
         tracing::info!(session = %self.desk.name, %turn, "the CLI is asked to go on with a turn");
-        self.run.forget_unless(|id| self.machine.is_at_hand(id));
+        self.run.forget_unless(|turns| self.machine.is_one_at_hand(turns));
         self.write(UserFrame::new(id, "Continue from where you left off.").encode());
     }
 

@@ -15,6 +15,7 @@ use treewarden_proto::frame::{
 use treewarden_proto::{SessionId, TurnId};
 
 use super::limits::Reported;
+use super::verbatim::Version;
 use super::{Engine, Fact};
 use crate::events::Happening;
 use crate::session::desk::Shown;
@@ -34,8 +35,8 @@ impl Run {
     /// Forgets what the CLI worked at: a new turn is written to it.
     ///
     /// A resumed CLI may be at that very turn by then, and names it once: what follows is the turn's all the same.
-    pub(super) fn forget_unless(&mut self, is_sent: impl Fn(TurnId) -> bool) {
-        if !self.turns.iter().any(|id| is_sent(*id)) {
+    pub(super) fn forget_unless(&mut self, is_sent: impl Fn(&TurnIds) -> bool) {
+        if !is_sent(&self.turns) {
             self.turns = TurnIds::default();
         }
     }
@@ -130,7 +131,7 @@ impl Engine {
     /// The turn at hand, if the run is its.
     fn owner(&self) -> Option<TurnId> {
         let turn = self.machine.at_hand()?.turn;
-        let named = self.run.turns.iter().any(|id| self.machine.is_at_hand(*id));
+        let named = self.machine.is_one_at_hand(&self.run.turns);
         let by_position = self.run.turns.is_empty() && self.machine.answers_by_position();
         (named || by_position).then_some(turn)
     }
@@ -185,7 +186,7 @@ impl Engine {
 
     fn result(&mut self, frame: Frame) {
         let Some(result) = frame.verdict() else { return self.content(frame) };
-        let is_ours = self.owner().is_some() || frame.turns().iter().any(|id| self.machine.is_at_hand(*id));
+        let is_ours = self.owner().is_some() || self.machine.is_one_at_hand(frame.turns());
         let told = frame.clone();
         let fact = self.result_fact(frame, result);
         match is_ours {
@@ -277,7 +278,7 @@ impl Engine {
                     self.follow(id);
                     self.store_followed();
                 }
-                self.note_version(&frame);
+                self.read_version(&frame);
                 self.fact(Fact::TurnBegan);
             }
             SystemKind::TaskNotification => self.fact(Fact::TaskEnded),
@@ -308,14 +309,13 @@ impl Engine {
         self.perform();
     }
 
-    /// Each turn begins with such a frame; the first one of a CLI is read.
-    fn note_version(&mut self, frame: &Frame) {
-        let Some(cli) = self.cli.as_mut().filter(|cli| !cli.version_known) else { return };
-        if let Ok(Body::System(SystemBody::Init(init))) = frame.body()
+    /// Each turn begins with such a frame; the first one of a CLI is read, if that has not said its version before.
+    fn read_version(&mut self, frame: &Frame) {
+        if self.cli.as_ref().is_some_and(|cli| !matches!(cli.version, Version::Said(_)))
+            && let Ok(Body::System(SystemBody::Init(init))) = frame.body()
             && let Some(version) = init.claude_code_version
         {
-            cli.version_known = true;
-            self.desk.note(Shown::Version(version));
+            self.note_version(version);
         }
     }
 
