@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use treewarden_proto::SessionId;
-use treewarden_proto::spec::{EnvValue, ExtraArg, McpConfig, Opening, PermissionMode, SessionSpec, Settings};
+use treewarden_proto::spec::{
+    EnvSource, EnvValue, ExtraArg, McpConfig, Opening, PermissionMode, SessionSpec, Settings,
+};
 
 fn id(n: u8) -> SessionId {
     format!("{n:08x}-0000-4000-8000-000000000001").parse().expect("a UUID")
@@ -145,4 +147,82 @@ fn a_cli_does_not_update_itself_unless_the_spec_says_so() {
     );
     let spec = spec.env("DISABLE_AUTOUPDATER", EnvValue::Unset);
     assert_eq!(spec.environment(inherited()).get("DISABLE_AUTOUPDATER"), None);
+}
+
+#[test]
+fn what_concerns_this_process_alone_is_not_passed_on_unless_it_is_named() {
+    let own = [
+        "NOTIFY_SOCKET",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "JOURNAL_STREAM",
+        "INVOCATION_ID",
+        "CREDENTIALS_DIRECTORY",
+        "TRACEPARENT",
+        "TRACESTATE",
+        "TREEWARDEN_SOCKET",
+        "TREEWARDEN_SESSION",
+    ];
+    let inherited =
+        || own.iter().chain(&["PATH", "TERM"]).map(|name| (OsString::from(name), OsString::from("x")));
+    let environment = SessionSpec::new().environment(inherited());
+    for name in own {
+        assert_eq!(environment.get(name), None, "{name}");
+    }
+    assert!(environment.get("PATH").is_some() && environment.get("TERM").is_some());
+    let named: SessionSpec = toml::from_str("inherit_env = [\"NOTIFY_SOCKET\"]").expect("a spec");
+    assert!(named.environment(inherited()).get("NOTIFY_SOCKET").is_some(), "whoever names it means it");
+}
+
+#[test]
+fn a_variable_may_stand_elsewhere_and_debug_shows_where_and_never_a_command() {
+    let text = "[env]\nA = { file = \"/run/a\" }\nB = { command = \"vault SEKRET\" }\nC = { var = \"FROM\" }\nD = { var = \"NONE\" }";
+    let spec: SessionSpec = toml::from_str(text).expect("a spec");
+    spec.validate().expect("valid");
+    let again: SessionSpec = toml::from_str(&toml::to_string(&spec).expect("TOML")).expect("a spec");
+    assert_eq!(again, spec);
+    let inherited = [("FROM", "value"), ("A", "old"), ("D", "old")];
+    let inherited = inherited.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let environment = spec.environment(inherited);
+    assert_eq!(environment.get("C"), Some("value".as_ref()));
+    for name in ["A", "B", "D"] {
+        assert_eq!(environment.get(name), None, "{name} is to be read first");
+    }
+    assert_eq!(spec.sources().count(), 4);
+    let shown = format!("{spec:?}");
+    assert!(shown.contains("/run/a") && shown.contains("FROM") && !shown.contains("SEKRET"), "{shown}");
+    for wrong in ["{ file = \"\" }", "{ command = \" \" }", "{ var = \"A=B\" }"] {
+        let spec: SessionSpec = toml::from_str(&format!("env.A = {wrong}")).expect("it can be read");
+        assert!(spec.validate().is_err(), "{wrong}");
+    }
+    for wrong in ["{}", "{ file = \"a\", var = \"b\" }", "{ value = \"a\" }", "true", "7"] {
+        assert!(toml::from_str::<SessionSpec>(&format!("env.A = {wrong}")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn where_conversations_lie_does_not_wait_for_a_command() {
+    for name in ["HOME", "CLAUDE_CONFIG_DIR", "PATH"] {
+        let spec = |source| SessionSpec::new().env(name, source);
+        let error = spec(EnvSource::Command("echo /x".to_owned())).validate().expect_err("refused");
+        assert!(error.to_string().contains(&format!("env.{name}")), "{error}");
+        assert!(spec(EnvSource::File("/x".into())).validate().is_err());
+        assert!(spec(EnvSource::Var("OTHER".to_owned())).validate().is_ok());
+    }
+}
+
+#[test]
+fn debug_shows_nothing_of_what_may_be_secret() {
+    let text = "settings = { env = { A = \"SEKRET\" } }\nmcp_config = { s = { command = \"SEKRET\" } }\n\
+                env = { A = \"SEKRET\" }\nextra_args = { flag = \"SEKRET\" }";
+    let spec: SessionSpec = toml::from_str(text).expect("a spec");
+    assert!(!format!("{spec:?}").contains("SEKRET"), "{spec:?}");
+    let paths = SessionSpec::new().settings("{\"a\":\"SEKRET\"}").mcp_config(" {\"a\":\"SEKRET\"}");
+    assert!(!format!("{paths:?}").contains("SEKRET"), "{paths:?}");
+    assert!(
+        format!("{:?}", SessionSpec::new().settings("/srv/settings.json")).contains("/srv/settings.json")
+    );
 }

@@ -6,6 +6,7 @@ compile_error!("a panic must end one actor and not the program: build treewarden
 mod binaries;
 pub mod clock;
 pub mod config;
+mod env_sources;
 pub mod events;
 mod guards;
 pub mod host;

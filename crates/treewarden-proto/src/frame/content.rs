@@ -55,6 +55,29 @@ impl Content {
         }
     }
 
+    /// Whether it says nothing: there is no block but text, and no text but white space.
+    ///
+    /// A CLI answers such a prompt by itself, with a note that nothing was sent to the model (2.1.332).
+    pub fn is_blank(&self) -> bool {
+        // The CLI takes the mark for white space as well.
+        let is_blank = |text: &str| text.trim_matches(|each: char| each.is_whitespace() || each == '\u{feff}').is_empty();
+        match self {
+            Self::Text(text) => is_blank(text),
+            Self::Blocks(blocks) => {
+                blocks.iter().all(|block| matches!(block, Block::Text(text) if text.text.as_deref().is_none_or(is_blank)))
+            }
+        }
+    }
+
+    /// How many bytes it takes.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            // As it is stored and sent; what cannot be written takes nothing there.
+            Self::Blocks(_) => serde_json::to_vec(self).map_or(0, |json| json.len()),
+        }
+    }
+
     /// The blocks; none if it is a plain text.
     pub fn blocks(&self) -> &[Block] {
         match self {

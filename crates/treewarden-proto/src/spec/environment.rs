@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 
 use super::error::Faults;
-use super::{EnvValue, InheritEnv, SessionSpec};
+use super::{EnvSource, EnvValue, InheritEnv, SessionSpec};
 
 /// What a supervised CLI is always told, unless the spec says otherwise.
 const ALWAYS: [(&str, &str); 5] = [
@@ -48,6 +48,12 @@ impl Environment {
         self.0.insert(name.into(), value.into());
     }
 
+    /// What a child of this process may have of `inherited`: all but what would make a CLI take itself for a part of something
+    /// else, and what concerns this process alone.
+    pub fn passed_on(inherited: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self(inherited.into_iter().filter(|(name, _)| !is_unsafe(name)).collect())
+    }
+
     /// Takes a variable out.
     pub fn remove(&mut self, name: impl AsRef<OsStr>) {
         self.0.remove(name.as_ref());
@@ -72,10 +78,18 @@ impl fmt::Debug for Environment {
 }
 
 impl SessionSpec {
-    /// The whole environment for the CLI, made from what this process has and from the spec.
+    /// The environment for the CLI, made from what this process has and from the spec.
+    ///
+    /// It is whole but for the variables that [`sources`](Self::sources) names, which have to be read first; one that is named
+    /// like a variable of this process is among them only if that is not set.
     pub fn environment(&self, inherited: impl IntoIterator<Item = (OsString, OsString)>) -> Environment {
         let mut environment = Environment::default();
+        let mut asked: BTreeMap<&str, Option<OsString>> = self.variables().map(|name| (name, None)).collect();
         for (name, value) in inherited {
+            // Whatever is inherited besides: the file names it.
+            if let Some(asked) = name.to_str().and_then(|name| asked.get_mut(name)) {
+                *asked = Some(value.clone());
+            }
             let keep = match &self.inherit_env {
                 InheritEnv::Safe => !is_unsafe(&name),
                 // A name that is no UTF-8 cannot be written in a list, and so is in none.
@@ -96,11 +110,50 @@ impl SessionSpec {
         for (name, value) in &self.env {
             match value {
                 EnvValue::Set(value) => environment.insert(name, value),
-                EnvValue::Unset => environment.remove(name),
+                EnvValue::From(EnvSource::Var(from)) => match asked.get(from.as_str()) {
+                    Some(Some(value)) => environment.insert(name, value),
+                    _ => environment.remove(name),
+                },
+                // An inherited value in the place of one that is still to be read would be used without a word.
+                EnvValue::Unset | EnvValue::From(_) => environment.remove(name),
             }
         }
         environment
     }
+
+    /// The variables of `env` whose values stand elsewhere, each with where.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &EnvSource)> {
+        self.env.iter().filter_map(|(name, value)| match value {
+            EnvValue::From(source) => Some((name.as_str(), source)),
+            _ => None,
+        })
+    }
+
+    /// The variables of this process that `env` names.
+    fn variables(&self) -> impl Iterator<Item = &str> {
+        self.sources().filter_map(|(_, source)| match source {
+            EnvSource::Var(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+}
+
+/// Whether a variable concerns this process alone: what a service manager, a tracer or the command line told it.
+///
+/// A tool that has it could tell the manager in this process's name that it is up or alive, take the sockets that were passed
+/// to it for its own, read its credentials, or hang its spans under one that ended long ago. What marks a tree's processes
+/// begins with `TREEWARDEN_` as well, and is set when they are spawned.
+fn is_own(name: &str) -> bool {
+    ["LISTEN_", "WATCHDOG_", "TREEWARDEN_"].iter().any(|prefix| name.starts_with(prefix))
+        || matches!(
+            name,
+            "NOTIFY_SOCKET"
+                | "JOURNAL_STREAM"
+                | "INVOCATION_ID"
+                | "CREDENTIALS_DIRECTORY"
+                | "TRACEPARENT"
+                | "TRACESTATE"
+        )
 }
 
 /// Whether a variable would make the CLI take itself for a part of this process, or change how it runs.
@@ -109,6 +162,7 @@ fn is_unsafe(name: &OsStr) -> bool {
     // The CLI's guard against sessions within sessions: a program that a CLI has started has it, and the CLIs
     // of that program must not.
     name.starts_with("CLAUDECODE")
+        || is_own(&name)
         || matches!(
             &*name,
             // It may hold a debugger's port or a script to load, which are this program's and not the CLI's;
@@ -136,8 +190,13 @@ pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
         if name.is_empty() || name.contains(['=', '\0']) {
             faults.add(&[&option], format_args!("`env` has {name:?}, which cannot be a variable's name"));
         }
+        if let EnvValue::From(source) = value {
+            check_source(name, &option, source, faults);
+        }
         if let EnvValue::Set(value) = value {
             faults.nul(&option, value);
+        }
+        if *value != EnvValue::Unset {
             if name == NO_TRANSCRIPT {
                 faults.add(
                     &[&option],
@@ -147,5 +206,32 @@ pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
                 );
             }
         }
+    }
+}
+
+/// By these it is known which CLI is run and where it keeps its conversations, also where none is started.
+const LOOKED_UP: [&str; 3] = ["HOME", "CLAUDE_CONFIG_DIR", "PATH"];
+
+fn check_source(name: &str, option: &str, source: &EnvSource, faults: &mut Faults) {
+    match source {
+        EnvSource::File(path) => faults.path(option, path),
+        EnvSource::Command(command) => {
+            faults.empty(option, Some(command));
+            faults.nul(option, command);
+        }
+        EnvSource::Var(variable) => {
+            if variable.is_empty() || variable.contains(['=', '\0']) {
+                let text = format_args!("`{option}` names {variable:?}, which cannot be a variable's name");
+                faults.add(&[option], text);
+            }
+            return;
+        }
+    }
+    if LOOKED_UP.contains(&name) {
+        let text = format_args!(
+            "`{option}` comes from a file or a command: where conversations lie must be known before a CLI is started; write \
+             the value, or `{{ var = … }}`"
+        );
+        faults.add(&[option], text);
     }
 }

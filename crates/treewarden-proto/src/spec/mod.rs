@@ -31,12 +31,13 @@ use crate::{SessionId, SessionName};
 pub use argv::Opening;
 pub use environment::Environment;
 pub use error::SpecError;
-pub use values::{EnvValue, ExtraArg, InheritEnv, McpConfig, PermissionMode, SettingSource, Settings};
+pub use values::{EnvSource, EnvValue, ExtraArg, InheritEnv, McpConfig, PermissionMode, SettingSource, Settings};
 
 /// The options of one session.
 ///
 /// Every option has a default; what is not set is left to the CLI. Unknown keys are refused when it is read from
-/// a file. Values of `env` never stand in its `Debug` output, but they do in its serialized form.
+/// a file. What may be secret (`env`, `settings`, `mcp_config`, `extra_args`) never stands in its `Debug` output, but it does in
+/// its serialized form.
 ///
 /// # Examples
 ///
@@ -130,7 +131,7 @@ pub struct SessionSpec {
     /// More directories that its tools may use.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub add_dirs: Vec<PathBuf>,
-    /// Variables for the CLI: a value, or `false` to leave out one that would be inherited.
+    /// Variables for the CLI: a value, where that stands, or `false` to leave out one that would be inherited.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, EnvValue>,
     /// Which variables of this process the CLI inherits.

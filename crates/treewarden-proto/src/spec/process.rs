@@ -43,7 +43,8 @@ impl SessionSpec {
         self
     }
 
-    /// Adds a variable to the CLI's environment, or [`EnvValue::Unset`] to leave one out.
+    /// Adds a variable to the CLI's environment: its value, where that stands ([`EnvSource`](super::EnvSource)), or
+    /// [`EnvValue::Unset`] to leave one out.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<EnvValue>) -> Self {
         self.env.insert(name.into(), value.into());
@@ -58,6 +59,8 @@ impl SessionSpec {
     }
 
     /// Adds a flag that has no option here, without its leading `--`.
+    ///
+    /// Its value is an argument of the CLI, which every user of the machine can read.
     #[must_use]
     pub fn extra_arg(mut self, flag: impl Into<String>, value: impl Into<ExtraArg>) -> Self {
         self.extra_args.insert(flag.into(), value.into());

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::de::{Error as _, Unexpected, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -75,7 +76,9 @@ impl SettingSource {
 }
 
 /// Settings for one session: a file's path, or a table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// `Debug` shows a path and nothing else: settings hold keys and tokens.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected the path of a settings file, or a table of settings")]
 pub enum Settings {
     /// The path of a settings file.
@@ -85,7 +88,9 @@ pub enum Settings {
 }
 
 /// MCP servers: a file's path, or a table of servers by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// `Debug` shows a path and nothing else: servers are started with keys and tokens.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected the path of an MCP config file, or a table of servers by name")]
 pub enum McpConfig {
     /// The path of a config file.
@@ -106,22 +111,101 @@ impl<T: Into<PathBuf>> From<T> for McpConfig {
     }
 }
 
-/// A variable of the CLI's environment: a value, or a request to leave it out.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path_or_hidden(path, f),
+            Self::Inline(_) => f.write_str("Inline(hidden)"),
+        }
+    }
+}
+
+impl fmt::Debug for McpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path_or_hidden(path, f),
+            Self::Servers(_) => f.write_str("Servers(hidden)"),
+        }
+    }
+}
+
+/// The CLI takes the JSON itself in the place of a path.
+fn path_or_hidden(path: &Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if path.as_os_str().as_encoded_bytes().trim_ascii_start().starts_with(b"{") {
+        return f.write_str("Path(hidden)");
+    }
+    f.debug_tuple("Path").field(&path).finish()
+}
+
+/// A variable of the CLI's environment: a value, where that stands, or a request to leave it out.
 #[derive(Clone, PartialEq, Eq)]
 pub enum EnvValue {
     /// The variable's value.
     Set(String),
+    /// Where the value stands; it is read at each start of a CLI.
+    From(EnvSource),
     /// The variable is not there, even if it would be inherited.
     Unset,
 }
 
+/// Where the value of a variable stands, so that it needs not be written in a config file.
+///
+/// In a file it is a table with one key: `{ file = "/run/secrets/token" }`, `{ command = "pass show token" }` or
+/// `{ var = "TOKEN" }`. It is read at each start of a CLI, and one line end at its end is cut off. Where it cannot be read the
+/// session does not start, and says so without the value.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", try_from = "SourceTable")]
+#[non_exhaustive]
+pub enum EnvSource {
+    /// A regular file, of 1 MiB at most.
+    File(PathBuf),
+    /// What a command of the shell prints, within 10 s and 1 MiB. It runs with this process's environment and folder.
+    Command(String),
+    /// A variable of this process, whatever the CLI inherits.
+    Var(String),
+}
+
+/// What a file may say of it; of two keys an enum would take the first, and drop the other without a word.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SourceTable {
+    file: Option<PathBuf>,
+    command: Option<String>,
+    var: Option<String>,
+}
+
+impl TryFrom<SourceTable> for EnvSource {
+    type Error = &'static str;
+
+    fn try_from(table: SourceTable) -> Result<Self, Self::Error> {
+        match table {
+            SourceTable { file: Some(file), command: None, var: None } => Ok(Self::File(file)),
+            SourceTable { file: None, command: Some(command), var: None } => Ok(Self::Command(command)),
+            SourceTable { file: None, command: None, var: Some(var) } => Ok(Self::Var(var)),
+            _ => Err("expected one of file, command and var"),
+        }
+    }
+}
+
+impl fmt::Debug for EnvSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            // Its words may hold what opens the safe.
+            Self::Command(_) => f.write_str("Command(hidden)"),
+            Self::Var(name) => f.debug_tuple("Var").field(name).finish(),
+        }
+    }
+}
+
 impl fmt::Debug for EnvValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        match self {
             // Whoever prints a spec would print tokens and keys.
-            Self::Set(_) => "Set(hidden)",
-            Self::Unset => "Unset",
-        })
+            Self::Set(_) => f.write_str("Set(hidden)"),
+            Self::From(source) => f.debug_tuple("From").field(source).finish(),
+            Self::Unset => f.write_str("Unset"),
+        }
     }
 }
 
@@ -131,13 +215,31 @@ impl<T: Into<String>> From<T> for EnvValue {
     }
 }
 
+impl From<EnvSource> for EnvValue {
+    fn from(source: EnvSource) -> Self {
+        Self::From(source)
+    }
+}
+
 /// The value of a flag that has no option of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// It is an argument, which every user of the machine can read: nothing secret belongs here. `Debug` hides it all the same, as
+/// nobody knows what it is.
+#[derive(Clone, PartialEq, Eq)]
 pub enum ExtraArg {
     /// `--flag`.
     Flag,
     /// `--flag=value`.
     Value(String),
+}
+
+impl fmt::Debug for ExtraArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flag => "Flag",
+            Self::Value(_) => "Value(hidden)",
+        })
+    }
 }
 
 impl<T: Into<String>> From<T> for ExtraArg {
@@ -170,10 +272,33 @@ impl Visitor<'_> for TextOr {
     }
 }
 
+/// What a file may say of a variable.
+struct Variable(TextOr);
+
+impl<'de> Visitor<'de> for Variable {
+    type Value = EnvValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<EnvValue, E> {
+        Ok(EnvValue::Set(text.to_owned()))
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<EnvValue, E> {
+        self.0.visit_bool(value).map(|_| EnvValue::Unset)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvValue, A::Error> {
+        EnvSource::deserialize(MapAccessDeserializer::new(map)).map(EnvValue::From)
+    }
+}
+
 impl<'de> Deserialize<'de> for EnvValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = TextOr { boolean: false, expected: "a string, or false to leave the variable out" };
-        Ok(deserializer.deserialize_any(expected)?.map_or(Self::Unset, Self::Set))
+        let expected = "a string, a table with file, command or var, or false to leave the variable out";
+        deserializer.deserialize_any(Variable(TextOr { boolean: false, expected }))
     }
 }
 
@@ -181,6 +306,7 @@ impl Serialize for EnvValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Set(value) => serializer.serialize_str(value),
+            Self::From(source) => source.serialize(serializer),
             Self::Unset => serializer.serialize_bool(false),
         }
     }

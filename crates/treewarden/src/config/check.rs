@@ -50,7 +50,7 @@ impl Checker<'_, '_> {
             Kind::Program => self.program(name, value).map(Json::from),
             Kind::PathList => self.list(name, value, |this, name, item| this.path(name, item)),
             Kind::PathOrTable => self.path_or_table(name, value),
-            Kind::Env => self.text_or(name, value, false, "a string, or false to leave the variable out"),
+            Kind::Env => self.variables(name, value),
             Kind::ExtraArgs => {
                 self.text_or(name, value, true, "a string, or true for a flag without a value")
             }
@@ -281,6 +281,48 @@ impl Checker<'_, '_> {
         whole.then(|| Json::Object(object(table)))
     }
 
+    /// Variables: what is no table is as in every other table of texts.
+    fn variables(&mut self, name: &str, value: &Value<'_>) -> Option<Json> {
+        const EXPECTED: &str =
+            "a string, a table with file, command or var, or false to leave the variable out";
+        let Some(table) = value.get_ref().as_table() else {
+            self.expected(name, &format!("a table, each value {EXPECTED}"), value);
+            return None;
+        };
+        let mut found = Map::new();
+        let mut whole = true;
+        for (variable, value) in table {
+            let name = format!("{name}.{}", variable.get_ref());
+            match self.variable(&name, value, EXPECTED) {
+                Some(value) => drop(found.insert(variable.get_ref().to_string(), value)),
+                None => whole = false,
+            }
+        }
+        whole.then_some(Json::Object(found))
+    }
+
+    fn variable(&mut self, name: &str, value: &Value<'_>, expected: &str) -> Option<Json> {
+        match value.get_ref() {
+            DeValue::String(_) | DeValue::Boolean(false) => return Some(json(value.get_ref())),
+            DeValue::Table(table) if table.len() == 1 => {
+                let (key, text) = table.iter().next().expect("it has one");
+                let key = key.get_ref().as_ref();
+                match key {
+                    "file" => return self.path(&format!("{name}.file"), text).map(|path| source(key, path)),
+                    "command" | "var" => {
+                        return self.text(&format!("{name}.{key}"), text).map(|text| source(key, text));
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        let number = value.get_ref().is_integer() || value.get_ref().is_float();
+        let help = number.then(|| "put the value in quotes".to_owned());
+        self.expected(name, expected, value).maybe_help(help);
+        None
+    }
+
     fn inherit_env(&mut self, name: &str, value: &Value<'_>) -> Option<Json> {
         match value.get_ref() {
             DeValue::Boolean(flag) => Some((*flag).into()),
@@ -291,6 +333,11 @@ impl Checker<'_, '_> {
             }
         }
     }
+}
+
+/// Where a variable's value stands, as a file says it.
+fn source(key: &str, what: String) -> Json {
+    Json::Object([(key.to_owned(), Json::String(what))].into_iter().collect())
 }
 
 /// A value's type with its article.

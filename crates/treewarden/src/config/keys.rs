@@ -111,9 +111,9 @@ pub(super) static SECTIONS: &[Section] = &[
         cli("cli_path", Kind::Program, "The CLI to run: a path, or a name to look up in PATH."),
         cli("cwd", Kind::Path, "The directory in which the CLI works."),
         cli("add_dirs", Kind::PathList, "More directories that its tools may use."),
-        cli("env", Kind::Env, "Variables for the CLI: a string, or false to leave out one that would be inherited.").secret(),
+        cli("env", Kind::Env, "Variables for the CLI: a string, a table that says where it stands (file, command or var), or false to leave out one that would be inherited.").secret(),
         cli("inherit_env", Kind::InheritEnv, "Which variables the CLI inherits: true for all that are safe, false for none, or a list of names."),
-        cli("extra_args", Kind::ExtraArgs, "Flags that have no option here: a string, or true for a flag without a value.").secret(),
+        cli("extra_args", Kind::ExtraArgs, "Flags that have no option here: a string, or true for a flag without a value; every user of the machine can read them, so nothing secret belongs here.").secret(),
     ] },
 ];
 

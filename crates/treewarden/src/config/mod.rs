@@ -6,7 +6,7 @@
 //! other. A `TreeSpec` holds nothing that could still be refused.
 //!
 //! What is wrong with a file is reported all at once, each fault with file, line and column, what was expected, and a
-//! suggestion. Values that may be secret (those of `env`, `settings` and `mcp_config`) never stand in a report.
+//! suggestion. Values that may be secret (those of `env`, `settings`, `mcp_config` and `extra_args`) never stand in a report.
 //!
 //! It is not for starting anything (that is [`crate::tree`]), and it looks at no file but the one it is given.
 
@@ -25,6 +25,8 @@ mod read;
 mod reference;
 mod resolve;
 mod schema;
+#[cfg(test)]
+mod secret_keys;
 mod source;
 mod spec;
 mod suggest;

@@ -97,7 +97,13 @@ fn value(kind: Kind) -> Value {
         Kind::PathOrTable => json!({ "type": ["string", "object"] }),
         Kind::Env => json!({
             "type": "object",
-            "additionalProperties": { "anyOf": [text, { "const": false }] },
+            "additionalProperties": { "anyOf": [text, { "const": false }, {
+                "type": "object",
+                "properties": { "file": { "type": "string", "minLength": 1 }, "command": text, "var": text },
+                "additionalProperties": false,
+                "minProperties": 1,
+                "maxProperties": 1,
+            }] },
         }),
         Kind::ExtraArgs => json!({
             "type": "object",

@@ -9,7 +9,7 @@ use treewarden_core::session::{PermanentKind, StartFailure};
 use treewarden_store::SessionRecord;
 
 use super::cli::Cli;
-use super::launch::{Surroundings, permanent, private};
+use super::launch::{Surroundings, permanent, private, secrets};
 use super::lease;
 use crate::session::desk::Desk;
 use crate::warm::Launch;
@@ -31,7 +31,10 @@ async fn launch(desk: &Desk, around: &Surroundings) -> Result<Launch, StartFailu
     let private = private(desk, &around.cwd).await?;
     let Surroundings { path, environment, cwd, config_dir } = around;
     let (path, cwd, config_dir) = (path.clone(), cwd.clone(), config_dir.clone());
-    Ok(Launch::new(&desk.options().spec, private, path, environment.clone(), cwd, config_dir))
+    let mut environment = environment.clone();
+    // Compared by their values: a CLI that was started with a token that was renewed since is not taken.
+    secrets(desk, &mut environment).await?;
+    Ok(Launch::new(&desk.options().spec, private, path, environment, cwd, config_dir))
 }
 
 fn want(desk: &Desk, launch: Launch) {

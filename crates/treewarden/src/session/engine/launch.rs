@@ -13,6 +13,7 @@ use treewarden_proto::SessionId;
 use treewarden_proto::spec::{Environment, Opening};
 use treewarden_transcript as transcript;
 
+use crate::env_sources::{self, Unread};
 use crate::private_files::Private;
 use crate::second_door::SecondDoor;
 use crate::session::desk::Desk;
@@ -27,6 +28,7 @@ pub(super) const SHOW_CUT_OFF: &str = "CLAUDE_CODE_RESUME_SHOWS_CUT_OFF_CALLS";
 /// What a CLI finds around it.
 pub(super) struct Surroundings {
     pub(super) path: PathBuf,
+    /// Without what stands elsewhere, until [`secrets`] has read that.
     pub(super) environment: Environment,
     pub(super) cwd: PathBuf,
     /// Where it keeps its transcripts.
@@ -41,6 +43,19 @@ impl Surroundings {
         let path = find_cli(desk, &environment)?;
         let config_dir = config_dir(&environment, &cwd)?;
         Ok(Self { path, environment, cwd, config_dir })
+    }
+}
+
+/// Reads the variables whose values stand elsewhere, as they are now.
+pub(super) async fn secrets(desk: &Desk, environment: &mut Environment) -> Result<(), StartFailure> {
+    let options = desk.options();
+    match env_sources::read(&options.spec, environment, desk.host.inner.containment).await {
+        Ok(()) => Ok(()),
+        Err(Unread::Missing(why)) => Err(permanent(PermanentKind::BadOption, why)),
+        Err(Unread::Shortage(message)) => {
+            tracing::warn!(session = %desk.name, message, "a command that gives a variable's value cannot be run");
+            Err(StartFailure::Shortage(message))
+        }
     }
 }
 

@@ -1,0 +1,299 @@
+//! Variables of a CLI whose values stand elsewhere: in a file, in what a command prints, in a variable of this process.
+//!
+//! They are read at each start of a CLI, so that a token that was renewed is used by the next one. It is not for what a file says
+//! of them, which is `treewarden-proto`. A value is never shown, nor is a command, whose words may hold what opens the safe.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use treewarden_process::{
+    ContainmentPolicy, Cookie, Ladder, Line, LineReader, Program, SpawnError, SpawnErrorKind, StderrTail, Tree,
+};
+use treewarden_proto::SessionId;
+use treewarden_proto::spec::{EnvSource, Environment, SessionSpec};
+use treewarden_store::placed;
+
+/// How long a file or a command may take.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the rest of what an ended command printed is read; longer, and something that it left running has the pipe.
+const REST: Duration = Duration::from_millis(500);
+
+/// The longest value; the system itself takes no variable that is longer than 128 KiB.
+const MAX: usize = 1 << 20;
+
+/// Why the variables of a CLI are not known.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// There is no value; the words name the variable and where it was looked for.
+    Missing(String),
+    /// The host lacks something that it may have later.
+    Shortage(String),
+}
+
+/// Reads the variables whose values stand elsewhere into `environment`, all at once.
+///
+/// # Errors
+///
+/// [`Unread`], of the first that cannot be read.
+///
+/// # Cancel safety
+///
+/// A command that still runs is ended.
+pub(crate) async fn read(
+    spec: &SessionSpec,
+    environment: &mut Environment,
+    policy: ContainmentPolicy,
+) -> Result<(), Unread> {
+    // What `environment` has already is a variable of this process that was found.
+    let unread = spec.sources().filter(|(name, _)| environment.get(name).is_none());
+    let reading = unread.map(|(name, source)| async move { Ok((name, one(name, source, policy).await?)) });
+    for (name, value) in try_join_all(reading).await? {
+        environment.insert(name, value);
+    }
+    Ok(())
+}
+
+async fn one(name: &str, source: &EnvSource, policy: ContainmentPolicy) -> Result<OsString, Unread> {
+    let missing = |why: String| Unread::Missing(format!("`env.{name}`: {why}"));
+    let mut value = match source {
+        EnvSource::File(path) => file(path.clone()).await.map_err(missing)?,
+        EnvSource::Command(command) => match of_command(command, policy).await {
+            Ok(value) => value,
+            Err(Unread::Missing(why)) => return Err(missing(why)),
+            Err(shortage) => return Err(shortage),
+        },
+        EnvSource::Var(variable) => return Err(missing(format!("this process has no variable {variable}"))),
+        _ => return Err(missing("where it stands is not known to this version".to_owned())),
+    };
+    cut_line_end(&mut value);
+    if value.contains(&0) {
+        return Err(missing(format!("{} holds a NUL character", named(source))));
+    }
+    Ok(OsString::from_vec(value))
+}
+
+/// Where a value stands, as far as it may be shown.
+fn named(source: &EnvSource) -> String {
+    match source {
+        EnvSource::File(path) => format!("the file {}", path.display()),
+        EnvSource::Var(variable) => format!("the variable {variable}"),
+        EnvSource::Command(command) => named_command(command),
+        _ => "its source".to_owned(),
+    }
+}
+
+/// By its first word alone: the others may be secret.
+fn named_command(command: &str) -> String {
+    let words = command.split_whitespace();
+    // One that sets variables first says them, and their values.
+    let program = words.into_iter().find(|word| !word.contains('=')).unwrap_or("?");
+    format!("its command `{program} …`")
+}
+
+async fn file(path: PathBuf) -> Result<Vec<u8>, String> {
+    let shown = path.display().to_string();
+    // A disk that hangs must not keep the threads that all sessions share.
+    let reading = tokio::task::spawn_blocking(move || placed::read_elsewhere(&path, MAX as u64));
+    match tokio::time::timeout(WITHIN, reading).await {
+        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Err(error))) => Err(format!("the file {shown} cannot be read: {error}")),
+        Ok(Err(error)) => Err(format!("the file {shown} cannot be read: {error}")),
+        Err(_) => Err(format!("the file {shown} cannot be read: its disk does not answer")),
+    }
+}
+
+async fn of_command(command: &str, policy: ContainmentPolicy) -> Result<Vec<u8>, Unread> {
+    let named = named_command(command);
+    let ran = tokio::time::timeout(WITHIN, run(command, policy)).await;
+    let (status, printed, stderr) = match ran {
+        Err(_) => {
+            let limit = WITHIN.as_secs();
+            return Err(Unread::Missing(format!("{named} did not end within {limit} s")));
+        }
+        Ok(Err(error)) if error.kind() == SpawnErrorKind::NoResources => {
+            return Err(Unread::Shortage(error.to_string()));
+        }
+        Ok(Err(error)) => return Err(Unread::Missing(format!("{named} cannot be run: {error}"))),
+        Ok(Ok(ran)) => ran,
+    };
+    let printed = printed.ok_or_else(|| Unread::Missing(format!("{named} prints more than {MAX} bytes")))?;
+    if !status.success() {
+        let said = last_words(&stderr.text(), &printed);
+        return Err(Unread::Missing(format!("{named} ended with {status}{said}")));
+    }
+    if printed.trim_ascii().is_empty() {
+        return Err(Unread::Missing(format!("{named} prints nothing")));
+    }
+    Ok(printed)
+}
+
+/// The last line that a command said to stderr, unless what it printed stands in it.
+fn last_words(stderr: &str, printed: &[u8]) -> String {
+    let printed = String::from_utf8_lossy(printed);
+    let is_shown = |line: &&str| {
+        !line.trim().is_empty() && !printed.split_whitespace().any(|word| word.len() > 3 && line.contains(word))
+    };
+    match stderr.lines().rev().find(is_shown) {
+        Some(line) => format!(": {}", line.trim().chars().take(200).collect::<String>()),
+        None => String::new(),
+    }
+}
+
+/// What a command did: how it ended, what it printed, if that was not too much, and what it said to stderr.
+type Ran = (ExitStatus, Option<Vec<u8>>, StderrTail);
+
+async fn run(command: &str, policy: ContainmentPolicy) -> Result<Ran, SpawnError> {
+    let environment = Environment::passed_on(std::env::vars_os());
+    let program = Program {
+        path: "/bin/sh".into(),
+        args: vec!["-c".into(), command.into()],
+        env: environment.into_iter().collect(),
+        // The host's folder: a session's is one in which the model writes.
+        cwd: std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned()),
+    };
+    // An id of its own, so that nothing of a session is taken for it.
+    let cookie = Cookie::new(format!("env-{}", SessionId::random()));
+    let mut tree = treewarden_process::spawn(program, cookie, policy).await?;
+    // A command that asks for something ends instead of waiting for it.
+    drop(tree.take_stdin());
+    let stderr = tree.stderr_tail();
+    let reader = tree.take_stdout().expect("a tree that was just spawned still has its stdout");
+    let (status, printed) = read_out(&tree, reader).await;
+    // Whatever it left running is ended with it.
+    if let Err(error) = tree.stop(Ladder::kill(), None).await {
+        tracing::warn!(%error, "processes of a command that gives a variable's value live on");
+    }
+    Ok((status, printed, stderr))
+}
+
+/// Reads until the command has ended and its pipe has, or nothing more comes.
+async fn read_out(tree: &Tree, mut reader: LineReader) -> (ExitStatus, Option<Vec<u8>>) {
+    let mut lines = Vec::new();
+    let mut is_read = false;
+    let status = loop {
+        tokio::select! {
+            biased;
+            more = reader.next_batch(&mut lines), if !is_read => {
+                is_read = !matches!(more, Ok(true));
+                // It would wait for ever for somebody to read the rest.
+                if size(&lines) > MAX {
+                    return (ExitStatus::default(), None);
+                }
+            }
+            status = tree.exited() => break status,
+        }
+    };
+    let until = tokio::time::Instant::now() + REST;
+    while !is_read {
+        let more = tokio::time::timeout_at(until, reader.next_batch(&mut lines)).await;
+        is_read = !matches!(more, Ok(Ok(true))) || size(&lines) > MAX;
+    }
+    (status, (size(&lines) <= MAX).then(|| joined(&lines)))
+}
+
+fn size(lines: &[Line]) -> usize {
+    let len = |line: &Line| match line {
+        Line::Complete(bytes) => bytes.len() + 1,
+        Line::Partial(bytes) => bytes.len(),
+        Line::TooLong { .. } => MAX + 1,
+    };
+    lines.iter().map(len).sum()
+}
+
+fn joined(lines: &[Line]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for line in lines {
+        match line {
+            Line::Complete(bytes) => {
+                text.extend_from_slice(bytes);
+                text.push(b'\n');
+            }
+            Line::Partial(bytes) => text.extend_from_slice(bytes),
+            Line::TooLong { .. } => {}
+        }
+    }
+    text
+}
+
+/// Takes one line end off: an editor, or `echo`, puts one there.
+fn cut_line_end(value: &mut Vec<u8>) {
+    if value.last() == Some(&b'\n') {
+        value.pop();
+        if value.last() == Some(&b'\r') {
+            value.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+
+    use super::*;
+
+    async fn value(source: EnvSource) -> Result<String, Unread> {
+        let spec = SessionSpec::new().env("TOKEN", source);
+        let mut environment = spec.environment([]);
+        read(&spec, &mut environment, ContainmentPolicy::Best).await?;
+        Ok(environment.get("TOKEN").and_then(OsStr::to_str).expect("text").to_owned())
+    }
+
+    async fn missing(source: EnvSource) -> String {
+        match value(source).await {
+            Err(Unread::Missing(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn command(text: &str) -> EnvSource {
+        EnvSource::Command(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn one_line_end_is_cut_and_the_rest_is_as_it_stands() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for (text, read) in [("tok", "tok"), ("tok\n", "tok"), ("tok\r\n", "tok"), ("a\nb\n\n", "a\nb\n")] {
+            let path = dir.path().join("token");
+            fs::write(&path, text).expect("written");
+            assert_eq!(value(EnvSource::File(path)).await.as_deref(), Ok(read));
+            assert_eq!(value(command(&format!("printf '%b' '{text}'"))).await.as_deref(), Ok(read));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_told_with_its_name_and_its_place_and_without_a_value() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let why = missing(EnvSource::File(dir.path().join("none"))).await;
+        assert!(why.starts_with("`env.TOKEN`: the file /") && why.contains("none"), "{why}");
+        let why = missing(EnvSource::File(dir.path().to_owned())).await;
+        assert!(why.contains("no regular file"), "{why}");
+        let why = missing(EnvSource::Var("TW_NOT_SET".to_owned())).await;
+        assert_eq!(why, "`env.TOKEN`: this process has no variable TW_NOT_SET");
+        let why = missing(command("echo SEKRET; echo 'no such entry' >&2; echo got SEKRET >&2; exit 3")).await;
+        assert_eq!(why, "`env.TOKEN`: its command `echo …` ended with exit status: 3: no such entry");
+        let why = missing(command("KEY=SEKRET true SEKRET")).await;
+        assert_eq!(why, "`env.TOKEN`: its command `true …` prints nothing");
+        let why = missing(command("printf 'a\\0b'")).await;
+        assert!(why.contains("NUL"), "{why}");
+        let why = missing(command("head -c 2000000 /dev/zero | tr '\\0' x")).await;
+        assert!(why.contains("more than"), "{why}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_does_not_end_is_given_up_and_ended() {
+        // The clock runs on by itself once nothing else is to be done.
+        let why = missing(command("sleep 600")).await;
+        assert_eq!(why, "`env.TOKEN`: its command `sleep …` did not end within 10 s");
+    }
+
+    #[tokio::test]
+    async fn what_a_command_leaves_running_keeps_nobody_waiting() {
+        assert_eq!(value(command("sleep 600 & echo tok")).await.as_deref(), Ok("tok"));
+    }
+}
