@@ -240,3 +240,42 @@ fn what_a_template_cannot_have_is_refused_at_its_place() {
     let twice = "[[child]]\nname = \"chat\"\n[[template]]\nname = \"chat\"";
     assert_eq!(messages(twice), ["4:8 the name \"chat\" is taken"]);
 }
+
+#[test]
+fn a_hundred_faults_are_told_and_the_others_counted_however_many_there_are() {
+    let wrong: String = (0..20_000).map(|n| format!("k{n} = \"SEKRET\"\n")).collect();
+    let broken = "[\n".repeat(20_000);
+    let children: String = (0..10_000).map(|n| format!("[[child]]\nname = \"c{n}\"\nmodle = \"SEKRET\"\n")).collect();
+    let one_line: String = (0..10_000).map(|n| format!("k{n} = \"SEKRET\", ")).collect();
+    for (text, all) in [
+        (format!("[[child]]\nname = \"a\"\n{wrong}"), 20_000),
+        (broken, 20_000),
+        (children, 10_000),
+        (format!("[[child]]\nname = \"a\"\nsettings = {{ {one_line} }}\ncwd = 5"), 1),
+    ] {
+        let error = parse(&text, Path::new("treewarden.toml")).expect_err("the text is broken");
+        assert_eq!(error.faults().len() + error.more(), all);
+        assert_eq!(error.faults().len(), all.min(100));
+        let said = error.to_string();
+        assert!(!said.contains("SEKRET"), "{}", &said[..1000]);
+        assert_eq!(said.contains("more, which are told once these are mended"), all > 100);
+    }
+}
+
+#[test]
+fn what_a_variable_may_be_is_told_at_its_place() {
+    let wrong = "[[child]]\nname = \"a\"\n[child.env]\nA = 5\nB = true\nC = { value = \"x\" }\nD = { file = \"\" }\nE = { var = 7 }\n\
+                 F = { file = \"a\", var = \"b\" }";
+    let told = messages(wrong);
+    let expected = "must be a string, a table with file, command or var, or false to leave the variable out";
+    for (at, name, what) in [(0, "env.A", expected), (1, "env.B", expected), (2, "env.C", expected), (5, "env.F", expected)] {
+        assert!(told[at].contains(name) && told[at].contains(what), "{told:?}");
+    }
+    assert!(told[3].contains("`env.D.file` must be a path") && told[4].contains("`env.E.var` must be a string"), "{told:?}");
+    let home = messages("[[child]]\nname = \"a\"\nenv = { HOME = { command = \"x\" } }");
+    assert!(home[0].contains("must be known before a CLI is started"), "{home:?}");
+    let right = "[[child]]\nname = \"a\"\nenv = { A = { file = \"f\" }, B = { command = \"c\" }, C = { var = \"V\" }, D = false }";
+    let tree = parse(right, Path::new("/srv/treewarden.toml")).expect("valid");
+    let sessions = tree.sessions();
+    assert!(format!("{:?}", sessions[0].spec.env["A"]).contains("/srv/f"), "relative to the file");
+}

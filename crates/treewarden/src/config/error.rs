@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::source::Source;
+use super::source::{SHOWN, Source};
 
 /// A place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,24 +36,26 @@ pub struct Fault {
 
 /// A config file that cannot be used.
 ///
-/// Its `Display` names every fault as `file:line:column: what`, with the line and what to do.
+/// Its `Display` names every fault as `file:line:column: what`, with the line and what to do; of more than a hundred it names the
+/// first hundred that were found, and says how many there are besides.
 #[derive(Debug, Clone)]
 pub struct ConfigError {
     path: PathBuf,
     faults: Vec<Fault>,
+    more: usize,
 }
 
 impl ConfigError {
-    pub(super) fn new(path: &Path, mut faults: Vec<Fault>) -> Self {
+    pub(super) fn new(path: &Path, mut faults: Vec<Fault>, more: usize) -> Self {
         // Two steps find faults in an order of their own, and one value may be refused in both.
         faults.sort_by_key(|fault| fault.place.as_ref().map(|place| (place.line, place.column)));
         faults.dedup();
-        Self { path: path.to_owned(), faults }
+        Self { path: path.to_owned(), faults, more }
     }
 
     /// A file that cannot be read at all.
     pub(super) fn unreadable(path: &Path, message: String) -> Self {
-        Self::new(path, vec![Fault { place: None, message, help: None, related: None }])
+        Self::new(path, vec![Fault { place: None, message, help: None, related: None }], 0)
     }
 
     /// The file.
@@ -61,9 +63,14 @@ impl ConfigError {
         &self.path
     }
 
-    /// Everything that is wrong with it, in the order of the lines.
+    /// What is wrong with it, in the order of the lines: everything, or a hundred faults.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
+    }
+
+    /// How many faults were found besides.
+    pub fn more(&self) -> usize {
+        self.more
     }
 }
 
@@ -75,7 +82,10 @@ impl fmt::Display for ConfigError {
             }
             self.fault(f, fault)?;
         }
-        Ok(())
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "\n\n{}: {more} more, which are told once these are mended", self.path.display()),
+        }
     }
 }
 
@@ -103,8 +113,8 @@ impl ConfigError {
 
 fn excerpt(f: &mut fmt::Formatter<'_>, place: &Place, gutter: usize, mark: char) -> fmt::Result {
     let Place { line, column, width, excerpt } = place;
-    // The excerpt ends after 160 characters, and a mark behind that would stand under nothing.
-    if column + width > 160 {
+    // A mark behind the end of the excerpt would stand under nothing.
+    if column + width > SHOWN {
         return Ok(());
     }
     let marks: String = std::iter::repeat_n(mark, *width).collect();
@@ -113,14 +123,21 @@ fn excerpt(f: &mut fmt::Formatter<'_>, place: &Place, gutter: usize, mark: char)
 
 impl std::error::Error for ConfigError {}
 
+/// So many faults are told. To find a place, and what was meant, takes a look at the text and at every key; a file can hold a
+/// million faults, and a daemon reads it while it serves.
+pub(super) const TOLD: usize = 100;
+
 /// Collects faults while a file is read.
 #[derive(Debug)]
 pub(super) struct Faults<'a> {
     pub(super) source: Source<'a>,
     noted: Vec<Noted>,
+    /// The last one that was found behind those.
+    besides: Noted,
+    more: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Noted {
     span: Range<usize>,
     message: String,
@@ -130,12 +147,28 @@ struct Noted {
 
 impl<'a> Faults<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { source: Source::new(text), noted: Vec::new() }
+        Self { source: Source::new(text), noted: Vec::new(), besides: Noted::default(), more: 0 }
+    }
+
+    /// Whether what is found from now on is counted and not told: what was meant needs not be guessed.
+    pub(super) fn is_full(&self) -> bool {
+        self.noted.len() >= TOLD
     }
 
     pub(super) fn add(&mut self, span: &Range<usize>, message: impl Into<String>) -> Note<'_> {
-        self.noted.push(Noted { span: span.clone(), message: message.into(), help: None, related: None });
+        let noted = Noted { span: span.clone(), message: message.into(), help: None, related: None };
+        if self.is_full() {
+            self.more += 1;
+            self.besides = noted;
+            return Note(&mut self.besides);
+        }
+        self.noted.push(noted);
         Note(self.noted.last_mut().expect("one was pushed just now"))
+    }
+
+    /// Counts faults that are not told.
+    pub(super) fn found_besides(&mut self, more: usize) {
+        self.more += more;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -144,14 +177,14 @@ impl<'a> Faults<'a> {
 
     /// Ends the collection: the places are looked up now, when everything that must be hidden is known.
     pub(super) fn into_error(self, path: &Path) -> ConfigError {
-        let Self { source, noted } = self;
+        let Self { source, noted, more, .. } = self;
         let fault = |noted: Noted| Fault {
             place: Some(source.place(&noted.span)),
             message: noted.message,
             help: noted.help,
             related: noted.related.map(|(span, what)| (source.place(&span), what)),
         };
-        ConfigError::new(path, noted.into_iter().map(fault).collect())
+        ConfigError::new(path, noted.into_iter().map(fault).collect(), more)
     }
 }
 

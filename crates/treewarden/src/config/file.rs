@@ -10,7 +10,7 @@ use treewarden_store::placed;
 
 use super::check::Checker;
 use super::custom::ChildTypes;
-use super::error::{ConfigError, Faults};
+use super::error::{ConfigError, Faults, TOLD};
 use super::read::Reader;
 use super::resolve::Resolver;
 use super::source::values_in_line;
@@ -84,7 +84,9 @@ pub fn parse_with(text: &str, path: &Path, types: &ChildTypes) -> Result<TreeSpe
     let base = absolute.parent().unwrap_or_else(|| Path::new("/"));
     let mut faults = Faults::new(text);
     let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
+    let found = errors.len();
+    // Each takes a look at its line, which may be as long as the file.
+    for error in errors.into_iter().take(TOLD) {
         let span = error.span().unwrap_or(0..0);
         // What stands in a line that cannot be parsed may be secret.
         faults.source.hide(values_in_line(text, span.start));
@@ -92,6 +94,7 @@ pub fn parse_with(text: &str, path: &Path, types: &ChildTypes) -> Result<TreeSpe
         let what = text.get(span.clone()).filter(|_| message == "duplicate key");
         faults.add(&span, what.map_or_else(|| message.clone(), |key| format!("{message} `{key}`")));
     }
+    faults.found_besides(found.saturating_sub(TOLD));
     if !faults.is_empty() {
         // What was recovered of the tables is a guess, and faults in a guess would only confuse.
         return Err(faults.into_error(path));

@@ -183,6 +183,11 @@ impl Reader<'_, '_> {
             match keys::find(name.get_ref()) {
                 Some(key) if key.is_in(scope) => self.field(&mut fields, key, value),
                 Some(key) => self.misplaced(&name.span(), key, scope),
+                None if self.checker.faults.is_full() => {
+                    self.checker.faults.source.hide(value.span());
+                    let message = format!("unknown key `{}` {}", name.get_ref(), scope.place());
+                    self.checker.faults.add(&name.span(), message);
+                }
                 None => {
                     let near =
                         nearest(name.get_ref(), keys::of(scope).map(|key| key.name)).and_then(keys::find);

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use super::error::Place;
 
+/// So many characters of a line are shown.
+pub(super) const SHOWN: usize = 160;
+
 /// The text, and the parts of it that must not be shown.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
@@ -38,15 +41,19 @@ impl<'a> Source<'a> {
 
     /// The line, with what must not be shown as dots.
     fn excerpt(&self, line: Range<usize>) -> String {
-        let hidden = |at: usize| self.private.iter().any(|span| span.contains(&at));
         let text = self.text[line.clone()].trim_end_matches('\r');
+        // Of what is shown alone: a line may be as long as the file, and hold as many private parts.
+        let text = text.char_indices().nth(SHOWN).map_or(text, |(end, _)| &text[..end]);
+        let (start, end) = (line.start, line.start + text.len());
+        let private: Vec<_> = self.private.iter().filter(|span| span.start < end && start < span.end).collect();
+        let hidden = |at: usize| private.iter().any(|span| span.contains(&at));
         // A tab is shown as one space, so that the marks below stay under their text.
         let show = |(at, c): (usize, char)| match c {
             _ if hidden(line.start + at) && c.is_alphanumeric() => '·',
             c if c.is_control() => ' ',
             c => c,
         };
-        text.char_indices().map(show).take(160).collect()
+        text.char_indices().map(show).collect()
     }
 
     /// The nearest boundary of a character at or before an offset.
