@@ -90,6 +90,7 @@ impl From<QueryError> for Refusal {
     fn from(error: QueryError) -> Self {
         let code = match error.kind() {
             QueryErrorKind::NoSuchSession => Code::NoSuchSession,
+            QueryErrorKind::BlankPrompt => Code::BadRequest,
             QueryErrorKind::QueueFull
             | QueryErrorKind::TooManyConsumers
             | QueryErrorKind::Store

@@ -50,7 +50,7 @@ async fn prompts_that_the_cli_answers_by_itself_are_not_missed_in_the_transcript
     std::fs::write(real.work().join(".claude/settings.json"), hooks).expect("written");
     let session = at_home(&real, "assistant").await;
     let mut asked = Vec::new();
-    for (at, prompt) in ["/help", "   ", "a SECRET"].into_iter().enumerate() {
+    for (at, prompt) in ["/help", "/cost", "a SECRET"].into_iter().enumerate() {
         let tag = format!("PROMPT-{at}");
         answers(&session, &tag).await;
         asked.push(tag);

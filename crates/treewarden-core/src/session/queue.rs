@@ -17,6 +17,9 @@ use super::limited::Patience;
 /// How many turns and clears a session's queue holds at most.
 pub const QUEUE: usize = 64;
 
+/// How many bytes the prompts in a session's queue take at most together; one alone may take more.
+pub const PROMPTS: usize = 64 << 20;
+
 /// How many consumers a turn can have.
 pub const CONSUMERS: usize = 64;
 
@@ -40,6 +43,8 @@ pub struct TurnEntry<S> {
     pub asked_in: SessionId,
     /// What is sent to a CLI.
     pub prompt: Arc<Content>,
+    /// How many bytes that takes.
+    pub bytes: usize,
     /// How many CLIs died while they worked at it.
     pub interruptions: u32,
     /// It is in the CLI of the moment.
@@ -66,6 +71,17 @@ pub enum Command {
     },
 }
 
+/// Whether there is room for one more turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// A place is reserved.
+    Reserved,
+    /// There are as many turns and clears as may be.
+    TooMany,
+    /// The prompts take as many bytes as they may.
+    TooLarge,
+}
+
 /// Whether a consumer joined a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attached {
@@ -85,32 +101,44 @@ pub struct Queue<S, C> {
     taken: usize,
     /// Places that are taken by turns on their way to the journal.
     reserved: usize,
+    /// How many bytes the prompts take of what waits, and of what has a place reserved.
+    bytes: usize,
     commands: VecDeque<Command>,
 }
 
 impl<S, C> Default for Queue<S, C> {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), taken: 0, reserved: 0, commands: VecDeque::new() }
+        Self { entries: VecDeque::new(), taken: 0, reserved: 0, bytes: 0, commands: VecDeque::new() }
     }
 }
 
 impl<S, C> Queue<S, C> {
-    /// Reserves a place; `false` if none is left beside so many that are taken otherwise.
-    pub fn reserve(&mut self, besides: usize) -> bool {
+    /// Reserves a place for a prompt of so many bytes, unless none is left beside so many that are taken otherwise.
+    pub fn reserve(&mut self, besides: usize, bytes: usize) -> Room {
         // Turns on their way to the journal count: otherwise a hundred callers who are stored at the same
         // moment would all fit.
-        let has_room = self.entries.len() + self.reserved + besides < QUEUE;
-        self.reserved += usize::from(has_room);
-        has_room
+        if self.entries.len() + self.reserved + besides >= QUEUE {
+            return Room::TooMany;
+        }
+        if self.bytes > 0 && self.bytes + bytes > PROMPTS {
+            return Room::TooLarge;
+        }
+        self.reserved += 1;
+        self.bytes += bytes;
+        Room::Reserved
     }
 
-    /// Gives a reserved place back, or up to what is put there before anybody else can ask.
-    pub fn give_back(&mut self) {
+    /// Gives a reserved place back, with its bytes, or up to what is put there before anybody else can ask.
+    pub fn give_back(&mut self, bytes: usize) {
         self.reserved -= 1;
+        self.bytes -= bytes;
     }
 
     /// Puts something behind all that waits.
     pub fn push(&mut self, entry: Entry<S, C>) {
+        if let Entry::Turn(entry) = &entry {
+            self.bytes += entry.bytes;
+        }
         self.entries.push_back(entry);
     }
 
@@ -297,12 +325,21 @@ impl<S, C> Queue<S, C> {
         if at < self.taken {
             self.taken -= 1;
         }
-        self.entries.remove(at)
+        let removed = self.entries.remove(at)?;
+        if let Entry::Turn(entry) = &removed {
+            self.bytes -= entry.bytes;
+        }
+        Some(removed)
     }
 
     /// Takes all out, with what was asked of the engine.
     pub fn drain(&mut self) -> VecDeque<Entry<S, C>> {
         let entries = std::mem::take(&mut self.entries);
+        for entry in &entries {
+            if let Entry::Turn(entry) = entry {
+                self.bytes -= entry.bytes;
+            }
+        }
         self.forget_engine();
         entries
     }
@@ -330,6 +367,7 @@ mod tests {
             },
             asked_in: SessionId::random(),
             prompt: Arc::new("hello".into()),
+            bytes: 5,
             interruptions: 0,
             in_flight: false,
             restored: false,
@@ -350,12 +388,31 @@ mod tests {
     fn a_place_on_its_way_counts_until_it_is_given_back() {
         let mut queue = Queue::default();
         turn(&mut queue);
-        assert_eq!((1..QUEUE).filter(|_| queue.reserve(0)).count(), QUEUE - 1);
-        assert!(!queue.reserve(0));
-        queue.give_back();
-        assert!(!queue.reserve(1));
-        assert!(queue.reserve(0));
-        assert!(!queue.reserve(0));
+        assert_eq!((1..QUEUE).filter(|_| queue.reserve(0, 1) == Room::Reserved).count(), QUEUE - 1);
+        assert_eq!(queue.reserve(0, 1), Room::TooMany);
+        queue.give_back(1);
+        assert_eq!(queue.reserve(1, 1), Room::TooMany);
+        assert_eq!(queue.reserve(0, 1), Room::Reserved);
+        assert_eq!(queue.reserve(0, 1), Room::TooMany);
+    }
+
+    #[test]
+    fn prompts_share_their_bytes_and_one_alone_may_take_more() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.reserve(0, PROMPTS + 1), Room::Reserved);
+        assert_eq!(queue.reserve(0, 1), Room::TooLarge);
+        queue.give_back(PROMPTS + 1);
+        let first = turn(&mut queue);
+        assert_eq!(queue.reserve(0, PROMPTS), Room::TooLarge);
+        assert_eq!(queue.reserve(0, PROMPTS - 5), Room::Reserved);
+        assert_eq!(queue.reserve(0, 1), Room::TooLarge);
+        assert!(queue.remove(first).is_some());
+        assert_eq!(queue.reserve(0, 5), Room::Reserved);
+        turn(&mut queue);
+        queue.drain();
+        queue.give_back(PROMPTS - 5);
+        queue.give_back(5);
+        assert_eq!(queue.bytes, 0);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct QueryError {
 pub enum QueryErrorKind {
     /// Nobody holds the name.
     NoSuchSession,
+    /// The prompt says nothing; nothing was stored or sent.
+    BlankPrompt,
     /// The session's queue is full; nothing was stored or sent.
     QueueFull,
     /// As many consumers as may be have joined the turn.
@@ -54,6 +56,11 @@ impl QueryError {
             None,
             format!("no session is named {name:?}; start one, or look at the names that are taken"),
         )
+    }
+
+    pub(crate) fn blank(name: &SessionName) -> Self {
+        let message = format!("the prompt for {name} is blank: there is nothing that could be asked");
+        Self::new(QueryErrorKind::BlankPrompt, None, message)
     }
 
     pub(crate) fn store(error: &dyn fmt::Display) -> Self {

@@ -159,8 +159,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`QueryError`]: nobody holds the name, the queue is full, the turn cannot be stored, or it came to something
-    /// other than an answer.
+    /// [`QueryError`]: nobody holds the name, the prompt is blank, the queue is full, the turn cannot be stored, or it came to
+    /// something other than an answer.
     ///
     /// # Cancel safety
     ///
@@ -173,7 +173,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`QueryError`]: nobody holds the name, the queue is full, or the turn cannot be stored.
+    /// [`QueryError`]: nobody holds the name, the prompt is blank, the queue is full, or the turn cannot be stored.
     ///
     /// # Cancel safety
     ///
@@ -188,7 +188,7 @@ impl Session {
         // would be run by the next host. The look at the locks comes before the row, since a row in a
         // directory that was removed is read by nobody.
         let turn = TurnId::new();
-        let place = desk.reserve()?;
+        let place = desk.reserve(&prompt)?;
         desk.may_accept()?;
         desk.open_turn(turn, &prompt).await.map_err(|error| QueryError::store(&error))?;
         let sink = Arc::new(Sink::new(quiet));

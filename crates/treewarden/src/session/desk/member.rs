@@ -71,13 +71,13 @@ mod tests {
         let desk =
             Desk::open(&host, &options, "a".parse().expect("a name")).await.expect("nobody has the name");
         let since = desk.idle_since().expect("it has nothing to do");
-        let place = desk.reserve().expect("there is a place");
+        let place = desk.reserve(&"hello".into()).expect("there is a place");
         assert_eq!(desk.idle_since(), None, "a turn is on its way");
         assert!(!desk.close_if_idle(since, "idle"));
         drop(place);
         assert!(!desk.close_if_idle(since, "idle"), "it is idle since another time");
         let since = desk.idle_since().expect("it has nothing to do");
         assert!(desk.close_if_idle(since, "idle"));
-        assert!(desk.reserve().is_err(), "no turn is taken any more");
+        assert!(desk.reserve(&"hello".into()).is_err(), "no turn is taken any more");
     }
 }

@@ -98,6 +98,7 @@ impl Desk {
         let entry = TurnEntry {
             open,
             asked_in: row.session_id,
+            bytes: prompt.size(),
             prompt: Arc::new(prompt),
             interruptions: row.interruptions,
             in_flight: false,

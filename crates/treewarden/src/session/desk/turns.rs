@@ -13,7 +13,9 @@ use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, TurnId};
 
 use super::Desk;
-use super::rooms::{Attached, CONSUMERS, Command, Entry, NotStored, QUEUE, Rooms, Standing, TurnEntry};
+use super::rooms::{
+    Attached, CONSUMERS, Command, Entry, NotStored, PROMPTS, QUEUE, Room, Rooms, Standing, TurnEntry,
+};
 use crate::events::Happening;
 use crate::session::error::{QueryError, QueryErrorKind};
 use crate::session::sink::{Ended, Sink};
@@ -22,13 +24,15 @@ use crate::session::sink::{Ended, Sink};
 #[derive(Debug)]
 pub(crate) struct Place {
     desk: Arc<Desk>,
+    /// How many bytes the prompt takes.
+    bytes: usize,
     filled: bool,
 }
 
 impl Place {
     /// Gives the place up to what is put there under the same lock.
     fn fill(mut self, rooms: &mut Rooms) {
-        rooms.queue.give_back();
+        rooms.queue.give_back(self.bytes);
         self.filled = true;
     }
 }
@@ -39,7 +43,7 @@ impl Drop for Place {
         // between two attempts.
         if !self.filled {
             let mut rooms = self.desk.lock();
-            rooms.queue.give_back();
+            rooms.queue.give_back(self.bytes);
             rooms.service.used(Instant::now());
         }
     }
@@ -50,14 +54,18 @@ impl Desk {
         Some(self.options().spec.timeout)
     }
 
-    /// Reserves a place in the queue.
-    pub(crate) fn reserve(self: &Arc<Self>) -> Result<Place, QueryError> {
-        self.reserve_in(&mut self.lock())?;
-        Ok(Place { desk: Arc::clone(self), filled: false })
+    /// Reserves a place in the queue for a prompt, which has to say something.
+    pub(crate) fn reserve(self: &Arc<Self>, prompt: &Content) -> Result<Place, QueryError> {
+        if prompt.is_blank() {
+            return Err(QueryError::blank(&self.name));
+        }
+        let bytes = prompt.size();
+        self.reserve_in(&mut self.lock(), bytes)?;
+        Ok(Place { desk: Arc::clone(self), bytes, filled: false })
     }
 
     /// Reserves a place, unless the session is not served or its queue is full.
-    fn reserve_in(&self, rooms: &mut Rooms) -> Result<(), QueryError> {
+    fn reserve_in(&self, rooms: &mut Rooms, bytes: usize) -> Result<(), QueryError> {
         match rooms.service.standing() {
             Standing::Served => {}
             Standing::GivenUp(failure) => return Err(QueryError::refused(failure.clone())),
@@ -66,14 +74,16 @@ impl Desk {
             }
         }
         // An outcome that the store does not take has the place of its turn, so that there are never more than that.
-        if !rooms.queue.reserve(rooms.commits.in_hand()) {
-            let message = format!(
-                "the queue of session {:?} is full ({QUEUE} turns wait); wait for one to end, or use another session",
-                self.name
-            );
-            return Err(QueryError::new(QueryErrorKind::QueueFull, None, message));
-        }
-        Ok(())
+        let full = match rooms.queue.reserve(rooms.commits.in_hand(), bytes) {
+            Room::Reserved => return Ok(()),
+            Room::TooMany => format!("{QUEUE} turns wait"),
+            Room::TooLarge => format!("the prompts that wait may take {} MiB together", PROMPTS >> 20),
+        };
+        let message = format!(
+            "the queue of session {:?} is full ({full}); wait for one to end, or use another session",
+            self.name
+        );
+        Err(QueryError::new(QueryErrorKind::QueueFull, None, message))
     }
 
     /// Fills a reserved place with a turn that the journal holds now.
@@ -94,6 +104,7 @@ impl Desk {
             open,
             asked_in: self.session_id(),
             prompt: Arc::new(prompt),
+            bytes: place.bytes,
             interruptions: 0,
             in_flight: false,
             restored: false,
@@ -133,8 +144,8 @@ impl Desk {
         let (done, wait) = oneshot::channel();
         let mut rooms = self.lock();
         // Under one lock with the push: behind a close that came in between, nobody would answer.
-        self.reserve_in(&mut rooms)?;
-        rooms.queue.give_back();
+        self.reserve_in(&mut rooms, 0)?;
+        rooms.queue.give_back(0);
         rooms.queue.push(Entry::Clear(done));
         self.ring(rooms);
         Ok(wait)

@@ -13,7 +13,7 @@ mod shown;
 use std::time::Instant;
 
 pub(crate) use treewarden_core::session::Command;
-pub(super) use treewarden_core::session::{Attached, CONSUMERS, Entry, QUEUE};
+pub(super) use treewarden_core::session::{Attached, CONSUMERS, Entry, PROMPTS, QUEUE, Room};
 use treewarden_proto::TurnId;
 use treewarden_store::SessionRecord;
 
