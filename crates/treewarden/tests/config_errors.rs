@@ -187,7 +187,10 @@ fn values_that_may_be_secret_are_never_shown() {
     let env = "[[child]]\nname = \"a\"\nenv = { API_KEY = \"sk-secret\", PORT = 8080 }";
     assert_eq!(
         messages(env),
-        ["3:39 `env.PORT` must be a string, or false to leave the variable out, found an integer"]
+        [
+            "3:39 `env.PORT` must be a string, a table with file, command or var, or false to leave the variable out, found an \
+          integer"
+        ]
     );
     let inputs = [
         env,
@@ -195,6 +198,9 @@ fn values_that_may_be_secret_are_never_shown() {
         "[[child]]\nname = \"a\"\nenv = { KEY = \"sk-secret }",
         "[[child]]\nname = \"a\"\ntoken = \"sk-secret\"",
         "[[child]]\nname = \"a\"\nmcp_config = [\"sk-secret\"]",
+        "[[child]]\nname = \"a\"\n[child.env]\nKEY = [\"sk-secret\"]",
+        "[defaults.env]\nKEY = { command = [\"sk-secret\"] }\n[[child]]\nname = \"a\"",
+        "[[child]]\nname = \"a\"\n[child.extra_args]\nflag = [\"sk-secret\"]",
     ];
     for text in inputs {
         assert!(!report(text).contains("secret"), "{}", report(text));
@@ -245,7 +251,8 @@ fn what_a_template_cannot_have_is_refused_at_its_place() {
 fn a_hundred_faults_are_told_and_the_others_counted_however_many_there_are() {
     let wrong: String = (0..20_000).map(|n| format!("k{n} = \"SEKRET\"\n")).collect();
     let broken = "[\n".repeat(20_000);
-    let children: String = (0..10_000).map(|n| format!("[[child]]\nname = \"c{n}\"\nmodle = \"SEKRET\"\n")).collect();
+    let children: String =
+        (0..10_000).map(|n| format!("[[child]]\nname = \"c{n}\"\nzzzz = \"SEKRET\"\n")).collect();
     let one_line: String = (0..10_000).map(|n| format!("k{n} = \"SEKRET\", ")).collect();
     for (text, all) in [
         (format!("[[child]]\nname = \"a\"\n{wrong}"), 20_000),
@@ -268,10 +275,15 @@ fn what_a_variable_may_be_is_told_at_its_place() {
                  F = { file = \"a\", var = \"b\" }";
     let told = messages(wrong);
     let expected = "must be a string, a table with file, command or var, or false to leave the variable out";
-    for (at, name, what) in [(0, "env.A", expected), (1, "env.B", expected), (2, "env.C", expected), (5, "env.F", expected)] {
+    for (at, name, what) in
+        [(0, "env.A", expected), (1, "env.B", expected), (2, "env.C", expected), (5, "env.F", expected)]
+    {
         assert!(told[at].contains(name) && told[at].contains(what), "{told:?}");
     }
-    assert!(told[3].contains("`env.D.file` must be a path") && told[4].contains("`env.E.var` must be a string"), "{told:?}");
+    assert!(
+        told[3].contains("`env.D.file` must be a path") && told[4].contains("`env.E.var` must be a string"),
+        "{told:?}"
+    );
     let home = messages("[[child]]\nname = \"a\"\nenv = { HOME = { command = \"x\" } }");
     assert!(home[0].contains("must be known before a CLI is started"), "{home:?}");
     let right = "[[child]]\nname = \"a\"\nenv = { A = { file = \"f\" }, B = { command = \"c\" }, C = { var = \"V\" }, D = false }";

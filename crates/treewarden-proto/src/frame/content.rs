@@ -60,12 +60,14 @@ impl Content {
     /// A CLI answers such a prompt by itself, with a note that nothing was sent to the model (2.1.332).
     pub fn is_blank(&self) -> bool {
         // The CLI takes the mark for white space as well.
-        let is_blank = |text: &str| text.trim_matches(|each: char| each.is_whitespace() || each == '\u{feff}').is_empty();
+        let is_blank = |text: &str| {
+            text.trim_matches(|each: char| each.is_whitespace() || each == '\u{feff}').is_empty()
+        };
         match self {
             Self::Text(text) => is_blank(text),
-            Self::Blocks(blocks) => {
-                blocks.iter().all(|block| matches!(block, Block::Text(text) if text.text.as_deref().is_none_or(is_blank)))
-            }
+            Self::Blocks(blocks) => blocks
+                .iter()
+                .all(|block| matches!(block, Block::Text(text) if text.text.as_deref().is_none_or(is_blank))),
         }
     }
 

@@ -31,7 +31,9 @@ use crate::{SessionId, SessionName};
 pub use argv::Opening;
 pub use environment::Environment;
 pub use error::SpecError;
-pub use values::{EnvSource, EnvValue, ExtraArg, InheritEnv, McpConfig, PermissionMode, SettingSource, Settings};
+pub use values::{
+    EnvSource, EnvValue, ExtraArg, InheritEnv, McpConfig, PermissionMode, SettingSource, Settings,
+};
 
 /// The options of one session.
 ///

@@ -84,7 +84,9 @@ impl fmt::Display for ConfigError {
         }
         match self.more {
             0 => Ok(()),
-            more => write!(f, "\n\n{}: {more} more, which are told once these are mended", self.path.display()),
+            more => {
+                write!(f, "\n\n{}: {more} more, which are told once these are mended", self.path.display())
+            }
         }
     }
 }

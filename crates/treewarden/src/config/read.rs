@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde_json::{Map, Value as Json};
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::check::{self, Checker, Value};
 use super::custom::ChildTypes;
@@ -184,7 +184,7 @@ impl Reader<'_, '_> {
                 Some(key) if key.is_in(scope) => self.field(&mut fields, key, value),
                 Some(key) => self.misplaced(&name.span(), key, scope),
                 None if self.checker.faults.is_full() => {
-                    self.checker.faults.source.hide(value.span());
+                    self.hide(value);
                     let message = format!("unknown key `{}` {}", name.get_ref(), scope.place());
                     self.checker.faults.add(&name.span(), message);
                 }
@@ -193,7 +193,7 @@ impl Reader<'_, '_> {
                         nearest(name.get_ref(), keys::of(scope).map(|key| key.name)).and_then(keys::find);
                     if near.is_none_or(|key| key.secret) {
                         // What the value was meant for is not known, so neither is whether it is secret.
-                        self.checker.faults.source.hide(value.span());
+                        self.hide(value);
                     }
                     self.unknown(&name.span(), name.get_ref(), scope);
                 }
@@ -202,9 +202,20 @@ impl Reader<'_, '_> {
         fields
     }
 
+    /// Keeps a value out of every report, with all that stands in it: a table that has a head of its own (`[child.env]`) spans no more
+    /// than that.
+    fn hide(&mut self, value: &Value<'_>) {
+        self.checker.faults.source.hide(value.span());
+        match value.get_ref() {
+            DeValue::Table(table) => table.values().for_each(|value| self.hide(value)),
+            DeValue::Array(items) => items.iter().for_each(|item| self.hide(item)),
+            _ => {}
+        }
+    }
+
     fn field(&mut self, fields: &mut Fields, key: &'static Key, value: &Value<'_>) {
         if key.secret {
-            self.checker.faults.source.hide(value.span());
+            self.hide(value);
         }
         if matches!(key.kind, Kind::Defaults | Kind::Children | Kind::Templates) {
             return;

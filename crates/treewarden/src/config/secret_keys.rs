@@ -34,7 +34,11 @@ fn options(key: &Key, dir: &Path) -> SessionOptions {
         std::fs::write(&cli, "#!/bin/sh\nwhile read -r _; do :; done\n").expect("written");
         std::fs::set_permissions(&cli, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
     }
-    let text = format!("[[child]]\nname = \"a\"\ncli_path = {cli:?}\ncwd = {dir:?}\n{} = {}\n", key.name, value(key));
+    let text = format!(
+        "[[child]]\nname = \"a\"\ncli_path = {cli:?}\ncwd = {dir:?}\n{} = {}\n",
+        key.name,
+        value(key)
+    );
     let tree = parse(&text, &dir.join("treewarden.toml")).unwrap_or_else(|error| panic!("{error}"));
     let shown = format!("{tree:?}");
     // The option of the tests alone is a plain text.

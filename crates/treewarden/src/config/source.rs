@@ -45,7 +45,8 @@ impl<'a> Source<'a> {
         // Of what is shown alone: a line may be as long as the file, and hold as many private parts.
         let text = text.char_indices().nth(SHOWN).map_or(text, |(end, _)| &text[..end]);
         let (start, end) = (line.start, line.start + text.len());
-        let private: Vec<_> = self.private.iter().filter(|span| span.start < end && start < span.end).collect();
+        let private: Vec<_> =
+            self.private.iter().filter(|span| span.start < end && start < span.end).collect();
         let hidden = |at: usize| private.iter().any(|span| span.contains(&at));
         // A tab is shown as one space, so that the marks below stay under their text.
         let show = |(at, c): (usize, char)| match c {
