@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use treewarden::events::Position;
 use treewarden::{SessionId, TurnId};
 
@@ -16,6 +16,17 @@ pub(crate) struct Cli {
     /// What to log to stderr: error, warn, info, debug, trace, or a filter such as treewarden=debug
     #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG", hide_env_values = true)]
     pub(crate) log: Option<String>,
+
+    /// How the log is written: as text, or as one JSON object a line
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, hide_possible_values = true)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
 }
 
 const AFTER: &str =
@@ -240,6 +251,8 @@ pub(crate) struct Ask {
     /// The session
     pub(crate) name: String,
     /// The prompt; - reads it from stdin
+    // A prompt is often a list, whose first line begins with a dash.
+    #[arg(allow_hyphen_values = true)]
     pub(crate) prompt: String,
     /// Print the text as it comes; with --json, every frame
     #[arg(long)]
@@ -251,4 +264,35 @@ pub(crate) struct Ask {
     pub(crate) output: Output,
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(args: &[&str]) -> Result<Ask, clap::Error> {
+        let args = ["treewarden", "ask"].into_iter().chain(args.iter().copied());
+        Cli::try_parse_from(args).map(|cli| match cli.verb {
+            Some(Verb::Ask(ask)) => ask,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn a_prompt_may_begin_with_a_dash_and_flags_stand_on_either_side_of_it() {
+        for prompt in ["- fix this\n- and that", "-5 degrees", "--- a/file", "--not-a-flag", "-", "-x"] {
+            for args in
+                [&["a", prompt][..], &["a", prompt, "--json"], &["--json", "a", prompt], &["a", "--", prompt]]
+            {
+                let ask = ask(args).unwrap_or_else(|error| panic!("{args:?}: {error}"));
+                assert_eq!((ask.name.as_str(), ask.prompt.as_str()), ("a", prompt), "{args:?}");
+                assert_eq!(ask.output.json, args.contains(&"--json"), "{args:?}");
+            }
+        }
+        let flags = ask(&["a", "- fix", "--stream", "--socket", "/s"]).expect("flags behind the prompt");
+        assert!(flags.stream && flags.place.socket.is_some());
+        assert!(ask(&["a", "--stream", "fix"]).expect("flags before the prompt").stream);
+        assert_eq!(ask(&["a", "--", "--json"]).expect("behind two dashes all is text").prompt, "--json");
+        assert!(ask(&["a"]).is_err() && ask(&["a", "--json"]).is_err(), "there is no prompt");
+    }
 }

@@ -10,18 +10,22 @@ mod daemon;
 mod demo;
 mod exit;
 mod lines;
+mod log;
 mod output;
 mod place;
+mod shown;
 mod verbs;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Verb};
+use log::Way;
 
 fn main() -> ExitCode {
+    // Before any thread is started, which would inherit the mask.
+    treewarden_process::take_all_signals();
     // The demo's sessions run this very program under another name as their CLI.
     if let Some(code) = demo::stand_in() {
         return code;
@@ -33,37 +37,25 @@ fn main() -> ExitCode {
         None | Some(Verb::Demo) => "off",
         Some(_) => "error",
     };
-    log(cli.log.as_deref(), default);
+    // A daemon must not wait for whoever reads its log; a command that somebody waits for may.
+    let way = if matches!(cli.verb, Some(Verb::Run { .. })) { Way::Queued } else { Way::AtOnce };
+    let log = log::start(cli.log.as_deref(), default, cli.log_format, way);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            output::note(format!("error: cannot start: {error}"));
+            log.say(tracing::Level::ERROR, format!("error: cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(verbs::run(cli.verb.unwrap_or(Verb::Demo)));
+    let result = runtime.block_on(verbs::run(cli.verb.unwrap_or(Verb::Demo), &log));
     // Reads of stdin cannot be cancelled, and must not keep the command from ending.
     runtime.shutdown_background();
     match result {
         Ok(code) => code,
         Err(error) if exit::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::note(format!("error: {error:#}"));
+            log.say(tracing::Level::ERROR, format!("error: {error:#}"));
             exit::code(&error).into()
         }
     }
-}
-
-fn log(filter: Option<&str>, default: &str) {
-    let filter = filter.filter(|filter| !filter.is_empty()).unwrap_or(default);
-    // `RUST_LOG` may be meant for another program: a filter that is not understood stops nothing.
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
-        output::note(format!("warning: the log filter {filter:?} is not understood: {error}"));
-        EnvFilter::new(default)
-    });
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A line that cannot be written is lost. It would be complained of on stderr itself, by a macro that panics where that cannot
-    // be written either: a full disk with the log on it would end the sessions.
-    let log = log.log_internal_errors(false);
-    log.with_ansi(output::is_coloured(&std::io::stderr())).init();
 }

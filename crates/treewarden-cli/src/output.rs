@@ -3,6 +3,9 @@
 use std::io::{self, IsTerminal, Write};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::Value;
+
+use crate::shown::{self, Lines};
 
 /// Writes a line to stdout and flushes it.
 pub(crate) fn line(text: impl AsRef<str>) -> io::Result<()> {
@@ -20,6 +23,16 @@ pub(crate) fn text(text: impl AsRef<str>) -> io::Result<()> {
     out.flush()
 }
 
+/// Writes JSON to stdout, as one line.
+pub(crate) fn json(value: &Value) -> io::Result<()> {
+    line(shown::json(value))
+}
+
+/// Writes JSON to stdout, for people.
+pub(crate) fn pretty_json(value: &Value) -> io::Result<()> {
+    line(shown::pretty_json(value))
+}
+
 /// Whether nobody reads stdout any more: the other end of its pipe is closed, or its terminal is gone.
 pub(crate) fn is_unread() -> bool {
     let out = io::stdout();
@@ -34,10 +47,10 @@ pub(crate) fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// Writes a line to stderr; nobody is told if that fails.
+/// Writes a line to stderr; nobody is told if that fails. What others said in it is without control characters.
 pub(crate) fn note(text: impl AsRef<str>) {
     // Where stderr is closed there is nobody to tell of it.
-    let _unread = writeln!(io::stderr().lock(), "{}", text.as_ref());
+    let _unread = writeln!(io::stderr().lock(), "{}", shown::text(text.as_ref(), Lines::Keep));
 }
 
 /// Whether stdout takes colours.

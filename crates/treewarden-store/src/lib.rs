@@ -44,6 +44,8 @@ pub use lease_files::{LeaseFile, lease_files, newest_of_each, write_name};
 pub use memory::MemoryStore;
 #[doc(hidden)]
 pub use now::now;
+#[doc(hidden)]
+pub use plain::is_obeyed;
 pub use problem::{Concern, Problem, ProblemKind};
 pub use record::{Seen, SessionRecord};
 pub use state_dir::StateDir;

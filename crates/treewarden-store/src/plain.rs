@@ -26,7 +26,9 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-fn is_obeyed(each: char) -> bool {
+/// Whether a terminal would obey a character, or show what follows it in another order: no text of a stranger may have it when it is
+/// shown.
+pub fn is_obeyed(each: char) -> bool {
     let turns = matches!(each, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     each.is_control() || turns
 }

@@ -25,6 +25,7 @@ use treewarden_service::Service;
 use crate::args::Place;
 use crate::capacity::{self, Machine};
 use crate::exit::{Exit, Failure};
+use crate::log::Log;
 use crate::output;
 use clients::{Admission, Clients};
 use orphans::Reaper;
@@ -47,7 +48,7 @@ struct Shared {
 }
 
 /// Runs the tree of a file until it ends or is told to.
-pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(file: &Path, place: &Place, log: &Log) -> anyhow::Result<ExitCode> {
     // The signals are caught first: one without a handler ends the process at once, and the CLIs with it in
     // no order.
     let mut signals = Signals::new()?;
@@ -69,12 +70,13 @@ pub(crate) async fn run(file: &Path, place: &Place) -> anyhow::Result<ExitCode> 
     let sessions = tree.host().sessions().len();
     tracing::info!(sessions, socket = %socket.path().display(), "the tree is up");
     let are = if sessions == 1 { "is" } else { "are" };
-    output::note(format!(
+    let up = format!(
         "{} {are} up; listening on {} (pid {})",
         output::count(sessions, "session"),
         socket.path().display(),
         std::process::id()
-    ));
+    );
+    log.say(tracing::Level::INFO, up);
     let ended_by_itself = serve(&mut socket, &shared, &mut signals).await;
     if ended_by_itself {
         let reason = tree.wait().await;

@@ -21,6 +21,12 @@ impl Reaper {
         if let Err(error) = treewarden_process::adopt_orphans() {
             tracing::warn!(%error, "what slips out of a session's processes goes to another process");
         }
+        // Whoever looks for why a container has zombies, or whether it needs a process in front, finds it in the log.
+        if std::process::id() == 1 {
+            tracing::info!(
+                "this is process 1: it reaps what the container leaves to it, so that no `--init` is needed"
+            );
+        }
         Ok(Self(tokio::spawn(reap(ended)).abort_handle()))
     }
 }

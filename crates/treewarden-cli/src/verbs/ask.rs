@@ -11,7 +11,7 @@ use super::turn;
 use crate::args::{Ask, Output};
 use crate::client::{Client, TreeEnded};
 use crate::lines::MAX_REQUEST;
-use crate::output;
+use crate::{output, shown};
 
 pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
     let Ask { name, prompt, stream, detach, output, place } = ask;
@@ -26,7 +26,11 @@ pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
     let report = follow(&mut client, &name, stream, output).await?;
     if detach {
         let id = report["turn"].as_str().unwrap_or_default();
-        output::line(if output.json { report.to_string() } else { id.to_owned() })?;
+        if output.json {
+            output::json(&report)?
+        } else {
+            output::line(id)?
+        }
         return Ok(ExitCode::SUCCESS);
     }
     turn::show(&report, output, stream == Streaming::None)?;
@@ -70,14 +74,14 @@ pub(super) async fn follow(
             opened = item["turn"].as_str().map(str::to_owned);
         }
         if stream == Streaming::Frames && output.json {
-            output::line(item.to_string())?;
+            output::json(&item)?;
             continue;
         }
         match item["type"].as_str() {
             Some("text") => {
                 let text = item["text"].as_str().unwrap_or_default();
                 open_line = !text.ends_with('\n');
-                output::text(text)?;
+                output::text(shown::answer(text))?;
             }
             Some("waiting") => {
                 output::note(format!("(waiting for {})", item["for"].as_str().unwrap_or("a place")));

@@ -10,6 +10,7 @@ use treewarden_service::Request;
 use crate::args::{Output, Place};
 use crate::client::Client;
 use crate::output::{self, Paint};
+use crate::shown::{self, Lines};
 
 /// How often a follower looks whether it is still read.
 const LOOK: Duration = Duration::from_secs(1);
@@ -28,7 +29,7 @@ pub(super) async fn run(
             output::note(format!("(waiting for {})", event["for"].as_str().unwrap_or("a place")));
             continue;
         }
-        output::line(if output.json { event.to_string() } else { readable(&event, paint) })?;
+        if output.json { output::json(&event)? } else { output::line(readable(&event, paint))? }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -71,8 +72,9 @@ fn readable(event: &Value, paint: Paint) -> String {
             && !matches!(key.as_str(), "at" | "boot" | "seq" | "path" | "event" | "name" | "child" | "frame")
     });
     let details = details.map(|(key, value)| match value {
-        Value::String(text) => format!("{key}={text}"),
-        other => format!("{key}={other}"),
+        // One event is one line, whatever stands in it.
+        Value::String(text) => format!("{key}={}", shown::text(text, Lines::Escape)),
+        other => format!("{key}={}", shown::json(other)),
     });
     let details: Vec<String> = details.collect();
     format!("{}  {}  {what}  {}", paint.dim(&time), paint.bold(&format!("{who:16}")), details.join(" "))
@@ -110,6 +112,13 @@ mod tests {
         assert!(said("gone", Some(12)).ends_with("missed  12 events are not kept any more"));
         assert!(said("other_life", None).contains("another life of the daemon"));
         let to_come = said("not_given", None);
+        let said =
+            json!({ "event": "garbage", "at": 0, "name": "a", "why": "x\x1b[2J\ny", "all": ["\u{9b}"] });
+        assert!(
+            readable(&said, Paint(false)).ends_with("all=[\"\\u009b\"] why=x\\u{1b}[2J\\u{a}y"),
+            "{}",
+            readable(&said, Paint(false))
+        );
         assert!(to_come.contains("has not happened yet") && !to_come.contains("another life"), "{to_come}");
     }
 }

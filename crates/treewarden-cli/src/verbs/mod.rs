@@ -21,13 +21,14 @@ use std::process::ExitCode;
 use treewarden_service::Request;
 
 use crate::args::{Place, Target, Verb};
+use crate::log::Log;
 use crate::{daemon, demo};
 
 /// Runs a verb to its end.
-pub(crate) async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(verb: Verb, log: &Log) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Demo => demo::run().await,
-        Verb::Run { file, place } => daemon::run(&file, &place).await,
+        Verb::Run { file, place } => daemon::run(&file, &place, log).await,
         Verb::Reload { file, dry_run, allow_empty, force, output, place } => {
             let file = file.map(std::path::absolute).transpose()?;
             reload::run(Request::Reload { file, dry_run, allow_empty, force }, output, &place).await

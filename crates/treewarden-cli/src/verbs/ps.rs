@@ -9,12 +9,13 @@ use treewarden_service::Request;
 use crate::args::{Output, Place};
 use crate::client::Client;
 use crate::output::{self, Paint};
+use crate::shown::{self, Lines};
 
 pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCode> {
     let answer = Client::connect(place).await?.call(&Request::Ps {}).await?;
     let sessions = answer["sessions"].as_array().cloned().unwrap_or_default();
     if output.json {
-        output::line(serde_json::to_string_pretty(&sessions)?)?;
+        output::pretty_json(&answer["sessions"])?;
     } else {
         output::text(
             table(&sessions, Paint(output::is_colourful()))
@@ -56,14 +57,13 @@ pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
     for session in
         sessions.iter().filter(|session| session["state"] == "failed" || session["state"] == "given_up")
     {
-        let reason = session["reason"]
-            .as_str()
-            .or_else(|| session["last_exit"].as_str())
-            .unwrap_or("no reason is known");
+        let reason = session["reason"].as_str().or_else(|| session["last_exit"].as_str());
+        let reason = shown::text(reason.unwrap_or("no reason is known"), Lines::Keep);
         text.push_str(&format!("\n{}: {reason}\n", paint.bold(&cell(&session["name"]))));
     }
     for session in sessions {
         for note in notes(session) {
+            let note = shown::text(&note, Lines::Keep);
             text.push_str(&format!("\n{}: {note}\n", paint.bold(&cell(&session["name"]))));
         }
     }
@@ -124,7 +124,8 @@ fn warm(warm: &Value) -> String {
 
 /// Why no turn is taken by any session, if that is so.
 fn removed(removed: &Value) -> String {
-    removed.as_str().map_or_else(String::new, |why| format!("\nno turn is taken: {why}\n"))
+    let shown = |why| format!("\nno turn is taken: {}\n", shown::text(why, Lines::Keep));
+    removed.as_str().map_or_else(String::new, shown)
 }
 
 /// What of the store is not whole, if anything.
@@ -143,7 +144,7 @@ fn problems(problems: &Value) -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => shown::text(text, Lines::Escape).into_owned(),
         other => other.to_string(),
     }
 }

@@ -9,6 +9,7 @@ use crate::args::{Output, Place};
 use crate::client::Client;
 use crate::exit::{Exit, code};
 use crate::output;
+use crate::shown::{self, Lines};
 
 pub(super) async fn run(request: Request, output: Output, place: &Place) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(place).await?;
@@ -22,9 +23,9 @@ pub(super) async fn run(request: Request, output: Output, place: &Place) -> anyh
         Err(error) => return Err(error),
     };
     if output.json {
-        output::line(serde_json::to_string_pretty(&answer)?)?;
+        output::pretty_json(&answer)?;
     } else {
-        output::text(answer["text"].as_str().unwrap_or_default())?;
+        output::text(shown::text(answer["text"].as_str().unwrap_or_default(), Lines::Keep))?;
     }
     if matches!(request, Request::Reload { dry_run: true, .. }) {
         output::note("nothing was changed: this was a dry run");

@@ -12,7 +12,7 @@ use crate::output::{self, Paint};
 pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCode> {
     let tree = Client::connect(place).await?.call(&Request::Tree {}).await?;
     if output.json {
-        output::line(serde_json::to_string_pretty(&tree)?)?;
+        output::pretty_json(&tree)?;
         return Ok(ExitCode::SUCCESS);
     }
     let paint = Paint(output::is_colourful());

@@ -9,7 +9,7 @@ use treewarden_service::Request;
 use crate::args::{Output, Place};
 use crate::client::{Client, TreeEnded};
 use crate::exit::Exit;
-use crate::output;
+use crate::{output, shown};
 
 pub(super) async fn run(turn: TurnId, wait: bool, output: Output, place: &Place) -> anyhow::Result<ExitCode> {
     let report = match Client::connect(place).await?.call(&Request::Turn { turn, wait }).await {
@@ -38,11 +38,13 @@ pub(super) fn untold(turn: &str, name: Option<&str>) -> Value {
 /// Prints a turn: all of it as JSON, or its text; what went wrong goes to stderr.
 pub(super) fn show(report: &Value, output: Output, with_text: bool) -> anyhow::Result<()> {
     if output.json {
-        output::line(report.to_string())?;
+        output::json(report)?;
         return Ok(());
     }
     match report["outcome"].as_str() {
-        Some("completed") if with_text => output::line(report["text"].as_str().unwrap_or_default())?,
+        Some("completed") if with_text => {
+            output::line(shown::answer(report["text"].as_str().unwrap_or_default()))?
+        }
         Some("completed") => {}
         Some("failed") => {
             let message = report["message"].as_str().unwrap_or("no reason is known");

@@ -75,5 +75,6 @@ fn orphans_of_a_tool_are_no_zombies_of_a_daemon_that_is_process_1() {
     let outer = world.start_below("unshare", &ALONE, &["run", "--state-dir", "state"]);
     eventually("the daemon listens", || std::os::unix::net::UnixStream::connect(world.socket()).ok());
     let inner = children(outer.pid()).first().expect("it listens").0;
+    assert!(world.log().contains("this is process 1"), "{}", world.log());
     reaps(&world, inner);
 }

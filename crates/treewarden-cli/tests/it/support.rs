@@ -147,10 +147,21 @@ impl World {
         self.started(command)
     }
 
-    fn started(&self, mut command: Command) -> Daemon {
-        command.env_remove("TREEWARDEN_SOCKET").stdin(Stdio::null()).stdout(Stdio::null());
+    fn started(&self, command: Command) -> Daemon {
         let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log"));
-        command.stderr(log.expect("the log can be opened"));
+        self.started_with(command, log.expect("the log can be opened"))
+    }
+
+    /// Starts the daemon with its stderr elsewhere, and waits until it listens.
+    pub(crate) fn daemon_with(&self, mut command: Command, stderr: impl Into<Stdio>) -> Daemon {
+        command.args(["run", "--state-dir", "state"]);
+        let daemon = self.started_with(command, stderr);
+        eventually("the daemon listens", || std::os::unix::net::UnixStream::connect(self.socket()).ok());
+        daemon
+    }
+
+    fn started_with(&self, mut command: Command, stderr: impl Into<Stdio>) -> Daemon {
+        command.env_remove("TREEWARDEN_SOCKET").stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         Daemon(command.spawn().expect("the daemon can be started"))
     }
 
