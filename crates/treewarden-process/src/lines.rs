@@ -76,6 +76,22 @@ impl LineReader {
         }
     }
 
+    /// Waits for what comes next and appends it to `bytes` as it is, blank lines too; `false` at the end of the pipe.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says to a read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing that was read is lost.
+    pub async fn next_bytes(&mut self, bytes: &mut Vec<u8>) -> io::Result<bool> {
+        self.buffer.reserve(CHUNK);
+        let more = self.pipe.read_buf(&mut self.buffer).await? > 0;
+        bytes.extend_from_slice(&self.buffer.split());
+        Ok(more)
+    }
+
     /// Takes whole lines off the buffer, whose bytes before `from` hold no line end; `true` if there were any.
     fn split(&mut self, from: usize, lines: &mut Vec<Line>) -> bool {
         // Only what is new is searched: a line of 64 MiB comes in a thousand reads, and to begin each time at

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use treewarden_process::{
-    ContainmentPolicy, Cookie, Ladder, Line, LineReader, Program, SpawnError, SpawnErrorKind, StderrTail,
-    Tree,
+    ContainmentPolicy, Cookie, Ladder, LineReader, Program, SpawnError, SpawnErrorKind, StderrTail, Tree,
 };
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::{EnvSource, Environment, SessionSpec};
@@ -180,15 +179,15 @@ async fn run(command: &str, policy: ContainmentPolicy) -> Result<Ran, SpawnError
 
 /// Reads until the command has ended and its pipe has, or nothing more comes.
 async fn read_out(tree: &Tree, mut reader: LineReader) -> (ExitStatus, Option<Vec<u8>>) {
-    let mut lines = Vec::new();
+    let mut printed = Vec::new();
     let mut is_read = false;
     let status = loop {
         tokio::select! {
             biased;
-            more = reader.next_batch(&mut lines), if !is_read => {
+            more = reader.next_bytes(&mut printed), if !is_read => {
                 is_read = !matches!(more, Ok(true));
                 // It would wait for ever for somebody to read the rest.
-                if size(&lines) > MAX {
+                if printed.len() > MAX {
                     return (ExitStatus::default(), None);
                 }
             }
@@ -196,35 +195,11 @@ async fn read_out(tree: &Tree, mut reader: LineReader) -> (ExitStatus, Option<Ve
         }
     };
     let until = tokio::time::Instant::now() + REST;
-    while !is_read {
-        let more = tokio::time::timeout_at(until, reader.next_batch(&mut lines)).await;
-        is_read = !matches!(more, Ok(Ok(true))) || size(&lines) > MAX;
+    while !is_read && printed.len() <= MAX {
+        let more = tokio::time::timeout_at(until, reader.next_bytes(&mut printed)).await;
+        is_read = !matches!(more, Ok(Ok(true)));
     }
-    (status, (size(&lines) <= MAX).then(|| joined(&lines)))
-}
-
-fn size(lines: &[Line]) -> usize {
-    let len = |line: &Line| match line {
-        Line::Complete(bytes) => bytes.len() + 1,
-        Line::Partial(bytes) => bytes.len(),
-        Line::TooLong { .. } => MAX + 1,
-    };
-    lines.iter().map(len).sum()
-}
-
-fn joined(lines: &[Line]) -> Vec<u8> {
-    let mut text = Vec::new();
-    for line in lines {
-        match line {
-            Line::Complete(bytes) => {
-                text.extend_from_slice(bytes);
-                text.push(b'\n');
-            }
-            Line::Partial(bytes) => text.extend_from_slice(bytes),
-            Line::TooLong { .. } => {}
-        }
-    }
-    text
+    (status, (printed.len() <= MAX).then_some(printed))
 }
 
 /// Takes one line end off: an editor, or `echo`, puts one there.

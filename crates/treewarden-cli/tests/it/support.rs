@@ -14,7 +14,7 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_treewarden");
 /// Waits until `look` finds something.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(found) = look() {
             return found;
@@ -184,7 +184,7 @@ impl World {
     /// Asserts that no process is left soon.
     #[track_caller]
     pub(crate) fn nothing_is_left(&self) {
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + Duration::from_secs(120);
         while !self.processes().is_empty() {
             assert!(Instant::now() < until, "processes are left: {:?}", self.processes());
             std::thread::sleep(Duration::from_millis(10));
