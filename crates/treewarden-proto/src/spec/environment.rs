@@ -196,15 +196,13 @@ pub(super) fn check(spec: &SessionSpec, faults: &mut Faults) {
         if let EnvValue::Set(value) = value {
             faults.nul(&option, value);
         }
-        if *value != EnvValue::Unset {
-            if name == NO_TRANSCRIPT {
-                faults.add(
-                    &[&option],
-                    format_args!(
-                        "`env` has {name}: the CLI would write no transcript to resume from; leave it out"
-                    ),
-                );
-            }
+        if *value != EnvValue::Unset && name == NO_TRANSCRIPT {
+            faults.add(
+                &[&option],
+                format_args!(
+                    "`env` has {name}: the CLI would write no transcript to resume from; leave it out"
+                ),
+            );
         }
     }
 }
