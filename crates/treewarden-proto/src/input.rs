@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::TurnId;
+pub use crate::acts::acts;
 use crate::frame::Content;
 use crate::line::line;
 
@@ -51,7 +52,8 @@ pub struct UserFrame {
     pub priority: Option<Priority>,
     /// Whether the model is asked, or the text only put into the conversation.
     pub should_query: bool,
-    /// Whether the text is taken as it is: no commands, no `@path`. Needed for text of others.
+    /// Whether the text is taken as it is: no commands, no `@path`. Needed for text of others; an old CLI does not know it, and
+    /// [acts](acts) on the text all the same.
     pub client_composed: bool,
     /// More fields, as they are.
     pub extra: Map<String, Value>,

@@ -4,6 +4,7 @@
 //! This crate does no I/O and knows no runtime. It turns bytes into typed frames and typed values into bytes.
 //! What it does not know it keeps raw: an unknown frame type, subtype or field is never an error.
 
+mod acts;
 pub mod control;
 pub mod frame;
 mod ids;
