@@ -21,8 +21,9 @@ pub(super) enum Local {
 }
 
 /// Tells whether the prompt is answered by itself whatever a script says.
-pub(super) fn is_command(text: &str) -> bool {
-    matches!(text.trim(), "" | "/help" | "/cost" | "/compact")
+pub(super) fn is_command(prompt: &Prompt) -> bool {
+    let text = prompt.text.trim();
+    text.is_empty() || !prompt.verbatim && matches!(text, "/help" | "/cost" | "/compact")
 }
 
 impl Cli {
@@ -34,6 +35,7 @@ impl Cli {
         }
         match prompt.text.trim() {
             "" => Some(Local::Blank),
+            _ if prompt.verbatim => self.is_refused(prompt).then_some(Local::Refused),
             "/help" => Some(Local::Help),
             "/cost" => Some(Local::Cost),
             "/compact" => Some(Local::Compact),

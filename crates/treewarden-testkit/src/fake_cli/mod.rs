@@ -44,7 +44,8 @@
 //! | `LIMIT=<seconds>` | a usage limit that ends so much later |
 //! | `AUTH`, `STATUS=<n>` | an API error 401, n |
 //!
-//! [`FakeCli`] builds that script. `/clear` starts a new conversation. `/compact` begins a new root; `/help`, `/cost` and a
+//! [`FakeCli`] builds that script. A version says what the CLI knows: from 2.1.248 on it takes a prompt with `client_composed` as it
+//! is, and from 2.1.330 on it says its version in the answer to `initialize`. Otherwise `/clear` starts a new conversation. `/compact` begins a new root; `/help`, `/cost` and a
 //! prompt of blanks are answered without the model. `IGNORE_TERM` and `IGNORE_EOF` hold from the word on, or from the
 //! spawn if they stand in `start`. A `lifecycle` of false leaves out what 2.1.197 has not.
 //!

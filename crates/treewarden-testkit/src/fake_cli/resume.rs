@@ -52,7 +52,7 @@ impl Cli {
                 };
                 let run = carried_on.unwrap_or_else(|| uuid.clone());
                 self.taken_up = Some(TakenUp { uuid: uuid.clone(), run, at_once, open: false });
-                self.turn(vec![Prompt { uuid, text, frame, announced: true }], true);
+                self.turn(vec![Prompt { uuid, text, verbatim: true, frame, announced: true }], true);
                 self.taken_up = None;
             }
         }

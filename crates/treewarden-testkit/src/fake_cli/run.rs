@@ -26,6 +26,8 @@ pub(super) enum Input {
 pub(super) struct Prompt {
     pub(super) uuid: String,
     pub(super) text: String,
+    /// It is taken as it is (`client_composed`).
+    pub(super) verbatim: bool,
     pub(super) frame: Value,
     /// It was said to be `queued` when it came.
     pub(super) announced: bool,
@@ -260,7 +262,7 @@ impl Cli {
 
     /// The prompt that comes next, unless the CLI answers that by itself.
     pub(super) fn next_for_the_model(&mut self) -> Option<Prompt> {
-        let is_command = super::local::is_command(&self.queue.front()?.text);
+        let is_command = super::local::is_command(self.queue.front()?);
         if is_command { None } else { self.queue.pop_front() }
     }
 
@@ -351,7 +353,8 @@ impl Cli {
             Some("user") => {
                 let id = value["uuid"].as_str().map_or_else(uuid, str::to_owned);
                 let text = text_of(&value["message"]);
-                self.prompt(Prompt { uuid: id, text, frame: value, announced: false });
+                let verbatim = value["client_composed"] == true && self.script.takes_verbatim();
+                self.prompt(Prompt { uuid: id, text, verbatim, frame: value, announced: false });
             }
             _ => {}
         }
@@ -399,6 +402,8 @@ impl Cli {
                 });
                 if self.script.lifecycle {
                     reply["capabilities"] = json!(["interrupt_receipt_v1", "msg_lifecycle_v1"]);
+                }
+                if self.script.says_version_at_once() {
                     reply["claude_code_version"] = json!(self.script.version);
                 }
                 reply
@@ -421,7 +426,10 @@ impl Cli {
                 json!({ "mode": self.mode })
             }
             "mcp_status" => json!({ "mcpServers": [] }),
-            "get_binary_version" => json!({ "version": self.script.version }),
+            // As one that does not know the request answers.
+            "get_binary_version" if !self.script.version.is_empty() => {
+                json!({ "version": self.script.version })
+            }
             other => {
                 frame(&json!({ "type": "control_response", "response": {
                     "subtype": "error", "request_id": value["request_id"],

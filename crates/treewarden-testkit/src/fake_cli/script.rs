@@ -40,9 +40,23 @@ impl Script {
 
     /// Tells whether the version knows `--await-initialize`, which 2.1.197 does not.
     pub(super) fn awaits_initialize(&self) -> bool {
+        self.is_at_least([2, 1, 198])
+    }
+
+    /// Tells whether the version takes a prompt as it is where it is asked to.
+    pub(super) fn takes_verbatim(&self) -> bool {
+        self.is_at_least([2, 1, 248])
+    }
+
+    /// Tells whether the answer to `initialize` has the version, as 2.1.330's has and 2.1.248's has not.
+    pub(super) fn says_version_at_once(&self) -> bool {
+        self.is_at_least([2, 1, 330])
+    }
+
+    fn is_at_least(&self, version: [u32; 3]) -> bool {
         let parts: Vec<u32> = self.version.split('.').filter_map(|part| part.parse().ok()).collect();
         // By numbers: as text 2.1.30 would be newer than 2.1.197.
-        parts.as_slice() > [2, 1, 197].as_slice()
+        parts.as_slice() >= version.as_slice()
     }
 
     /// The words that steer this prompt, and the answer that the script gives it, if any.

@@ -36,7 +36,7 @@ impl Cli {
                 self.lifecycle(&prompt.uuid, "started");
             }
         }
-        let clear = text.trim() == "/clear";
+        let clear = text.trim() == "/clear" && prompts.iter().all(|prompt| !prompt.verbatim);
         if clear {
             self.clear();
         }
