@@ -7,6 +7,9 @@
 //! Users come and go, so their sessions are children of a dynamic supervisor. A user who is silent for a minute costs
 //! a few kilobytes: the CLI is parked, and the next line resumes it. At most four CLIs live at a time; who comes fifth
 //! gets the place of the one that was idle for longest.
+//!
+//! What users say is passed on as it is: `/clear` or `@/etc/passwd` in a line is text to the model, and nothing that the CLI would act
+//! on. What they can do is what the model can do for them, so a real service gives it no tools that they may not use.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -61,6 +64,7 @@ impl Service {
         };
         write.write_all(format!("hello, {user}\n").as_bytes()).await?;
         while let Some(text) = line(&mut read).await? {
+            // A line of a stranger: never `Prompt::command`, which would have the CLI act on it.
             // When the user hangs up while the answer is made, the turn still runs: the next visit finds it said.
             let reply = match session.query(text).await {
                 Ok(answer) => format!("{answer}\n"),

@@ -24,7 +24,7 @@ pub mod tree;
 mod warm;
 
 pub use host::Host;
-pub use session::{Session, SessionOptions};
+pub use session::{Prompt, Session, SessionOptions};
 pub use tree::Tree;
 pub use treewarden_otp::{ExitReason, Supervisor, registry, supervisor};
 pub use treewarden_proto::{SessionId, SessionName, SessionSpec, TurnId};

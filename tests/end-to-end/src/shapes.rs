@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use treewarden::Prompt;
 use treewarden_testkit::mock_api::{Reply, Request};
 
 /// What a prompt asks for.
@@ -64,6 +65,14 @@ impl Shape {
             Self::Background => format!("{tag} BACKGROUND=60 OWN=30 OWN_TOOL=40 STREAM=3:10"),
             Self::Refused => format!("{tag} REFUSED"),
             Self::Help | Self::Cost | Self::Blank | Self::Compact => self.command().to_owned(),
+        }
+    }
+
+    /// How it is asked: as a command where the CLI is to act on it.
+    pub fn asked_as(self, prompt: &str) -> Prompt {
+        match self {
+            Self::Help | Self::Cost | Self::Compact => Prompt::command(prompt),
+            _ => prompt.into(),
         }
     }
 

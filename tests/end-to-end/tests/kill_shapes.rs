@@ -91,7 +91,7 @@ impl Run {
         }
         let mut left = self.instants(shape);
         let prompt = shape.for_the_real_cli(&tag);
-        let mut turn = self.session.stream(prompt.as_str()).await.expect("opened");
+        let mut turn = self.session.stream(shape.asked_as(&prompt)).await.expect("opened");
         let outcome = loop {
             match turn.next().await {
                 Some(Event::Outcome(end)) => break end,

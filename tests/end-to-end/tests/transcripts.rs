@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use treewarden::Session;
 use treewarden::session::SessionState;
+use treewarden::{Prompt, Session};
 use treewarden_end_to_end::real::RealLab;
 use treewarden_end_to_end::{end, eventually, id_of, reaches};
 use treewarden_proto::SessionId;
@@ -50,11 +50,13 @@ async fn prompts_that_the_cli_answers_by_itself_are_not_missed_in_the_transcript
     std::fs::write(real.work().join(".claude/settings.json"), hooks).expect("written");
     let session = at_home(&real, "assistant").await;
     let mut asked = Vec::new();
-    for (at, prompt) in ["/help", "/cost", "a SECRET"].into_iter().enumerate() {
+    for (at, prompt) in
+        [Prompt::command("/help"), Prompt::command("/cost"), "a SECRET".into()].into_iter().enumerate()
+    {
         let tag = format!("PROMPT-{at}");
         answers(&session, &tag).await;
         asked.push(tag);
-        session.query(prompt).await.unwrap_or_else(|error| panic!("{prompt:?}: {error}"));
+        session.query(prompt).await.unwrap_or_else(|error| panic!("{at}: {error}"));
         kill(&session).await;
         // Another host knows no more than the journal.
         if at == 2 {

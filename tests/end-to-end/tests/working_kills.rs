@@ -48,7 +48,7 @@ async fn ask(session: Session, n: u64, course: Arc<Course>) -> Asked {
 async fn turn(asked: &mut Asked, shape: Shape, random: &mut Random) {
     let tag = format!("PROMPT-{}-{}", asked.session.name(), random.below(u64::MAX));
     let prompt = shape.for_the_fake_cli(&tag);
-    let answer = tokio::time::timeout(ANSWER, asked.session.query(prompt.as_str())).await;
+    let answer = tokio::time::timeout(ANSWER, asked.session.query(shape.asked_as(&prompt))).await;
     let answer = answer.unwrap_or_else(|_| panic!("{shape:?} {tag}: no answer in time"));
     let answer = answer.unwrap_or_else(|error| panic!("{shape:?} {tag}: {error}"));
     assert!(shape.is_answered_by(&tag, &answer.text), "{shape:?} {tag}: {answer:?}");

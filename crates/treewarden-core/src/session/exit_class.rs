@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::start_failure;
+use crate::limits::Size;
 
 /// What is known about a CLI that ended.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,6 +29,8 @@ pub struct ExitFacts<'a> {
     pub ids: &'a [&'a str],
     /// It had answered `initialize`.
     pub started: bool,
+    /// If it was killed, it was at this limit of memory.
+    pub limit: Option<Size>,
 }
 
 /// How a CLI ended, and so what is done about it.
@@ -38,8 +41,8 @@ pub enum ExitClass {
     Clean,
     /// It crashed or was killed: restarted, and counted.
     Crash(CrashKind),
-    /// The system killed it for memory (exit code 137): restarted with a back-off.
-    OutOfMemory,
+    /// It was killed for memory, at this limit of its session if that is known: restarted, and counted.
+    OutOfMemory(Option<Size>),
     /// It cannot run: not restarted.
     Permanent(Permanent),
 }
@@ -116,11 +119,15 @@ pub enum PermanentKind {
     NotGone,
     /// The store refused to record the start.
     Store,
+    /// The CLI would act on a prompt that is no command to it.
+    WouldAct,
     /// There was no place among the live CLIs: pinned sessions have them all, none became free in time, or the system was
     /// short of what a CLI needs.
     NoPlace,
     /// The CLI is of another version than the session's options ask for, or older than its conversation.
     WrongVersion,
+    /// The kernel does not keep the limits that the session demands of it.
+    NoLimits,
 }
 
 impl ExitClass {
@@ -130,6 +137,10 @@ impl ExitClass {
         if let Some(reason) = facts.startup_failure {
             let message = format!("the CLI refused to start: {reason}{}", tail(facts));
             return Self::Permanent(Permanent::new(PermanentKind::StartupRefused, message));
+        }
+        // Whoever killed it says so, and knows better than what it wrote before.
+        if facts.limit.is_some() && !facts.asked && (facts.signal == Some(9) || facts.code == Some(137)) {
+            return Self::OutOfMemory(facts.limit);
         }
         // The same words of a CLI that was up may be a tool's or the model's: a restart would be refused for
         // what somebody wrote.
@@ -147,7 +158,7 @@ impl ExitClass {
             (Some(0), _) => Self::Clean,
             // 128 + 9 is how a shell or a container reports that its process was killed; a process that is
             // killed itself has a signal and no code.
-            (Some(137), _) => Self::OutOfMemory,
+            (Some(137), _) => Self::OutOfMemory(None),
             (Some(code), _) => Self::Crash(CrashKind::Exit(code)),
             (None, Some(signal)) => Self::Crash(CrashKind::Signal(signal)),
             // The status is not known. That it did not end well is the safe side: the turn stays open.
@@ -199,7 +210,8 @@ impl fmt::Display for ExitClass {
         match self {
             Self::Clean => f.write_str("clean"),
             Self::Crash(kind) => write!(f, "crash: {kind}"),
-            Self::OutOfMemory => f.write_str("out of memory (exit 137)"),
+            Self::OutOfMemory(None) => f.write_str("out of memory (exit 137)"),
+            Self::OutOfMemory(Some(limit)) => write!(f, "out of memory: its limit of {limit}"),
             Self::Permanent(permanent) => permanent.fmt(f),
         }
     }
@@ -235,7 +247,7 @@ mod tests {
     #[test]
     fn codes_and_signals_are_told_apart() {
         assert_eq!(of(0, ""), ExitClass::Clean);
-        assert_eq!(of(137, ""), ExitClass::OutOfMemory);
+        assert_eq!(of(137, ""), ExitClass::OutOfMemory(None));
         assert_eq!(of(70, ""), ExitClass::Crash(CrashKind::Exit(70)));
         let killed = ExitFacts { signal: Some(9), ..ExitFacts::default() };
         assert_eq!(ExitClass::of(&killed), ExitClass::Crash(CrashKind::Signal(9)));
@@ -244,5 +256,22 @@ mod tests {
         let why = CrashKind::StartTimeout;
         let late = ExitFacts { killed_for: Some(why), ..asked };
         assert_eq!(ExitClass::of(&late), ExitClass::Crash(why), "it did not end well because we ended it");
+    }
+
+    #[test]
+    fn a_cli_that_was_killed_at_its_limit_is_told_with_the_limit() {
+        let limit = Some(Size::mib(512));
+        let killed =
+            ExitFacts { signal: Some(9), limit, stderr: "is already in use", ..ExitFacts::default() };
+        let class = ExitClass::of(&killed);
+        assert_eq!(class, ExitClass::OutOfMemory(limit));
+        assert_eq!(class.to_string(), "out of memory: its limit of 512 MiB");
+        // A wrapper says it by its code.
+        let by_code = ExitFacts { code: Some(137), signal: None, ..killed };
+        assert_eq!(ExitClass::of(&by_code), ExitClass::OutOfMemory(limit));
+        // It ended of something else, or as it was asked to.
+        let other = ExitFacts { signal: Some(11), stderr: "", ..killed };
+        assert_eq!(ExitClass::of(&other), ExitClass::Crash(CrashKind::Signal(11)));
+        assert_eq!(ExitClass::of(&ExitFacts { asked: true, stderr: "", ..killed }), ExitClass::Clean);
     }
 }

@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use treewarden_proto::frame::Content;
 use treewarden_proto::{SessionId, TurnId};
 
 use super::event::{Item, OpenTurn, StopReason};
 use super::flight::DrainReason;
 use super::limited::Patience;
+use super::prompt::Prompt;
+use crate::limits::Size;
 
 /// How many turns and clears a session's queue holds at most.
 pub const QUEUE: usize = 64;
@@ -42,7 +43,7 @@ pub struct TurnEntry<S> {
     /// The conversation in which it was asked.
     pub asked_in: SessionId,
     /// What is sent to a CLI.
-    pub prompt: Arc<Content>,
+    pub prompt: Arc<Prompt>,
     /// How many bytes that takes.
     pub bytes: usize,
     /// How many CLIs died while they worked at it.
@@ -64,6 +65,13 @@ pub enum Command {
     Interrupt,
     /// The CLI is to be ended.
     Stop(StopReason),
+    /// The CLI of this process id takes too much memory, with what it started.
+    TooLarge {
+        /// The CLI that is meant: the next one may be there by the time this is read.
+        pid: u32,
+        /// How much.
+        taken: Size,
+    },
     /// The options are others now; the CLI is to be replaced if they concern it.
     Configure {
         /// They concern it.

@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use treewarden_core::session::{Answer, SessionState};
-use treewarden_proto::frame::Content;
+use treewarden_core::session::{Answer, Prompt, SessionState};
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
 use super::desk::Desk;
@@ -155,7 +154,8 @@ impl Session {
 
     /// Sends a prompt and waits for its answer.
     ///
-    /// Turns run one at a time, in order. While the session is being restarted, the call waits.
+    /// Its words reach the model as they are: what the CLI is to act on is a [`Prompt::command`]. Turns run one at a time, in
+    /// order. While the session is being restarted, the call waits.
     ///
     /// # Errors
     ///
@@ -165,11 +165,11 @@ impl Session {
     /// # Cancel safety
     ///
     /// Dropping the future cancels the turn if it waits and interrupts it if it runs.
-    pub async fn query(&self, prompt: impl Into<Content>) -> Result<Answer, QueryError> {
+    pub async fn query(&self, prompt: impl Into<Prompt>) -> Result<Answer, QueryError> {
         self.open(prompt.into(), true, false).await?.answer().await
     }
 
-    /// Sends a prompt and returns its stream.
+    /// Sends a prompt, as [`query`](Self::query) does, and returns its stream.
     ///
     /// # Errors
     ///
@@ -178,11 +178,11 @@ impl Session {
     /// # Cancel safety
     ///
     /// Dropping the future cancels the turn.
-    pub async fn stream(&self, prompt: impl Into<Content>) -> Result<Turn, QueryError> {
+    pub async fn stream(&self, prompt: impl Into<Prompt>) -> Result<Turn, QueryError> {
         self.open(prompt.into(), false, false).await
     }
 
-    pub(super) async fn open(&self, prompt: Content, quiet: bool, alone: bool) -> Result<Turn, QueryError> {
+    pub(super) async fn open(&self, prompt: Prompt, quiet: bool, alone: bool) -> Result<Turn, QueryError> {
         let desk = self.desk()?;
         // The order matters. The place comes first, since a turn that is stored and has no room in the queue
         // would be run by the next host. The look at the locks comes before the row, since a row in a

@@ -43,8 +43,9 @@ pub use options::{CutOffTools, SessionOptions};
 pub use start_error::{StartError, StartErrorKind};
 pub use status::{CliFeatures, Status};
 pub use stream::{Collected, Frames, Text, TextDeltas, TextEvent, TextEvents, ToolUses};
+pub use treewarden_core::limits::{Enforcement, Limits, NoSize, Size};
 pub use treewarden_core::session::{
     Answer, CliVersion, Config as Timing, Delivery, ExitClass, Failure, FailureKind, InvalidVersion, OnLimit,
-    Outcome, SessionState, StopReason,
+    Outcome, Prompt, SessionState, StopReason,
 };
 pub use turn::Turn;

@@ -8,25 +8,40 @@ use treewarden_proto::{SessionId, SessionName, TurnId};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CliFeatures {
-    /// Its version, once it began a turn.
+    /// Its version, once it was up; an old one says it with its first turn.
     pub version: Option<Box<str>>,
     /// Whether a resumed one goes on only after the session's own settings reached it (`--await-initialize`); `None`
     /// until that was tried.
     pub awaits_initialize: Option<bool>,
     /// Whether it can tell the model of a tool that was cut off by a crash; `None` until its version is known.
     pub tells_cut_off_tools: Option<bool>,
+    /// Whether it takes a prompt as it is (`client_composed`); one that does not, or does not say its version, is sent none on
+    /// which it would act. `None` until its version is known.
+    pub takes_verbatim: Option<bool>,
 }
 
 impl CliFeatures {
     /// Takes what follows from the version that the CLI says it has.
     pub(crate) fn set_version(&mut self, version: &str) {
         self.tells_cut_off_tools = is_at_least(version, TELLS_CUT_OFF_TOOLS);
+        self.takes_verbatim = is_at_least(version, TAKES_VERBATIM);
         self.version = Some(version.into());
     }
 }
 
 /// The first version that was seen to know `CLAUDE_CODE_RESUME_SHOWS_CUT_OFF_CALLS`: nothing but the version tells.
 const TELLS_CUT_OFF_TOOLS: [u64; 3] = [2, 1, 310];
+
+/// The first version that takes a prompt verbatim: one that does not know the field says nothing of that.
+const TAKES_VERBATIM: [u64; 3] = [2, 1, 248];
+
+/// The same in words.
+pub(crate) const VERBATIM_FROM: &str = "2.1.248";
+
+/// Tells whether the CLI of this version takes a prompt verbatim; of one that is no version nothing is taken for granted.
+pub(crate) fn takes_verbatim(version: &str) -> bool {
+    is_at_least(version, TAKES_VERBATIM).unwrap_or(false)
+}
 
 /// Compares a version such as `2.1.332`; `None` if it is none.
 fn is_at_least(version: &str, least: [u64; 3]) -> Option<bool> {

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use treewarden_core::session::{Delivery, Outcome};
+use treewarden_core::session::{Delivery, Outcome, Prompt};
 use treewarden_proto::TurnId;
-use treewarden_proto::frame::Content;
 use treewarden_store::{Backend, NewTurn, OpenError, StoreErrorKind, now};
 
 use super::Desk;
@@ -37,7 +36,7 @@ pub(crate) enum Sending {
 
 impl Desk {
     /// Makes a new turn durable, within ten seconds.
-    pub(crate) async fn open_turn(self: &Arc<Self>, turn: TurnId, prompt: &Content) -> Result<(), NotStored> {
+    pub(crate) async fn open_turn(self: &Arc<Self>, turn: TurnId, prompt: &Prompt) -> Result<(), NotStored> {
         let store = Arc::clone(self.host.store());
         if !store.keeps_turns() {
             return Ok(());
@@ -118,7 +117,7 @@ impl Desk {
     }
 
     /// Notes that a turn is being written to a CLI, and returns its prompt, unless nobody has the turn any more.
-    pub(crate) fn sent(&self, turn: TurnId, deadline: Option<Instant>) -> Option<Arc<Content>> {
+    pub(crate) fn sent(&self, turn: TurnId, deadline: Option<Instant>) -> Option<Arc<Prompt>> {
         let mut rooms = self.lock();
         let entry = rooms.queue.in_flight(turn)?;
         entry.open.deadline = deadline;

@@ -5,8 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use treewarden_core::session::{Delivery, Failure, FailureKind, OpenTurn, Outcome};
-use treewarden_proto::frame::Content;
+use treewarden_core::session::{Delivery, Failure, FailureKind, OpenTurn, Outcome, Prompt};
 use treewarden_proto::{SessionName, TurnId};
 use treewarden_store::{SessionRecord, Told, TurnRow, TurnState};
 
@@ -71,7 +70,7 @@ impl Desk {
     /// Puts back a turn that the journal holds open, before anything else is queued; one whose prompt cannot be read comes
     /// back with the failure that is its outcome.
     pub(super) fn restore(&self, row: TurnRow) -> Option<(TurnId, Failure)> {
-        let prompt = match serde_json::from_value::<Content>(row.prompt) {
+        let prompt = match serde_json::from_value::<Prompt>(row.prompt) {
             Ok(prompt) => prompt,
             // Another prompt in its place, even a blank one, would be answered as if it had been asked.
             Err(error) => {

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use treewarden_core::session::{DrainReason, Item, OpenTurn, Outcome};
-use treewarden_proto::frame::Content;
+use treewarden_core::session::{DrainReason, Item, OpenTurn, Outcome, Prompt};
 use treewarden_proto::{SessionId, TurnId};
 
 use super::Desk;
@@ -55,11 +54,11 @@ impl Desk {
     }
 
     /// Reserves a place in the queue for a prompt, which has to say something.
-    pub(crate) fn reserve(self: &Arc<Self>, prompt: &Content) -> Result<Place, QueryError> {
-        if prompt.is_blank() {
+    pub(crate) fn reserve(self: &Arc<Self>, prompt: &Prompt) -> Result<Place, QueryError> {
+        if prompt.content().is_blank() {
             return Err(QueryError::blank(&self.name));
         }
-        let bytes = prompt.size();
+        let bytes = prompt.content().size();
         self.reserve_in(&mut self.lock(), bytes)?;
         Ok(Place { desk: Arc::clone(self), bytes, filled: false })
     }
@@ -91,7 +90,7 @@ impl Desk {
         &self,
         place: Place,
         turn: TurnId,
-        prompt: Content,
+        prompt: Prompt,
         sink: Arc<Sink>,
         detached: bool,
     ) {
@@ -233,6 +232,11 @@ impl Desk {
     /// The turn that is under way, or next.
     pub(crate) fn first_open(&self) -> Option<TurnId> {
         self.lock().queue.first_open()
+    }
+
+    /// What an open turn asks.
+    pub(crate) fn prompt(&self, turn: TurnId) -> Option<Arc<Prompt>> {
+        self.lock().queue.turn(turn).map(|entry| Arc::clone(&entry.prompt))
     }
 
     pub(crate) fn interruptions(&self, turn: TurnId) -> u32 {

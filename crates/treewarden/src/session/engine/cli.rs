@@ -8,17 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use treewarden_core::limits::{Limits, Size};
 use treewarden_core::session::{ExitClass, ExitFacts, Permanent, PermanentKind, StartFailure};
-use treewarden_process::{Ladder, Line, LineReader, LineWriter, NotGone, Rung, StderrTail, Tree, TreeGone};
+use treewarden_process::{
+    Ladder, Line, LineReader, LineWriter, Meter, NotGone, Rung, StderrTail, Tree, TreeGone,
+};
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::frame::ResultFrame;
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::Lease;
 
+use super::verbatim::Version;
 use super::{Engine, Event, Task, Wake};
 use crate::binaries::{AWAIT_INITIALIZE, Binary};
 use crate::events::Happening;
 use crate::places::Place;
+use crate::scales::OnScales;
 use crate::second_door::SecondDoor;
 use crate::session::desk::{Desk, Inherited, Shown};
 use crate::warm::Spare;
@@ -30,6 +35,13 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(super) struct Cli {
     tree: Option<Tree>,
     pid: u32,
+    meter: Meter,
+    /// The limits that it has, and whether the kernel keeps that of its memory.
+    pub(super) limits: (Limits, bool),
+    /// Where its memory is looked at.
+    pub(super) on_scales: Option<OnScales>,
+    /// How much it took when that was too much.
+    pub(super) too_large: Option<Size>,
     containment: Box<str>,
     writer: Option<LineWriter>,
     reader: LineReader,
@@ -48,7 +60,8 @@ pub(super) struct Cli {
     /// The journal demands nothing of the conversation, which is the session's own.
     pub(super) may_be_blank: bool,
     pub(super) started: bool,
-    pub(super) version_known: bool,
+    /// Its version, as far as it is known.
+    pub(super) version: Version,
     /// What was executed, if this session did it.
     pub(super) path: Option<PathBuf>,
     /// The program, if it was given a flag that it may not know.
@@ -123,6 +136,10 @@ impl Cli {
     ) -> Self {
         Self {
             pid: tree.pid().get(),
+            meter: tree.meter(),
+            limits: Default::default(),
+            on_scales: None,
+            too_large: None,
             containment: tree.containment().to_string().into(),
             writer,
             reader,
@@ -137,7 +154,7 @@ impl Cli {
             overtaken: None,
             may_be_blank: false,
             started: false,
-            version_known: false,
+            version: Version::Unknown,
             path: None,
             on_trial: None,
             door: None,
@@ -150,6 +167,10 @@ impl Cli {
 
     pub(super) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Writes a line, now if the pipe has room, and otherwise as soon as it has.
@@ -321,6 +342,7 @@ impl Engine {
             killed_for: self.machine.killed_for().filter(|_| closing.asked),
             ids: &ids,
             started: cli.started,
+            limit: cli.on_scales.as_ref().and_then(|scales| scales.limit_of(gone.kernel_kills())),
         };
         let class = ExitClass::of(&facts);
         let unknown_flag = self.unknown_flag(&class, cli.on_trial);
@@ -347,7 +369,7 @@ impl Engine {
         };
         // Lease and proof are kept over a crash alone, so that no other host comes in between. After every
         // other end the lease is given up, and then the proof says nothing of whoever took it since.
-        if matches!(class, ExitClass::Crash(_) | ExitClass::OutOfMemory) {
+        if matches!(class, ExitClass::Crash(_) | ExitClass::OutOfMemory(_)) {
             self.desk.leave_to_next(Inherited { id: cli.id, gone, lease: cli.lease });
         }
         // The machine is told last: it may ask for the next start at once, and that start looks for what is

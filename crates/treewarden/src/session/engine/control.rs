@@ -13,6 +13,7 @@ use crate::session::desk::Shown;
 pub(super) enum Purpose {
     Initialize,
     Probe,
+    Version,
     Other,
 }
 
@@ -22,6 +23,7 @@ pub(super) struct Pending {
     next: u64,
     initialize: Option<u64>,
     probe: Option<u64>,
+    version: Option<u64>,
 }
 
 impl Pending {
@@ -30,6 +32,7 @@ impl Pending {
         match purpose {
             Purpose::Initialize => self.initialize = Some(self.next),
             Purpose::Probe => self.probe = Some(self.next),
+            Purpose::Version => self.version = Some(self.next),
             Purpose::Other => {}
         }
         format!("tw-{}", self.next)
@@ -44,6 +47,9 @@ impl Pending {
         } else if self.probe == Some(number) {
             self.probe = None;
             Some(Purpose::Probe)
+        } else if self.version == Some(number) {
+            self.version = None;
+            Some(Purpose::Version)
         // Interrupts, and changes of model and mode. Nothing follows from their answers, so that they need no
         // entry, and a CLI that never answers them leaves none behind.
         } else {
@@ -64,6 +70,7 @@ impl Engine {
         match self.pending.take(&response.request_id) {
             Some(Purpose::Initialize) => self.initialized(&response),
             Some(Purpose::Probe) => self.handle(Event::ProbeAnswered),
+            Some(Purpose::Version) => self.version_answered(&response),
             Some(Purpose::Other) => {
                 if let Err(error) = &response.outcome {
                     tracing::warn!(session = %self.desk.name, %error, "the CLI refused a control request");
@@ -83,6 +90,11 @@ impl Engine {
         // A CLI that does not name it counts as one whose results are taken by position. 2.1.330 and 2.1.332
         // name it in `init` and not in this answer; the machine takes the first `command_lifecycle` for it.
         let lifecycle = capabilities.is_some_and(|all| all.iter().any(|name| name == "msg_lifecycle_v1"));
+        // Before the first turn is sent: by its version it is known whether it takes a prompt as it is. 2.1.330 and 2.1.332
+        // say it here, 2.1.197 and 2.1.248 do not.
+        if let Some(version) = answer.get("claude_code_version").and_then(Value::as_str) {
+            self.note_version(version.to_owned());
+        }
         // The session is up: what kept it from coming up must not stand in its status any longer.
         self.desk.note(Shown::Trouble(None));
         if let Some(cli) = &mut self.cli {

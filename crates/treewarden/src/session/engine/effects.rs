@@ -27,6 +27,7 @@ impl Engine {
             Action::ReadTranscript(turn) => self.read_transcript(turn),
             Action::LookOnDisk => self.look_on_disk(),
             Action::Settle(turn, verdict) => self.settle(turn, verdict),
+            Action::Recycle => self.recycle(),
             Action::Stop => self.begin_closing(How::Ladder),
             Action::Terminate => self.begin_closing(How::Terminate),
             Action::Kill => self.begin_closing(How::Kill),
@@ -64,11 +65,14 @@ impl Engine {
         }
     }
 
-    /// Writes the user frame of a turn, once everything is stored that has to be stored before.
+    /// Writes the user frame of a turn, once everything is stored that has to be stored before, unless the CLI would act on it.
     fn send(&mut self, turn: TurnId) {
         // Before anything is stored: of a turn that waits for a limit nothing was sent.
         if let Some(left) = self.limit_of(turn) {
             return self.handle(Event::Limited(turn, left));
+        }
+        if self.keeps_from(turn) {
+            return;
         }
         match self.desk.sending(turn) {
             Sending::Gone => {}
@@ -104,10 +108,11 @@ impl Engine {
             return self.read_transcript(turn);
         }
         self.run.forget_unless(|turns| self.machine.is_one_at_hand(turns));
-        self.write(UserFrame::new(turn, prompt.as_ref().clone()).encode());
+        let verbatim = !prompt.is_command();
+        self.write(UserFrame::new(turn, prompt.content().clone()).client_composed(verbatim).encode());
     }
 
-    fn is_woven(&self, turn: TurnId) -> bool {
+    pub(super) fn is_woven(&self, turn: TurnId) -> bool {
         self.cli.as_ref().is_some_and(|cli| cli.woven == Some(turn))
     }
 
@@ -176,6 +181,11 @@ impl Engine {
         self.desk.keep_deadlines(self.machine.deadlines());
         self.desk.set_state(state, None, None);
         self.end = Some(end);
+    }
+
+    /// The turn is not sent yet, because the store does not have what must come before it, or the CLI's version is not known.
+    fn holds_back(&self, turn: TurnId) -> bool {
+        self.sending.as_ref().is_some_and(|(held, _)| *held == turn)
     }
 
     /// Shows what the machine is doing in the status.
