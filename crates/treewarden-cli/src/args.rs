@@ -254,6 +254,9 @@ pub(crate) struct Ask {
     // A prompt is often a list, whose first line begins with a dash.
     #[arg(allow_hyphen_values = true)]
     pub(crate) prompt: String,
+    /// Have the CLI act on the prompt: run its /command, read the files of its @mentions
+    #[arg(long)]
+    pub(crate) command: bool,
     /// Print the text as it comes; with --json, every frame
     #[arg(long)]
     pub(crate) stream: bool,

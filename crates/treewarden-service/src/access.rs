@@ -83,8 +83,12 @@ impl Request {
         }
     }
 
-    /// What it takes to ask for this; for a verb without a row that is everything.
+    /// What it takes to ask for this; for a verb without a row, and for a command to the CLI, that is everything.
     pub fn access(&self) -> Access {
+        // A command has the CLI read any file that its user can read, whatever the session's permissions let the model do.
+        if matches!(self, Self::Ask { command: true, .. }) {
+            return Access::Change;
+        }
         // A verb without a row needs the highest level: one that was forgotten must not be open to everybody.
         VERBS.iter().find(|(op, _)| *op == self.op()).map_or(Access::Change, |(_, access)| *access)
     }
@@ -111,6 +115,17 @@ mod tests {
         let rows: BTreeSet<String> = VERBS.iter().map(|(op, _)| (*op).to_owned()).collect();
         assert_eq!(rows.len(), VERBS.len(), "a verb has one row");
         assert_eq!(rows, readable());
+    }
+
+    #[test]
+    fn a_command_takes_more_than_words() {
+        let ask = |command: bool| {
+            let ask = json!({ "op": "ask", "name": "a", "prompt": "see @/etc/passwd", "command": command });
+            serde_json::from_value::<Request>(ask).expect("valid")
+        };
+        assert!(Caller::with(Access::Talk).may(&ask(false)));
+        assert!(!Caller::with(Access::Talk).may(&ask(true)));
+        assert!(Caller::with(Access::Change).may(&ask(true)));
     }
 
     #[test]

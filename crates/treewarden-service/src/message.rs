@@ -46,6 +46,10 @@ pub enum Request {
         name: String,
         /// The prompt.
         prompt: String,
+        /// The CLI acts on it: its `/command` runs, and the files of its `@mentions` are read. Otherwise its words are taken as
+        /// they are.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        command: bool,
         /// What comes before the outcome.
         #[serde(default)]
         stream: Streaming,
@@ -200,7 +204,11 @@ mod tests {
     fn what_is_not_asked_for_need_not_be_said() {
         let asked: Request =
             serde_json::from_value(json!({ "op": "ask", "name": "a", "prompt": "x" })).expect("valid");
-        let Request::Ask { stream: Streaming::None, detach: false, .. } = asked else { panic!("{asked:?}") };
+        let Request::Ask { stream: Streaming::None, detach: false, command: false, .. } = asked else {
+            panic!("{asked:?}")
+        };
+        let json = serde_json::to_value(&asked).expect("valid");
+        assert_eq!(json.get("command"), None, "an older daemon takes it too");
         let stop = serde_json::to_value(Request::Stop { name: "a".into(), force: false }).expect("valid");
         assert_eq!(stop, json!({ "op": "stop", "name": "a" }), "an older daemon takes it too");
     }

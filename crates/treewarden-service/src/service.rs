@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use tokio::sync::{Mutex, RwLock, SemaphorePermit};
-use treewarden::Tree;
+use treewarden::{Prompt, Tree};
 
 use crate::access::Caller;
 use crate::answer::{Answer, Hello, Progress, Reloaded, Sessions, StoreProblem};
@@ -128,7 +128,8 @@ impl Service {
             Request::Hello {} => Ok(Answer::Hello(self.hello())),
             Request::Ps {} => Ok(Answer::Sessions(self.sessions().await)),
             Request::Tree {} => Ok(Answer::Tree(Box::new(self.tree.outline().await))),
-            Request::Ask { name, prompt, stream, detach } => {
+            Request::Ask { name, prompt, command, stream, detach } => {
+                let prompt = if command { Prompt::command(prompt) } else { prompt.into() };
                 turns::ask(self, sink, name, prompt, stream, detach).await
             }
             Request::Turn { turn, wait: true } => turns::wait(self, sink, turn).await,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use treewarden::session::{Event, QueryError, QueryErrorKind, TextEvent, Turn, TurnReport};
-use treewarden::{SessionName, StoreErrorKind, TurnId};
+use treewarden::{Prompt, SessionName, StoreErrorKind, TurnId};
 
 use crate::answer::{Answer, Progress, TurnAnswer};
 use crate::message::Streaming;
@@ -15,7 +15,7 @@ pub(crate) async fn ask(
     service: &Service,
     sink: &mut impl Sink,
     name: String,
-    prompt: String,
+    prompt: Prompt,
     stream: Streaming,
     detach: bool,
 ) -> Result<Answer, Unanswered> {

@@ -14,7 +14,7 @@ use crate::lines::MAX_REQUEST;
 use crate::{output, shown};
 
 pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
-    let Ask { name, prompt, stream, detach, output, place } = ask;
+    let Ask { name, prompt, command, stream, detach, output, place } = ask;
     let prompt = if prompt == "-" { from_stdin()? } else { prompt };
     let mut client = Client::connect(&place).await?;
     let stream = match (stream, output.json) {
@@ -22,7 +22,7 @@ pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
         (true, false) => Streaming::Text,
         (true, true) => Streaming::Frames,
     };
-    client.send(&Request::Ask { name: name.clone(), prompt, stream, detach }).await?;
+    client.send(&Request::Ask { name: name.clone(), prompt, command, stream, detach }).await?;
     let report = follow(&mut client, &name, stream, output).await?;
     if detach {
         let id = report["turn"].as_str().unwrap_or_default();

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tokio::io::BufReader;
+use treewarden::Prompt;
 use treewarden_service::{Request, Streaming};
 
 use super::ask;
@@ -33,7 +34,10 @@ pub(super) async fn run(name: &str, place: &Place) -> anyhow::Result<ExitCode> {
         if prompt.is_empty() {
             break;
         }
-        let request = Request::Ask { name: name.to_owned(), prompt, stream: Streaming::Text, detach: false };
+        // Whoever chats is the operator, and expects of `/compact` and `@file` what the CLI makes of them.
+        let command = !Prompt::from(prompt.as_str()).is_inert();
+        let request =
+            Request::Ask { name: name.to_owned(), prompt, command, stream: Streaming::Text, detach: false };
         client.send(&request).await?;
         let report = ask::follow(&mut client, name, Streaming::Text, Output { json: false }).await?;
         super::turn::show(&report, Output { json: false }, false)?;
