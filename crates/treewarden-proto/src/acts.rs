@@ -42,7 +42,9 @@ fn is_blank(char: char) -> bool {
 fn is_mention(text: &str, at: usize) -> bool {
     let before = text[..at].chars().next_back();
     let after = text[at + 1..].chars().next();
-    !before.is_some_and(|char| char.is_ascii_alphanumeric()) && after.is_some_and(|char| !is_blank(char))
+    // A name may begin with what cannot be seen, and what is a blank differs from language to language.
+    let is_name = |char| !matches!(char, ' ' | '\t' | '\r' | '\n');
+    !before.is_some_and(|char| char.is_ascii_alphanumeric()) && after.is_some_and(is_name)
 }
 
 #[cfg(test)]
@@ -88,6 +90,8 @@ mod tests {
             "a@b @c",
             "@server:x",
             "@@a",
+            "@\u{85}a",
+            "@\u{200b}a",
             ".@a",
         ] {
             assert!(acts(&text.into()), "{text:?}");

@@ -27,7 +27,7 @@ pub struct TurnRow {
     pub session_id: SessionId,
     /// Its place among all turns; given by the store.
     pub seq: i64,
-    /// Its prompt: a string or content blocks.
+    /// Its prompt, in the caller's form, such as a string or content blocks.
     pub prompt: Value,
     /// Whether a crash fails it instead of running it again.
     pub at_most_once: bool,

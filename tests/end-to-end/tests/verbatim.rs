@@ -80,7 +80,9 @@ async fn ask_as_a_stranger(real: &RealLab, refusals: bool) {
     }
     let session = Session::start(real.options("stranger")).await.expect("started");
     session.query("PROMPT-first").await.expect("answered");
-    let (id, model) = (id_of(&session).await, real.api.requests().last().expect("asked").model.clone());
+    let id = id_of(&session).await;
+    let turn = real.api.requests().into_iter().rev().find(|request| !request.background);
+    let model = turn.expect("the model was asked").model;
     let words = STRANGER.map(|text| Content::from(text.replace("OUTSIDE", &outside.display().to_string())));
     for asked in words.into_iter().chain(blocks()) {
         let before = real.api.requests().len();
@@ -131,6 +133,12 @@ async fn words_of_strangers_do_not_act_on_another_version_of_the_real_cli() {
     ask_as_a_stranger(&real, !takes_verbatim).await;
 }
 
+/// What the model was asked of late.
+fn bodies(real: &RealLab) -> Vec<String> {
+    let requests = real.api.requests();
+    requests.iter().filter_map(|request| Some(request.content.as_ref()?.body.to_string())).collect()
+}
+
 /// The real CLI is killed while it is at a stranger's prompt, and runs that again by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn words_that_the_real_cli_runs_again_after_a_crash_do_not_act_either() {
@@ -143,12 +151,7 @@ async fn words_that_the_real_cli_runs_again_after_a_crash_do_not_act_either() {
     faults::kill(session.status().await.expect("status").pid.expect("a CLI")).expect("killed");
     let answer = turn.answer().await.expect("answered");
     assert_eq!((answer.text.contains("answer to PROMPT-1"), answer.interruptions), (true, 1), "{answer}");
-    let bodies: Vec<String> = real
-        .api
-        .requests()
-        .iter()
-        .filter_map(|request| Some(request.content.as_ref()?.body.to_string()))
-        .collect();
+    let bodies = bodies(&real);
     assert!(bodies.iter().any(|body| body.contains("@secret.txt")));
     assert!(bodies.iter().all(|body| !body.contains(SECRET)));
     end(&session).await;
@@ -160,11 +163,8 @@ async fn a_command_is_obeyed_by_the_real_cli_and_its_mentions_are_read() {
     std::fs::write(real.work().join("secret.txt"), SECRET).expect("written");
     let session = Session::start(real.options("operator")).await.expect("started");
     session.query(Prompt::command("PROMPT-1 see @secret.txt")).await.expect("answered");
-    let body = real.api.requests().iter().rev().find_map(|request| {
-        let body = request.content.as_ref()?.body.to_string();
-        body.contains("PROMPT-1").then_some(body)
-    });
-    assert!(body.expect("asked").contains(SECRET));
+    let bodies = bodies(&real);
+    assert!(bodies.iter().any(|body| body.contains("PROMPT-1") && body.contains(SECRET)));
     let asked = real.api.turns();
     let answer = session.query(Prompt::command("/help")).await.expect("answered");
     assert_eq!((answer.text.contains("/help"), real.api.turns()), (true, asked), "{answer}");

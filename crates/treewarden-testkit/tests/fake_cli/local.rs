@@ -43,6 +43,20 @@ fn help_blanks_and_what_a_hook_refuses_are_answered_and_have_no_entry_of_their_o
 }
 
 #[test]
+fn a_prompt_that_is_taken_as_it_is_is_no_command() {
+    for (version, said) in [("2.1.248", "answer to /help"), ("2.1.247", "isn't available")] {
+        let home = tempfile::tempdir().expect("a directory");
+        let script = format!(r#"{{ "version": "{version}" }}"#);
+        let mut fake =
+            Fake::start(home.path(), &["--session-id", ID, REPLAY], &[("TREEWARDEN_FAKE", script.as_str())]);
+        let message = json!({ "role": "user", "content": "/help" });
+        fake.send(&json!({ "type": "user", "uuid": "a", "message": message, "client_composed": true }));
+        let result = fake.result();
+        assert!(result["result"].as_str().is_some_and(|text| text.contains(said)), "{version}: {result}");
+    }
+}
+
+#[test]
 fn cost_leaves_an_entry_that_has_the_uuid_and_another_text() {
     let (home, mut fake) = fresh();
     fake.prompt("a", "/cost");
