@@ -41,6 +41,14 @@ soak-races races="100":
 probe version:
     TREEWARDEN_PROBE={{version}} cargo test -p treewarden-end-to-end --test second_door -- --ignored --nocapture --exact probe
 
+# Asks a version of the CLI, which is installed, what strangers may say, and looks whether anything acts: 2.1.197 is an old one.
+strangers version="2.1.197":
+    TREEWARDEN_STRANGERS={{version}} cargo test -p treewarden-end-to-end --test verbatim -- --ignored --nocapture
+
+# Random inputs for one parser, for so long: frames, control, prompts, rows, transcripts, resume; config, requests, segments.
+fuzz target seconds="60":
+    tests/fuzz/run.sh {{target}} {{seconds}}
+
 # Cost of a frame, a turn, a restart, a parked session, beside the floor; one table, or some rows of it by name.
 bench *names:
     cargo run --release -p treewarden-bench -- {{names}}
