@@ -1,6 +1,6 @@
 //! On which prompts a CLI acts that takes none of them verbatim.
 //!
-//! It is for the CLIs that do not know [`client_composed`](crate::input::UserFrame::client_composed): a prompt of others is
+//! It is for the CLIs that do not know `client_composed` of a [`UserFrame`](crate::input::UserFrame): a prompt of others is
 //! sent to such a one only if nothing in it acts. It says yes where it is in doubt, and must never say no to a prompt on which
 //! some CLI acts: that would put a file of the host into a conversation, or begin another one. What acts was measured with
 //! 2.1.197 and 2.1.332; `docs/design/cli-versions.md` has the table.

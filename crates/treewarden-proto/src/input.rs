@@ -53,7 +53,7 @@ pub struct UserFrame {
     /// Whether the model is asked, or the text only put into the conversation.
     pub should_query: bool,
     /// Whether the text is taken as it is: no commands, no `@path`. Needed for text of others; an old CLI does not know it, and
-    /// [acts](acts) on the text all the same.
+    /// [`acts`] on the text all the same.
     pub client_composed: bool,
     /// More fields, as they are.
     pub extra: Map<String, Value>,
