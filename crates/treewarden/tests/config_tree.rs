@@ -174,3 +174,42 @@ fn a_template_is_a_supervisor_of_sessions_with_the_defaults_that_are_given_up_al
     let ChildKind::Template(template) = &escalates.root.children[0].kind else { panic!("{escalates:?}") };
     assert_eq!(template.flags.give_up, GiveUp::Escalate);
 }
+
+#[test]
+fn a_session_that_crashes_too_often_is_given_up_alone_and_its_restarts_wait_unless_the_file_says_otherwise() {
+    let of = |text: &str| {
+        let tree = read(text);
+        (tree.root.flags.give_up, tree.root.children[0].supervision.backoff.clone())
+    };
+    const CHILD: &str = "[[child]]\nname = \"a\"\n";
+    let usual = Some(Backoff::default());
+    assert_eq!(of(CHILD), (GiveUp::Park, usual.clone()));
+    assert_eq!(of(&format!("give_up = \"park\"\n{CHILD}")), (GiveUp::Park, usual));
+    // What OTP has is a line away, and so is each half of it.
+    assert_eq!(of(&format!("give_up = \"escalate\"\n{CHILD}")), (GiveUp::Escalate, None));
+    assert_eq!(of(&format!("{CHILD}backoff = false")), (GiveUp::Park, None));
+    assert_eq!(of(&format!("[defaults]\nbackoff = false\n{CHILD}")), (GiveUp::Park, None));
+    for strategy in ["one_for_all", "rest_for_one"] {
+        assert_eq!(
+            of(&format!("strategy = \"{strategy}\"\n{CHILD}")),
+            (GiveUp::Escalate, None),
+            "{strategy}"
+        );
+    }
+    // The library keeps OTP's.
+    assert_eq!(treewarden::supervisor::Flags::default().give_up, GiveUp::Escalate);
+}
+
+#[test]
+fn the_supervisor_that_restarts_a_child_says_whether_its_restarts_wait() {
+    let tree = read(
+        "[[child]]\nname = \"team\"\ntype = \"supervisor\"\nstrategy = \"one_for_all\"\n[[child.child]]\nname = \"a\"\n\
+         [[template]]\nname = \"loud\"\ngive_up = \"escalate\"\n[[template]]\nname = \"chat\"",
+    );
+    assert_eq!(tree.root.children[0].supervision.backoff, Some(Backoff::default()), "the root parks");
+    let ChildKind::Supervisor(team) = &tree.root.children[0].kind else { panic!("{tree:?}") };
+    assert_eq!((team.flags.give_up, &team.children[0].supervision.backoff), (GiveUp::Escalate, &None));
+    let sessions: Vec<_> =
+        tree.templates().map(|(_, template)| template.session.supervision.backoff.clone()).collect();
+    assert_eq!(sessions, [None, Some(Backoff::default())]);
+}

@@ -83,7 +83,8 @@ pub(crate) async fn run(file: &Path, place: &Place, log: &Log) -> anyhow::Result
         say_last_word(&shared.service).await;
         let text = format!(
             "the tree ended by itself ({reason}): a child crashed more often than max_restarts allows, or was \
-             significant; with give_up = \"park\" such a child stays down and its siblings live on"
+             significant; with give_up = \"park\", which is the default under one_for_one, a child that crashes too often \
+             stays down and its siblings live on"
         );
         return Err(Failure::new(Exit::Failed, text).into());
     }

@@ -41,6 +41,41 @@ fn callers_of_a_session_that_is_given_up_are_told_at_once_and_its_siblings_live_
 }
 
 #[test]
+fn a_file_that_says_nothing_of_it_loses_the_session_alone_and_not_the_daemon() {
+    let world = World::new();
+    world.rewrite_all("", "", &format!("[[child]]\nname = \"a\"\n{CRASHES}[[child]]\nname = \"b\"\n"));
+    let mut daemon = world.daemon();
+    assert_eq!(world.json(&["ask", "b", "My name is Alice", "--json"])["outcome"], "completed");
+    let before = world.session("b");
+    let asked = world.json_of(&["ask", "a", "hello", "--json"]);
+    assert_eq!((&asked["outcome"], &asked["failure"]), (&"failed".into(), &"given_up".into()), "{asked}");
+    let session = world.session("a");
+    assert_eq!(session["state"], "given_up");
+    assert!(session["reason"].as_str().is_some_and(|reason| reason.contains("exit 70")), "{session}");
+    let after = world.session("b");
+    assert_eq!((&after["pid"], &after["restarts"]), (&before["pid"], &0.into()), "its sibling felt nothing");
+    let name = world.json(&["ask", "b", "What is my name?", "--json"]);
+    assert_eq!(name["text"], "Your name is Alice.");
+    assert_eq!(world.run(&["restart", "a"]).status.code(), Some(0));
+    assert_eq!(world.session("a")["state"], "parked");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_file_that_says_escalate_ends_the_tree_as_otp_does() {
+    let world = World::new();
+    let file = format!("[[child]]\nname = \"a\"\n{CRASHES}[[child]]\nname = \"b\"\n");
+    world.rewrite_all("give_up = \"escalate\"", "", &file);
+    let mut daemon = world.daemon();
+    let asked = world.json_of(&["ask", "a", "hello", "--json"]);
+    assert_eq!(asked["outcome"], "failed", "{asked}");
+    assert_eq!(daemon.wait(), Some(1), "{}", world.log());
+    world.nothing_is_left();
+}
+
+#[test]
 fn a_restart_gives_it_a_fresh_budget() {
     let world = world();
     let _daemon = world.daemon();
@@ -84,6 +119,7 @@ fn branch() -> World {
         "",
         &format!(
             "[[child]]\nname = \"team\"\ntype = \"supervisor\"\nmax_restarts = 0\n\
+             give_up = \"escalate\"\n\
              [[child.child]]\nname = \"a\"\n{CRASHES}[[child.child]]\nname = \"b\"\n"
         ),
     );

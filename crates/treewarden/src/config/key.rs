@@ -111,6 +111,8 @@ pub(crate) struct Key {
     pub(crate) effect: Effect,
     /// Whether its value may hold a secret, and so must not stand in a report or a diff.
     pub(crate) secret: bool,
+    /// The default in words, where it is not the same everywhere.
+    pub(super) default: Option<&'static str>,
     pub(super) doc: &'static str,
 }
 
@@ -142,6 +144,12 @@ impl Key {
         self
     }
 
+    /// Says the default in words, where a form cannot: it depends on another key, or is a file's and not the library's.
+    pub(super) const fn by_default(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self
+    }
+
     /// Hides its values.
     pub(super) const fn secret(mut self) -> Self {
         self.secret = true;
@@ -157,7 +165,7 @@ const fn key(
     kind: Kind,
     doc: &'static str,
 ) -> Key {
-    Key { name, whose, scopes, kind, effect, secret: false, doc }
+    Key { name, whose, scopes, kind, effect, secret: false, default: None, doc }
 }
 
 /// What makes the file a tree.

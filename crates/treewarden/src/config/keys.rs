@@ -38,7 +38,7 @@ pub(super) static SECTIONS: &[Section] = &[
         supervisor("max_restarts", Kind::Count(0), "How many restarts are allowed within max_seconds; 3 by default.").also(TEMPLATE),
         supervisor("max_seconds", Kind::Count(1), "The length of the window for max_restarts, in seconds; 5 by default.").also(TEMPLATE),
         supervisor("auto_shutdown", Kind::Choice(AUTO_SHUTDOWNS), "Whether the supervisor ends when its significant children have ended by themselves."),
-        supervisor("give_up", Kind::Choice(GIVE_UPS), "What happens when the restart budget is spent: the supervisor ends, as in OTP, or only the child is parked, which is the default of a template.").also(TEMPLATE),
+        supervisor("give_up", Kind::Choice(GIVE_UPS), "What happens when the restart budget is spent: the supervisor ends, as in OTP, or only the child is parked.").also(TEMPLATE).by_default("`park`; `escalate` where `strategy` is another than `one_for_one`"),
     ] },
     Section { title: "The whole tree", keys: &[
         tree("state_dir", Kind::Path, "Where records, journal and leases are kept; the user's state directory by default."),
@@ -61,7 +61,7 @@ pub(super) static SECTIONS: &[Section] = &[
         child("restart", Kind::Choice(RESTARTS), "When the child is started again: always, only after a failure, or never.").also(SHARED),
         child("shutdown", Kind::Shutdown, "How long the child may take to stop: a duration, brutal_kill or infinity.").also(SHARED),
         child("significant", Kind::Bool, "Whether the child's end counts for the auto_shutdown of its supervisor."),
-        child("backoff", Kind::Backoff, "How long restarts wait: true for the usual back-off, or a table; at once by default.").also(SHARED),
+        child("backoff", Kind::Backoff, "How long restarts wait: true for the usual back-off, whose first restart is at once, false for not at all, or a table.").also(SHARED).by_default("`true` under a `one_for_one` supervisor that parks, else `false`"),
     ] },
     Section { title: "A session: its life", keys: &[
         ours("idle_timeout", Kind::Duration, "How long a session may be idle before its CLI is parked; never by default."),

@@ -68,6 +68,9 @@ fn quoted(words: &[&str]) -> String {
 
 /// The default, as its form has it; a form that leaves a value out has false, nothing, or what the CLI makes of it.
 fn default(key: &Key) -> String {
+    if let Some(words) = key.default {
+        return words.to_owned();
+    }
     let form = match key.whose {
         Whose::File => return String::new(),
         Whose::Tree => forms::of_tree(&TreeSpec::default()),

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use serde_json::{Error, Value as Json};
-use treewarden_otp_core::supervisor::{AutoShutdown, GiveUp, Restart};
+use treewarden_otp_core::Backoff;
+use treewarden_otp_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Strategy};
 use treewarden_proto::SessionName;
 
 use super::custom::{ChildTable, ChildTypes};
@@ -34,7 +35,7 @@ impl Resolver<'_, '_> {
     }
 
     fn supervisor(&mut self, fields: &Fields, raw: Vec<RawChild>) -> SupervisorDecl {
-        let flags = self.form(fields, &[Whose::Supervisor], FlagsForm::deserialize).unwrap_or_default();
+        let flags = self.flags(fields);
         let mut siblings: HashMap<String, (Range<usize>, bool)> = HashMap::new();
         let mut children = Vec::new();
         for child in raw {
@@ -56,7 +57,7 @@ impl Resolver<'_, '_> {
                     .help("the children of one supervisor need different names");
             }
             siblings.entry(name.to_string()).or_insert((span, is_session));
-            children.extend(self.child(name, child, flags.auto_shutdown, fields));
+            children.extend(self.child(name, child, &flags, fields));
         }
         SupervisorDecl { flags, children }
     }
@@ -75,7 +76,7 @@ impl Resolver<'_, '_> {
         &mut self,
         name: SessionName,
         child: RawChild,
-        auto_shutdown: AutoShutdown,
+        above: &Flags,
         parent: &Fields,
     ) -> Option<ChildDecl> {
         let RawChild { fields, what } = child;
@@ -85,17 +86,35 @@ impl Resolver<'_, '_> {
         if is_session {
             self.unique(&name, fields.span("name"));
         }
-        let supervision = self.form(&own, &[Whose::Child], SupervisionForm::deserialize).unwrap_or_default();
+        let mut supervision =
+            self.form(&own, &[Whose::Child], SupervisionForm::deserialize).unwrap_or_default();
         if supervision.significant {
-            self.significance(&own, supervision.restart, auto_shutdown, parent);
+            self.significance(&own, supervision.restart, above.auto_shutdown, parent);
+        }
+        // The sessions of a template are restarted by the template's supervisor, and not by the one above that.
+        let own_flags = is_template.then(|| self.flags(&own));
+        let flags = own_flags.as_ref().unwrap_or(above);
+        if !own.known.contains_key("backoff") && parks_alone(flags) {
+            supervision.backoff = Some(Backoff::default());
         }
         let kind = self.kind(what, &own, Some(&name))?;
         if is_template {
-            let kind = ChildKind::Template(Box::new(self.template(&name, &own, supervision, kind)));
+            let flags = own_flags.unwrap_or_default();
+            let kind = ChildKind::Template(Box::new(self.template(&name, &own, flags, supervision, kind)));
             // What is said of restarts, shutdown and back-off is said of its sessions.
             return Some(ChildDecl { name, supervision: Supervision::default(), kind });
         }
         Some(ChildDecl { name, supervision, kind })
+    }
+
+    /// How a supervisor behaves: as OTP's, but that one whose children do not need each other gives up the child alone.
+    fn flags(&mut self, fields: &Fields) -> Flags {
+        let mut flags = self.form(fields, &[Whose::Supervisor], FlagsForm::deserialize).unwrap_or_default();
+        if !fields.known.contains_key("give_up") && flags.strategy == Strategy::OneForOne {
+            // One session that cannot start would end those of everybody else, and the daemon with them.
+            flags.give_up = GiveUp::Park;
+        }
+        flags
     }
 
     /// The supervisor of a template, and what its sessions are made of.
@@ -103,6 +122,7 @@ impl Resolver<'_, '_> {
         &mut self,
         name: &SessionName,
         own: &Fields,
+        flags: Flags,
         supervision: Supervision,
         kind: ChildKind,
     ) -> TemplateDecl {
@@ -111,11 +131,6 @@ impl Resolver<'_, '_> {
             let message = "a session of a template cannot have `restart = \"temporary\"`: it exists until it is removed";
             let help = "set `restart` to \"permanent\" or \"transient\" in the template";
             self.faults.add(own.span("restart"), message).help(help);
-        }
-        let mut flags = self.form(own, &[Whose::Supervisor], FlagsForm::deserialize).unwrap_or_default();
-        if !own.known.contains_key("give_up") {
-            // Sessions of strangers: one that crashes too often must not end those of all others.
-            flags.give_up = GiveUp::Park;
         }
         let limits = self.form(own, &[Whose::Template], TemplateLimits::deserialize).unwrap_or_default();
         TemplateDecl { flags, limits, session: ChildDecl { name: name.clone(), supervision, kind } }
@@ -265,6 +280,12 @@ impl Resolver<'_, '_> {
             note.related(&other.span, format!("`{name}` is set here"));
         }
     }
+}
+
+/// Tells whether a supervisor gives up one child alone: then that child's restarts wait, so that its budget is not spent on
+/// something that would have passed.
+fn parks_alone(flags: &Flags) -> bool {
+    flags.strategy == Strategy::OneForOne && flags.give_up == GiveUp::Park
 }
 
 /// The words of a text that stand between back-ticks.
