@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use crate::leftovers;
 use crate::members::{Members, Scope, kill_all};
+use crate::os;
 use crate::proof::{NotGone, TreeGone};
 use crate::scan::Seen;
 
@@ -72,6 +73,9 @@ impl Ending {
     /// Lets go of a tree that is gone as far as that scope shows.
     pub(crate) fn proven(self, gone: TreeGone, scope: Scope) -> TreeGone {
         let members = self.disarm();
+        // While its cgroup is there, which goes with the members.
+        let killed = members.cgroup.as_ref().map_or(0, |cgroup| os::kernel_kills(cgroup.path()));
+        let gone = gone.having_lost(killed);
         match scope {
             Scope::Contained => gone.searched(leftovers::begin(members)),
             Scope::Everything => gone,

@@ -21,11 +21,22 @@ pub struct TreeGone {
     found: Proofs,
     left: Vec<Process>,
     leftovers: Option<Leftovers>,
+    kernel_kills: u64,
 }
 
 impl TreeGone {
     pub(crate) fn proven(status: Option<ExitStatus>, found: Proofs, left: Vec<Process>) -> Self {
-        Self { status, found, left, leftovers: None }
+        Self { status, found, left, leftovers: None, kernel_kills: 0 }
+    }
+
+    /// So many of its processes were killed by the kernel at their limit.
+    pub(crate) fn having_lost(self, kernel_kills: u64) -> Self {
+        Self { kernel_kills, ..self }
+    }
+
+    /// How many processes of the tree the kernel killed at its limit of memory, as far as this host saw the end of the tree.
+    pub fn kernel_kills(&self) -> u64 {
+        self.kernel_kills
     }
 
     /// What slipped out of the cgroup is still looked for.

@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use rustix::io::Errno;
 
 use crate::host::{Host, Realm};
+use crate::limit::{KernelLimits, Unkept};
 use crate::os::{Environ, Launched, Refusal, Stage, Stat};
 use crate::pid::{Pid, Process};
 use crate::program::{Cookie, Program};
@@ -96,6 +97,7 @@ pub(crate) fn stat(pid: Pid) -> io::Result<Option<Stat>> {
             parent: info.pbi_ppid,
             group: info.pbi_pgid,
             session: u32::try_from(session).unwrap_or(0),
+            memory: 0,
         }));
     }
     let error = io::Error::last_os_error();
@@ -192,6 +194,40 @@ impl Cgroup {
     pub(crate) fn kill(&self) -> bool {
         match *self {}
     }
+
+    pub(crate) fn path(&self) -> &Path {
+        match *self {}
+    }
+}
+
+/// Memory is not measured here.
+pub(crate) fn own_share(_pid: Pid) -> Option<u64> {
+    None
+}
+
+/// There are no cgroups.
+pub(crate) fn kernel_kills(_cgroup: &Path) -> u64 {
+    0
+}
+
+/// There are no cgroups.
+pub(crate) fn pids_in(_cgroup: &Path) -> io::Result<Vec<Pid>> {
+    Ok(Vec::new())
+}
+
+/// There are no cgroups.
+pub(crate) fn limit(_cgroup: &Path, _limits: &KernelLimits) -> Vec<Unkept> {
+    Vec::new()
+}
+
+/// There are no cgroups.
+pub(crate) fn make_room() -> Result<(), String> {
+    Err("there are no cgroups on this system".to_owned())
+}
+
+/// There are no cgroups.
+pub(crate) fn controllers() -> Vec<String> {
+    Vec::new()
 }
 
 /// None can have been left.

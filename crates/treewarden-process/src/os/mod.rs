@@ -1,8 +1,9 @@
 //! What differs between the systems, behind one set of functions.
 //!
 //! Each system gives: `launch`, which starts a program; `pids`, `stat`, `environ`, `user` and `adopted`, which look at
-//! processes; `realm`, which tells whose numbers are meant; `HostLock`, by which others see that a host lives; and
-//! `Cgroup`. The last two cannot be made on macOS.
+//! processes; `realm`, which tells whose numbers are meant; `HostLock`, by which others see that a host lives; `Cgroup`; and
+//! `own_share`, `limit`, `kernel_kills`, `pids_in`, `make_room` and `controllers`, for what a tree may take. What begins with
+//! `HostLock` cannot be had on macOS.
 //! It decides nothing: what is a member of a tree, and when a tree is gone, is said elsewhere.
 
 #[cfg(target_os = "linux")]
@@ -18,13 +19,13 @@ use crate::pid::Pid;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    Cgroup, HostLock, adopted, cgroups, environ, is_held, is_in_another_tree, launch, name, net_namespace,
-    own_session, pids, realm, stat, user,
+    Cgroup, HostLock, adopted, cgroups, controllers, environ, is_held, is_in_another_tree, kernel_kills,
+    launch, limit, make_room, name, net_namespace, own_session, own_share, pids, pids_in, realm, stat, user,
 };
 #[cfg(target_os = "macos")]
 pub(crate) use macos::{
-    Cgroup, HostLock, adopted, cgroups, environ, is_held, is_in_another_tree, launch, name, net_namespace,
-    own_session, pids, realm, stat, user,
+    Cgroup, HostLock, adopted, cgroups, controllers, environ, is_held, is_in_another_tree, kernel_kills,
+    launch, limit, make_room, name, net_namespace, own_session, own_share, pids, pids_in, realm, stat, user,
 };
 
 /// What the system says of a process at one moment.
@@ -38,6 +39,8 @@ pub(crate) struct Stat {
     pub(crate) parent: u32,
     pub(crate) group: u32,
     pub(crate) session: u32,
+    /// The memory that it has in use, in bytes, of what it shares with others too; 0 where that is not told.
+    pub(crate) memory: u64,
 }
 
 /// What could be seen of the environment of a process.

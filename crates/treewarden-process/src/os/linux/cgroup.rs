@@ -20,6 +20,9 @@ use super::procfs;
 
 const PREFIX: &str = "treewarden";
 
+/// The cgroup of a host that has moved out of the one in which it makes those of its trees.
+pub(super) const ROOM: &str = "treewarden.host";
+
 /// A longer name is not tried; file names end at 255 bytes.
 const MAX_NAME: usize = 200;
 
@@ -48,6 +51,11 @@ impl Cgroup {
         let path = own.join(name);
         fs::create_dir(&path)?;
         Ok(Self { path, is_ours: true, leader: None })
+    }
+
+    /// Its folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The leader of the tree that it is for.
@@ -110,6 +118,9 @@ impl Cgroup {
     /// Moves those out of it who are not of its tree: to where it was made, which is where this process belongs.
     fn evict(&self) {
         let Some(above) = self.path.parent() else { return };
+        // Where the kernel keeps limits, the cgroup above takes no process.
+        let room = above.join(ROOM);
+        let above = if room.is_dir() { room.as_path() } else { above };
         let mut found = Vec::new();
         // The caller lists them once more, and kills nothing if it cannot.
         let _unreadable = list(&self.path, &mut found);
@@ -143,12 +154,21 @@ impl Drop for Cgroup {
 }
 
 fn list(path: &Path, found: &mut Vec<Process>) -> io::Result<()> {
-    for line in fs::read_to_string(path.join("cgroup.procs"))?.lines() {
-        if let Some(pid) = line.parse().ok().and_then(Pid::new) {
-            found.extend(Process::look(pid)?);
-        }
+    for pid in pids_in(path)? {
+        found.extend(Process::look(pid)?);
     }
-    below(path)?.iter().try_for_each(|child| list(child, found))
+    Ok(())
+}
+
+/// The ids of the processes in a cgroup and in those below it.
+pub(crate) fn pids_in(path: &Path) -> io::Result<Vec<Pid>> {
+    let mut pids = Vec::new();
+    let listed = fs::read_to_string(path.join("cgroup.procs"))?;
+    pids.extend(listed.lines().filter_map(|line| line.parse().ok()).filter_map(Pid::new));
+    for child in below(path)? {
+        pids.append(&mut pids_in(&child)?);
+    }
+    Ok(pids)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -253,8 +273,17 @@ fn encoded(cookie: &Cookie) -> String {
     name
 }
 
-/// Our own cgroup in the unified hierarchy; `None` if there is none.
-fn own() -> io::Result<Option<PathBuf>> {
+/// The cgroup in which trees are made: our own in the unified hierarchy, or the one above where this process has a
+/// [room](ROOM) of its own; `None` if there is none.
+pub(super) fn own() -> io::Result<Option<PathBuf>> {
+    Ok(inhabited()?.map(|own| match (own.file_name(), own.parent()) {
+        (Some(name), Some(above)) if name == ROOM => above.to_owned(),
+        _ => own,
+    }))
+}
+
+/// The cgroup in which this process is; `None` if there is none.
+fn inhabited() -> io::Result<Option<PathBuf>> {
     static MOUNTED: OnceLock<Option<Mount>> = OnceLock::new();
     let mounted = match MOUNTED.get() {
         Some(mounted) => mounted,
@@ -345,7 +374,7 @@ mod tests {
         let host = Host::own();
         let name = format!("{PREFIX}-{host}-7-0f-1e-2d");
         assert_eq!(parsed(&name).map(|(host, cookie)| (host.is_dead(), cookie)), Some((false, "0f-1e-2d")));
-        for foreign in ["user.slice", "treewarden", "treewarden-x-1-y", "treewarden.service"] {
+        for foreign in ["user.slice", "treewarden", "treewarden-x-1-y", "treewarden.service", ROOM] {
             assert!(parsed(foreign).is_none(), "{foreign}");
         }
     }

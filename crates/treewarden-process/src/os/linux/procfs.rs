@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::sync::OnceLock;
 
 use rustix::io::Errno;
 
@@ -67,9 +68,33 @@ fn parse(line: &[u8]) -> Option<Stat> {
     let (parent, group, session) = (number()?, number()?, number()?);
     let threads: u64 = fields.nth(13)?.parse().ok()?;
     let start_time = fields.nth(1)?.parse().ok()?;
+    let pages: u64 = fields.nth(1)?.parse().ok()?;
     // The first thread of a process may end before the others do.
     let is_alive = !matches!(state, "Z" | "X" | "x") || threads > 1;
-    Some(Stat { start_time, is_alive, parent, group, session })
+    Some(Stat { start_time, is_alive, parent, group, session, memory: pages * page_size() })
+}
+
+/// How many bytes a page of memory has, as the kernel told this process when it began.
+fn page_size() -> u64 {
+    static SIZE: OnceLock<u64> = OnceLock::new();
+    *SIZE.get_or_init(|| {
+        // Pairs of words, the first of which says what the second is; 6 is the size of a page (getauxval(3)).
+        let vector = fs::read("/proc/self/auxv").unwrap_or_default();
+        let word = |bytes: &[u8]| usize::from_ne_bytes(bytes.try_into().unwrap_or_default());
+        let mut pairs =
+            vector.chunks_exact(2 * size_of::<usize>()).map(|pair| pair.split_at(size_of::<usize>()));
+        let size = pairs.find_map(|(name, value)| (word(name) == 6).then(|| word(value)));
+        size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
+    })
+}
+
+/// The memory of a process with its share of what it has in common with others, in bytes; `None` if that cannot be told.
+///
+/// The kernel walks through all pages of the process for it, some milliseconds for each GiB.
+pub(crate) fn own_share(pid: Pid) -> Option<u64> {
+    let lines = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = lines.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// Reads the environment of a process into `buffer`.
@@ -142,6 +167,18 @@ mod tests {
         let stat = line("S", "3").expect("it parses");
         assert_eq!((stat.start_time, stat.is_alive), (99_887_766, true));
         assert_eq!((stat.parent, stat.group, stat.session), (1, 4700, 4699));
+        assert_eq!(stat.memory, 2 * page_size());
+    }
+
+    #[test]
+    fn what_a_process_has_in_use_is_more_than_its_share_of_it() {
+        let me = Pid::new(std::process::id()).expect("own id");
+        let in_use = stat(me).expect("readable").expect("it lives").memory;
+        assert!(in_use > 1 << 20, "{in_use}");
+        // Old kernels do not tell the share.
+        if let Some(share) = own_share(me) {
+            assert!(share > 0 && share < 2 * in_use, "{share} of {in_use}");
+        }
     }
 
     #[test]
