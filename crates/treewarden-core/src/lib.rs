@@ -7,6 +7,8 @@
 pub mod events;
 pub mod holds;
 pub mod idle;
+pub mod limits;
 pub mod places;
 pub mod session;
+mod size;
 pub mod warm;

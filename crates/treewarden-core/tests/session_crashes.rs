@@ -271,8 +271,8 @@ fn what_a_cli_refused_says_nothing_about_its_successor() {
 
 #[test]
 fn a_cli_that_ran_out_of_memory_says_so() {
-    let ended = Action::End(End::Crashed(ExitClass::OutOfMemory));
-    assert_eq!(Bench::busy().on(Event::Exited(ExitClass::OutOfMemory)), [ended]);
+    let ended = Action::End(End::Crashed(ExitClass::OutOfMemory(None)));
+    assert_eq!(Bench::busy().on(Event::Exited(ExitClass::OutOfMemory(None))), [ended]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Interrupt),
         1 => Just(Op::Stop(StopReason::Park)),
         2 => Just(Op::Renew),
+        2 => Just(Op::TooLarge),
         30 => prop::bool::weighted(0.03).prop_map(|limited| Op::Step { limited }),
         30 => Just(Op::Read),
         25 => prop::bool::weighted(0.05).prop_map(|fails| Op::Drive { fails }),

@@ -106,3 +106,41 @@ fn other_times_hold_at_once_and_leave_the_cli_alone() {
     assert_eq!(bench.pass(millis(1)), [Action::LookOnDisk]);
     assert_eq!(bench.on(saved()), [Action::Stop]);
 }
+
+#[test]
+fn a_cli_that_takes_too_much_memory_is_replaced_between_two_turns_and_never_in_one() {
+    let mut bench = Bench::busy();
+    bench.feed(Event::Enqueue(item(2)));
+    assert_eq!(bench.on(Event::TooLarge), []);
+    assert_eq!(bench.state(), State::Busy(turn(1)));
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), Action::LookOnDisk]);
+    assert_eq!(bench.on(saved()), [Action::Recycle, Action::Stop]);
+    assert_eq!(bench.on(exited()), [start(false)]);
+    bench.feed(Event::Spawned);
+    assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(2)], "the next one begins anew");
+    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result(()))]);
+}
+
+#[test]
+fn a_cli_that_is_too_large_from_its_start_on_gets_a_turn_before_it_is_replaced() {
+    let mut bench = Bench::new(Config::default(), vec![item(1), item(2)]);
+    bench.feed(Event::Spawned);
+    assert_eq!(bench.on(Event::TooLarge), []);
+    assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), Action::LookOnDisk]);
+    assert_eq!(bench.on(saved()), [Action::Recycle, Action::Stop]);
+}
+
+#[test]
+fn a_cli_that_takes_too_much_memory_is_kept_while_it_has_the_only_copy() {
+    let mut bench = Bench::busy();
+    bench.feed(Event::TooLarge);
+    bench.feed(result(&[1]));
+    for _ in 1..Config::default().transcript_reads {
+        assert_eq!(bench.on(unsaved()), []);
+        assert_eq!(bench.pass(millis(300)), [Action::LookOnDisk]);
+    }
+    assert_eq!(bench.on(unsaved()), []);
+    assert_eq!(bench.state(), State::Ready);
+    assert_eq!(bench.on(Event::Enqueue(item(2))), [send(2)], "its turns go on");
+}

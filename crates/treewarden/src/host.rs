@@ -25,6 +25,7 @@ pub use crate::names::Holder;
 use crate::places::Places;
 use crate::problems::Telling;
 use crate::prune::Pruning;
+use crate::scales::Scales;
 pub use crate::warm::WarmStatus;
 use crate::warm::{self, Warm};
 
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     /// The usage limits of the accounts.
     pub(crate) limits: Limits,
     pub(crate) guards: Guards,
+    pub(crate) scales: Scales,
     /// Looks at transcripts, one place each.
     pub(crate) looks: Arc<Semaphore>,
     /// Removes what is old as long as the host is there.
@@ -197,6 +199,7 @@ impl HostOptions {
                 binaries: Binaries::default(),
                 limits: Limits::new(self.clock),
                 guards: Guards::default(),
+                scales: Scales::default(),
                 looks: Arc::new(Semaphore::new(LOOKS)),
                 pruning: OnceLock::new(),
                 telling: OnceLock::new(),

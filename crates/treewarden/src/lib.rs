@@ -16,6 +16,7 @@ mod places;
 mod private_files;
 mod problems;
 mod prune;
+mod scales;
 mod second_door;
 pub mod session;
 mod supervision;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use treewarden::SessionOptions;
 use treewarden::config::{ChildKind, ChildTable, ChildTypes, TreeSpec, parse, parse_with};
+use treewarden::session::Enforcement;
 use treewarden::supervisor::{
     Backoff, GiveUp, Restart, Shutdown, StartContext, StartFailure, Started, Strategy,
 };
@@ -212,4 +213,33 @@ fn the_supervisor_that_restarts_a_child_says_whether_its_restarts_wait() {
     let sessions: Vec<_> =
         tree.templates().map(|(_, template)| template.session.supervision.backoff.clone()).collect();
     assert_eq!(sessions, [None, Some(Backoff::default())]);
+}
+
+#[test]
+fn what_a_session_may_take_is_read_and_refused_where_it_contradicts_itself() {
+    let tree = read(
+        "[defaults]\nmemory_max = \"2 GiB\"\n[[child]]\nname = \"a\"\nmemory_high = \"1.5GiB\"\npids_max = 512\n\
+         cpu_weight = 50\nlimits = \"kernel\"\nrecycle_above = \"1 GB\"",
+    );
+    let limits = &session(&tree, 0).limits;
+    assert_eq!(limits.memory_max.map(|size| size.bytes()), Some(2 << 30));
+    assert_eq!(limits.memory_high.map(|size| size.to_string()).as_deref(), Some("1.5 GiB"));
+    assert_eq!((limits.pids_max, limits.cpu_weight), (Some(512), Some(50)));
+    assert_eq!(limits.enforcement, Enforcement::Kernel);
+    assert_eq!(limits.recycle_above.map(|size| size.bytes()), Some(1_000_000_000));
+
+    let told = |line: &str| {
+        let text = format!("[[child]]\nname = \"a\"\nmemory_max = \"1 GiB\"\n{line}");
+        parse(&text, Path::new(FILE)).expect_err("it is refused").to_string()
+    };
+    let at = |line: &str, said: &str| {
+        let told = told(line);
+        assert!(told.starts_with("/srv/app/treewarden.toml:4:") && told.contains(said), "{told}");
+    };
+    at("recycle_above = \"1 GiB\"", "`recycle_above` (1 GiB) must be below `memory_max` (1 GiB)");
+    at("memory_high = \"2 GiB\"", "`memory_high` (2 GiB) must not be above `memory_max` (1 GiB)");
+    at("cpu_weight = 10001", "`cpu_weight` must be from 1 to 10000");
+    at("recycle_above = \"512\"", "write a number above 0 with its unit, such as \"512 MiB\" or \"1.5 GiB\"");
+    at("recycle_above = 512", "write \"512 B\" for 512 bytes");
+    at("limits = \"poll\"", "`limits` must be \"best\" or \"kernel\", found \"poll\"");
 }

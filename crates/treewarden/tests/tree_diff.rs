@@ -76,7 +76,13 @@ fn every_key_of_a_session_has_its_effect() {
         ("peer_messages = true", "peer_messages", Effect::NextCli),
         ("restart = \"transient\"", "restart", Effect::AtOnce),
         ("shutdown = \"1m\"", "shutdown", Effect::AtOnce),
-        ("backoff = true", "backoff", Effect::AtOnce),
+        ("backoff = false", "backoff", Effect::AtOnce),
+        ("memory_max = \"1 GiB\"", "memory_max", Effect::AtOnce),
+        ("memory_high = \"1 GiB\"", "memory_high", Effect::AtOnce),
+        ("pids_max = 99", "pids_max", Effect::AtOnce),
+        ("cpu_weight = 50", "cpu_weight", Effect::AtOnce),
+        ("limits = \"kernel\"", "limits", Effect::AtOnce),
+        ("recycle_above = \"1.5 GiB\"", "recycle_above", Effect::AtOnce),
     ];
     for (line, key, effect) in table {
         for (old, new) in [("", line), (line, "")] {
@@ -164,7 +170,7 @@ fn flags_and_the_order_of_those_that_stay_are_the_supervisors_own() {
     assert_eq!(lines(&between(&file("", &["a", "b"]), &file("", &["new", "a", "b"]))), ["new Added: "]);
     let nested = |flags: &str| format!("[[child]]\nname = \"team\"\ntype = \"supervisor\"\n{flags}\n");
     let diff = between(&nested(""), &nested("strategy = \"rest_for_one\"\nshutdown = \"1m\""));
-    assert_eq!(lines(&diff), ["team Changed: shutdown AtOnce, strategy AtOnce"]);
+    assert_eq!(lines(&diff), ["team Changed: shutdown AtOnce, give_up AtOnce, strategy AtOnce"]);
 }
 
 #[test]

@@ -429,6 +429,6 @@ async fn a_refused_update_is_named_and_its_supervisor_stays_as_it_was() {
     assert_eq!(names(tree.supervisor()).await, ["a", "extra"]);
     assert!(tree.host().session("b").is_none());
     let flags = &tree.spec().root.flags;
-    assert_eq!((flags.strategy, flags.give_up), (Strategy::OneForOne, GiveUp::Escalate));
+    assert_eq!((flags.strategy, flags.give_up), (Strategy::OneForOne, GiveUp::Park));
     tree.stop().await;
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use treewarden::Tree;
+use treewarden::config::TreeSpec;
 use treewarden::tree::{TreeBuilder, TreeError, TreeErrorKind};
 use treewarden_service::Service;
 
@@ -59,6 +60,7 @@ pub(crate) async fn run(file: &Path, place: &Place, log: &Log) -> anyhow::Result
     // The socket is bound before the tree starts: a second daemon on it is refused before it has started
     // anything.
     let mut socket = ControlSocket::bind(&place.socket(chosen.as_ref())?)?;
+    make_room(builder.spec());
     let tree = tokio::select! {
         started = builder.state_dir(&state_dir).start() => started.map_err(not_started)?,
         // What was started is stopped when the future is dropped.
@@ -124,6 +126,18 @@ fn within_limits(builder: TreeBuilder) -> TreeBuilder {
     let max_live = capacity::default_max_live(capacity, capacity::kept(builder.spec()));
     tracing::info!(max_live, "the file does not say `max_live`: this machine lets live {capacity}");
     builder.default_max_live(max_live)
+}
+
+/// Sees to it that the kernel can keep limits, where the file has some: before the first CLI, which is born below it.
+fn make_room(spec: &TreeSpec) {
+    if !spec.any_session(|session| session.limits.is_any()) {
+        return;
+    }
+    match treewarden_process::make_room_for_limits() {
+        Ok(()) => tracing::debug!("the kernel can keep limits of sessions"),
+        // What follows for each limit is said when it is met.
+        Err(why) => tracing::info!(why, "the kernel can keep no limits of sessions"),
+    }
 }
 
 /// Lets the clients be told that their turns stay open: the process would end while that is on its way.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use treewarden::config;
 use treewarden_service::invalid;
 
+use super::in_force;
 use crate::capacity::{self, Machine};
 use crate::exit::Exit;
 use crate::output;
@@ -19,6 +20,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
             if let Some(said) = capacity::too_many(&tree, capacity) {
                 output::note(format!("warning: {said}"));
             }
+            in_force::lines(&tree, &treewarden_process::controllers()).iter().try_for_each(output::line)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {

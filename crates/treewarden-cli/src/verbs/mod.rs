@@ -5,6 +5,7 @@ mod chat;
 mod check;
 mod copies;
 mod events;
+mod in_force;
 mod lost;
 mod ps;
 mod reload;

@@ -50,9 +50,10 @@ fn the_help_of_every_verb_is_what_it_was() {
 fn a_good_file_is_said_to_be_good() {
     let output = run(&["check", concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/treewarden.example.toml")]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(
-        String::from_utf8_lossy(&output.stdout).ends_with("treewarden.example.toml is valid: 4 sessions\n")
-    );
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let (first, in_force) = stdout.split_once('\n').expect("a line");
+    assert!(first.ends_with("treewarden.example.toml is valid: 4 sessions"), "{stdout}");
+    assert!(in_force.starts_with("the tree: one_for_one; "), "{stdout}");
 }
 
 #[test]

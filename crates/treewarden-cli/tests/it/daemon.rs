@@ -324,9 +324,10 @@ fn garbage_on_the_socket_is_refused_and_harms_nobody() {
 }
 
 #[test]
-fn a_child_that_crashes_too_often_ends_the_tree() {
+fn a_child_that_crashes_too_often_ends_the_tree_where_the_file_says_escalate() {
     let world = World::new();
-    world.rewrite_all("max_seconds = 60", "", "[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\n");
+    let children = "[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\n";
+    world.rewrite_all("give_up = \"escalate\"\nmax_seconds = 60", "", children);
     let mut daemon = world.daemon();
     assert_eq!(world.run(&["ask", "a", "hello CRASH=read"]).status.code(), Some(1));
     assert_eq!(daemon.wait(), Some(1), "{}", world.log());

@@ -43,7 +43,8 @@ fn callers_of_a_session_that_is_given_up_are_told_at_once_and_its_siblings_live_
 #[test]
 fn a_file_that_says_nothing_of_it_loses_the_session_alone_and_not_the_daemon() {
     let world = World::new();
-    world.rewrite_all("", "", &format!("[[child]]\nname = \"a\"\n{CRASHES}[[child]]\nname = \"b\"\n"));
+    let budget = "max_restarts = 2\nmax_seconds = 600";
+    world.rewrite_all(budget, "", &format!("[[child]]\nname = \"a\"\n{CRASHES}[[child]]\nname = \"b\"\n"));
     let mut daemon = world.daemon();
     assert_eq!(world.json(&["ask", "b", "My name is Alice", "--json"])["outcome"], "completed");
     let before = world.session("b");
@@ -60,18 +61,6 @@ fn a_file_that_says_nothing_of_it_loses_the_session_alone_and_not_the_daemon() {
     assert_eq!(world.session("a")["state"], "parked");
     daemon.signal("-TERM");
     assert_eq!(daemon.wait(), Some(0), "{}", world.log());
-    world.nothing_is_left();
-}
-
-#[test]
-fn a_file_that_says_escalate_ends_the_tree_as_otp_does() {
-    let world = World::new();
-    let file = format!("[[child]]\nname = \"a\"\n{CRASHES}[[child]]\nname = \"b\"\n");
-    world.rewrite_all("give_up = \"escalate\"", "", &file);
-    let mut daemon = world.daemon();
-    let asked = world.json_of(&["ask", "a", "hello", "--json"]);
-    assert_eq!(asked["outcome"], "failed", "{asked}");
-    assert_eq!(daemon.wait(), Some(1), "{}", world.log());
     world.nothing_is_left();
 }
 

@@ -1,10 +1,10 @@
 //! Before a CLI is ended for convenience: is its last answer on disk?
 //!
 //! A CLI that cannot write its transcript holds the only copy of the conversation. To park it, or to replace it for other
-//! options, would lose that. So the disk is looked at first, and the CLI stays while its last settled turn is not there.
+//! options or for its memory, would lose that. So the disk is looked at first, and the CLI stays while its last settled turn is not there.
 //!
 //! ```text
-//!            idle, place wanted, other options
+//!            idle, place wanted, other options, too large
 //!   alive ──────────────────────────────────────► looking ──── saved ────► Stopping
 //!     ▲ ▲                                          │  │ ▲
 //!     │ └────────── a turn comes (parking) ────────┘  │ │ not there: once more after `settle_grace`,
@@ -39,6 +39,29 @@ pub(super) enum Purpose {
     See,
     Park,
     Renew,
+}
+
+/// Why another CLI is to take the place of that of the moment.
+#[derive(Debug, Default)]
+pub(super) struct Renew {
+    /// It has options that no longer hold.
+    pub(super) options: bool,
+    /// It takes too much memory.
+    too_large: bool,
+    /// It was sent a turn.
+    pub(super) has_worked: bool,
+}
+
+impl Renew {
+    /// It is to be ended for its memory. Only after a turn: a CLI that is too large from its start on would be replaced for
+    /// ever, and no turn would run.
+    fn is_for_memory(&self) -> bool {
+        self.too_large && self.has_worked
+    }
+
+    fn is_due(&self) -> bool {
+        self.options || self.is_for_memory()
+    }
 }
 
 #[derive(Debug)]
@@ -134,7 +157,7 @@ impl<E> Machine<E> {
 
     /// Has the CLI replaced, if its last turn is on disk; `false` if the next turn is not to wait for that.
     pub(super) fn replace_soon(&mut self, now: Instant, actions: &mut Vec<Action<E>>) -> bool {
-        if !self.renew || !self.may_renew() || self.works_by_itself() {
+        if !self.renew.is_due() || !self.may_renew() || self.works_by_itself() {
             return false;
         }
         // A CLI known to be unsaved stays, and its turns go on: to look before each of them would make each
@@ -144,6 +167,13 @@ impl<E> Machine<E> {
             self.look(now, Purpose::Renew, actions);
         }
         may_look
+    }
+
+    /// Has another CLI take the place of one that takes too much memory, as soon as that can be.
+    pub(super) fn too_large(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
+        // One that is being ended needs nothing, and the next one begins anew.
+        self.renew.too_large |= !matches!(self.phase, Phase::Stopping(_));
+        self.go_on(now, actions);
     }
 
     /// Takes what a look at the disk has found.
@@ -172,7 +202,10 @@ impl<E> Machine<E> {
             Purpose::Park if free && self.queue.is_empty() => {
                 self.begin_stop(Then::Park, Action::Stop, actions);
             }
-            Purpose::Renew if free && self.renew && self.may_renew() => {
+            Purpose::Renew if free && self.renew.is_due() && self.may_renew() => {
+                if self.renew.is_for_memory() {
+                    actions.push(Action::Recycle);
+                }
                 self.begin_stop(Then::Reopen, Action::Stop, actions);
             }
             // A turn that waited for the look is begun here: no other event would begin it.

@@ -31,6 +31,7 @@
 //! | `GARBAGE=<n>`, `HUGE=<bytes>`, `PARTIAL`, `UNKNOWN` | lines that are not JSON, one long line, a line in two writes, frames of unknown types |
 //! | `STRAY=<n>:<bytes>` | n frames of so many bytes that name no turn |
 //! | `STDERR=<bytes>` | floods stderr |
+//! | `HOARD=<MiB>` | takes so much memory and keeps it |
 //! | `IGNORE_EOF`, `IGNORE_TERM` | lives on after the end of stdin, after SIGTERM |
 //! | `TOOL=<ms>` | a tool call that takes so long; `CHILD` adds a process in its own session |
 //! | `COUNT=<file>` | the tool adds a line to that file of the working directory, each time that it runs |

@@ -147,6 +147,11 @@ impl Cli {
             frame(&json!({ "type": "from_the_future", "uuid": uuid(), "session_id": self.session_id }));
             self.system("from_the_future", json!({ "payload": [1, 2, 3] }));
         }
+        if let Some(mib) = words.number("HOARD") {
+            // Written to, or the system gives no memory for it; and never let go of.
+            let hoard = vec![1_u8; usize::try_from(mib << 20).unwrap_or(0)];
+            std::mem::forget(std::hint::black_box(hoard));
+        }
         if words.has("CHILD") {
             // In a session of its own, as the shells of the real CLI's tools are: a signal to the CLI's
             // process group does not reach them.

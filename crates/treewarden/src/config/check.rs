@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Number, Value as Json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use treewarden_core::limits::Size;
 use treewarden_proto::{SessionId, SessionName};
 
 use super::backoff;
@@ -39,6 +40,7 @@ impl Checker<'_, '_> {
             Kind::Amount => self.amount(name, value),
             Kind::Duration => self.duration(name, value, false).map(|(text, _)| text.into()),
             Kind::Wait => self.duration(name, value, true).map(|(text, _)| text.into()),
+            Kind::Size => self.size(name, value),
             Kind::Shutdown => self.shutdown(name, value),
             Kind::Backoff => backoff::check(self, name, value),
             Kind::Choice(choices) => self.choice(name, value, choices).map(Json::from),
@@ -137,6 +139,22 @@ impl Checker<'_, '_> {
             self.faults.add(&value.span(), format!("`{name}` must be an amount above 0, found {number}"));
         }
         amount.map(Json::Number)
+    }
+
+    fn size(&mut self, name: &str, value: &Value<'_>) -> Option<Json> {
+        let Some(text) = value.get_ref().as_str() else {
+            let bytes = value.get_ref().as_integer().map(|n| format!("write \"{n} B\" for {n} bytes"));
+            self.expected(name, "an amount of memory such as \"512 MiB\"", value).maybe_help(bytes);
+            return None;
+        };
+        match text.parse::<Size>() {
+            Ok(size) => Some(size.to_string().into()),
+            Err(no_size) => {
+                let message = format!("`{name}` must be an amount of memory, found {text:?}");
+                self.faults.add(&value.span(), message).help(no_size.to_string());
+                None
+            }
+        }
     }
 
     pub(super) fn duration(

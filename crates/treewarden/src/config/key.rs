@@ -83,6 +83,8 @@ pub(crate) enum Kind {
     Duration,
     /// A duration, or none at all.
     Wait,
+    /// An amount of memory.
+    Size,
     Shutdown,
     Backoff,
     Choice(&'static [&'static str]),

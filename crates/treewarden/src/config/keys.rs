@@ -19,6 +19,7 @@ const RESTARTS: &[&str] = &["permanent", "transient", "temporary"];
 const DELIVERIES: &[&str] = &["exactly_once", "at_most_once"];
 const CUT_OFF_TOOLS: &[&str] = &["tell", "run_again"];
 const ON_LIMITS: &[&str] = &["wait", "fail"];
+const ENFORCEMENTS: &[&str] = &["best", "kernel"];
 const DURABILITIES: &[&str] = &["nothing", "process", "power"];
 const MODES: &[&str] = &["default", "acceptEdits", "bypassPermissions", "plan", "dontAsk", "auto"];
 const SOURCES: &[&str] = &["user", "project", "local"];
@@ -81,6 +82,14 @@ pub(super) static SECTIONS: &[Section] = &[
         ours("warm", Kind::Count(0), "How many CLIs are kept initialized for conversations that are yet to begin, for all sessions that are started alike; none by default.").on_change(Effect::NextCli),
         #[cfg(test)]
         ours("rehearsal", Kind::Text, "An option of the tests alone.").on_change(Effect::NextTurn).secret(),
+    ] },
+    Section { title: "A session: what it may take", keys: &[
+        ours("memory_max", Kind::Size, "The most memory that the CLI and the processes that it starts may take together: the one that takes most is killed."),
+        ours("memory_high", Kind::Size, "The memory above which the kernel slows them down and takes back what it can."),
+        ours("pids_max", Kind::Count(1), "The most processes and threads that they may be."),
+        ours("cpu_weight", Kind::Count(1), "Their share of the processors beside others, from 1 to 10000; 100 without it."),
+        ours("limits", Kind::Choice(ENFORCEMENTS), "Who keeps these limits: the kernel where it can, and memory_max is otherwise kept by a look each second; or the kernel alone, without which the session does not start."),
+        ours("recycle_above", Kind::Size, "The memory, taken by the CLI and what it started, above which the CLI is replaced between two turns."),
     ] },
     Section { title: "A session: its conversation", keys: &[
         cli("resume", Kind::SessionId, "The conversation to carry on from the first start.").only(SESSION).on_change(Effect::Replace),

@@ -47,6 +47,7 @@ fn value(kind: Kind) -> String {
         Kind::Amount => "number above 0".into(),
         Kind::Duration => "duration".into(),
         Kind::Wait => "duration, `0s`".into(),
+        Kind::Size => "size".into(),
         Kind::Shutdown => "duration, `brutal_kill`, `infinity`".into(),
         Kind::Backoff => "`true`, `false`, table".into(),
         Kind::Choice(choices) => quoted(choices),

@@ -224,15 +224,14 @@ impl Resolver<'_, '_> {
         let owners = [Whose::Session, Whose::Cli];
         let mut options = self.form(fields, &owners, SessionOptions::deserialize)?;
         options.spec.name = name.cloned();
-        match options.spec.validate() {
-            Ok(()) => Some(options),
-            Err(error) => {
-                for text in error.faults() {
-                    self.conflict(fields, text);
-                }
-                None
-            }
+        let mut faults = options.limits.faults();
+        if let Err(error) = options.spec.validate() {
+            faults.extend(error.faults().map(ToString::to_string));
         }
+        for text in &faults {
+            self.conflict(fields, text);
+        }
+        faults.is_empty().then_some(options)
     }
 
     /// Reads the values of the keys of these owners into their form.

@@ -81,6 +81,9 @@ fn value(kind: Kind) -> Value {
         Kind::Count(least) => json!({ "type": "integer", "minimum": least, "maximum": u32::MAX }),
         Kind::Amount => json!({ "type": "number", "exclusiveMinimum": 0 }),
         Kind::Duration | Kind::Wait => duration,
+        Kind::Size => {
+            json!({ "type": "string", "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*([KMGTkmgt]i?)?[Bb]\\s*$" })
+        }
         Kind::Shutdown => json!({ "anyOf": [{ "enum": ["brutal_kill", "infinity"] }, duration] }),
         Kind::Backoff => json!({ "anyOf": [{ "type": "boolean" }, {
             "type": "object",

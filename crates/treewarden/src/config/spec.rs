@@ -65,6 +65,15 @@ impl TreeSpec {
         found
     }
 
+    /// Tells whether this is so of any session, those that are made of templates included.
+    pub fn any_session(&self, is_so: impl Fn(&SessionOptions) -> bool) -> bool {
+        let of_template = |(_, template): (&SessionName, &TemplateDecl)| match &template.session.kind {
+            ChildKind::Session(session) => is_so(session),
+            _ => false,
+        };
+        self.sessions().into_iter().any(&is_so) || self.templates().any(of_template)
+    }
+
     /// Every template that the file declares, by its name.
     pub fn templates(&self) -> impl Iterator<Item = (&SessionName, &TemplateDecl)> {
         self.root.children.iter().filter_map(|child| match &child.kind {

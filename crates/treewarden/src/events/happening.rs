@@ -73,6 +73,16 @@ pub enum Happening {
         /// Which it is, in the CLI's word, such as `five_hour`.
         kind: Option<String>,
     },
+    /// A process that the session's CLI had started was killed for memory; the CLI lives on.
+    ToolKilled {
+        /// Which, and at what limit.
+        why: String,
+    },
+    /// The session's CLI is replaced between two turns, since it takes too much memory; the conversation goes on.
+    Recycled {
+        /// How much it takes, and how much it may.
+        why: String,
+    },
     /// The session's conversation has another id now.
     Conversation {
         /// The id.
@@ -240,6 +250,8 @@ macro_rules! text_of {
             Self::Exited { class: text }
             | Self::Unsolicited { kind: text, .. }
             | Self::Unsaved { why: text }
+            | Self::ToolKilled { why: text }
+            | Self::Recycled { why: text }
             | Self::NotGone { why: text }
             | Self::StoreProblem { why: text, .. }
             | Self::Removed { what: text, .. }

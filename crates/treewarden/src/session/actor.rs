@@ -72,7 +72,7 @@ impl SessionArguments {
     /// When the future is dropped the name is free again, as it is when the arguments are dropped.
     pub async fn new(options: impl Into<SessionOptions>) -> Result<Self, StartError> {
         let options = Arc::new(options.into());
-        options.spec.validate().map_err(|error| StartError::invalid(&error))?;
+        options.validate()?;
         let host = options.resolve_host()?;
         let name = name_of(&options.spec);
         // A closed desk has no successor by itself: whoever asks for the name then gets a new one, with what

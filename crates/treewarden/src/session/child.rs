@@ -23,7 +23,7 @@ impl SessionOptions {
 
     /// The session as a child, and whoever can give it other options later.
     pub(crate) fn child(self, host: &Host) -> Result<(ChildSpec, Weak<Owner>), StartError> {
-        self.spec.validate().map_err(|error| StartError::invalid(&error))?;
+        self.validate()?;
         let name = name_of(&self.spec);
         let options = Arc::new(self);
         let child = SessionChild::new(Arc::clone(&options), host.clone(), name.clone());

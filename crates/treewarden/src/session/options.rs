@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use treewarden_core::limits::{Limits, Size};
 use treewarden_core::session::{CliVersion, Config, Delivery, OnLimit};
 use treewarden_otp_core::Backoff;
 use treewarden_otp_core::supervisor::{Flags, Restart, Shutdown};
@@ -34,7 +35,7 @@ pub enum CutOffTools {
 /// which a file says of [every child](crate::config::ChildDecl).
 ///
 /// An option is added here, or in [`SessionSpec`] if it is the CLI's, or in [`Timing`](super::Timing) if it is a time that
-/// the session's machine keeps to; its row in the table of keys (`config/keys.rs`) is the other edit.
+/// the session's machine keeps to, or in [`Limits`] if it is something of the machine that the session may take; its row in the table of keys (`config/keys.rs`) is the other edit.
 ///
 /// # Examples
 ///
@@ -58,6 +59,9 @@ pub struct SessionOptions {
     /// The times and limits that it keeps to.
     #[serde(flatten)]
     pub timing: Config,
+    /// What its CLI and the processes that this starts may take.
+    #[serde(flatten)]
+    pub limits: Limits,
     /// What a crash means to a turn.
     pub delivery: Delivery,
     /// What becomes of a tool that was running when its CLI died.
@@ -105,6 +109,15 @@ impl SessionOptions {
     /// The options of the CLI.
     pub fn spec(&self) -> &SessionSpec {
         &self.spec
+    }
+
+    /// Holds the options against each other.
+    pub(crate) fn validate(&self) -> Result<(), StartError> {
+        self.spec.validate().map_err(|error| StartError::invalid(&error))?;
+        match self.limits.faults().first() {
+            Some(fault) => Err(StartError::invalid(fault)),
+            None => Ok(()),
+        }
     }
 
     /// The deadlines of the session's machine.
@@ -251,6 +264,29 @@ impl SessionOptions {
     /// It holds from the next start of a CLI on.
     pub fn cut_off_tools(mut self, cut_off_tools: CutOffTools) -> Self {
         self.cut_off_tools = cut_off_tools;
+        self
+    }
+
+    /// What its CLI and the processes that this starts may take; nothing is limited by default.
+    ///
+    /// A start with limits that contradict each other is refused.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The most memory that its CLI and the processes that this starts may take together: the one that takes most is killed.
+    ///
+    /// If that is the CLI, it has crashed, and the turn is carried on as after any crash. If it is a tool, the tool has
+    /// failed.
+    pub fn memory_max(mut self, size: Size) -> Self {
+        self.limits.memory_max = Some(size);
+        self
+    }
+
+    /// Replaces its CLI between two turns once this takes more memory, with the processes that it started; never by default.
+    pub fn recycle_above(mut self, size: Size) -> Self {
+        self.limits.recycle_above = Some(size);
         self
     }
 

@@ -69,6 +69,8 @@ pub struct Status {
     pub generation: u64,
     /// How often its supervisor restarted it.
     pub restarts: u64,
+    /// How often its CLI was replaced since it took more memory than `recycle_above`.
+    pub recycled: u64,
     /// How many of its turns were settled in this host.
     pub turns: u64,
     /// How its processes are held together.

@@ -22,6 +22,8 @@ pub(crate) enum Shown {
     Exited(Box<str>),
     /// Its supervisor starts the session again after a crash.
     Restarted,
+    /// A CLI was replaced for its memory.
+    Recycled,
     /// A turn was settled.
     Settled,
     /// The version that the CLI says it has.
@@ -52,6 +54,7 @@ pub(crate) struct Condition {
     turn: Option<TurnId>,
     generation: u64,
     restarts: u64,
+    recycled: u64,
     turns: u64,
     containment: Option<Box<str>>,
     last_exit: Option<Box<str>>,
@@ -79,6 +82,7 @@ impl Condition {
             Shown::Trouble(reason) => self.reason = reason,
             Shown::Exited(how) => self.last_exit = Some(how),
             Shown::Restarted => self.restarts += 1,
+            Shown::Recycled => self.recycled += 1,
             Shown::Settled => self.turns += 1,
             Shown::Version(version) => self.cli.set_version(&version),
             Shown::AwaitsInitialize(awaits) => self.cli.awaits_initialize = Some(awaits),
@@ -174,6 +178,7 @@ impl Condition {
             turn: shown.turn,
             generation: shown.generation,
             restarts: shown.restarts,
+            recycled: shown.recycled,
             turns: shown.turns,
             containment: shown.containment,
             last_exit: shown.last_exit,
@@ -224,6 +229,8 @@ mod tests {
             Shown::Trouble(Some("no program".into())),
             Shown::Exited("killed".into()),
             Shown::Restarted,
+            Shown::Recycled,
+            Shown::Recycled,
             Shown::Settled,
             Shown::Version("2.1.332".to_owned()),
             Shown::AwaitsInitialize(true),
@@ -241,6 +248,7 @@ mod tests {
             (Some("no program"), Some("killed"))
         );
         assert_eq!((status.restarts, status.turns, status.attributed), (1, 1, Some(true)));
+        assert_eq!(status.recycled, 2);
         assert_eq!(
             (status.cli.version.as_deref(), status.cli.awaits_initialize),
             (Some("2.1.332"), Some(true))

@@ -1,0 +1,108 @@
+//! What holds in a tree where its file says nothing, or something that this machine does not do.
+//!
+//! It is for `check`: what is wrong with a file is said by the reader of files, and is no part of this.
+
+use treewarden::config::{ChildKind, SupervisorDecl, TreeSpec};
+use treewarden::session::Limits;
+use treewarden::supervisor::{Flags, GiveUp, Strategy};
+
+/// A key, whether limits set it, and the controller by which the kernel keeps it.
+type Kept = (&'static str, fn(&Limits) -> bool, &'static str);
+
+const KEPT: [Kept; 4] = [
+    ("memory_max", |limits| limits.memory_max.is_some(), "memory"),
+    ("memory_high", |limits| limits.memory_high.is_some(), "memory"),
+    ("pids_max", |limits| limits.pids_max.is_some(), "pids"),
+    ("cpu_weight", |limits| limits.cpu_weight.is_some(), "cpu"),
+];
+
+/// What each supervisor does when a child crashes, and which limits are not kept where the kernel has these controllers.
+pub(super) fn lines(tree: &TreeSpec, controllers: &[String]) -> Vec<String> {
+    let mut lines = Vec::new();
+    supervisor("the tree", &tree.root, &mut lines);
+    for (key, is_set, controller) in KEPT {
+        let is_kept = controllers.iter().any(|have| have == controller);
+        if !is_kept && tree.any_session(|session| is_set(&session.limits)) {
+            lines.push(format!(
+                "warning: {}: what is started here has no controller `{controller}` of the kernel's, which a service has \
+                 with Delegate=yes",
+                without(key)
+            ));
+        }
+    }
+    lines
+}
+
+fn without(key: &str) -> String {
+    match key {
+        "memory_max" => "`memory_max` is kept by a look at the memory each second".to_owned(),
+        key => format!("`{key}` is not kept"),
+    }
+}
+
+fn supervisor(name: &str, decl: &SupervisorDecl, lines: &mut Vec<String>) {
+    lines.push(format!("{name}: {}", behaviour(&decl.flags)));
+    for child in &decl.children {
+        match &child.kind {
+            ChildKind::Supervisor(below) => supervisor(child.name.as_str(), below, lines),
+            ChildKind::Template(template) => {
+                lines.push(format!("{}: {}", child.name, behaviour(&template.flags)));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn behaviour(flags: &Flags) -> String {
+    let Flags { strategy, max_restarts, max_seconds, give_up, .. } = flags;
+    let strategy = match strategy {
+        Strategy::OneForOne => "one_for_one",
+        Strategy::OneForAll => "one_for_all",
+        Strategy::RestForOne => "rest_for_one",
+    };
+    let then = match give_up {
+        GiveUp::Park => "only that child is given up (give_up = \"park\")",
+        GiveUp::Escalate => "it ends with all its children (give_up = \"escalate\")",
+    };
+    format!("{strategy}; when a child crashes more than {max_restarts} times in {max_seconds} s, {then}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str, controllers: &[&str]) -> Vec<String> {
+        let tree = treewarden::config::parse(text, "/srv/treewarden.toml".as_ref()).expect("it is valid");
+        let controllers: Vec<String> = controllers.iter().map(ToString::to_string).collect();
+        lines(&tree, &controllers)
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_is_said_for_each_supervisor() {
+        let text = "[[child]]\nname = \"team\"\ntype = \"supervisor\"\nstrategy = \"one_for_all\"\n\
+                    [[child.child]]\nname = \"a\"\n[[template]]\nname = \"chat\"\nmax_restarts = 1";
+        let expected = [
+            "the tree: one_for_one; when a child crashes more than 3 times in 5 s, only that child is given up (give_up = \"park\")",
+            "team: one_for_all; when a child crashes more than 3 times in 5 s, it ends with all its children (give_up = \"escalate\")",
+            "chat: one_for_one; when a child crashes more than 1 times in 5 s, only that child is given up (give_up = \"park\")",
+        ];
+        assert_eq!(of(text, &[]), expected);
+    }
+
+    #[test]
+    fn a_limit_that_is_not_kept_here_is_said_once_whoever_sets_it() {
+        let text = "[defaults]\nmemory_max = \"1 GiB\"\npids_max = 99\n[[child]]\nname = \"a\"\n[[template]]\nname = \"b\"\n\
+                    cpu_weight = 50";
+        let warnings = |controllers: &[&str]| of(text, controllers).split_off(2);
+        let all = warnings(&[]);
+        assert_eq!(all.len(), 3, "{all:?}");
+        assert!(
+            all[0].starts_with("warning: `memory_max` is kept by a look at the memory each second: "),
+            "{}",
+            all[0]
+        );
+        assert!(all[2].starts_with("warning: `cpu_weight` is not kept: "), "{}", all[2]);
+        assert!(all[2].contains("controller `cpu`"), "{}", all[2]);
+        assert_eq!(warnings(&["memory", "pids", "cpu"]), Vec::<String>::new());
+    }
+}
