@@ -137,10 +137,10 @@ fn a_cli_that_takes_too_much_memory_is_kept_while_it_has_the_only_copy() {
     bench.feed(Event::TooLarge);
     bench.feed(result(&[1]));
     for _ in 1..Config::default().transcript_reads {
-        assert_eq!(bench.on(unsaved()), []);
+        assert_eq!(bench.on(missing()), []);
         assert_eq!(bench.pass(millis(300)), [Action::LookOnDisk]);
     }
-    assert_eq!(bench.on(unsaved()), []);
+    assert_eq!(bench.on(missing()), []);
     assert_eq!(bench.state(), State::Ready);
     assert_eq!(bench.on(Event::Enqueue(item(2))), [send(2)], "its turns go on");
 }
