@@ -258,3 +258,13 @@ fn what_a_resumed_cli_was_failed_at_before_it_was_sent_the_turn_is_no_outcome() 
     assert_eq!(bench.on(failure(turn(1))), []);
     assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
 }
+
+#[test]
+fn the_next_machine_does_not_take_the_wait_for_a_limit_for_the_turns_own_time() {
+    let mut bench = patient_bench();
+    bench.feed(limit(1, 3600));
+    assert_eq!(bench.pass(secs(1800)), []);
+    bench.feed(killed());
+    let (turn, deadline) = bench.machine.deadlines(bench.now).next().expect("its time has begun");
+    assert_eq!((turn, deadline > bench.now), (self::turn(1), true), "it has all the time that it had");
+}

@@ -121,13 +121,14 @@ async fn a_file_that_cannot_be_executed_is_told_from_a_missing_one() {
         path
     };
     let cases = [
-        file("plain", "#!/bin/sh\n", 0o644),
-        file("garbage", "\u{1}\u{2}garbage", 0o755),
-        dir.path().to_path_buf(),
+        (file("plain", "#!/bin/sh\n", 0o644), SpawnErrorKind::NotExecutable),
+        // So is a program that is still being written.
+        (file("garbage", "\u{1}\u{2}garbage", 0o755), SpawnErrorKind::Unfinished),
+        (dir.path().to_path_buf(), SpawnErrorKind::NotExecutable),
     ];
-    for path in cases {
+    for (path, kind) in cases {
         let error = refused(program(&path, &[])).await;
-        assert_eq!(error.kind(), SpawnErrorKind::NotExecutable, "{error}");
+        assert_eq!(error.kind(), kind, "{error}");
     }
     let error = refused(program(file("script", "#!/nowhere/node\n", 0o755), &[])).await;
     assert_eq!(error.kind(), SpawnErrorKind::NotExecutable);

@@ -13,8 +13,11 @@ use crate::options::SqliteOptions;
 /// How long SQLite asks for a lock before we look whether somebody still waits.
 const BUSY: Duration = Duration::from_millis(250);
 
-/// How many bytes a page of a new database has.
-const PAGE: u32 = 2048;
+/// How many bytes a page of a new database has; one of an earlier version keeps what it has.
+///
+/// A commit writes each page that it touches whole, and those of a turn are few bytes each: half of SQLite's 4,096 halves what
+/// it costs.
+pub(crate) const PAGE: u32 = 2048;
 
 /// Opens the file; nothing of it is read or changed yet.
 pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Connection, Fault> {
@@ -34,9 +37,6 @@ pub(crate) fn tune(db: &Connection, path: &Path, durability: Durability) -> Resu
     db.set_prepared_statement_cache_capacity(64);
     // Or else a statement that a partial index serves is planned anew for each value that it is given.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // A commit writes each page that it touches whole, and those of a turn are few bytes each: half of SQLite's 4,096 halves
-    // what a turn costs. It holds for a new file; one of an earlier version keeps what it has.
-    db.pragma_update(None, "page_size", PAGE)?;
     use_log(db, path)?;
     // NORMAL syncs at checkpoints only: a power loss may take the newest commits, never the whole file.
     let synchronous = if durability == Durability::Power { "FULL" } else { "NORMAL" };

@@ -200,8 +200,8 @@ fn try_to_write(path: &Path) -> io::Result<()> {
 /// The database, or the directory, is not where the next start will look for it.
 pub(crate) fn removed(path: &Path) -> StoreError {
     let text = format!(
-        "{} was removed, or replaced, under the running program, which can store nothing any more; stop it, put a copy back, \
-         and start it again",
+        "{} was removed, or replaced, under the running program, which can store nothing any more; stop it, \
+         put a copy back with `treewarden restore DIR --force`, and start it again",
         path.display()
     );
     StoreError::new(StoreErrorKind::Removed, text)

@@ -64,7 +64,7 @@ pub(crate) fn begin(to: &Transaction<'_>, dir: &Path, mark: &Path) -> Result<(),
     let path = crate::error::database(dir);
     let why = format!(
         "the state database was removed, and {} shows that it held something: another one was begun, and each name that a \
-         lease file names has lost its record; to have all back, end the program and put a copy of the database there",
+         lease file names has lost its record; to have all back, end the program and put a copy back with `treewarden restore DIR --force`",
         mark.display()
     );
     tracing::error!("{why}");

@@ -10,13 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use treewarden_store::dir::companions;
-use treewarden_store::{Problem, ProblemKind, StoreError, StoreErrorKind, lock};
+use treewarden_store::{Problem, ProblemKind, StoreError, StoreErrorKind, lock, now};
 
 use crate::error::{Fault, log_removed, removed};
 use crate::findings::Findings;
 use crate::opening::{lock_path, share};
 use crate::patience::Patience;
-use crate::quarantine::now;
 use crate::witness::Witness;
 
 /// The files of a database that is open.
@@ -38,6 +37,11 @@ pub(crate) struct Place {
     findings: Findings,
 }
 
+/// SQLite's log and shared memory of a database, where SQLite has them: beside the file itself, should its name be a link.
+fn logs(database: &Path) -> [PathBuf; 2] {
+    companions(&fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()))
+}
+
 impl Place {
     pub(crate) fn new(
         dir: &Path,
@@ -51,7 +55,7 @@ impl Place {
             dir: dir.to_owned(),
             path: database.to_owned(),
             place,
-            companions: Mutex::new(companions(database).map(|path| (path, None))),
+            companions: Mutex::new(logs(database).map(|path| (path, None))),
             shared: Mutex::new((shared, shared_place)),
             noted: AtomicBool::new(false),
             witness: Mutex::new(witness),
@@ -159,7 +163,7 @@ impl Place {
     /// Notes a clean end beside the database, once the connections are closed: whoever closed the last one has put SQLite's log
     /// into the file and synced it.
     pub(crate) fn end(&self) {
-        let [log, _] = companions(&self.path);
+        let [log, _] = logs(&self.path);
         let (shared, _) = &*held(&self.shared);
         let is_alone = shared.unlock().is_ok() && shared.try_lock().is_ok();
         if let Some(witness) = &*held(&self.witness)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use treewarden_store::dir::prepare_dir;
-use treewarden_store::{CommitError, Durability, Problem, ProblemKind, StoreError, StoreErrorKind};
+use treewarden_store::{CommitError, Durability, Problem, ProblemKind, StoreError, StoreErrorKind, now};
 
 use crate::checksum::Bad;
 use crate::error::{Fault, database};
@@ -13,7 +13,7 @@ use crate::opening::{self, Opened};
 use crate::options::SqliteOptions;
 use crate::patience::Patience;
 use crate::place::Place;
-use crate::quarantine::{now, set_names_aside, set_turns_aside};
+use crate::quarantine::{set_names_aside, set_turns_aside};
 use crate::read::Found;
 use crate::readers::Readers;
 use crate::transaction::Transaction;

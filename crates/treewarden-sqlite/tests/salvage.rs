@@ -140,7 +140,7 @@ fn a_name_whose_row_is_in_a_damaged_page_is_lost_with_the_conversation_of_its_tu
             let again = store.take(name(n)).await.unwrap().tenure.epoch;
             assert!(again > epoch, "{n}: the epoch {again} may have been given before");
         }
-        assert!(lost > 0 && lost < 30, "{lost}");
+        assert!(lost > 0 && lost < 30, "{lost} of {pages:?}");
         // A name that never was begins as ever.
         assert_eq!(store.record(name(99)).await.unwrap(), Told::Never);
     });

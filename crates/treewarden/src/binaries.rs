@@ -11,7 +11,6 @@
 //! tried.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -36,14 +35,6 @@ impl Binary {
         let meta = path.metadata().ok()?;
         // Where the file system keeps no times, the length alone tells one program from the next.
         Some(Self { path: path.to_owned(), len: meta.len(), modified: meta.modified().ok() })
-    }
-
-    /// It is a script, so that another file is what it starts.
-    pub(crate) fn is_script(&self) -> bool {
-        let mut start = [0; 2];
-        let read = std::fs::File::open(&self.path).and_then(|mut file| file.read_exact(&mut start));
-        // What cannot be read is not known to be a program.
-        read.is_err() || start == *b"#!"
     }
 }
 
@@ -119,12 +110,10 @@ mod tests {
         let binaries = Binaries::default();
         std::fs::write(&path, "\x7fELF").expect("it can be written");
         let binary = Binary::of(&path).expect("it is there");
-        assert!(!binary.is_script());
         binaries.set_version(binary.clone(), "2.1.332".to_owned());
         assert_eq!(binaries.version(&binary).as_deref(), Some("2.1.332"));
         std::fs::write(&path, "#!/bin/sh\n").expect("it can be written");
         let other = Binary::of(&path).expect("it is there");
-        assert!(other.is_script());
         assert_eq!(binaries.version(&other), None);
     }
 

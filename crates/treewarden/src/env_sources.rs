@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use treewarden_process::{
-    ContainmentPolicy, Cookie, Ladder, LineReader, Program, SpawnError, SpawnErrorKind, StderrTail, Tree,
+    ContainmentPolicy, Cookie, Ladder, LineReader, Program, SpawnError, SpawnErrorKind, Tree,
 };
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::{EnvSource, Environment, SessionSpec};
@@ -90,12 +90,14 @@ fn named(source: &EnvSource) -> String {
     }
 }
 
-/// By its first word alone: the others may be secret.
+/// By its first word alone, if that can only be a program's name: the others may be secret.
 fn named_command(command: &str) -> String {
-    let words = command.split_whitespace();
-    // One that sets variables first says them, and their values.
-    let program = words.into_iter().find(|word| !word.contains('=')).unwrap_or("?");
-    format!("its command `{program} …`")
+    let plain = |word: &&str| word.chars().all(|each| each.is_alphanumeric() || "_-./".contains(each));
+    // A command that sets variables first says them, with blanks in quotes: what follows of it is no name, and may be a value.
+    match command.split_whitespace().next().filter(plain) {
+        Some(program) => format!("its command `{program} …`"),
+        None => "its command".to_owned(),
+    }
 }
 
 async fn file(path: PathBuf) -> Result<Vec<u8>, String> {
@@ -113,7 +115,7 @@ async fn file(path: PathBuf) -> Result<Vec<u8>, String> {
 async fn of_command(command: &str, policy: ContainmentPolicy) -> Result<Vec<u8>, Unread> {
     let named = named_command(command);
     let ran = tokio::time::timeout(WITHIN, run(command, policy)).await;
-    let (status, printed, stderr) = match ran {
+    let (status, printed) = match ran {
         Err(_) => {
             let limit = WITHIN.as_secs();
             return Err(Unread::Missing(format!("{named} did not end within {limit} s")));
@@ -126,8 +128,10 @@ async fn of_command(command: &str, policy: ContainmentPolicy) -> Result<Vec<u8>,
     };
     let printed = printed.ok_or_else(|| Unread::Missing(format!("{named} prints more than {MAX} bytes")))?;
     if !status.success() {
-        let said = last_words(&stderr.text(), &printed);
-        return Err(Unread::Missing(format!("{named} ended with {status}{said}")));
+        // Not what it said to stderr: a shell that cannot run what it was told says that, and a program may say the secret.
+        return Err(Unread::Missing(format!(
+            "{named} ended with {status}; run it by hand to see what it says"
+        )));
     }
     if printed.trim_ascii().is_empty() {
         return Err(Unread::Missing(format!("{named} prints nothing")));
@@ -135,21 +139,8 @@ async fn of_command(command: &str, policy: ContainmentPolicy) -> Result<Vec<u8>,
     Ok(printed)
 }
 
-/// The last line that a command said to stderr, unless what it printed stands in it.
-fn last_words(stderr: &str, printed: &[u8]) -> String {
-    let printed = String::from_utf8_lossy(printed);
-    let is_shown = |line: &&str| {
-        !line.trim().is_empty()
-            && !printed.split_whitespace().any(|word| word.len() > 3 && line.contains(word))
-    };
-    match stderr.lines().rev().find(is_shown) {
-        Some(line) => format!(": {}", line.trim().chars().take(200).collect::<String>()),
-        None => String::new(),
-    }
-}
-
-/// What a command did: how it ended, what it printed, if that was not too much, and what it said to stderr.
-type Ran = (ExitStatus, Option<Vec<u8>>, StderrTail);
+/// What a command did: how it ended, and what it printed, if that was not too much.
+type Ran = (ExitStatus, Option<Vec<u8>>);
 
 async fn run(command: &str, policy: ContainmentPolicy) -> Result<Ran, SpawnError> {
     let mut environment = Environment::passed_on(std::env::vars_os());
@@ -167,14 +158,13 @@ async fn run(command: &str, policy: ContainmentPolicy) -> Result<Ran, SpawnError
     let mut tree = treewarden_process::spawn(program, cookie, policy).await?;
     // A command that asks for something ends instead of waiting for it.
     drop(tree.take_stdin());
-    let stderr = tree.stderr_tail();
     let reader = tree.take_stdout().expect("a tree that was just spawned still has its stdout");
     let (status, printed) = read_out(&tree, reader).await;
     // Whatever it left running is ended with it.
     if let Err(error) = tree.stop(Ladder::kill(), None).await {
         tracing::warn!(%error, "processes of a command that gives a variable's value live on");
     }
-    Ok((status, printed, stderr))
+    Ok((status, printed))
 }
 
 /// Reads until the command has ended and its pipe has, or nothing more comes.
@@ -259,9 +249,14 @@ mod tests {
         assert_eq!(why, "`env.TOKEN`: this process has no variable TW_NOT_SET");
         let why =
             missing(command("echo SEKRET; echo 'no such entry' >&2; echo got SEKRET >&2; exit 3")).await;
-        assert_eq!(why, "`env.TOKEN`: its command `echo …` ended with exit status: 3: no such entry");
+        let by_hand = "ended with exit status: 3; run it by hand to see what it says";
+        assert_eq!(why, format!("`env.TOKEN`: its command `echo …` {by_hand}"));
         let why = missing(command("KEY=SEKRET true SEKRET")).await;
-        assert_eq!(why, "`env.TOKEN`: its command `true …` prints nothing");
+        assert_eq!(why, "`env.TOKEN`: its command prints nothing");
+        for secret in ["A=\"x SEKRET y\" false", "set -x; false SEKRET", "true; SEKRET x", "\"$(SEKRET)\" a"]
+        {
+            assert!(!missing(command(secret)).await.contains("SEKRET"), "{secret}");
+        }
         let why = missing(command("printf 'a\\0b'")).await;
         assert!(why.contains("NUL"), "{why}");
         let why = missing(command("head -c 2000000 /dev/zero | tr '\\0' x")).await;

@@ -14,8 +14,10 @@ use crate::row::{Figure, Must, Row};
 const ROUNDS: usize = 5;
 
 /// The modes that need no sync, with what a turn must cost in each.
-const UNSYNCED: [(&str, Durability, Must); 2] =
-    [("off", Durability::Nothing, Must::TimesAtMost(1.5)), ("on, survives kill -9", Durability::Process, Must::Shown)];
+const UNSYNCED: [(&str, Durability, Must); 2] = [
+    ("off", Durability::Nothing, Must::TimesAtMost(1.5)),
+    ("on, survives kill -9", Durability::Process, Must::Shown),
+];
 
 /// Empty turns in each mode, beside a blocking pipe and a bare sync.
 pub(crate) fn empty(runtime: &Runtime) -> Result<Vec<Row>> {

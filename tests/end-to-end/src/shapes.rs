@@ -18,23 +18,14 @@ pub enum Shape {
     Background,
     Help,
     Cost,
-    Blank,
     Refused,
     Compact,
 }
 
 impl Shape {
     /// Every shape.
-    pub const ALL: [Self; 8] = [
-        Self::Plain,
-        Self::Tool,
-        Self::Background,
-        Self::Help,
-        Self::Cost,
-        Self::Blank,
-        Self::Refused,
-        Self::Compact,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Plain, Self::Tool, Self::Background, Self::Help, Self::Cost, Self::Refused, Self::Compact];
 
     /// The model is asked, so the prompt stands in the context.
     pub fn asks_the_model(self) -> bool {
@@ -53,7 +44,7 @@ impl Shape {
             Self::Tool => format!("{tag} BASH=echo x >> {}; sleep 0.3;; STREAM=4:25", counter(tag)),
             Self::Background => format!("{tag} TASK=echo x >> {}; sleep 0.4;; STREAM=4:25", counter(tag)),
             Self::Refused => format!("{tag} refuse-this"),
-            Self::Help | Self::Cost | Self::Blank | Self::Compact => self.command().to_owned(),
+            Self::Help | Self::Cost | Self::Compact => self.command().to_owned(),
         }
     }
 
@@ -64,7 +55,7 @@ impl Shape {
             Self::Tool => format!("{tag} TOOL=40 COUNT={} STREAM=3:10", counter(tag)),
             Self::Background => format!("{tag} BACKGROUND=60 OWN=30 OWN_TOOL=40 STREAM=3:10"),
             Self::Refused => format!("{tag} REFUSED"),
-            Self::Help | Self::Cost | Self::Blank | Self::Compact => self.command().to_owned(),
+            Self::Help | Self::Cost | Self::Compact => self.command().to_owned(),
         }
     }
 
@@ -80,8 +71,7 @@ impl Shape {
         match self {
             Self::Help => "/help",
             Self::Cost => "/cost",
-            Self::Compact => "/compact",
-            _ => "  \n",
+            _ => "/compact",
         }
     }
 
@@ -91,7 +81,6 @@ impl Shape {
             Self::Plain | Self::Tool | Self::Background => text.contains(&format!("answer to {tag}")),
             Self::Help => text.contains("/help"),
             Self::Cost => text.contains("cost"),
-            Self::Blank => text.contains("Blank prompt"),
             // Woven into a turn of the CLI's own it comes by the hook as well (2.1.332).
             Self::Refused => text.contains("blocked by hook") && text.contains(tag),
             Self::Compact => true,

@@ -220,7 +220,9 @@ async fn an_outcome_of_which_not_even_a_note_is_taken_is_let_go_and_its_turn_ask
     store.refuse(Some("outcome"));
     session.restart().await.expect("restarted");
     let told = eventually("it is told", async || match &events.next().await?.ok()?.what {
-        Happening::StoreProblem { kind: "outcome", key, why } if *key == turn.to_string() => Some(why.clone()),
+        Happening::StoreProblem { kind: "outcome", key, why } if *key == turn.to_string() => {
+            Some(why.clone())
+        }
         _ => None,
     });
     assert!(told.await.contains("let go"));

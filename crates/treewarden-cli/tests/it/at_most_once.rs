@@ -14,7 +14,8 @@ fn limit_files(pid: u32, limit: &str) {
 #[test]
 fn a_turn_that_may_run_once_is_not_sent_where_that_cannot_be_stored() {
     let world = World::new();
-    world.rewrite_all("", "delivery = \"at_most_once\"", "[[child]]\nname = \"a\"\n");
+    // The second waits for the store as long as it may, and no longer.
+    world.rewrite_all("", "delivery = \"at_most_once\"\ntimeout = \"60s\"", "[[child]]\nname = \"a\"\n");
     // At the limit the system would end the daemon by SIGXFSZ, where a full disk is an error of the write.
     let ignores = ["-c", "trap '' XFSZ; exec \"$@\"", "sh"];
     let daemon = world.start_below("sh", &ignores, &["run", "--state-dir", "state"]);

@@ -115,7 +115,7 @@ fn a_token_that_is_missing_is_a_lasting_failure_in_words_without_its_value() {
         ("{ file = \"none\" }", "/none cannot be read"),
         (
             "{ command = \"echo SEKRET; echo locked >&2; exit 7\" }",
-            "its command `echo …` ended with exit status: 7: locked",
+            "its command `echo …` ended with exit status: 7; run it by hand",
         ),
         ("{ var = \"TW_NOT_SET\" }", "this process has no variable TW_NOT_SET"),
     ];

@@ -279,8 +279,8 @@ mod tests {
             (PermanentKind::NoPlace, FailureKind::NoPlace),
             (PermanentKind::Held, FailureKind::NotStarted),
         ] {
-            let failure = failure(Verdict::NotStarted(Permanent::new(why, "why")));
-            assert_eq!((failure.kind, failure.message.as_str()), (kind, "why"));
+            let told = failure(Verdict::NotStarted(Permanent::new(why, "why")));
+            assert_eq!((told.kind, told.message.as_str()), (kind, "why"));
             let left_off = failure(Verdict::LeftOff(Permanent::new(why, "why")));
             let kind = if kind == FailureKind::NotStarted { FailureKind::Crashed } else { kind };
             assert_eq!(left_off.kind, kind, "what was sent is never told as not started");

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use treewarden_proto::TurnId;
 
 use super::event::{Action, End, Item, OpenTurn, ResultFact, Verdict};
-use super::flight::Flight;
+use super::flight::{Flight, is_of_any};
 use super::machine::{Machine, Phase};
 
 /// What a turn does that meets a usage limit.
@@ -120,7 +120,7 @@ impl<E> Machine<E> {
     }
 
     /// The limit, for which a start waited, may be lifted.
-    pub(super) fn start_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
+    pub(super) fn limit_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         if self.suspended_until.is_none_or(|until| until > now) {
             return;
         }
@@ -159,7 +159,8 @@ impl<E> Machine<E> {
 
     /// Tells whether this result pauses the turn in the CLI, instead of being its end.
     pub fn pauses(&self, now: Instant, result: &ResultFact<E>) -> bool {
-        let flight = self.flight.as_ref().filter(|flight| result.turns.iter().any(|id| flight.is(*id)));
+        let named = |flight: &&Flight| is_of_any(&flight.open, |id| result.turns.contains(id));
+        let flight = self.flight.as_ref().filter(named);
         flight.is_some_and(|flight| self.pause(now, flight, result).is_some())
     }
 

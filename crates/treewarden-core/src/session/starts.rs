@@ -19,7 +19,7 @@ use treewarden_proto::TurnId;
 
 use super::event::{Action, End, Item, Opening, Start, StartFailure, Verdict};
 use super::exit_class::{CrashKind, ExitClass, Permanent, PermanentKind};
-use super::leave::Leave;
+use super::leave::{Leave, Renew};
 use super::machine::{Machine, Phase, Then};
 use super::own_work::Own;
 use super::start_failure::Passing;
@@ -139,9 +139,13 @@ impl<E> Machine<E> {
     }
 
     /// The turns that wait and whose time has begun, with its end.
-    pub fn deadlines(&self) -> impl Iterator<Item = (TurnId, Instant)> {
-        self.queue.iter().filter_map(|item| match item {
-            Item::Turn(turn) => turn.deadline.map(|deadline| (turn.turn, deadline)),
+    ///
+    /// While a usage limit holds, that end moves on with the clock: the machine that comes next does not know since when
+    /// it holds, and would take the wait for the turn's own time.
+    pub fn deadlines(&self, now: Instant) -> impl Iterator<Item = (TurnId, Instant)> {
+        let held = self.held_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.queue.iter().filter_map(move |item| match item {
+            Item::Turn(turn) => turn.deadline.map(|deadline| (turn.turn, deadline + held)),
             Item::Clear => None,
         })
     }
@@ -163,7 +167,9 @@ impl<E> Machine<E> {
 
     pub(super) fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action<E>>) {
         self.phase = Phase::Starting;
-        self.renew = false;
+        // Whoever starts it asks for the limit once more.
+        self.suspended_until = None;
+        self.renew = Renew::default();
         self.opening = opening;
         // What the CLI before did by itself, and what was looked for on disk, ended with it.
         self.own = Own::default();
@@ -180,6 +186,7 @@ impl<E> Machine<E> {
         // A stop that came during the spawn has changed the phase, and the CLI is being ended: it is asked
         // nothing.
         if self.phase == Phase::Starting {
+            self.hold_over(now);
             self.phase = Phase::Initializing { since: now, until: now + self.config.start_timeout };
             actions.push(Action::Initialize);
         }
@@ -208,6 +215,10 @@ impl<E> Machine<E> {
             };
             return self.exited(now, class, actions);
         }
+        // A start was tried, so that the limit is lifted: from now on it is the start that takes the turns' time.
+        if !matches!(failure, StartFailure::Limited(_)) {
+            self.hold_over(now);
+        }
         match failure {
             // The disk is the CLI's to judge: what it takes for there is resumed, and what it takes for
             // absent is begun. Once only, or a CLI that refuses both would be started for ever.
@@ -231,6 +242,10 @@ impl<E> Machine<E> {
             | StartFailure::Permanent(permanent) => self.fail(permanent, actions),
             StartFailure::Passing(passing) => self.passing(now, &passing, actions),
             StartFailure::Shortage(what) => self.shortage(now, what, actions),
+            StartFailure::Limited(left) => {
+                self.place_is_there(now);
+                self.start_later(now, left, actions);
+            }
         }
     }
 
@@ -320,7 +335,8 @@ impl<E> Machine<E> {
     ///
     /// Not that of a turn behind: the turns before it take their time first.
     pub(super) fn run_clock(&mut self, now: Instant) {
-        let stands_still = matches!(self.phase, Phase::Open | Phase::Ended) || self.starts.place.is_some();
+        let waits = self.starts.place.is_some() || self.held_since.is_some();
+        let stands_still = waits || matches!(self.phase, Phase::Open | Phase::Ended);
         // One that was in the CLI goes back to the front when that has ended.
         if stands_still || self.flight.is_some() {
             return;
@@ -332,7 +348,9 @@ impl<E> Machine<E> {
 
     /// When the foremost turn is told that its time is over, or that to wait for a place.
     fn turn_timeout(&self) -> Option<Instant> {
-        let Some(Item::Turn(turn)) = self.queue.front().filter(|_| self.flight.is_none()) else {
+        // Its time stands still while a usage limit holds: it is moved on by as much when that is lifted.
+        let is_free = self.flight.is_none() && self.held_since.is_none();
+        let Some(Item::Turn(turn)) = self.queue.front().filter(|_| is_free) else {
             return None;
         };
         match &self.starts.place {
@@ -349,6 +367,7 @@ impl<E> Machine<E> {
     pub(super) fn start_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
             Phase::Initializing { until, .. } | Phase::Waiting { until } => Some(*until),
+            Phase::Starting => self.suspended_until,
             _ => None,
         };
         [phase, self.turn_timeout()].into_iter().flatten().min()
@@ -370,6 +389,7 @@ impl<E> Machine<E> {
                 self.reopened = false;
                 self.clear_or_start(actions);
             }
+            Phase::Starting => self.limit_due(now, actions),
             _ => {}
         }
     }

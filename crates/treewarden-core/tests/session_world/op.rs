@@ -14,6 +14,8 @@ pub(crate) enum Op {
     Stop(StopReason),
     /// The session's options change.
     Renew,
+    /// The CLI takes too much memory.
+    TooLarge,
     /// The CLI goes a step.
     Step {
         limited: bool,
@@ -24,6 +26,12 @@ pub(crate) enum Op {
     Drive {
         fails: bool,
     },
+    /// The start waits for a place, or does so no longer.
+    Crowd {
+        waits: bool,
+    },
+    /// The system is short of what a CLI needs.
+    Short,
     /// This many writes of the CLI reach the disk.
     Flush(u8),
     Kill,

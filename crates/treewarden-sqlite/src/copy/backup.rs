@@ -79,10 +79,10 @@ fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Fault> {
         copy(&db, &file)
     });
     if made.is_err() {
-        // Half of a copy must not be there to be taken for one.
-        remove_left(&file)?;
-        if is_new {
-            fs::remove_dir(to)?;
+        // Half of a copy must not be there to be taken for one. What cannot be removed is not what went wrong: that is told.
+        let removed = remove_left(&file).and_then(|()| if is_new { fs::remove_dir(to) } else { Ok(()) });
+        if let Err(error) = removed {
+            tracing::warn!(%error, to = %to.display(), "a copy that is not finished cannot be removed");
         }
     }
     made

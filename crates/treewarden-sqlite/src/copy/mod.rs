@@ -43,10 +43,29 @@ fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// Removes a database that is not finished.
+/// Removes a database that is not finished, with what SQLite has beside one while it is written.
 fn remove_left(path: &Path) -> std::io::Result<()> {
-    for left in companions(path).iter().map(std::path::PathBuf::as_path).chain([path]) {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    let [log, memory] = companions(path);
+    for left in [log.as_path(), &memory, Path::new(&journal), path] {
         fs::remove_file(left).or_else(crate::opening::if_there)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_a_copy_that_is_not_finished() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let names = ["treewarden.db", "treewarden.db-wal", "treewarden.db-shm", "treewarden.db-journal"];
+        for name in names {
+            fs::write(dir.path().join(name), "").expect("written");
+        }
+        remove_left(&dir.path().join("treewarden.db")).expect("removed");
+        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0);
+    }
 }

@@ -116,7 +116,7 @@ fn be_alone(lock: &fs::File, path: &Path, why: &Why) -> Result<(), Fault> {
         (Why::Gone, StoreErrorKind::Busy) => refused(
             path,
             StoreErrorKind::Removed,
-            "it was removed, and another program has it open still; end that, put a copy of the database there, and start again",
+            "it was removed, and another program has it open still; end that, put a copy back with `treewarden restore DIR --force`, and start again",
         ),
         (Why::Damaged(damage), StoreErrorKind::Busy) => {
             let why = format!("{damage}; it is not set aside while another process has it open");
@@ -161,6 +161,7 @@ fn open_file(path: &Path, options: &SqliteOptions, who: Who) -> Result<File, Fau
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     schema::refuse_newer_database(&db, path)?;
     if fs::metadata(path)?.len() == 0 {
+        db.pragma_update(None, "page_size", connection::PAGE)?;
         // Only a database that has nothing yet can be made so that pages which become free can be given back in steps.
         db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }

@@ -31,6 +31,21 @@ async fn nothing_is_stored_where_nobody_will_read_it() {
 }
 
 #[tokio::test]
+async fn the_log_is_looked_for_beside_the_file_itself_where_the_database_is_a_link() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(open(dir.path()));
+    let (link, file) = (dir.path().join("treewarden.db"), disk.path().join("store.db"));
+    fs::rename(&link, &file).unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let store = open(dir.path());
+    store.open(new_turn("a")).await.unwrap();
+    assert_eq!(store.look_again().unwrap(), None);
+    fs::remove_file(disk.path().join("store.db-wal")).unwrap();
+    assert_eq!(store.look_again().unwrap_err().kind(), StoreErrorKind::Removed);
+    assert!(matches!(store.open(new_turn("a")).await, Err(OpenError::Failed(_))));
+}
+
+#[tokio::test]
 async fn a_state_directory_that_was_replaced_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");

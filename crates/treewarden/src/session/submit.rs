@@ -1,7 +1,7 @@
 //! Turns that nobody waits for.
 
+use treewarden_core::session::Prompt;
 use treewarden_proto::TurnId;
-use treewarden_proto::frame::Content;
 
 use super::error::QueryError;
 use super::handle::Session;
@@ -19,7 +19,7 @@ impl Session {
     /// # Cancel safety
     ///
     /// When the future is dropped before it is ready, the turn is not run.
-    pub async fn submit(&self, prompt: impl Into<Content>) -> Result<TurnId, QueryError> {
+    pub async fn submit(&self, prompt: impl Into<Prompt>) -> Result<TurnId, QueryError> {
         Ok(self.open(prompt.into(), true, true).await?.detach())
     }
 }

@@ -10,7 +10,6 @@ use treewarden_proto::{SessionName, TurnId};
 use treewarden_store::{SessionRecord, Told, TurnRow, TurnState};
 
 use super::Desk;
-use super::commit::now_ms;
 use super::rooms::{Entry, Lost, PATIENCE, TurnEntry};
 use crate::host::Host;
 use crate::session::options::SessionOptions;
@@ -92,12 +91,13 @@ impl Desk {
             timeout: self.timeout(),
             deadline: None,
             // Nobody waits for it; the wall clock is the only one that both hosts have, and one that went back says 0.
-            patience: self.patience(true, Duration::from_millis(now_ms().saturating_sub(row.opened_at))),
+            patience: self
+                .patience(true, Duration::from_millis(treewarden_store::now().saturating_sub(row.opened_at))),
         };
         let entry = TurnEntry {
             open,
             asked_in: row.session_id,
-            bytes: prompt.size(),
+            bytes: prompt.content().size(),
             prompt: Arc::new(prompt),
             interruptions: row.interruptions,
             in_flight: false,

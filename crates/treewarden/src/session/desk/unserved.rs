@@ -11,7 +11,6 @@ use treewarden_core::session::{DrainReason, Evidence, Outcome, Verdict, Whose};
 use treewarden_proto::TurnId;
 
 use super::Desk;
-use super::commit::now_ms;
 use super::rooms::{Job, Rooms};
 
 impl Desk {
@@ -34,7 +33,12 @@ impl Desk {
             _ if entry.open.attempts > 0 => Outcome::Interrupted,
             _ => Outcome::Cancelled,
         };
-        let job = Job::default().with_outcome((turn, outcome), Some(entry), Instant::now(), now_ms());
+        let job = Job::default().with_outcome(
+            (turn, outcome),
+            Some(entry),
+            Instant::now(),
+            treewarden_store::now(),
+        );
         let starts = rooms.commits.push(job);
         drop(rooms);
         self.see_to(starts);

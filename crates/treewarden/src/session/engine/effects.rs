@@ -178,7 +178,7 @@ impl Engine {
             End::Stopped(_) | End::Crashed(_) => {}
         }
         self.desk.forget_work();
-        self.desk.keep_deadlines(self.machine.deadlines());
+        self.desk.keep_deadlines(self.machine.deadlines(std::time::Instant::now()));
         self.desk.set_state(state, None, None);
         self.end = Some(end);
     }

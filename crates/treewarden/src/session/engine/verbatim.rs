@@ -15,6 +15,7 @@ use treewarden_proto::control::{ControlResponse, HostRequest};
 
 use super::control::Purpose;
 use super::{Engine, Event};
+use crate::binaries::Binary;
 use crate::session::desk::Shown;
 use crate::session::status::{VERBATIM_FROM, takes_verbatim};
 
@@ -98,10 +99,13 @@ impl Engine {
     }
 
     pub(super) fn note_version(&mut self, version: String) {
-        if let Some(cli) = &mut self.cli {
-            set(&mut cli.version, Version::Said(version.as_str().into()));
-            self.desk.note(Shown::Version(version));
+        let Some(cli) = &mut self.cli else { return };
+        set(&mut cli.version, Version::Said(version.as_str().into()));
+        // So that the program need not be run to be asked: what stands in its place may do more than to start a CLI.
+        if let Some(binary) = cli.path.as_deref().and_then(Binary::of) {
+            self.desk.host.inner.binaries.set_version(binary, version.clone());
         }
+        self.desk.note(Shown::Version(version));
     }
 }
 

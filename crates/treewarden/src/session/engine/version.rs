@@ -2,8 +2,9 @@
 //!
 //! A CLI cannot be asked once it is started for a conversation: 2.1.332 ends if anything comes before `initialize`
 //! (`--await-initialize`), and runs on with the conversation as soon as it has that. So the program is asked by `--version`, which
-//! takes it some 20 ms. What a program said is remembered as long as its file is the same; a script is asked each time, since what
-//! it starts may be another. Whether a version is fit is [`unfit`]'s to say.
+//! takes it some 20 ms; once in the life of a host, and not where a CLI of this file has said it since. To be asked is no small thing
+//! for a script in the place of the CLI: one that starts a container takes its name for that time. What was said is remembered as
+//! long as the file is the same. Whether a version is fit is [`unfit`]'s to say.
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub(super) async fn fit(desk: &Desk, around: &Surroundings, wrote: Option<&str>)
 /// What the program says of its version, or why it says nothing.
 async fn version(desk: &Desk, around: &Surroundings) -> Result<String, String> {
     let binaries = &desk.host.inner.binaries;
-    let binary = Binary::of(&around.path).filter(|binary| !binary.is_script());
+    let binary = Binary::of(&around.path);
     if let Some(known) = binary.as_ref().and_then(|binary| binaries.version(binary)) {
         return Ok(known);
     }
