@@ -9,6 +9,7 @@ use treewarden_proto::{SessionId, TurnId};
 use super::event::Verdict;
 use super::exit_class::{Permanent, PermanentKind};
 use super::outcome::{Answer, Failure, FailureKind, Outcome};
+use super::start_failure::NO_LOGIN;
 
 /// What an outcome is made of: it comes with an event, and comes back with the verdict that the machine reaches by that.
 #[derive(Debug)]
@@ -159,10 +160,8 @@ pub fn may_pass(result: &ResultFrame) -> bool {
     by_api && matches!(result.api_error_status, Some(408 | 429 | 500..=599))
 }
 
-/// The CLI's own words for that, to which a result of its own is all it says (2.1.332: `Not logged in · Please run /login`,
-/// `Invalid API key · Fix external API key`).
-fn is_login(text: &str) -> bool {
-    ["Not logged in \u{b7} ", "Invalid API key \u{b7} "].iter().any(|words| text.starts_with(words))
+fn says_no_login(result: &ResultFrame) -> bool {
+    result.result.as_deref().is_some_and(|text| NO_LOGIN.iter().any(|words| text.starts_with(words)))
 }
 
 fn failure_kind(result: &ResultFrame) -> FailureKind {
@@ -171,7 +170,7 @@ fn failure_kind(result: &ResultFrame) -> FailureKind {
         (Some(429), _) => FailureKind::UsageLimit,
         (Some(_), _) => FailureKind::Api,
         // The CLI itself refuses a turn for which it has neither key nor login, with no status (2.1.332).
-        (None, _) if is_login(result.result.as_deref().unwrap_or_default()) => FailureKind::Credentials,
+        (None, _) if says_no_login(result) => FailureKind::Credentials,
         (
             None,
             Some(

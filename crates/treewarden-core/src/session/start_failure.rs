@@ -73,6 +73,10 @@ const fn lasts_for(begins: &'static str, kind: PermanentKind) -> Lasts {
     Lasts { begins, names_id: true, kind }
 }
 
+/// The CLI's own words for credentials that it has not, or that were refused; at the start of a line, or of a result of its own, which
+/// is then all that it says (2.1.332: `Not logged in · Please run /login`, `Invalid API key · Fix external API key`).
+pub(super) const NO_LOGIN: [&str; 2] = ["Invalid API key \u{b7} ", "Not logged in \u{b7} "];
+
 /// The failures that last, beside a path that was never seen to work, which the spawn tells, and what the CLI says of itself in a
 /// frame (`startup_failure_reason`, an error to `initialize`).
 ///
@@ -94,8 +98,8 @@ const LASTING: &[Lasts] = &[
     lasts("Error: Append system prompt file not found", PermanentKind::BadOption),
     lasts("Error: Invalid session ID", PermanentKind::BadOption),
     // What it also says in the result of a turn; at a start by 2.1.197 only.
-    lasts("Invalid API key \u{b7} ", PermanentKind::Credentials),
-    lasts("Not logged in \u{b7} ", PermanentKind::Credentials),
+    lasts(NO_LOGIN[0], PermanentKind::Credentials),
+    lasts(NO_LOGIN[1], PermanentKind::Credentials),
 ];
 
 /// The refusal that a CLI ended with before it answered `initialize`, if it was one.
