@@ -97,7 +97,7 @@ fn kind(permanent: &Permanent, otherwise: FailureKind) -> FailureKind {
 /// A failure, with the result that the turn was cut short by.
 fn failed(kind: FailureKind, message: &str, by: Option<Evidence>) -> Outcome {
     let result = match by {
-        Some(Evidence::Result(frame, _)) => Some(frame.unshared()),
+        Some(Evidence::Result(frame, _)) => Some(Box::new(frame.unshared())),
         _ => None,
     };
     Outcome::Failed(Failure { kind, message: message.to_owned(), result })
@@ -114,7 +114,7 @@ impl Evidence {
 }
 
 impl Whose {
-    fn completed(self, text: String, result: Option<Frame>) -> Outcome {
+    fn completed(self, text: String, result: Option<Box<Frame>>) -> Outcome {
         let Self { turn, session_id, interruptions } = self;
         Outcome::Completed(Answer { turn, session_id, text, interruptions, stored: true, result })
     }
@@ -127,12 +127,12 @@ fn of_refusal(notice: &Frame, whose: Whose) -> Outcome {
         Ok(Body::System(SystemBody::Informational(notice))) => notice.content,
         _ => None,
     };
-    whose.completed(text.unwrap_or_default(), Some(notice.unshared()))
+    whose.completed(text.unwrap_or_default(), Some(Box::new(notice.unshared())))
 }
 
 fn of_result(frame: &Frame, result: &ResultFrame, whose: Whose) -> Outcome {
     // The frame is copied out: callers keep answers, and would keep all that was read together with them.
-    let frame = Some(frame.unshared());
+    let frame = Some(Box::new(frame.unshared()));
     let succeeded = matches!(result.subtype, None | Some(ResultSubtype::Success));
     if result.is_error() || !succeeded {
         Outcome::Failed(Failure { kind: failure_kind(result), message: message(result), result: frame })

@@ -41,7 +41,7 @@ pub struct Answer {
     /// The CLI's `result` frame as it came; `None` if the answer was read from the transcript because the CLI died
     /// between storing and printing it. Where a hook refused a prompt within a turn of the CLI's own, which has no
     /// result, it is the notice that says so.
-    pub result: Option<Frame>,
+    pub result: Option<Box<Frame>>,
 }
 
 impl fmt::Display for Answer {
@@ -59,7 +59,7 @@ pub struct Failure {
     /// What happened, in words.
     pub message: String,
     /// The CLI's `result` frame, if it printed one.
-    pub result: Option<Frame>,
+    pub result: Option<Box<Frame>>,
 }
 
 impl Failure {
@@ -153,7 +153,7 @@ pub struct OutcomeRecord<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing)]
-    result: Option<Frame>,
+    result: Option<Box<Frame>>,
 }
 
 impl Outcome {

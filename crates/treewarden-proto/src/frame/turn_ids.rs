@@ -21,7 +21,14 @@ enum List {
     None,
     One([TurnId; 1]),
     Many(Vec<TurnId>),
-    VeryMany(Vec<TurnId>, HashSet<TurnId>),
+    /// In a box, so that the frames of nearly every line are not larger for it.
+    VeryMany(Box<VeryMany>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct VeryMany {
+    ids: Vec<TurnId>,
+    known: HashSet<TurnId>,
 }
 
 impl TurnIds {
@@ -30,14 +37,15 @@ impl TurnIds {
         match &self.0 {
             List::None => &[],
             List::One(one) => one,
-            List::Many(many) | List::VeryMany(many, _) => many,
+            List::Many(many) => many,
+            List::VeryMany(many) => &many.ids,
         }
     }
 
     /// Whether the turn is one of them; it takes no longer where they are many.
     pub fn contains(&self, id: &TurnId) -> bool {
         match &self.0 {
-            List::VeryMany(_, known) => known.contains(id),
+            List::VeryMany(many) => many.known.contains(id),
             _ => self.as_slice().contains(id),
         }
     }
@@ -50,14 +58,14 @@ impl TurnIds {
             List::Many(many) if !many.contains(&id) => {
                 many.push(id);
                 if many.len() > FEW {
-                    let many = std::mem::take(many);
-                    let known = many.iter().copied().collect();
-                    self.0 = List::VeryMany(many, known);
+                    let ids = std::mem::take(many);
+                    let known = ids.iter().copied().collect();
+                    self.0 = List::VeryMany(Box::new(VeryMany { ids, known }));
                 }
             }
-            List::VeryMany(many, known) => {
-                if known.insert(id) {
-                    many.push(id);
+            List::VeryMany(many) => {
+                if many.known.insert(id) {
+                    many.ids.push(id);
                 }
             }
             List::One(_) | List::Many(_) => {}

@@ -20,10 +20,6 @@ pub(crate) const CAPACITY: usize = 1 << 20;
 
 /// How a turn ended for one consumer.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each consumer of a turn, and nearly each is the large one"
-)]
 pub(crate) enum Ended {
     /// It was settled.
     Settled(Delivered),

@@ -16,7 +16,6 @@ use super::turn::Turn;
 
 /// What a reader of a turn's text is told; see [`Turn::text_events`].
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "one is read at a time, and the outcome is taken out of it")]
 #[non_exhaustive]
 pub enum TextEvent {
     /// The text goes on with this.

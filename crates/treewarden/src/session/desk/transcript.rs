@@ -49,7 +49,7 @@ impl Desk {
     pub(super) fn note_completed(&self, rooms: &mut Rooms, turn: TurnId, outcome: &Outcome) {
         let Some(answer) = outcome.answer().filter(|_| self.host.store().keeps_turns()) else { return };
         // An outcome without a result was read from the transcript, and so is written.
-        let written = answer.result.as_ref().is_none_or(is_written);
+        let written = answer.result.as_deref().is_none_or(is_written);
         let settled = Settled { turn, written, answered: !answer.text.is_empty() };
         rooms.identity.note_completed(answer.session_id, settled);
     }
