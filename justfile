@@ -83,3 +83,7 @@ docs:
 # Writes what is made from the table of keys: the JSON Schema, and the tables in docs/config.md.
 reference:
     cargo test -p treewarden --test config_schema -- --ignored --exact write_the_schema_and_the_tables
+
+# What crates.io would be given of the crates that need no other one of these; uploads nothing.
+publish-check:
+    for crate in treewarden-proto treewarden-otp-core treewarden-process; do cargo publish --dry-run -p "$crate"; done

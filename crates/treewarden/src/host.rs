@@ -59,6 +59,24 @@ pub(crate) struct Inner {
 ///
 /// Most programs need none of their own: [`Host::shared`] keeps its state where
 /// [`treewarden_store::default_state_dir`] says.
+///
+/// # Examples
+///
+/// ```no_run
+/// use treewarden::{Durability, Host, Session, SessionOptions, SessionSpec};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let host = Host::options()
+///     .state_dir("/var/lib/chat")
+///     .durability(Durability::Power)
+///     .max_live(64)
+///     .open()?;
+/// let options = SessionOptions::from(SessionSpec::new().name("assistant".parse()?));
+/// let session = Session::start(options.host(&host)).await?;
+/// println!("{}", session.query("Hello!").await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Host {
     pub(crate) inner: Arc<Inner>,

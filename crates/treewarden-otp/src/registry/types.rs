@@ -37,6 +37,20 @@ pub struct Entry<V> {
 }
 
 /// Keys, their owners and their values; a cheap clone.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden_otp::registry::Registry;
+///
+/// // What is no actor claims a key; it is free again when the claim is dropped.
+/// let rooms: Registry<String, u16> = Registry::unique().build();
+/// let claim = rooms.claim("lobby".to_owned(), 7, |_| false)?;
+/// assert_eq!(rooms.lookup("lobby")[0].value, 7);
+/// drop(claim);
+/// assert!(rooms.lookup("lobby").is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Registry<K, V = ()>(Arc<Inner<K, V>>);
 

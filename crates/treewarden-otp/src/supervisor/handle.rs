@@ -42,6 +42,20 @@ pub enum StartError {
 ///
 /// Each method is a call that the supervisor answers between two of its own steps. A supervisor that has ended answers
 /// `NoProc`. Calls wait in a bounded queue; when it is full, the caller waits.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden_otp::supervisor::{ExitReason, Strategy, Supervisor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let root = Supervisor::builder().strategy(Strategy::RestForOne).max_restarts(3).max_seconds(5).start().await?;
+/// assert_eq!(root.count_children().await?.specs, 0);
+/// root.stop(ExitReason::Shutdown).await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Supervisor {
     pub(super) calls: mpsc::Sender<Call>,

@@ -14,6 +14,32 @@ use super::start::{StartChild, supervised};
 /// Says how a child is started, restarted and stopped: OTP's child spec, with OTP's defaults.
 ///
 /// A cheap clone: the factory is shared.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use ractor::{Actor, ActorProcessingErr, ActorRef};
+/// use treewarden_otp::supervisor::{ChildSpec, Restart, Shutdown};
+///
+/// struct Mailer;
+///
+/// impl Actor for Mailer {
+///     type Msg = String;
+///     type State = ();
+///     type Arguments = ();
+///
+///     async fn pre_start(&self, _: ActorRef<String>, (): ()) -> Result<(), ActorProcessingErr> {
+///         Ok(())
+///     }
+/// }
+///
+/// let spec = ChildSpec::actor("mailer", || (Mailer, ()))
+///     .restart(Restart::Transient)
+///     .shutdown(Shutdown::Timeout(Duration::from_secs(30)));
+/// # let _ = spec;
+/// ```
 #[derive(Clone)]
 #[must_use = "a spec does nothing until a supervisor has it"]
 pub struct ChildSpec(pub(super) core::ChildSpec<Arc<dyn StartChild>>);

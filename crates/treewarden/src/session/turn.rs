@@ -32,6 +32,27 @@ pub(crate) trait Interrupt: Send + Sync {
 ///
 /// Dropping a turn before its end interrupts it: the session drains it to its result before the next turn begins.
 /// [`detach`](Self::detach) lets it run on instead.
+///
+/// # Examples
+///
+/// ```no_run
+/// use treewarden::session::{Event, Outcome};
+/// use treewarden::Session;
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut turn = Session::named("assistant").stream("Explain ownership in Rust.").await?;
+/// while let Some(event) = turn.next().await {
+///     match event {
+///         Event::Frame(frame) => println!("a line of the CLI, of the type {}", frame.type_name()),
+///         Event::Resumed { .. } => println!("its CLI died, and another one carries it on"),
+///         Event::Outcome(Outcome::Completed(answer)) => println!("{answer}"),
+///         Event::Outcome(other) => println!("no answer: {other:?}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Turn {
     id: TurnId,
     session: Arc<dyn Interrupt>,
