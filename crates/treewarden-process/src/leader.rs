@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::orphans;
 use crate::pid::{Pid, Process};
 
-/// The leader of a tree. A thread of its own waits for its end, so that this needs no runtime.
+/// The leader of a tree. One thread waits for the ends of all, so that this needs no runtime.
 #[derive(Debug)]
 pub(crate) struct Leader {
     process: Process,
@@ -33,12 +33,16 @@ impl Leader {
         Arc::new(Self { process, is_reaped: Mutex::new(false), status: watch::Sender::new(None) })
     }
 
-    /// Starts the thread that waits for its end; where none can be started the child is killed, and its end waited for
-    /// here.
+    /// Has its end waited for by the thread that waits for all, or else by one of its own; where none can be started the
+    /// child is killed, and its end waited for here.
     pub(crate) fn watch_over(self: Arc<Self>) {
         let waiting = Arc::clone(&self);
-        // There is such a thread for each live CLI, and it makes one call: the default stack would reserve 2
-        // GiB of addresses for a thousand of them.
+        // It may be refused where descriptors are short; a thread needs none.
+        if crate::os::when_ended(self.pid(), Box::new(move || waiting.wait())).is_ok() {
+            return;
+        }
+        let waiting = Arc::clone(&self);
+        // It makes one call: the default stack would reserve 2 GiB of addresses for a thousand of them.
         let thread = std::thread::Builder::new().name(format!("tw-wait-{}", self.pid())).stack_size(64 << 10);
         if let Err(error) = thread.spawn(move || waiting.wait()) {
             tracing::error!(pid = %self.pid(), %error, "no thread can be started that waits for a child; it is killed");

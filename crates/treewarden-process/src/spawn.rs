@@ -101,8 +101,8 @@ fn work(job: Job) {
             let leader = spawned.as_ref().ok().map(|spawned| Arc::clone(&spawned.members.get().leader));
             // If whoever wanted it is gone, the value that comes back ends it.
             let _unwanted = reply.send(spawned);
-            // The thread that waits for the child is started only now: before, it would compete for the
-            // processors with the child and with whoever waits for the reply.
+            // It is waited for only now: before, that would compete for the processors with the child and with
+            // whoever waits for the reply.
             leader.into_iter().for_each(Leader::watch_over);
         }
         Job::Reached(tell) => {

@@ -20,6 +20,11 @@ use crate::os::{Environ, Launched, Refusal, Stage, Stat};
 use crate::pid::{Pid, Process};
 use crate::program::{Cookie, Program};
 
+/// There is nothing to wait by for many children at a time.
+pub(crate) fn when_ended(_pid: Pid, _ended: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Starts `program` with the environment `marks` added to its own, in a session of its own.
 pub(crate) fn launch(
     program: &Program,

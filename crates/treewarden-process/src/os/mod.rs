@@ -2,8 +2,8 @@
 //!
 //! Each system gives: `launch`, which starts a program; `pids`, `stat`, `environ`, `user` and `adopted`, which look at
 //! processes; `realm`, which tells whose numbers are meant; `HostLock`, by which others see that a host lives; `Cgroup`; and
-//! `own_share`, `limit`, `kernel_kills`, `pids_in`, `make_room` and `controllers`, for what a tree may take. What begins with
-//! `HostLock` cannot be had on macOS.
+//! `own_share`, `limit`, `kernel_kills`, `pids_in`, `make_room` and `controllers`, for what a tree may take; and
+//! `when_ended`, which waits for the end of a child. What begins with `HostLock` cannot be had on macOS.
 //! It decides nothing: what is a member of a tree, and when a tree is gone, is said elsewhere.
 
 #[cfg(target_os = "linux")]
@@ -21,11 +21,13 @@ use crate::pid::Pid;
 pub(crate) use linux::{
     Cgroup, HostLock, adopted, cgroups, controllers, environ, is_held, is_in_another_tree, kernel_kills,
     launch, limit, make_room, name, net_namespace, own_session, own_share, pids, pids_in, realm, stat, user,
+    when_ended,
 };
 #[cfg(target_os = "macos")]
 pub(crate) use macos::{
     Cgroup, HostLock, adopted, cgroups, controllers, environ, is_held, is_in_another_tree, kernel_kills,
     launch, limit, make_room, name, net_namespace, own_session, own_share, pids, pids_in, realm, stat, user,
+    when_ended,
 };
 
 /// What the system says of a process at one moment.

@@ -27,7 +27,6 @@ use rustix::process::WaitOptions;
 
 use super::cgroup::Cgroup;
 use super::clone::{self, Stack};
-use super::placing::Placing;
 use crate::os::{Launched, Refusal, Stage};
 use crate::pid::Pid;
 use crate::program::Program;
@@ -77,7 +76,6 @@ fn launch_by(
             rlim_max: limit.maximum.unwrap_or(libc::RLIM_INFINITY),
         }),
         host: rustix::process::getpid().as_raw_nonzero().get(),
-        placing: Placing::default(),
         failed: None,
     };
     let pid = begin(make, &mut child, cgroup)?;
@@ -160,7 +158,6 @@ struct Child {
     /// The limit of open files that it is to have, if that is not the host's.
     open_files: Option<libc::rlimit>,
     host: i32,
-    placing: Placing,
     failed: Option<(Stage, c_int)>,
 }
 
@@ -179,9 +176,7 @@ fn begin(make: Make, child: &mut Child, cgroup: Option<&Cgroup>) -> Result<rusti
     if restored != 0 {
         return Err(refusal(Stage::Prepare, Errno::from_raw_os_error(restored)));
     }
-    child.placing = Placing::here();
     let made = make(child, cgroup, &mut stack);
-    child.placing.back();
     // SAFETY: `before` was filled by the call above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     let pid = made?;
@@ -244,7 +239,6 @@ unsafe fn prepare_and_execute(child: &Child) -> Stage {
         if libc::getppid() != child.host {
             libc::_exit(127);
         }
-        child.placing.part();
         if child.door >= 0 && libc::write(child.door, c"0".as_ptr().cast(), 1) < 0 {
             return Stage::Cgroup;
         }
