@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{
     Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NewTurn, OpenError, Pending,
-    Problem, Pruned, SessionRecord, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow,
+    Problem, Pruned, SessionRecord, Standing, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told,
+    TurnRow,
 };
 
 use crate::commit::{self, Lost, digest};
@@ -65,6 +66,14 @@ impl Backend for SqliteStore {
         Box::pin(async move {
             let found = self.inner.readers.ask(move |db| read::record(db, &name)).await?;
             Ok(self.without_bad_names(found).await)
+        })
+    }
+
+    fn standing(&self, name: SessionName) -> Pending<'_, Result<Standing, StoreError>> {
+        Box::pin(async move {
+            let (told, open) = self.inner.readers.ask(move |db| read::standing(db, &name)).await?;
+            let told = self.without_bad_names(told).await;
+            Ok(Standing { told, open: self.without_bad_turns(open).await })
         })
     }
 

@@ -36,6 +36,16 @@ pub(crate) fn record(db: &Connection, name: &SessionName) -> Result<Found<Told>,
     })
 }
 
+/// What is known of a name, and its open turns.
+pub(crate) fn standing(
+    db: &Connection,
+    name: &SessionName,
+) -> Result<(Found<Told>, Found<Vec<TurnRow>>), Fault> {
+    // One for all, so that both are of one moment; it is over when this returns, also by a failure.
+    let _moment = db.unchecked_transaction()?;
+    Ok((record(db, name)?, open_turns(db, name)?))
+}
+
 /// Every record, by name.
 pub(crate) fn records(db: &Connection) -> Result<Found<Vec<SessionRecord>>, Fault> {
     // In the order of the table, and sorted afterwards: by the index each row would be looked for anew.

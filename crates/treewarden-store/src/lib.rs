@@ -32,7 +32,7 @@ mod turn_row;
 pub use contract::expiry;
 pub use contract::{
     Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NewTurn, OpenError, Pending,
-    Pruned, Settle, StoredTurn, Taken, Tenure, Told, is_written,
+    Pruned, Settle, Standing, StoredTurn, Taken, Tenure, Told, is_written,
 };
 pub use dir::default_state_dir;
 pub use durability::Durability;

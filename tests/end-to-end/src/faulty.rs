@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{
     Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NewTurn, OpenError, Pending,
-    Problem, Pruned, SessionRecord, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow,
+    Problem, Pruned, SessionRecord, Standing, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told,
+    TurnRow,
 };
 
 /// A store with faults; see the [module](self).
@@ -36,6 +37,9 @@ pub struct Faulty {
     commits: AtomicUsize,
     /// The records are gone until one is stored.
     blank: AtomicBool,
+    /// So many names were asked for, and until it is so many nobody is answered.
+    asked: watch::Sender<usize>,
+    together: AtomicUsize,
 }
 
 impl Faulty {
@@ -55,6 +59,8 @@ impl Faulty {
             stolen: AtomicBool::new(false),
             commits: AtomicUsize::new(0),
             blank: AtomicBool::new(false),
+            asked: watch::Sender::new(0),
+            together: AtomicUsize::new(0),
         })
     }
 
@@ -108,6 +114,11 @@ impl Faulty {
     /// Every record is lost, until one is stored.
     pub fn lose_records(&self) {
         self.blank.store(true, Ordering::SeqCst);
+    }
+
+    /// Whoever asks for what is known of a name waits until so many have asked since the store was made.
+    pub fn answer_together(&self, count: usize) {
+        self.together.store(count, Ordering::SeqCst);
     }
 
     /// How many commits were asked for.
@@ -200,6 +211,17 @@ impl Backend for Faulty {
                 }
                 told => Ok(told),
             }
+        })
+    }
+
+    fn standing(&self, name: SessionName) -> Pending<'_, Result<Standing, StoreError>> {
+        Box::pin(async move {
+            self.asked.send_modify(|count| *count += 1);
+            let enough = |count: &usize| *count >= self.together.load(Ordering::SeqCst);
+            // The sender lives as long as this does.
+            drop(self.asked.subscribe().wait_for(enough).await);
+            let told = self.record(name.clone()).await?;
+            Ok(Standing { told, ..self.inner.standing(name).await? })
         })
     }
 

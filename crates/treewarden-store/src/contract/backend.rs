@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
 use super::{
-    Change, CommitError, Committed, Keep, Lines, LostNames, NewTurn, OpenError, Pruned, StoredTurn, Taken,
-    Tenure, Told,
+    Change, CommitError, Committed, Keep, Lines, LostNames, NewTurn, OpenError, Pruned, Standing, StoredTurn,
+    Taken, Tenure, Told,
 };
 use crate::{Completed, Problem, SessionRecord, StoreError, TurnRow};
 
@@ -52,6 +52,16 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///
     /// [`StoreError`] if it cannot be read.
     fn record(&self, name: SessionName) -> Pending<'_, Result<Told, StoreError>>;
+
+    /// What is known of a name and its open turns, both of one moment.
+    ///
+    /// A session begins with it, and a supervisor may start very many: so this is asked for several names at a time, each by a
+    /// call of its own that is polled once, and again when its session begins.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if one of them cannot be read.
+    fn standing(&self, name: SessionName) -> Pending<'_, Result<Standing, StoreError>>;
 
     /// Every record that can be read, by name.
     ///

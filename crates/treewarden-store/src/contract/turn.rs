@@ -48,6 +48,15 @@ pub enum Told {
     },
 }
 
+/// What is known of a name and its open turns, of one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    /// What is known of the name.
+    pub told: Told,
+    /// Its open turns, in the order in which they were opened.
+    pub open: Vec<TurnRow>,
+}
+
 /// The names whose records are gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LostNames {

@@ -13,7 +13,7 @@ use treewarden_proto::{SessionId, SessionName, TurnId};
 
 use crate::{
     Backend, Change, CommitError, Committed, Completed, Keep, Lines, NewTurn, OpenError, Pending, Problem,
-    Pruned, SessionRecord, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow,
+    Pruned, SessionRecord, Standing, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow,
 };
 use state::State;
 
@@ -64,6 +64,10 @@ impl Backend for MemoryStore {
 
     fn record(&self, name: SessionName) -> Pending<'_, Result<Told, StoreError>> {
         Box::pin(async move { Ok(self.state().told(&name)) })
+    }
+
+    fn standing(&self, name: SessionName) -> Pending<'_, Result<Standing, StoreError>> {
+        Box::pin(async move { self.state().standing(&name) })
     }
 
     fn records(&self) -> Pending<'_, Result<Vec<SessionRecord>, StoreError>> {

@@ -6,8 +6,8 @@ use treewarden_proto::{SessionId, SessionName, TurnId, frame};
 use uuid::Uuid;
 
 use crate::{
-    Change, CommitError, Committed, Completed, Lines, NewTurn, OpenError, SessionRecord, StoreError,
-    StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow, TurnState, expiry,
+    Change, CommitError, Committed, Completed, Lines, NewTurn, OpenError, SessionRecord, Standing,
+    StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow, TurnState, expiry,
 };
 
 /// So many turns that the CLI wrote nowhere are told at most.
@@ -74,6 +74,10 @@ impl State {
     pub(super) fn told(&self, name: &SessionName) -> Told {
         let record = self.names.get(name).and_then(|name| name.record.clone());
         record.map_or(Told::Never, |record| Told::Record(Box::new(record)))
+    }
+
+    pub(super) fn standing(&self, name: &SessionName) -> Result<Standing, StoreError> {
+        Ok(Standing { told: self.told(name), open: self.open_turns(name)? })
     }
 
     pub(super) fn records(&self) -> Vec<SessionRecord> {

@@ -27,7 +27,7 @@ macro_rules! checks {
     };
 }
 
-static CHECKS: [Check; 37] = checks![
+static CHECKS: [Check; 39] = checks![
     fence::a_name_that_nobody_took_takes_no_commit,
     fence::each_taking_has_a_higher_epoch_and_goes_on_counting,
     fence::a_commit_of_an_earlier_epoch_changes_nothing,
@@ -63,6 +63,8 @@ static CHECKS: [Check; 37] = checks![
     pruning::the_id_of_a_removed_turn_has_expired,
     pruning::a_new_turn_is_opened_though_the_clock_was_set_back,
     together::many_names_are_committed_at_once,
+    together::a_name_and_its_open_turns_are_told_of_one_moment,
+    together::what_is_asked_of_many_names_at_once_is_answered_to_each,
     together::a_call_that_was_dropped_is_found_out_by_asking_again,
     schedules::any_schedule_has_the_answers_of_the_store_in_memory,
 ];

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use treewarden_proto::SessionId;
-use treewarden_store::{Change, Lines, StoredTurn, Told};
+use treewarden_store::{Change, Lines, Standing, StoredTurn, Told};
 
-use super::setup::{Hand, Place, held, history, lost, name, new, open_ids, plain, saying, settling, undated};
+use super::setup::{
+    Hand, Place, held, history, lost, name, new, open_ids, plain, saying, settle, settling, undated,
+};
 
 pub(super) async fn many_names_are_committed_at_once(place: Place) {
     const NAMES: usize = 48;
@@ -43,6 +45,76 @@ pub(super) async fn many_names_are_committed_at_once(place: Place) {
         let of = format!("name-{n}");
         assert_eq!(history(&store, &of).await.len(), COMMITS);
         assert_eq!(open_ids(&store, &of).await.len(), COMMITS / 2);
+    }
+}
+
+pub(super) async fn a_name_and_its_open_turns_are_told_of_one_moment(place: Place) {
+    const TURNS: usize = 60;
+    let store = place.store().await;
+    let id = SessionId::random();
+    let turns: Vec<_> = (0..TURNS).map(|_| new("a", id)).collect();
+    for turn in &turns {
+        store.open(turn.clone()).await.expect("opened");
+    }
+    let ids: Vec<_> = turns.iter().map(|turn| turn.turn).collect();
+    let mut hand = Hand::take(&store, "a").await;
+    let settled = ids.clone();
+    // Each commit says in the record how many of the turns have their outcome.
+    let writer = tokio::spawn(async move {
+        for (n, turn) in settled.into_iter().enumerate() {
+            let change = Change { settle: vec![settle(turn, "1")], ..saying("a", &(n + 1).to_string()) };
+            hand.commit(change).await;
+        }
+    });
+    loop {
+        let Standing { told, open } = store.standing(name("a")).await.expect("read");
+        let open: Vec<_> = open.iter().map(|row| row.turn).collect();
+        let said = match told {
+            Told::Never => 0,
+            Told::Record(record) => record.model.and_then(|said| said.parse().ok()).expect("a number"),
+            Told::Lost { why, .. } => panic!("nothing is lost: {why}"),
+        };
+        assert_eq!(open, ids[said..]);
+        if said == TURNS {
+            break;
+        }
+        // A store that answers at once would never let the writer have the thread.
+        tokio::task::yield_now().await;
+    }
+    writer.await.expect("the writer does not fail");
+}
+
+pub(super) async fn what_is_asked_of_many_names_at_once_is_answered_to_each(place: Place) {
+    const NAMES: usize = 64;
+    let store = place.store().await;
+    for n in (0..NAMES).step_by(2) {
+        let of = format!("name-{n}");
+        Hand::take(&store, &of).await.commit(saying(&of, &of)).await;
+        store.open(new(&of, SessionId::random())).await.expect("opened");
+    }
+    let asked = |n: usize| {
+        let mut asked = store.standing(name(&format!("name-{n}")));
+        // It begins, and nobody is woken when it is answered.
+        let polled = asked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        (n, asked, polled)
+    };
+    let all: Vec<_> = (0..NAMES).map(asked).collect();
+    for (n, asked, polled) in all {
+        let standing = match polled {
+            Poll::Ready(standing) => standing,
+            Poll::Pending => asked.await,
+        };
+        let Standing { told, open } = standing.expect("read");
+        let said = match told {
+            Told::Record(record) => record.model,
+            told => {
+                assert_eq!(told, Told::Never);
+                None
+            }
+        };
+        let is_there = n % 2 == 0;
+        assert_eq!(said, is_there.then(|| format!("name-{n}")));
+        assert_eq!(open.len(), usize::from(is_there));
     }
 }
 
