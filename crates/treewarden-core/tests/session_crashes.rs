@@ -143,7 +143,7 @@ fn cancelling_the_turn_that_is_being_rerun_restarts_without_the_rerun() {
 #[test]
 fn interrupting_the_turn_that_is_being_rerun_ends_it() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
-    assert_eq!(bench.on(Event::Interrupt), [settle(1, Verdict::Interrupted), Action::Kill]);
+    assert_eq!(bench.on(cancel(1)), [settle(1, Verdict::Interrupted), Action::Kill]);
     assert_eq!(bench.on(ends_early()), [Action::End(End::Parked)], "and nothing else waits");
 }
 
@@ -279,7 +279,7 @@ fn a_cli_that_ran_out_of_memory_says_so() {
 fn an_incarnation_that_is_over_does_nothing() {
     let mut bench = Bench::busy();
     bench.feed(killed());
-    for event in [Event::Enqueue(item(2)), result(&[1]), killed(), Event::Interrupt, Event::Spawned] {
+    for event in [Event::Enqueue(item(2)), result(&[1]), killed(), cancel(1), Event::Spawned] {
         assert_eq!(bench.on(event), []);
     }
     assert_eq!(bench.pass(secs(1_000_000)), []);

@@ -10,7 +10,7 @@ use treewarden_core::session::{
 #[test]
 fn no_result_within_the_drain_deadline_kills_the_cli_and_settles_the_turn() {
     let mut bench = Bench::busy();
-    bench.feed(Event::Interrupt);
+    bench.feed(cancel(1));
     assert_eq!(bench.pass(millis(9_999)), []);
     assert_eq!(bench.pass(millis(1)), [settle(1, Verdict::Interrupted), Action::Kill]);
     assert_eq!(bench.on(result(&[1])), [], "settled is settled");
@@ -65,7 +65,7 @@ fn the_time_in_the_queue_does_not_count() {
 fn the_first_reason_to_drain_is_the_one_that_is_told() {
     let mut bench = Bench::busy();
     bench.feed(Event::Cancel(turn(1), DrainReason::TimedOut));
-    assert_eq!(bench.on(Event::Interrupt), []);
+    assert_eq!(bench.on(cancel(1)), []);
     assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::TimedOut(Some(())))]);
 }
 
@@ -118,7 +118,7 @@ fn nothing_but_the_kill_goes_to_a_cli_that_is_being_killed() {
     bench.pass(secs(130));
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), []);
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), []);
-    assert_eq!(bench.on(Event::Interrupt), []);
+    assert_eq!(bench.on(cancel(1)), []);
     let verdict = Verdict::CredentialsRefused(None);
     assert_eq!(bench.on(killed()), [settle(1, verdict), crashed(CrashKind::Silent)]);
 }

@@ -174,7 +174,7 @@ fn what_waits_for_a_limit_before_a_start_can_be_cancelled_and_stopped() {
 fn a_turn_that_is_paused_is_interrupted_at_once() {
     let mut bench = patient_bench();
     bench.feed(limit(1, 3600));
-    assert_eq!(bench.on(Event::Interrupt), [settle(1, Verdict::Interrupted)]);
+    assert_eq!(bench.on(cancel(1)), [settle(1, Verdict::Interrupted)]);
     let mut bench = patient_bench();
     bench.feed(limit(1, 3600));
     let timed_out = Event::Cancel(turn(1), DrainReason::TimedOut);

@@ -170,9 +170,9 @@ fn an_interrupted_turn_whose_prompt_a_hook_refused_is_an_interrupted_one() {
 fn an_interrupt_without_a_turn_of_ours_ends_the_own_one() {
     let mut bench = working();
     bench.feed(Event::Enqueue(item(1)));
-    assert_eq!(bench.on(Event::Interrupt), [Action::Interrupt]);
+    assert_eq!(bench.on(Event::InterruptOwnWork), [Action::Interrupt]);
     assert_eq!(bench.on(frame(Fact::Idle)), [send(1)]);
-    assert_eq!(idle().on(Event::Interrupt), []);
+    assert_eq!(idle().on(Event::InterruptOwnWork), []);
 }
 
 #[test]

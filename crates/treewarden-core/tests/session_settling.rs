@@ -49,7 +49,7 @@ fn all_that_were_settled_are_waited_for() {
 fn a_turn_that_is_settled_is_not_cancelled_or_interrupted_any_more() {
     let mut bench = settling();
     assert_eq!(bench.on(cancel(1)), []);
-    assert_eq!(bench.on(Event::Interrupt), []);
+    assert_eq!(bench.on(Event::InterruptOwnWork), []);
     assert_eq!(bench.on(result(&[1])), [], "its result comes once more");
     assert_eq!(bench.on(lifecycle(1, Lifecycle::Completed)), []);
 }
@@ -154,8 +154,6 @@ fn a_turn_that_the_store_kept_waiting_for_its_whole_time_is_refused_and_was_neve
 fn a_held_turn_that_is_cancelled_never_ran() {
     let mut bench = held();
     assert_eq!(bench.on(cancel(2)), [settle(2, Verdict::Cancelled)]);
-    let mut bench = held();
-    assert_eq!(bench.on(Event::Interrupt), [settle(2, Verdict::Cancelled)]);
     let mut bench = held();
     assert_eq!(bench.on(Event::Stop(StopReason::Requested)), [settle(2, Verdict::Cancelled), Action::Stop]);
 }

@@ -83,7 +83,7 @@ fn a_shutdown_ends_a_turn_that_must_not_run_twice() {
 #[test]
 fn a_draining_session_that_is_shut_down_settles_its_turn() {
     let mut bench = Bench::busy();
-    bench.feed(Event::Interrupt);
+    bench.feed(cancel(1));
     assert_eq!(bench.on(stop(SHUTDOWN)), [settle(1, Verdict::Interrupted), Action::Terminate]);
     assert_eq!(bench.on(exited()), [stopped(SHUTDOWN)]);
 }
@@ -91,7 +91,7 @@ fn a_draining_session_that_is_shut_down_settles_its_turn() {
 #[test]
 fn a_draining_session_that_is_stopped_drains_on() {
     let mut bench = Bench::busy();
-    bench.feed(Event::Interrupt);
+    bench.feed(cancel(1));
     assert_eq!(bench.on(stop(REQUESTED)), []);
     assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::Interrupted), Action::Stop]);
 }

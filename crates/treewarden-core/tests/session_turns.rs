@@ -89,20 +89,23 @@ fn a_running_turn_that_is_cancelled_drains_to_its_result() {
 fn an_interrupt_ends_the_running_turn_and_no_other() {
     let mut bench = Bench::busy();
     bench.feed(Event::Enqueue(item(2)));
-    assert_eq!(bench.on(Event::Interrupt), [Action::Interrupt]);
+    assert_eq!(bench.on(Event::InterruptOwnWork), [], "a turn is ended by its own name");
+    assert_eq!(bench.on(cancel(1)), [Action::Interrupt]);
     assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::Interrupted), send(2)]);
+    assert_eq!(bench.on(cancel(1)), [], "it is over, and the next one was not meant");
     assert_eq!(bench.state(), State::Busy(turn(2)));
 }
 
 #[test]
 fn an_interrupt_of_an_idle_session_does_nothing() {
-    assert_eq!(Bench::ready().on(Event::Interrupt), []);
+    assert_eq!(Bench::ready().on(Event::InterruptOwnWork), []);
+    assert_eq!(Bench::ready().on(cancel(1)), []);
 }
 
 #[test]
 fn a_late_success_while_draining_completes_the_turn() {
     let mut bench = Bench::busy();
-    bench.feed(Event::Interrupt);
+    bench.feed(cancel(1));
     assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
 }
 
@@ -238,7 +241,7 @@ fn a_cli_whose_turn_was_overtaken_is_not_asked_to_go_on_and_its_answer_is_waited
 #[test]
 fn a_clear_keeps_its_place_in_the_queue() {
     let mut bench = Bench::up(Config::default(), vec![item(1), Item::Clear, item(2)], true);
-    assert_eq!(bench.on(Event::Interrupt), [Action::Interrupt]);
+    assert_eq!(bench.on(cancel(1)), [Action::Interrupt]);
     assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::Interrupted), Action::Stop]);
     assert_eq!(bench.state(), State::Stopping);
     assert_eq!(bench.machine.queued(), 1, "turn 2 is left to the next incarnation");

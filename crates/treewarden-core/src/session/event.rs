@@ -189,8 +189,8 @@ pub enum Event<E = ()> {
     Enqueue(Item),
     /// A turn is to end: out of the queue, or interrupted if it runs.
     Cancel(TurnId, DrainReason),
-    /// Whatever turn runs is to be interrupted.
-    Interrupt,
+    /// What the CLI works at by itself is to be interrupted; a turn is ended by its [`Cancel`](Self::Cancel).
+    InterruptOwnWork,
     /// The start waits for a place among the live CLIs, or does so no longer.
     AwaitsPlace(bool),
     /// The CLI's process exists.

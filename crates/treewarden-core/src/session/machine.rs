@@ -222,7 +222,7 @@ impl<E> Machine<E> {
                 self.dispatch(now, actions);
             }
             Event::Cancel(turn, reason) => self.cancel(now, turn, reason, actions),
-            Event::Interrupt => self.interrupt(now, actions),
+            Event::InterruptOwnWork => self.interrupt_own_work(actions),
             Event::AwaitsPlace(waits) => self.awaits_place(now, waits),
             Event::Spawned => self.spawned(now, actions),
             Event::StartFailed(failure) => self.start_failed(now, failure, actions),
@@ -402,17 +402,9 @@ impl<E> Machine<E> {
         self.left_the_queue(open.attempts > 0, actions);
     }
 
-    fn interrupt(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
-        let under_way = match (&self.flight, self.queue.front()) {
-            (Some(flight), _) => Some(flight.turn()),
-            (None, Some(Item::Turn(turn))) if turn.attempts > 0 => Some(turn.turn),
-            (None, Some(Item::Turn(turn))) if self.is_held() => Some(turn.turn),
-            _ => None,
-        };
-        // A turn that the CLI runs again by itself counts as under way, although it was not sent to this one.
-        if let Some(turn) = under_way {
-            self.cancel(now, turn, DrainReason::Interrupted, actions);
-        } else if self.own_work().is_some() {
+    fn interrupt_own_work(&self, actions: &mut Vec<Action<E>>) {
+        // Asked again here: between the wish and this event that work may have ended, and a turn begun that nobody meant.
+        if self.own_work().is_some() {
             actions.push(Action::Interrupt);
         }
     }

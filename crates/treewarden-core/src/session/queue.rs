@@ -61,8 +61,8 @@ pub struct TurnEntry<S> {
 pub enum Command {
     /// The turn is to end for this reason, also where it has not begun.
     Cancel(TurnId, DrainReason),
-    /// What runs is to be interrupted.
-    Interrupt,
+    /// What the CLI works at by itself is to be interrupted.
+    InterruptOwnWork,
     /// The CLI is to be ended.
     Stop(StopReason),
     /// The CLI of this process id takes too much memory, with what it started.
@@ -171,7 +171,7 @@ impl<S, C> Queue<S, C> {
     }
 
     /// Notes a command, unless it is noted already. So there are never more than one cancel for each turn,
-    /// one interrupt, three kinds of stop and two of `Configure`.
+    /// one interrupt of own work, three kinds of stop and two of `Configure`.
     pub fn command(&mut self, command: Command) {
         if !self.commands.contains(&command) {
             self.commands.push_back(command);
@@ -448,13 +448,13 @@ mod tests {
     #[test]
     fn what_is_asked_twice_is_asked_once_and_ends_with_the_engine() {
         let mut queue = Queue::default();
-        queue.command(Command::Interrupt);
+        queue.command(Command::InterruptOwnWork);
         queue.command(Command::Stop(StopReason::Park));
-        queue.command(Command::Interrupt);
+        queue.command(Command::InterruptOwnWork);
         assert!(queue.has_work());
-        assert_eq!(queue.take_new().1, [Command::Interrupt, Command::Stop(StopReason::Park)]);
+        assert_eq!(queue.take_new().1, [Command::InterruptOwnWork, Command::Stop(StopReason::Park)]);
         assert!(!queue.has_work());
-        queue.command(Command::Interrupt);
+        queue.command(Command::InterruptOwnWork);
         queue.forget_engine();
         assert!(!queue.has_work());
     }
@@ -474,11 +474,11 @@ mod tests {
     fn what_no_engine_was_told_of_can_be_taken_by_whoever_ends_it() {
         let mut queue = Queue::default();
         let (first, second) = (turn(&mut queue), turn(&mut queue));
-        queue.command(Command::Interrupt);
+        queue.command(Command::InterruptOwnWork);
         queue.command(Command::Cancel(second, DrainReason::Interrupted));
         assert_eq!(queue.take_cancels(), [(second, DrainReason::Interrupted)]);
         assert_eq!(queue.take_cancels(), []);
-        assert_eq!(queue.take_new().1, [Command::Interrupt]);
+        assert_eq!(queue.take_new().1, [Command::InterruptOwnWork]);
         let now = Instant::now();
         queue.keep_deadline(first, now);
         assert_eq!(queue.deadlines().collect::<Vec<_>>(), [(first, now)]);

@@ -102,7 +102,12 @@ impl World {
                     self.feed(Event::Cancel(*turn, DrainReason::Interrupted));
                 }
             }
-            Op::Interrupt => self.feed(Event::Interrupt),
+            Op::Interrupt => {
+                let first = self.open.iter().find_map(id);
+                self.feed(first.map_or(Event::InterruptOwnWork, |turn| {
+                    Event::Cancel(turn, DrainReason::Interrupted)
+                }));
+            }
             Op::Stop(reason) if !self.parked => {
                 self.stop_asked |= reason != StopReason::Park;
                 self.feed(Event::Stop(reason));

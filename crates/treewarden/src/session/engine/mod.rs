@@ -264,7 +264,7 @@ impl Engine {
         for command in commands {
             let event = match command {
                 Command::Cancel(turn, reason) => Event::Cancel(turn, reason),
-                Command::Interrupt => Event::Interrupt,
+                Command::InterruptOwnWork => Event::InterruptOwnWork,
                 Command::Stop(reason) => Event::Stop(reason),
                 Command::TooLarge { pid, taken } => {
                     if !self.is_too_large(pid, taken) {
