@@ -140,11 +140,72 @@ fn the_time_of_a_turn_runs_while_its_cli_hangs() {
     let late =
         |time: &str| Verdict::NotInTime(format!("no answer to initialize in {time}: waits for a server"));
     assert_eq!(bench.pass(millis(4_999)), []);
-    assert_eq!(bench.pass(millis(1)), [settle(1, late("5s"))]);
-    assert_eq!(bench.pass(millis(4_999)), [], "the next one has its own time, from when it is the next");
-    assert_eq!(bench.pass(millis(1)), [settle(2, late("10s"))]);
-    assert_eq!(bench.pass(secs(50)), [Action::Kill]);
+    assert_eq!(bench.pass(millis(1)), [settle(1, late("5s")), Action::Kill], "the next one has another");
+    assert_eq!(bench.pass(millis(4_999)), [], "and its own time, from when it is the next");
+    assert_eq!(bench.pass(millis(1)), [settle(2, late("5s"))]);
     assert_eq!(bench.on(killed()), [Action::End(End::Parked)], "nobody waits for another");
+}
+
+#[test]
+fn a_cli_that_took_the_time_of_a_turn_gives_way_to_another_for_the_next_one() {
+    let mut bench = bench(vec![within(1, 5), within(2, 5)]);
+    bench.feed(Event::Spawned);
+    assert!(matches!(&bench.pass(secs(5))[..], [Action::Settle(..), Action::Kill]));
+    assert_eq!(bench.machine.killed_for(), Some(CrashKind::StartTimeout));
+    assert_eq!(bench.on(killed()), []);
+    assert!(bench.machine.start_trouble().expect("it is shown").contains("no answer to initialize in 5s"));
+    assert_eq!(bench.pass(millis(0)), [start(false)], "the pause was the other's time");
+    bench.feed(Event::Spawned);
+    assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(2)]);
+}
+
+#[test]
+fn a_cli_that_nobody_waits_for_any_more_comes_up_until_the_next_turn_asks_for_one() {
+    let alone = || {
+        let mut bench = bench(vec![within(1, 5)]);
+        bench.feed(Event::Spawned);
+        assert!(matches!(&bench.pass(secs(5))[..], [Action::Settle(..)]), "a slow one may be up in a moment");
+        bench
+    };
+    let mut slow = alone();
+    slow.feed(Event::Initialized { lifecycle: true });
+    assert_eq!(slow.on(Event::Enqueue(item(2))), [send(2)]);
+    let mut hung = alone();
+    assert_eq!(hung.pass(secs(10)), []);
+    assert_eq!(hung.on(Event::Enqueue(item(2))), [Action::Kill]);
+    assert_eq!(hung.on(killed()), []);
+    assert_eq!(hung.pass(millis(0)), [start(false)]);
+    let mut left = alone();
+    assert_eq!(left.pass(secs(55)), [Action::Kill], "at the end of its own time");
+    assert_eq!(left.on(killed()), [Action::End(End::Parked)]);
+}
+
+#[test]
+fn where_starts_are_slower_than_turns_may_take_the_second_cli_has_its_whole_time() {
+    let mut bench = bench((1..=8).map(|number| within(number, 2)).collect());
+    bench.feed(Event::Spawned);
+    assert!(matches!(&bench.pass(secs(2))[..], [Action::Settle(..), Action::Kill]));
+    bench.feed(killed());
+    assert_eq!(bench.pass(millis(0)), [start(false)]);
+    bench.feed(Event::Spawned);
+    let meanwhile = bench.pass(secs(10));
+    assert!(meanwhile.iter().all(|action| matches!(action, Action::Settle(..))), "{meanwhile:?}");
+    assert!(matches!(bench.on(Event::Initialized { lifecycle: true })[..], [Action::Send(_)]));
+}
+
+#[test]
+fn starts_that_hang_are_given_up_as_others_are() {
+    // The first gives way to the next turn, and the second has its whole time: 30 s are over then.
+    let mut bench = bench((1..=3).map(|number| within(number, 40)).collect());
+    bench.feed(Event::Spawned);
+    assert!(matches!(&bench.pass(secs(40))[..], [Action::Settle(_, Verdict::NotInTime(_)), Action::Kill]));
+    bench.feed(killed());
+    assert_eq!(bench.pass(millis(0)), [start(false)]);
+    bench.feed(Event::Spawned);
+    let second = bench.pass(secs(60));
+    assert!(matches!(&second[..], [Action::Settle(_, Verdict::NotInTime(_)), Action::Kill]), "{second:?}");
+    let ended = bench.on(killed());
+    assert!(failed(&ended).message.contains("no answer to initialize in 60s"), "{ended:?}");
 }
 
 #[test]
@@ -237,6 +298,28 @@ fn a_shortage_without_end_ends_with_its_words() {
     assert!(
         matches!(&ended[..], [Action::Settle(_, Verdict::NotStarted(why)), Action::End(End::Parked)]
             if why.kind == PermanentKind::NoPlace && why.message.contains("Too many open files")),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_shortage_that_each_cli_meets_behind_its_spawn_ends_as_well() {
+    let mut bench = bench(vec![Item::Turn(taken(1, 1))]);
+    let began = bench.now;
+    let ended = loop {
+        bench.feed(Event::Spawned);
+        let words = "Error: ENOSPC: no space left on device, write";
+        bench.feed(Event::StartFailed(StartFailure::passing(&ExitClass::Crash(CrashKind::Exit(1)), words)));
+        let until = bench.machine.poll_timeout().expect("it has an end");
+        let actions = bench.pass(until - bench.now);
+        if actions != [start(true)] {
+            break actions;
+        }
+    };
+    assert_eq!(bench.now - began, secs(600), "counted from the asking, over all CLIs");
+    assert!(
+        matches!(&ended[..], [Action::Settle(_, Verdict::LeftOff(why)), Action::End(End::Parked)]
+            if why.kind == PermanentKind::NoPlace && why.message.contains("ENOSPC")),
         "{ended:?}"
     );
 }

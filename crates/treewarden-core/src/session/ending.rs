@@ -162,7 +162,7 @@ impl<E> Machine<E> {
                 // Another CLI, another try: the refusals of the one before say nothing about the opening
                 // that is asked for now.
                 self.reopened = false;
-                self.start(None, actions);
+                self.clear_or_start(actions);
             }
         }
     }

@@ -148,7 +148,7 @@ pub enum StartFailure {
     Permanent(Permanent),
     /// It may come up the next time.
     Passing(Passing),
-    /// The system is short of what a CLI needs (descriptors, processes, memory), and says so in these words: the start waits
+    /// The system is short of what a CLI needs (descriptors, processes, memory, room on a disk), and says so in these words: the start waits
     /// as for a place.
     Shortage(String),
     /// It was not started: what waits for it would meet a usage limit, which is lifted after this time.

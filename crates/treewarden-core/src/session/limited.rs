@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use treewarden_proto::TurnId;
 
-use super::event::{Action, End, Item, OpenTurn, ResultFact, Verdict};
+use super::event::{Action, Item, OpenTurn, ResultFact, Verdict};
 use super::flight::{Flight, is_of_any};
 use super::machine::{Machine, Phase};
 
@@ -114,18 +114,14 @@ impl<E> Machine<E> {
     pub(super) fn start_later(&mut self, now: Instant, left: Duration, actions: &mut Vec<Action<E>>) {
         self.hold_for(now, left);
         self.refuse_impatient(actions);
-        if self.queue.is_empty() {
-            self.end(End::Parked, actions);
-        }
+        self.go_without_cli(actions);
     }
 
     /// The limit, for which a start waited, may be lifted.
     pub(super) fn limit_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
-        if self.suspended_until.is_none_or(|until| until > now) {
-            return;
+        if self.suspended_until.is_some_and(|until| until <= now) {
+            self.start(self.opening, actions);
         }
-        // Whatever it was for was cancelled meanwhile.
-        if self.queue.is_empty() { self.end(End::Parked, actions) } else { self.start(self.opening, actions) }
     }
 
     /// The turn that was to be sent, or gone on with, meets a limit that holds for so long.

@@ -219,6 +219,8 @@ impl<E> Machine<E> {
                 } else if self.phase == Phase::Starting {
                     self.refuse_impatient(actions);
                 }
+                self.go_without_cli(actions);
+                self.give_way(now, actions);
                 self.dispatch(now, actions);
             }
             Event::Cancel(turn, reason) => self.cancel(now, turn, reason, actions),
@@ -330,7 +332,11 @@ impl<E> Machine<E> {
         self.look_again(now, actions);
         // Other options come before the next turn: it must not go to a CLI with those of before.
         if self.replace_soon(now, actions) || self.suspended_until.is_some() || self.is_held() {
-            return self.refuse_impatient(actions);
+            self.refuse_impatient(actions);
+            // What was refused just now is stored first.
+            if !self.is_clear_next() || !self.settling.is_empty() {
+                return;
+            }
         }
         if let Some(Item::Turn(next)) = self.queue.front()
             && self.own.holds(now, next, &self.config)
@@ -379,6 +385,10 @@ impl<E> Machine<E> {
         // What kept the session from coming up may be mended by them.
         if let Phase::Waiting { until } = &mut self.phase {
             *until = now;
+        }
+        // They may name another account, whose limit is another.
+        if self.phase == Phase::Starting && self.suspended_until.is_some() {
+            self.suspended_until = Some(now);
         }
         if self.renew.options {
             self.dispatch(now, actions);

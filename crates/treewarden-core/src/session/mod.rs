@@ -35,6 +35,7 @@
 //! * A stop is obeyed in every state, within the time of its ladder.
 
 mod at_hand;
+mod clears;
 mod cli_version;
 mod config;
 mod ending;

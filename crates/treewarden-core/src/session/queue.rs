@@ -326,6 +326,12 @@ impl<S, C> Queue<S, C> {
         }
     }
 
+    /// Takes a clear out that is foremost.
+    pub fn take_clear(&mut self) -> Option<C> {
+        let is_next = matches!(self.entries.front(), Some(Entry::Clear(_)));
+        if is_next { self.remove_clear() } else { None }
+    }
+
     fn remove_first(&mut self, is: impl Fn(&Entry<S, C>) -> bool) -> Option<Entry<S, C>> {
         let at = self.entries.iter().position(is)?;
         // `taken` counts from the front. An entry that the engine knows shifts the others down; one that it
@@ -430,6 +436,7 @@ mod tests {
         queue.push(Entry::Clear(1));
         assert_eq!(ids(&queue.take_all()), [Some(first), Some(second), None]);
         let third = turn(&mut queue);
+        assert!(queue.take_clear().is_none(), "a turn is before it");
         assert!(queue.remove(first).is_some());
         assert!(queue.remove_clear().is_some());
         assert!(queue.remove_clear().is_none());

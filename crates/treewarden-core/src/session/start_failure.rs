@@ -6,7 +6,8 @@
 //! the CLI's stderr. So a refusal is a line of the CLI's own, from its beginning, with the CLI's own exit code, and with the id in
 //! it where it names one.
 
-use super::exit_class::{ExitFacts, PermanentKind};
+use super::event::StartFailure;
+use super::exit_class::{ExitFacts, Permanent, PermanentKind};
 
 /// A failure of a start that passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +33,16 @@ pub struct Passes {
 pub const PASSING: &[Passes] = &[
     Passes { what: "ETXTBSY at the spawn", seen: "the native CLI 2.1.332 while it was being written, Linux" },
     Passes {
-        what: "ENOENT or EACCES of a path from which a CLI has come up",
-        seen: "the native CLI 2.1.332 moved away for two seconds, as by its updater, Linux",
+        what: "ENOENT or EACCES of a path from which a CLI has come up, in this host or, by the session's record, before",
+        seen: "the native CLI 2.1.332 moved away for two seconds, as by its updater, also while a daemon started, Linux",
+    },
+    Passes {
+        what: "no folder where the session's CLI was started last",
+        seen: "a `cwd` that was renamed for three seconds while its daemon started, Linux",
+    },
+    Passes {
+        what: "a file or a command of `env` without a value, where a CLI of the session has come up",
+        seen: "a token's file that was away for three seconds while its daemon started, Linux",
     },
     Passes { what: "ENOEXEC", seen: "the first bytes of the native CLI 2.1.332 not written yet, Linux" },
     Passes {
@@ -52,6 +61,31 @@ pub const PASSING: &[Passes] = &[
         seen: "an MCP server of the CLI 2.1.332 that never answered",
     },
 ];
+
+/// What a program says of a disk without room: node, and what goes by the words of the C library.
+///
+/// The CLI's stderr is shared, and so these may be another's words: all that follows is that the start waits as for a place. The
+/// CLI itself comes up on a full disk and answers (2.1.332, its home on a tmpfs without room).
+const NO_ROOM: [&str; 4] = ["ENOSPC", "EDQUOT", "No space left on device", "Disk quota exceeded"];
+
+/// Tells whether a CLI that ended before it was up said that a disk has no room.
+pub(super) fn has_no_room(words: &str) -> bool {
+    NO_ROOM.iter().any(|said| words.contains(said))
+}
+
+impl StartFailure {
+    /// What a start is that does not find what it needs: a program, a folder, a secret.
+    ///
+    /// Where a CLI has come up with it before, it was right, and is away for a moment: renamed, being replaced, not mounted yet.
+    /// Otherwise it is taken for wrong, and told at once.
+    pub fn without(what: Permanent, has_come_up: bool) -> Self {
+        if has_come_up {
+            Self::Passing(Passing { how: what.message, words: String::new(), spawned: false })
+        } else {
+            Self::Permanent(what)
+        }
+    }
+}
 
 /// A refusal of the CLI.
 struct Lasts {
@@ -122,6 +156,7 @@ pub(super) fn refusal(facts: &ExitFacts<'_>) -> Option<PermanentKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::{CrashKind, ExitClass};
 
     const ID: &str = "11111111-1111-4111-8111-111111111111";
 
@@ -164,6 +199,24 @@ mod tests {
     fn a_refusal_is_found_behind_what_others_said() {
         let said = "npm warn old\nError: Invalid MCP configuration:\nMCP config file not found: /no/x.json";
         assert_eq!(of(Some(1), said), Some(PermanentKind::BadOption));
+    }
+
+    #[test]
+    fn what_is_not_there_passes_where_a_cli_has_come_up_with_it_and_lasts_otherwise() {
+        let gone = || Permanent::new(PermanentKind::CwdMissing, "/work is gone");
+        assert_eq!(StartFailure::without(gone(), false), StartFailure::Permanent(gone()));
+        let passing = Passing { how: "/work is gone".to_owned(), words: String::new(), spawned: false };
+        assert_eq!(StartFailure::without(gone(), true), StartFailure::Passing(passing));
+    }
+
+    #[test]
+    fn a_start_that_ends_for_want_of_room_on_a_disk_waits_for_that() {
+        let crash = ExitClass::Crash(CrashKind::Exit(1));
+        for words in ["Error: ENOSPC: no space left on device, write", "write error: Disk quota exceeded\n"] {
+            let waits = StartFailure::Shortage(format!("exit 1: {}", words.trim()));
+            assert_eq!(StartFailure::passing(&crash, words), waits);
+        }
+        assert!(matches!(StartFailure::passing(&crash, "no network"), StartFailure::Passing(_)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::exit_class::{CrashKind, ExitClass, Permanent, PermanentKind};
 use super::leave::{Leave, Renew};
 use super::machine::{Machine, Phase, Then};
 use super::own_work::Own;
-use super::start_failure::Passing;
+use super::start_failure::{Passing, has_no_room};
 
 /// The longest pause between two starts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -39,7 +39,15 @@ pub(super) struct Starts {
     said: Option<String>,
     /// What the CLI that is coming up has said on stderr so far.
     heard: String,
+    /// The time of a turn is over that waited for the CLI that is coming up.
+    overdue: bool,
+    /// A CLI was ended for that, since one was last up.
+    gave_way: bool,
+    /// How long the CLI had that is being ended since it did not come up.
+    hung_for: Duration,
     place: Option<Wait>,
+    /// The wait for what the system was short of that ended with the spawn of the CLI that is coming up: it may find the same.
+    ended_wait: Option<Wait>,
 }
 
 /// A wait for a place among the live CLIs.
@@ -54,6 +62,18 @@ struct Wait {
     asked: Vec<(TurnId, Instant)>,
 }
 
+impl Wait {
+    /// Goes on where the wait before it ended: each turn has waited since it first asked.
+    fn goes_on_from(&mut self, ended: &Self) {
+        self.tries = ended.tries;
+        for (turn, since) in &mut self.asked {
+            if let Some((_, asked)) = ended.asked.iter().find(|(asked, _)| asked == turn) {
+                *since = *asked;
+            }
+        }
+    }
+}
+
 impl Starts {
     /// Something came behind what waits.
     pub(super) fn joined(&mut self, now: Instant, item: &Item) {
@@ -61,6 +81,10 @@ impl Starts {
         if let (Some(wait), Item::Turn(turn)) = (&mut self.place, item) {
             wait.asked.push((turn.turn, now));
         }
+    }
+
+    fn unanswered(time: Duration) -> String {
+        format!("no answer to initialize in {}", in_words(time))
     }
 
     fn pause(first: Duration, failures: u32) -> Duration {
@@ -87,7 +111,11 @@ impl StartFailure {
             ExitClass::Crash(kind) => kind.to_string(),
             class => class.to_string(),
         };
-        Self::Passing(Passing { how, words: words.trim().to_owned(), spawned: true })
+        let words = words.trim();
+        if has_no_room(words) {
+            return Self::Shortage(with_words(&how, words));
+        }
+        Self::Passing(Passing { how, words: words.to_owned(), spawned: true })
     }
 }
 
@@ -150,21 +178,6 @@ impl<E> Machine<E> {
         })
     }
 
-    /// Begins with what is foremost: a clear needs no CLI, which a conversation that is lost could not even be given.
-    pub(super) fn clear_or_start(&mut self, actions: &mut Vec<Action<E>>) {
-        let mut cleared = false;
-        while self.queue.front() == Some(&Item::Clear) {
-            self.queue.pop_front();
-            actions.push(Action::NewConversation);
-            cleared = true;
-        }
-        if cleared && self.queue.is_empty() {
-            self.end(End::Parked, actions);
-        } else {
-            self.start(None, actions);
-        }
-    }
-
     pub(super) fn start(&mut self, opening: Option<Opening>, actions: &mut Vec<Action<E>>) {
         self.phase = Phase::Starting;
         // Whoever starts it asks for the limit once more.
@@ -175,6 +188,7 @@ impl<E> Machine<E> {
         self.own = Own::default();
         self.leave = Leave::default();
         self.starts.heard.clear();
+        self.starts.overdue = false;
         // Only for a turn that is open: told to run again what its transcript ends with, a CLI without one
         // would run a prompt that was settled long ago.
         self.rerunning = matches!(self.queue.front(), Some(Item::Turn(turn)) if turn.attempts > 0);
@@ -182,7 +196,7 @@ impl<E> Machine<E> {
     }
 
     pub(super) fn spawned(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
-        self.place_is_there(now);
+        self.starts.ended_wait = self.place_is_there(now).filter(|wait| wait.short.is_some());
         // A stop that came during the spawn has changed the phase, and the CLI is being ended: it is asked
         // nothing.
         if self.phase == Phase::Starting {
@@ -243,7 +257,7 @@ impl<E> Machine<E> {
             StartFailure::Passing(passing) => self.passing(now, &passing, actions),
             StartFailure::Shortage(what) => self.shortage(now, what, actions),
             StartFailure::Limited(left) => {
-                self.place_is_there(now);
+                drop(self.place_is_there(now));
                 self.start_later(now, left, actions);
             }
         }
@@ -257,13 +271,19 @@ impl<E> Machine<E> {
     /// The CLI that did not come up in time is gone; these were its last words.
     pub(super) fn late(&mut self, now: Instant, words: String, actions: &mut Vec<Action<E>>) {
         let words = if words.is_empty() { std::mem::take(&mut self.starts.heard) } else { words };
-        let how = format!("no answer to initialize in {}", in_words(self.config.start_timeout));
+        let how = Starts::unanswered(self.starts.hung_for);
         self.passing(now, &Passing { how, words, spawned: true }, actions);
+        // The turn that waits has waited for that one.
+        if let Phase::Waiting { until } = &mut self.phase
+            && self.starts.overdue
+        {
+            *until = now;
+        }
     }
 
     /// Tries once more after a pause, unless it was tried long enough.
     fn passing(&mut self, now: Instant, failure: &Passing, actions: &mut Vec<Action<E>>) {
-        self.place_is_there(now);
+        drop(self.place_is_there(now));
         let said = with_words(&failure.how, &failure.words);
         let since = *self.starts.failing_since.get_or_insert(now);
         self.starts.failures += 1;
@@ -290,7 +310,12 @@ impl<E> Machine<E> {
             return self.end(End::Parked, actions);
         }
         self.await_place(now);
+        let ended = self.starts.ended_wait.take();
         let Some(wait) = &mut self.starts.place else { return };
+        // A disk is full that the spawn did not need: counted from each CLI anew, the wait would have no end.
+        if let Some(ended) = ended {
+            wait.goes_on_from(&ended);
+        }
         wait.short = Some(what);
         wait.tries += 1;
         self.phase = Phase::Waiting { until: now + Starts::pause(self.config.start_pause, wait.tries) };
@@ -302,7 +327,7 @@ impl<E> Machine<E> {
         let short = self.starts.place.as_ref().is_some_and(|wait| wait.short.is_some());
         match waits {
             true if self.phase == Phase::Starting => self.await_place(now),
-            false if !short => self.place_is_there(now),
+            false if !short => drop(self.place_is_there(now)),
             _ => {}
         }
     }
@@ -320,8 +345,8 @@ impl<E> Machine<E> {
     }
 
     /// The wait is over: what stood still meanwhile goes on.
-    fn place_is_there(&mut self, now: Instant) {
-        let Some(wait) = self.starts.place.take() else { return };
+    fn place_is_there(&mut self, now: Instant) -> Option<Wait> {
+        let wait = self.starts.place.take()?;
         let waited = now.saturating_duration_since(wait.since);
         for item in &mut self.queue {
             if let Item::Turn(turn) = item {
@@ -329,6 +354,7 @@ impl<E> Machine<E> {
             }
         }
         self.starts.failing_since = self.starts.failing_since.map(|since| since + waited);
+        Some(wait)
     }
 
     /// Has the time of the foremost turn run while a CLI is on its way to it.
@@ -381,9 +407,7 @@ impl<E> Machine<E> {
             self.run_clock(now);
         }
         match self.phase {
-            Phase::Initializing { until, .. } if until <= now => {
-                self.begin_stop(Then::Retry, Action::Kill, actions);
-            }
+            Phase::Initializing { since, until } if until <= now => self.hangs(until - since, actions),
             Phase::Waiting { until } if until <= now => {
                 // Another CLI, another try, as after a crash: what the one before left is looked at anew.
                 self.reopened = false;
@@ -391,6 +415,24 @@ impl<E> Machine<E> {
             }
             Phase::Starting => self.limit_due(now, actions),
             _ => {}
+        }
+    }
+
+    /// Ends a CLI that is coming up and does not.
+    fn hangs(&mut self, hung_for: Duration, actions: &mut Vec<Action<E>>) {
+        self.starts.hung_for = hung_for;
+        self.begin_stop(Then::Retry, Action::Kill, actions);
+    }
+
+    /// Has another CLI come up for the next turn, where one took the whole time of the turn before it.
+    ///
+    /// Once until one is up: where starts are slow, and the turns have little time, none of many that give way would ever come up.
+    /// While no turn waits it goes on coming up.
+    pub(super) fn give_way(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
+        let Phase::Initializing { since, .. } = self.phase else { return };
+        let waits = matches!(self.queue.front(), Some(Item::Turn(_)));
+        if waits && self.starts.overdue && !std::mem::replace(&mut self.starts.gave_way, true) {
+            self.hangs(now.saturating_duration_since(since), actions);
         }
     }
 
@@ -413,16 +455,22 @@ impl<E> Machine<E> {
                 if turn.attempts > 0 { Verdict::LeftOff(permanent) } else { Verdict::NotStarted(permanent) }
             }
         };
+        self.starts.overdue |= matches!(self.phase, Phase::Initializing { .. });
         self.outcome(turn.turn, verdict, false, actions);
         self.left_the_queue(turn.attempts > 0, actions);
+        self.give_way(now, actions);
     }
 
     fn why_late(&self, now: Instant) -> String {
         match (&self.starts.said, &self.phase) {
             (Some(said), _) => said.clone(),
             (None, Phase::Initializing { since, .. }) => {
-                let time = in_words(now.saturating_duration_since(*since));
-                with_words(&format!("no answer to initialize in {time}"), &self.starts.heard)
+                let time = now.saturating_duration_since(*since);
+                with_words(&Starts::unanswered(time), &self.starts.heard)
+            }
+            // The one that comes next is for this turn, which has not seen it.
+            (None, Phase::Stopping(Then::Retry)) => {
+                with_words(&Starts::unanswered(self.starts.hung_for), &self.starts.heard)
             }
             (None, _) => "it was still being started".to_owned(),
         }
@@ -432,8 +480,10 @@ impl<E> Machine<E> {
     pub(super) fn left_the_queue(&mut self, was_sent: bool, actions: &mut Vec<Action<E>>) {
         match &self.phase {
             Phase::Stopping(_) | Phase::Ended => {}
-            Phase::Waiting { .. } if self.queue.is_empty() => self.end(End::Parked, actions),
-            Phase::Waiting { .. } => {}
+            _ if self.is_put_off() => self.go_without_cli(actions),
+            Phase::Starting | Phase::Initializing { .. } if self.is_clear_next() => {
+                self.go_without_cli(actions)
+            }
             // Nobody is to wait for a place that nobody needs.
             Phase::Starting if self.queue.is_empty() && self.starts.place.is_some() => {
                 self.begin_stop(Then::Park, Action::Kill, actions);

@@ -104,9 +104,11 @@ impl World {
             }
             Op::Interrupt => {
                 let first = self.open.iter().find_map(id);
-                self.feed(first.map_or(Event::InterruptOwnWork, |turn| {
-                    Event::Cancel(turn, DrainReason::Interrupted)
-                }));
+                self.feed(
+                    first.map_or(Event::InterruptOwnWork, |turn| {
+                        Event::Cancel(turn, DrainReason::Interrupted)
+                    }),
+                );
             }
             Op::Stop(reason) if !self.parked => {
                 self.stop_asked |= reason != StopReason::Park;
