@@ -53,7 +53,7 @@ mod writer;
 pub use clock::time_since_boot;
 pub use kin::Proofs;
 pub use limit::{KernelLimits, Unkept, controllers, make_room_for_limits};
-pub use limits::{Limits, is_shortage, limits, raise_open_files};
+pub use limits::{Limits, is_full, is_shortage, limits, raise_open_files};
 pub use lines::{Line, LineReader, MAX_LINE};
 pub use mask::take_all_signals;
 pub use members::ContainmentPolicy;

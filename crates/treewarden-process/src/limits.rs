@@ -52,6 +52,13 @@ pub struct Limits {
     pub processes: Option<u64>,
 }
 
+/// Tells whether an error is a disk without room, or a quota that is used up (ENOSPC, EDQUOT), which may pass.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    let full = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| full.contains(&code))
+}
+
 /// Tells whether an error is a shortage of the system (EMFILE, ENFILE, ENOMEM, EAGAIN), which may pass.
 ///
 /// It is for calls that open, map or start something: of a read without anything to read, EAGAIN says another thing.

@@ -32,7 +32,7 @@ pub enum LeaseError {
         /// Why, and what to do.
         message: String,
     },
-    /// The process or the system has too many open files, or no memory; it may pass.
+    /// The process or the system has too many open files, no memory, or no room on the disk; it may pass.
     #[error("{message}")]
     Shortage {
         /// What the system says.
@@ -285,7 +285,8 @@ enum Of {
 
 fn refused(path: &Path, error: &io::Error, of: Of) -> LeaseError {
     use rustix::io::Errno;
-    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    let short =
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error);
     if error.raw_os_error().is_some_and(|code| short.contains(&code)) {
         return LeaseError::Shortage { message: format!("lock {}: {error}", path.display()) };
     }

@@ -4,7 +4,7 @@
 //! of them, which is `treewarden-proto`. A value is never shown, nor is a command, whose words may hold what opens the safe.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -32,8 +32,10 @@ const MAX: usize = 1 << 20;
 /// Why the variables of a CLI are not known.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
-    /// There is no value; the words name the variable and where it was looked for.
+    /// There is no value now; the words name the variable and where it was looked for.
     Missing(String),
+    /// There is none as long as this process lives.
+    Never(String),
     /// The host lacks something that it may have later.
     Shortage(String),
 }
@@ -52,8 +54,10 @@ pub(crate) async fn read(
     environment: &mut Environment,
     policy: ContainmentPolicy,
 ) -> Result<(), Unread> {
-    // What `environment` has already is a variable of this process that was found.
-    let unread = spec.sources().filter(|(name, _)| environment.get(name).is_none());
+    // What `environment` has already is a variable of this process that was found. An empty one is no value: a CLI would go by
+    // it instead of its own login, or be refused with it.
+    let is_found = |name: &str| environment.get(name).is_some_and(|value| !is_blank(value.as_bytes()));
+    let unread = spec.sources().filter(|(name, _)| !is_found(name));
     let reading = unread.map(|(name, source)| async move { Ok((name, one(name, source, policy).await?)) });
     for (name, value) in try_join_all(reading).await? {
         environment.insert(name, value);
@@ -68,16 +72,30 @@ async fn one(name: &str, source: &EnvSource, policy: ContainmentPolicy) -> Resul
         EnvSource::Command(command) => match of_command(command, policy).await {
             Ok(value) => value,
             Err(Unread::Missing(why)) => return Err(missing(why)),
-            Err(shortage) => return Err(shortage),
+            Err(other) => return Err(other),
         },
-        EnvSource::Var(variable) => return Err(missing(format!("this process has no variable {variable}"))),
-        _ => return Err(missing("where it stands is not known to this version".to_owned())),
+        EnvSource::Var(variable) => {
+            let has = if std::env::var_os(variable).is_some() { "has an empty" } else { "has no" };
+            return Err(Unread::Never(format!("`env.{name}`: this process {has} variable {variable}")));
+        }
+        _ => {
+            let why = "where it stands is not known to this version";
+            return Err(Unread::Never(format!("`env.{name}`: {why}")));
+        }
     };
+    // A file that is being written anew is empty for a moment.
+    if is_blank(&value) {
+        return Err(missing(format!("{} is empty", named(source))));
+    }
     cut_line_end(&mut value);
     if value.contains(&0) {
         return Err(missing(format!("{} holds a NUL character", named(source))));
     }
     Ok(OsString::from_vec(value))
+}
+
+fn is_blank(value: &[u8]) -> bool {
+    value.trim_ascii().is_empty()
 }
 
 /// Where a value stands, as far as it may be shown.
@@ -133,7 +151,7 @@ async fn of_command(command: &str, policy: ContainmentPolicy) -> Result<Vec<u8>,
             "{named} ended with {status}; run it by hand to see what it says"
         )));
     }
-    if printed.trim_ascii().is_empty() {
+    if is_blank(&printed) {
         return Err(Unread::Missing(format!("{named} prints nothing")));
     }
     Ok(printed)
@@ -218,7 +236,7 @@ mod tests {
 
     async fn missing(source: EnvSource) -> String {
         match value(source).await {
-            Err(Unread::Missing(why)) => why,
+            Err(Unread::Missing(why) | Unread::Never(why)) => why,
             other => panic!("{other:?}"),
         }
     }
@@ -245,6 +263,12 @@ mod tests {
         assert!(why.starts_with("`env.TOKEN`: the file /") && why.contains("none"), "{why}");
         let why = missing(EnvSource::File(dir.path().to_owned())).await;
         assert!(why.contains("no regular file"), "{why}");
+        for (text, why) in [("", "is empty"), ("\n", "is empty"), (" \t\r\n", "is empty")] {
+            let path = dir.path().join("blank");
+            fs::write(&path, text).expect("written");
+            let said = missing(EnvSource::File(path)).await;
+            assert!(said.starts_with("`env.TOKEN`: the file /") && said.ends_with(why), "{text:?}: {said}");
+        }
         let why = missing(EnvSource::Var("TW_NOT_SET".to_owned())).await;
         assert_eq!(why, "`env.TOKEN`: this process has no variable TW_NOT_SET");
         let why =
@@ -261,6 +285,16 @@ mod tests {
         assert!(why.contains("NUL"), "{why}");
         let why = missing(command("head -c 2000000 /dev/zero | tr '\\0' x")).await;
         assert!(why.contains("more than"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_variable_that_is_empty_is_no_value_and_never_will_be() {
+        let spec = SessionSpec::new().env("TOKEN", EnvSource::Var("TW_EMPTY".to_owned()));
+        for text in ["", " "] {
+            let mut environment = spec.environment([("TW_EMPTY".into(), text.into())]);
+            let unread = read(&spec, &mut environment, ContainmentPolicy::Best).await.expect_err("no value");
+            assert!(matches!(&unread, Unread::Never(why) if why.contains("TW_EMPTY")), "{unread:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

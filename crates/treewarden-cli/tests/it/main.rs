@@ -1,6 +1,7 @@
 //! The command from outside: its output, its exit codes, and the daemon on real processes.
 
 mod at_most_once;
+mod away;
 mod clients;
 mod command;
 mod copies;

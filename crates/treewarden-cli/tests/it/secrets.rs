@@ -118,6 +118,9 @@ fn a_token_that_is_missing_is_a_lasting_failure_in_words_without_its_value() {
             "its command `echo …` ended with exit status: 7; run it by hand",
         ),
         ("{ var = \"TW_NOT_SET\" }", "this process has no variable TW_NOT_SET"),
+        ("{ var = \"TW_BLANK\" }", "this process has an empty variable TW_BLANK"),
+        ("{ file = \"blank\" }", "/blank is empty"),
+        ("{ command = \"true SEKRET\" }", "its command `true …` prints nothing"),
     ];
     let children: Vec<String> = sources
         .iter()
@@ -125,7 +128,11 @@ fn a_token_that_is_missing_is_a_lasting_failure_in_words_without_its_value() {
         .map(|(at, (source, _))| format!("[[child]]\nname = \"s{at}\"\nenv = {{ TOKEN = {source} }}\n"))
         .collect();
     let world = World::with(&format!("{}[[child]]\nname = \"b\"\n", children.concat()));
-    let _daemon = world.daemon();
+    fs::write(world.path("blank"), "\n").expect("written");
+    let mut command = world.command(&[]);
+    command.env("TW_BLANK", "");
+    let log = fs::File::create(world.path("log")).expect("it can be made");
+    let _daemon = world.daemon_with(command, log);
     for (at, (_, words)) in sources.iter().enumerate() {
         let name = format!("s{at}");
         let answer = world.json_of(&["ask", &name, "hello", "--json"]);

@@ -2,6 +2,8 @@
 //!
 //! Here the record is read; it is changed in `record.rs` alone.
 
+use std::path::Path;
+
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::PermissionMode;
 use treewarden_store::SessionRecord;
@@ -17,12 +19,14 @@ impl Desk {
 
     /// Reads the session's record; the first call makes it.
     pub(super) fn with_record<T>(&self, read: impl FnOnce(&SessionRecord) -> T) -> T {
-        let mut rooms = self.lock();
-        let Rooms { identity, next, .. } = &mut *rooms;
-        // The record is made under the lock: two callers who ask first at the same moment must get the same
-        // id.
+        read(self.record_in(&mut self.lock()))
+    }
+
+    /// The session's record. It is made under the lock: two callers who ask first at the same moment must get the same id.
+    pub(super) fn record_in<'a>(&self, rooms: &'a mut Rooms) -> &'a SessionRecord {
+        let Rooms { identity, next, .. } = rooms;
         let lost = identity.lost().and_then(|lost| lost.session_id);
-        read(identity.record_or(|| {
+        identity.record_or(|| {
             let spec = &self.options().spec;
             if let Some(id) = lost {
                 return SessionRecord::new(self.name.clone(), id);
@@ -36,7 +40,7 @@ impl Desk {
                 None => next.new_id(),
             };
             SessionRecord::new(self.name.clone(), id)
-        }))
+        })
     }
 
     /// A copy of the session's record.
@@ -68,6 +72,19 @@ impl Desk {
         let spec = &self.options().spec;
         let (id, persisted) = self.with_record(|record| (Some(record.session_id), record.persisted));
         persisted || (spec.session_id != id && spec.resume != id)
+    }
+
+    /// A CLI of the session has come up before, here or in an earlier host: what it needed was there, and may be there again.
+    pub(crate) fn has_come_up(&self) -> bool {
+        // A first turn is sent to a CLI that is up, and to none other. Also after a clear: it is for the session, and not for its
+        // conversation, that this is asked.
+        self.lock().identity.record().is_some_and(|record| record.persisted)
+    }
+
+    /// The same, of a folder: it is the one in which its CLI was started last.
+    pub(crate) fn has_come_up_in(&self, cwd: &Path) -> bool {
+        let rooms = self.lock();
+        rooms.identity.record().is_some_and(|record| record.persisted && record.cwd.as_deref() == Some(cwd))
     }
 
     /// The conversation is carried on from elsewhere, so that it must be on disk.

@@ -7,8 +7,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use treewarden_core::session::{Passing, Permanent, PermanentKind, StartFailure};
-use treewarden_process::is_shortage;
+use treewarden_core::session::{Permanent, PermanentKind, StartFailure};
+use treewarden_process::{is_full, is_shortage};
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::{Environment, Opening};
 use treewarden_transcript as transcript;
@@ -39,9 +39,9 @@ impl Surroundings {
     /// What the session's options name, as it is now.
     pub(super) fn of(desk: &Desk) -> Result<Self, StartFailure> {
         let environment = environment(desk);
-        let cwd = cwd(desk)?;
+        let cwd = cwd(desk).map_err(|(why, has_come_up)| StartFailure::without(why, has_come_up))?;
         let path = find_cli(desk, &environment)?;
-        let config_dir = config_dir(&environment, &cwd)?;
+        let config_dir = config_dir(&environment, &cwd).map_err(StartFailure::Permanent)?;
         Ok(Self { path, environment, cwd, config_dir })
     }
 }
@@ -51,7 +51,10 @@ pub(super) async fn secrets(desk: &Desk, environment: &mut Environment) -> Resul
     let options = desk.options();
     match env_sources::read(&options.spec, environment, desk.host.inner.containment).await {
         Ok(()) => Ok(()),
-        Err(Unread::Missing(why)) => Err(permanent(PermanentKind::BadOption, why)),
+        Err(Unread::Missing(why)) => {
+            Err(StartFailure::without(Permanent::new(PermanentKind::BadOption, why), desk.has_come_up()))
+        }
+        Err(Unread::Never(why)) => Err(permanent(PermanentKind::BadOption, why)),
         Err(Unread::Shortage(message)) => {
             tracing::warn!(session = %desk.name, message, "a command that gives a variable's value cannot be run");
             Err(StartFailure::Shortage(message))
@@ -79,7 +82,7 @@ pub(super) async fn shut(
     let mut args: Vec<OsString> = private.args(spec, opening).into_iter().map(OsString::from).collect();
     let unwritten = |error: std::io::Error| {
         let text = format!("`settings` or `mcp_config` cannot be written for the CLI to read: {error}");
-        match is_shortage(&error) {
+        match is_shortage(&error) || is_full(&error) {
             true => StartFailure::Shortage(text),
             false => permanent(PermanentKind::Store, text),
         }
@@ -104,11 +107,8 @@ pub(super) async fn shut(
 
 /// Where the CLI of a session would keep its transcripts, or why that is not known.
 pub(crate) fn config_dir_of(desk: &Desk) -> Result<PathBuf, String> {
-    let found = cwd(desk).and_then(|cwd| config_dir(&environment(desk), &cwd));
-    found.map_err(|failure| match failure {
-        StartFailure::Permanent(failure) => failure.message.to_string(),
-        other => format!("{other:?}"),
-    })
+    let cwd = cwd(desk).map_err(|(why, _)| why.message)?;
+    config_dir(&environment(desk), &cwd).map_err(|why| why.message)
 }
 
 /// The CLI's whole environment.
@@ -121,19 +121,20 @@ fn environment(desk: &Desk) -> Environment {
     environment
 }
 
-fn cwd(desk: &Desk) -> Result<PathBuf, StartFailure> {
+/// Where the CLI is started; or why it cannot be, and whether one has come up there.
+fn cwd(desk: &Desk) -> Result<PathBuf, (Permanent, bool)> {
+    let gone = |why: String| Permanent::new(PermanentKind::CwdMissing, why);
     let cwd = match &desk.options().spec.cwd {
         Some(cwd) => cwd.clone(),
         // Asked for at each start: a host may have changed its directory, or lost it.
-        None => std::env::current_dir().map_err(|error| {
-            permanent(PermanentKind::CwdMissing, format!("the host's own working directory is gone: {error}"))
-        })?,
+        None => std::env::current_dir()
+            .map_err(|error| (gone(format!("the host's own working directory is gone: {error}")), false))?,
     };
     if cwd.is_dir() {
         Ok(cwd)
     } else {
-        let message = format!("the working directory {} is gone; make it again or set `cwd`", cwd.display());
-        Err(permanent(PermanentKind::CwdMissing, message))
+        let why = format!("the working directory {} is gone; make it again or set `cwd`", cwd.display());
+        Err((gone(why), desk.has_come_up_in(&cwd)))
     }
 }
 
@@ -147,12 +148,9 @@ fn find_cli(desk: &Desk, environment: &Environment) -> Result<PathBuf, StartFail
     found.ok_or_else(|| {
         // One of them is the right one, and is being replaced.
         let seen = |dir: PathBuf| desk.host.inner.binaries.has_come_up(&dir.join("claude"));
-        if std::env::split_paths(path).any(seen) {
-            let how = "no `claude` on the PATH, where one was before".to_owned();
-            return StartFailure::Passing(Passing { how, words: String::new(), spawned: false });
-        }
+        let has_come_up = desk.has_come_up() || std::env::split_paths(path).any(seen);
         let message = "no `claude` on the PATH; install it (npm install -g @anthropic-ai/claude-code) or set `cli_path`";
-        permanent(PermanentKind::CliNotFound, message)
+        StartFailure::without(Permanent::new(PermanentKind::CliNotFound, message), has_come_up)
     })
 }
 
@@ -162,10 +160,10 @@ fn is_program(file: &Path) -> bool {
 }
 
 /// Where the CLI keeps its transcripts: by the environment that it gets, and not by ours.
-fn config_dir(environment: &Environment, cwd: &Path) -> Result<PathBuf, StartFailure> {
+fn config_dir(environment: &Environment, cwd: &Path) -> Result<PathBuf, Permanent> {
     let lookup = |name: &str| environment.get(name).map(OsStr::to_owned);
     transcript::config_dir(lookup, cwd)
-        .map_err(|error| permanent(PermanentKind::BadOption, format!("failed to {error}")))
+        .map_err(|error| Permanent::new(PermanentKind::BadOption, format!("failed to {error}")))
 }
 
 pub(super) fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use treewarden_core::session::{Opening as Choice, Passing, PermanentKind, Start, StartFailure};
-use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone, is_shortage};
+use treewarden_core::session::{Opening as Choice, Passing, Permanent, PermanentKind, Start, StartFailure};
+use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone, is_full, is_shortage};
 use treewarden_proto::TurnId;
 use treewarden_proto::spec::Opening;
 use treewarden_store::{SessionRecord, StoreError, StoreErrorKind};
@@ -253,7 +253,7 @@ async fn opening(
             PermanentKind::ConversationLost,
             format!("the conversation {id} is lost: {reason}; `clear` the session to begin a new one"),
         )),
-        Ok(Err(error)) if is_shortage(error.io()) => {
+        Ok(Err(error)) if is_shortage(error.io()) || is_full(error.io()) => {
             Err(StartFailure::Shortage(format!("failed to {error}")))
         }
         Ok(Err(error)) => {
@@ -292,20 +292,21 @@ async fn known(desk: &Desk, record: &SessionRecord) -> Result<Known, StoreError>
     }
 }
 
-/// What a spawn that failed is: a path that was never seen to work is wrong, and one that was is being replaced.
-fn spawn_failure(desk: &Desk, error: &SpawnError) -> StartFailure {
+/// What a spawn that failed is.
+pub(super) fn spawn_failure(desk: &Desk, error: &SpawnError) -> StartFailure {
     let text = format!("failed to {error}");
     let passes = |how| StartFailure::Passing(Passing { how, words: String::new(), spawned: false });
     let options = desk.options();
-    // As it was noted: by the word of the options, or where it was found on the PATH.
-    let path = options.spec.cli_path.as_deref().unwrap_or_else(|| error.path());
-    let has_come_up = desk.host.inner.binaries.has_come_up(path);
     match error.kind() {
-        SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable if has_come_up => passes(text),
         SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable => {
-            permanent(PermanentKind::CliNotFound, text)
+            // As it was noted: by the word of the options, or where it was found on the PATH.
+            let path = options.spec.cli_path.as_deref().unwrap_or_else(|| error.path());
+            let has_come_up = desk.has_come_up() || desk.host.inner.binaries.has_come_up(path);
+            StartFailure::without(Permanent::new(PermanentKind::CliNotFound, text), has_come_up)
         }
-        SpawnErrorKind::CwdMissing => permanent(PermanentKind::CwdMissing, text),
+        SpawnErrorKind::CwdMissing => {
+            StartFailure::without(Permanent::new(PermanentKind::CwdMissing, text), desk.has_come_up())
+        }
         SpawnErrorKind::InvalidArguments => permanent(PermanentKind::BadOption, text),
         SpawnErrorKind::NoResources => StartFailure::Shortage(text),
         // It is being written, or the system says something that nobody has seen yet.

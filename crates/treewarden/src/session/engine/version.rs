@@ -12,6 +12,7 @@ use treewarden_core::session::{StartFailure, unfit};
 use treewarden_process::{Cookie, Ladder, Line, Program};
 
 use super::launch::Surroundings;
+use super::start::spawn_failure;
 use crate::binaries::Binary;
 use crate::session::desk::Desk;
 
@@ -24,29 +25,31 @@ pub(super) async fn fit(desk: &Desk, around: &Surroundings, wrote: Option<&str>)
     if named.is_none() && wrote.is_none() {
         return Ok(());
     }
-    let said = version(desk, around).await;
+    let said = version(desk, around).await?;
     let said = said.as_deref().map_err(String::as_str);
     unfit(said, named.as_ref(), wrote).map_or(Ok(()), |unfit| Err(StartFailure::Permanent(unfit)))
 }
 
 /// What the program says of its version, or why it says nothing.
-async fn version(desk: &Desk, around: &Surroundings) -> Result<String, String> {
+///
+/// What cannot be started to say it could not be started for the session either, and fails as that.
+async fn version(desk: &Desk, around: &Surroundings) -> Result<Result<String, String>, StartFailure> {
     let binaries = &desk.host.inner.binaries;
     let binary = Binary::of(&around.path);
     if let Some(known) = binary.as_ref().and_then(|binary| binaries.version(binary)) {
-        return Ok(known);
+        return Ok(Ok(known));
     }
-    let version = match tokio::time::timeout(SAY, ask(desk, around)).await {
-        Ok(said) => said?,
-        Err(_) => return Err(format!("`--version` took longer than {} s", SAY.as_secs())),
+    let Ok(said) = tokio::time::timeout(SAY, ask(desk, around)).await else {
+        return Ok(Err(format!("`--version` took longer than {} s", SAY.as_secs())));
     };
-    if let Some(binary) = binary {
+    let said = said?;
+    if let (Some(binary), Ok(version)) = (binary, &said) {
         binaries.set_version(binary, version.clone());
     }
-    Ok(version)
+    Ok(said)
 }
 
-async fn ask(desk: &Desk, around: &Surroundings) -> Result<String, String> {
+async fn ask(desk: &Desk, around: &Surroundings) -> Result<Result<String, String>, StartFailure> {
     let program = Program {
         path: around.path.clone(),
         args: vec!["--version".into()],
@@ -56,12 +59,14 @@ async fn ask(desk: &Desk, around: &Surroundings) -> Result<String, String> {
     // The mark is the session's: what is left of the program, should this be dropped, is found with the rest of it.
     let cookie = Cookie::new(desk.session_id().to_string());
     let spawned = treewarden_process::spawn(program, cookie, desk.host.inner.containment).await;
-    let mut tree = spawned.map_err(|error| format!("failed to {error}"))?;
+    let mut tree = spawned.map_err(|error| spawn_failure(desk, &error))?;
     let mut lines = Vec::new();
     if let Some(mut stdout) = tree.take_stdout() {
         while lines.is_empty() && stdout.next_batch(&mut lines).await.unwrap_or(false) {}
     }
-    tree.stop(Ladder::kill(), None).await.map_err(|error| format!("failed to {error}"))?;
+    if let Err(error) = tree.stop(Ladder::kill(), None).await {
+        return Ok(Err(format!("failed to {error}")));
+    }
     let first = lines.into_iter().find_map(|line| match line {
         Line::Complete(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         Line::Partial(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
@@ -69,5 +74,5 @@ async fn ask(desk: &Desk, around: &Surroundings) -> Result<String, String> {
     });
     // `2.1.332 (Claude Code)`.
     let version = first.as_deref().and_then(|line| line.split_whitespace().next());
-    version.map(str::to_owned).ok_or_else(|| "`--version` printed nothing".to_owned())
+    Ok(version.map(str::to_owned).ok_or_else(|| "`--version` printed nothing".to_owned()))
 }
