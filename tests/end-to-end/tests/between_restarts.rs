@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use treewarden::session::{FailureKind, QueryErrorKind, SessionState, Turn};
 use treewarden::{Session, SessionOptions};
-use treewarden_end_to_end::{Lab, eventually};
+use treewarden_end_to_end::{Lab, end, eventually, id_of};
 
 /// A session whose CLIs die under its turn, which may take so long, and whose supervisor backs off for ten minutes.
 async fn dying(lab: &Lab, name: &str, timeout: Duration) -> (Session, Turn) {
@@ -35,6 +35,33 @@ async fn an_interrupt_acts_at_once_between_two_restarts() {
     assert_eq!(error.kind(), QueryErrorKind::Cancelled, "{error}");
     assert_eq!(session.status().await.expect("status").restarts, 1, "nobody waited for a restart");
     session.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_clear_and_a_restart_act_at_once_between_two_restarts() {
+    let lab = Lab::new();
+    let (session, turn) = dying(&lab, "a", Duration::from_secs(3600)).await;
+    eventually("its second restart waits", async || backs_off(&session).await.then_some(())).await;
+    let before = id_of(&session).await;
+    let clearing = tokio::spawn({
+        let session = session.clone();
+        async move { session.clear().await }
+    });
+    eventually("the clear waits", async || (session.status().await.ok()?.queued == 2).then_some(())).await;
+    assert_eq!(id_of(&session).await, before, "it overtakes no turn");
+    turn.interrupt();
+    turn.answer().await.expect_err("it is interrupted");
+    clearing.await.expect("no panic").expect("cleared");
+    let second = id_of(&session).await;
+    assert_ne!(second, before);
+    session.clear().await.expect("nothing is before it");
+    assert_ne!(id_of(&session).await, second);
+    assert!(backs_off(&session).await, "nobody waited for a restart");
+    session.restart().await.expect("restarted");
+    let answer = session.query("PROMPT-2").await.expect("it is served again");
+    assert!(answer.text.contains("answer to PROMPT-2"), "{answer}");
+    assert_eq!(lab.prompts(&id_of(&session).await), ["PROMPT-2"]);
+    end(&session).await;
 }
 
 #[tokio::test]

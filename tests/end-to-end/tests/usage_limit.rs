@@ -9,7 +9,7 @@ use treewarden::clock::{Clock, SystemClock};
 use treewarden::events::Happening;
 use treewarden::session::{FailureKind, OnLimit, QueryErrorKind, SessionState, Turn};
 use treewarden::{Host, Session, SessionOptions};
-use treewarden_end_to_end::{Lab, end, eventually, reaches};
+use treewarden_end_to_end::{Lab, end, eventually, id_of, reaches};
 use treewarden_testkit::faults;
 
 /// A clock that the test sets forward: as if the machine had slept, no limit is lifted before.
@@ -163,6 +163,34 @@ async fn a_suspended_session_can_be_stopped() {
     assert!(limited.answer().await.is_err());
     let error = waiting.answer().await.expect_err("cancelled with the session");
     assert_eq!(error.kind(), QueryErrorKind::Cancelled);
+}
+
+#[tokio::test]
+async fn a_clear_waits_for_no_limit_and_overtakes_no_turn() {
+    let held = Held::new();
+    let one = Session::start(held.options("one")).await.expect("started");
+    let two = held.patient("two").await;
+    one.query("PROMPT-1 LIMIT=7200").await.expect_err("limited");
+    reaches(&one, SessionState::Suspended).await;
+    let before = id_of(&one).await;
+    one.clear().await.expect("nothing runs in it");
+    assert_ne!(id_of(&one).await, before);
+    // A turn that waits belongs to the conversation in which it was asked.
+    let waiting = two.stream("PROMPT-2").await.expect("opened");
+    reaches(&two, SessionState::Suspended).await;
+    let before = two.id().await.expect("asked");
+    let clearing = tokio::spawn({
+        let two = two.clone();
+        async move { two.clear().await }
+    });
+    eventually("the clear waits", async || (two.status().await.ok()?.queued == 2).then_some(())).await;
+    assert_eq!(two.id().await.expect("asked"), before);
+    waiting.interrupt();
+    waiting.answer().await.expect_err("cancelled");
+    clearing.await.expect("no panic").expect("cleared");
+    assert_ne!(two.id().await.expect("asked"), before);
+    end(&one).await;
+    two.stop().await.expect("stopped");
 }
 
 #[tokio::test]

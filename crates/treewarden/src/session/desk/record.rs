@@ -6,6 +6,7 @@
 //! changed.
 
 use std::path::{Path, PathBuf};
+use std::sync::MutexGuard;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -14,7 +15,7 @@ use treewarden_store::{Seen, SessionRecord};
 
 use super::Desk;
 use super::commit::told;
-use super::rooms::{Done, Edit, Job, NotStored, PATIENCE};
+use super::rooms::{Done, Edit, Job, NotStored, PATIENCE, Rooms};
 
 /// A change that has happened and is shown, and that is not on its way to the store yet.
 #[must_use = "it is not stored unless it is settled or stored"]
@@ -33,11 +34,12 @@ impl Change {
 
 impl Desk {
     /// Makes a change that has happened, and shows it; `None` if there is nothing to change.
-    fn shown(&self, mut edit: Edit) -> Option<Change> {
-        // The first call makes the record, and takes the desk's lock itself.
-        self.with_record(|_| ());
-        let mut rooms = self.lock();
-        let mut record = rooms.identity.record().cloned()?;
+    fn shown(&self, edit: Edit) -> Option<Change> {
+        self.show_in(&mut self.lock(), edit)
+    }
+
+    fn show_in(&self, rooms: &mut Rooms, mut edit: Edit) -> Option<Change> {
+        let mut record = self.record_in(rooms).clone();
         let left = record.config_dir.clone().map(|config_dir| (config_dir, record.session_id));
         if !edit(&mut record) {
             return None;
@@ -118,30 +120,43 @@ impl Desk {
         if !self.with_record(|record| is_new(record, id)) {
             return None;
         }
+        self.follow_in(&mut self.lock(), id)
+    }
+
+    fn follow_in(&self, rooms: &mut Rooms, id: SessionId) -> Option<Change> {
         // The file of the conversation that is left would otherwise be looked for under the new id.
-        self.note_first_name(None);
-        self.shown(Box::new(move |record| {
+        rooms.identity.set_first_name(None);
+        let follow = Box::new(move |record: &mut SessionRecord| {
             let is_news = is_new(record, id);
             if is_news {
                 record.follow(id);
             }
             is_news
-        }))
+        });
+        self.show_in(rooms, follow)
     }
 
     /// Gives the session a new conversation; `done` is told when the next host would know of it.
     pub(crate) fn new_conversation(&self, done: Option<Done>) -> SessionId {
-        let id = {
-            let mut rooms = self.lock();
-            // What is lost is given up from here on.
-            rooms.identity.set_lost(None);
-            rooms.next.new_id()
-        };
-        let job = self.follow(id).map_or_else(Job::default, Change::into_job);
-        self.push(match done {
+        self.new_conversation_in(self.lock(), done)
+    }
+
+    /// The same under a lock that is held: no turn comes in between.
+    pub(super) fn new_conversation_in(
+        &self,
+        mut rooms: MutexGuard<'_, Rooms>,
+        done: Option<Done>,
+    ) -> SessionId {
+        // What is lost is given up from here on.
+        rooms.identity.set_lost(None);
+        let id = rooms.next.new_id();
+        let job = self.follow_in(&mut rooms, id).map_or_else(Job::default, Change::into_job);
+        let starts = rooms.commits.push(match done {
             Some(done) => job.telling(done, Some(Instant::now() + PATIENCE)),
             None => job,
         });
+        drop(rooms);
+        self.see_to(starts);
         id
     }
 

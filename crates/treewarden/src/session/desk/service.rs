@@ -46,7 +46,9 @@ impl Desk {
                 return self.end_unserved(rooms, turn, DrainReason::Interrupted);
             }
             Some(turn) => Command::Cancel(turn, DrainReason::Interrupted),
-            None if rooms.shown.works_at_something() && rooms.service.engine_lives() => Command::InterruptOwnWork,
+            None if rooms.shown.works_at_something() && rooms.service.engine_lives() => {
+                Command::InterruptOwnWork
+            }
             None => return false,
         };
         rooms.queue.command(command);

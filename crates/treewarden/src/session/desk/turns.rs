@@ -147,6 +147,8 @@ impl Desk {
         rooms.queue.give_back(0);
         rooms.queue.push(Entry::Clear(done));
         self.ring(rooms);
+        // Between two restarts nobody was there to be rung for, and the next one may be minutes away.
+        self.clear_unserved();
         Ok(wait)
     }
 

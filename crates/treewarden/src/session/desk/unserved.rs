@@ -1,6 +1,6 @@
 //! What ends a turn while no engine lives: between two starts of the session, while its supervisor backs off.
 //!
-//! A cancel, an interrupt and the turn's own time act then as they do at any other moment. It is not for what an engine does: as
+//! A cancel, an interrupt, a clear and the turn's own time act then as they do at any other moment. It is not for what an engine does: as
 //! long as one lives, it alone settles turns. Each turn leaves the queue under the lock under which it was seen that none does,
 //! or the engine that comes next would run it.
 
@@ -12,6 +12,7 @@ use treewarden_proto::TurnId;
 
 use super::Desk;
 use super::rooms::{Job, Rooms};
+use crate::events::Happening;
 
 impl Desk {
     /// Ends a turn of a session that no engine serves at the moment; `false` if it is not open.
@@ -42,7 +43,23 @@ impl Desk {
         let starts = rooms.commits.push(job);
         drop(rooms);
         self.see_to(starts);
+        self.clear_unserved();
         true
+    }
+
+    /// Carries out the clears that are foremost, if no actor is there that would start an engine for them, and one will be.
+    pub(super) fn clear_unserved(&self) {
+        loop {
+            let mut rooms = self.lock();
+            let service = &rooms.service;
+            if !service.is_served() || service.engine_lives() || service.doorbell().is_some() {
+                return;
+            }
+            let Some(done) = rooms.queue.take_clear() else { return };
+            rooms.service.used(Instant::now());
+            let session_id = self.new_conversation_in(rooms, Some(done));
+            self.publish(Happening::Conversation { session_id });
+        }
     }
 
     /// Carries out what the engine that is gone was not told of any more, and sees to it that the time of turns that wait goes on.
@@ -60,6 +77,7 @@ impl Desk {
             }
             self.end_unserved(rooms, turn, reason);
         }
+        self.clear_unserved();
         let mut rooms = self.lock();
         let is_due = rooms.queue.deadlines().next().is_some();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
