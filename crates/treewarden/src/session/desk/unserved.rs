@@ -7,7 +7,7 @@
 use std::sync::{MutexGuard, Weak};
 use std::time::Instant;
 
-use treewarden_core::session::{DrainReason, Evidence, Outcome, Verdict, Whose};
+use treewarden_core::session::{DrainReason, Evidence, Outcome, SessionState, Verdict, Whose};
 use treewarden_proto::TurnId;
 
 use super::Desk;
@@ -47,12 +47,14 @@ impl Desk {
         true
     }
 
-    /// Carries out the clears that are foremost, if no actor is there that would start an engine for them, and one will be.
+    /// Carries out the clears that are foremost, if the session is between two restarts: no actor is there that would start an
+    /// engine for them.
     pub(super) fn clear_unserved(&self) {
         loop {
             let mut rooms = self.lock();
             let service = &rooms.service;
-            if !service.is_served() || service.engine_lives() || service.doorbell().is_some() {
+            let is_between = service.is_served() && rooms.shown.state() == SessionState::Restarting;
+            if !is_between || service.engine_lives() || service.doorbell().is_some() {
                 return;
             }
             let Some(done) = rooms.queue.take_clear() else { return };
