@@ -19,6 +19,7 @@ mod prune;
 mod scales;
 mod second_door;
 pub mod session;
+mod suggest;
 mod supervision;
 mod traces;
 pub mod tree;

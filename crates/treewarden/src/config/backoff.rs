@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use treewarden_otp_core::Backoff;
 
 use super::check::{Checker, Value, number};
-use super::suggest::{list, nearest};
+use crate::suggest::{list, nearest};
 
 const KEYS: [&str; 5] = ["initial", "max", "factor", "jitter", "reset_after"];
 

@@ -15,7 +15,7 @@ use treewarden_proto::{SessionId, SessionName};
 use super::backoff;
 use super::error::{Faults, Note};
 use super::key::{Key, Kind};
-use super::suggest::{list, nearest};
+use crate::suggest::{list, nearest};
 
 /// A value and where it stands.
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;

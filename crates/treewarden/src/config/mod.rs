@@ -29,7 +29,6 @@ mod schema;
 mod secret_keys;
 mod source;
 mod spec;
-mod suggest;
 
 pub(crate) use key::{Key, Scope};
 pub(crate) use keys::find;

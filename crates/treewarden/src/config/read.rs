@@ -10,7 +10,7 @@ use super::check::{self, Checker, Value};
 use super::custom::ChildTypes;
 use super::key::{Key, Kind, Scope, Whose};
 use super::keys;
-use super::suggest::{list, nearest};
+use crate::suggest::{list, nearest};
 
 /// A value that was checked.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Finds what was probably meant.
 
 /// The candidate that is nearest to `word`, if one is near enough to be worth a mention.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = plain(word);
     candidates
         .into_iter()
@@ -27,7 +27,7 @@ fn plain(word: &str) -> String {
 }
 
 /// Writes candidates as a list for a message: `` `a`, `b` or `c` ``.
-pub(super) fn list<'a>(words: impl IntoIterator<Item = &'a str>, quote: char) -> String {
+pub(crate) fn list<'a>(words: impl IntoIterator<Item = &'a str>, quote: char) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("{quote}{word}{quote}")).collect();
     match words.split_last() {
         None => String::new(),
