@@ -65,8 +65,15 @@ pub fn companions(file: &Path) -> [PathBuf; 2] {
 }
 
 fn tighten(path: &Path, mode: u32) -> io::Result<()> {
-    let now = fs::metadata(path)?.permissions().mode() & 0o777;
-    if now & !mode == 0 { Ok(()) } else { fs::set_permissions(path, fs::Permissions::from_mode(mode)) }
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("close {} to others: {error}", path.display()))
+    };
+    let now = fs::metadata(path).map_err(named)?.permissions().mode() & 0o777;
+    if now & !mode == 0 {
+        Ok(())
+    } else {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(named)
+    }
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ pub struct Holder {
     /// When it came to hold it, in Unix milliseconds; `None` where an older version wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
+    /// The template of which the session was made; `None` for one of the file, and where an older version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<SessionName>,
     /// It gave the lock up in good order; one that died still stands there without this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub released: bool,
@@ -104,8 +107,16 @@ impl Holder {
             host_id: None,
             state_dir: None,
             since: Some(crate::now()),
+            template: None,
             released: false,
         }
+    }
+
+    /// The same as a session that was made of this template, or of none: by it a session whose record is lost is known as the
+    /// template's.
+    #[must_use]
+    pub fn made_of(self, template: Option<SessionName>) -> Self {
+        Self { template, ..self }
     }
 
     /// Its process in words, and whether its number is one of ours.

@@ -24,6 +24,8 @@ pub struct LeaseFile {
     pub session_id: SessionId,
     /// The session that had it last; `None` if the file does not say, as those of versions that emptied it at the end.
     pub name: Option<SessionName>,
+    /// The template of which that session was made; `None` for one of the file, and where an earlier version wrote it.
+    pub template: Option<SessionName>,
     /// When the session came to have it, in Unix milliseconds.
     pub since: u64,
 }
@@ -60,7 +62,8 @@ fn read(path: &Path, session_id: SessionId) -> LeaseFile {
     let holder: Option<Holder> = serde_json::from_slice(line).ok();
     let since = holder.as_ref().and_then(|holder| holder.since);
     let since = since.or_else(|| changed(path)).unwrap_or_default();
-    LeaseFile { session_id, name: holder.map(|holder| holder.name), since }
+    let (name, template) = holder.map(|holder| (holder.name, holder.template)).unzip();
+    LeaseFile { session_id, name, template: template.flatten(), since }
 }
 
 fn changed(path: &Path) -> Option<u64> {
@@ -71,7 +74,7 @@ fn changed(path: &Path) -> Option<u64> {
 /// The conversation that each name had last.
 pub fn newest_of_each(files: &[LeaseFile]) -> BTreeMap<SessionName, SessionId> {
     let mut newest = BTreeMap::new();
-    for LeaseFile { session_id, name, since } in files {
+    for LeaseFile { session_id, name, since, .. } in files {
         let Some(name) = name else { continue };
         // Two of one moment: either may be the later, and it must be the same one each time.
         let is_newer = |(then, id): &(u64, SessionId)| (*since, *session_id) > (*then, *id);
@@ -104,6 +107,27 @@ pub fn write_name(state_dir: &Path, id: SessionId, name: &SessionName, since: u6
     }
 }
 
+/// Has the lease file of a conversation say that its session is of no template any more, where it says that it is.
+///
+/// A lease that is held is its holder's to write.
+///
+/// # Errors
+///
+/// Whatever the system says.
+pub(crate) fn leave_template(state_dir: &Path, id: SessionId) -> io::Result<()> {
+    let LeaseFile { name, template, since, .. } = of(state_dir, id);
+    let (Some(name), Some(_)) = (name, template) else { return Ok(()) };
+    let holder = Holder { since: Some(since), ..Holder::this_process(&name) };
+    match LockFile::acquire(&lease_place::earlier_file(state_dir, id), &holder) {
+        Ok(lock) => {
+            drop(lock);
+            Ok(())
+        }
+        Err(LockError::Failed(error)) => Err(error),
+        Err(LockError::Held(_) | LockError::Meaningless) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +147,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         assert_eq!(lease_files(dir.path()).expect("read"), []);
         let id = SessionId::random();
-        let told = [LeaseFile { session_id: id, name: Some(name("one")), since: 7 }];
+        let told = [LeaseFile { session_id: id, name: Some(name("one")), template: None, since: 7 }];
         let held = lease(dir.path(), id, "one", 7);
         assert_eq!(lease_files(dir.path()).expect("read"), told);
         drop(held);
@@ -142,6 +166,26 @@ mod tests {
         drop(held);
         let newest = newest_of_each(&lease_files(dir.path()).expect("read"));
         assert_eq!(newest, BTreeMap::from([(name("one"), second)]));
+    }
+
+    #[test]
+    fn a_lease_names_the_template_of_its_session_until_that_leaves_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let id = SessionId::random();
+        let holder =
+            Holder { since: Some(7), ..Holder::this_process(&name("one")) }.made_of(Some(name("chat")));
+        let held = Lease::acquire(&dir.path().join("config"), dir.path(), id, &holder).expect("free");
+        let told = |template: Option<SessionName>| {
+            [LeaseFile { session_id: id, name: Some(name("one")), template, since: 7 }]
+        };
+        leave_template(dir.path(), id).expect("left to its holder");
+        assert_eq!(lease_files(dir.path()).expect("read"), told(Some(name("chat"))));
+        drop(held);
+        assert_eq!(lease_files(dir.path()).expect("read"), told(Some(name("chat"))));
+        leave_template(dir.path(), id).expect("written");
+        assert_eq!(lease_files(dir.path()).expect("read"), told(None));
+        leave_template(dir.path(), SessionId::random()).expect("nothing to do");
+        assert_eq!(lease_files(dir.path()).expect("read").len(), 1, "a lease that never was is not made");
     }
 
     #[test]

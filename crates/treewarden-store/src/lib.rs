@@ -46,6 +46,8 @@ pub use memory::MemoryStore;
 pub use now::now;
 #[doc(hidden)]
 pub use plain::is_obeyed;
+#[doc(hidden)]
+pub use problem::ENDS;
 pub use problem::{Concern, Problem, ProblemKind};
 pub use record::{Seen, SessionRecord};
 pub use state_dir::StateDir;

@@ -22,7 +22,27 @@ pub enum ProblemKind {
     Older,
     /// The machine went down, and the newest commits may have gone with it.
     Cut,
+    /// What is there is whole, and nothing can be written at present. It is never stored, and so has no number.
+    Unwritable,
 }
+
+/// What ends a problem, in words: by its word, where it concerns a session (`NAME`), and where it is not known whose it is.
+///
+/// The same words stand in `docs/command.md`.
+pub const ENDS: [(&str, &str, &str); 7] = [
+    ("record", "`treewarden adopt NAME ID` or `treewarden clear NAME` ends this", ALL),
+    ("turn", "`treewarden clear NAME` ends this, as another conversation of it does", ALL),
+    ("database", ALL, ALL),
+    ("removed", ALL, ALL),
+    ("older", ALL, ALL),
+    ("cut", ALL, ALL),
+    ("unwritable", WRITES, WRITES),
+];
+
+const ALL: &str = "this is over with a start at which no session is lost; `treewarden clear --all-lost` ends it at once, and has each session \
+                   that is lost begin anew";
+
+const WRITES: &str = "this is over with the next write that is stored";
 
 impl ProblemKind {
     /// The word by which a store and its users know it.
@@ -34,6 +54,7 @@ impl ProblemKind {
             Self::Removed => "removed",
             Self::Older => "older",
             Self::Cut => "cut",
+            Self::Unwritable => "unwritable",
         }
     }
 
@@ -100,6 +121,18 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// What ends it, in words for a person: a clause of its own, without a full stop.
+    pub fn ends(&self) -> String {
+        let row = ENDS.iter().find(|(word, ..)| *word == self.kind.as_str());
+        let (_, of_a_session, otherwise) = row.copied().unwrap_or((self.kind.as_str(), ALL, ALL));
+        match self.concern.names() {
+            [] => otherwise.to_owned(),
+            // Of several nobody knows which one it is: to clear the first may be to clear the wrong one.
+            [name] => of_a_session.replace("NAME", name.as_str()),
+            _ => of_a_session.to_owned(),
+        }
+    }
+
     /// Tells of something that is not whole, which is new and concerns the whole store.
     pub fn new(kind: ProblemKind, key: impl Into<String>, reason: impl Into<String>, at: u64) -> Self {
         let (key, reason) = (key.into(), reason.into());
@@ -118,5 +151,36 @@ impl Problem {
     pub fn numbered(mut self, number: u64, is_new: bool) -> Self {
         (self.number, self.is_new) = (number, is_new);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> SessionName {
+        name.parse().expect("a name")
+    }
+
+    #[test]
+    fn each_kind_says_what_ends_it_and_of_which_session() {
+        use ProblemKind as Is;
+        for kind in [Is::Record, Is::Turn, Is::Database, Is::Removed, Is::Older, Is::Cut, Is::Unwritable] {
+            assert!(ENDS.iter().any(|(word, ..)| *word == kind.as_str()), "{kind:?}");
+            let ends = Problem::new(kind, "x", "y", 1).ends();
+            assert!(!ends.contains("NAME"), "of no session: {ends}");
+        }
+        let of = |names: Vec<SessionName>| {
+            Problem::new(Is::Record, "x", "y", 1).about(Concern::Sessions(names)).ends()
+        };
+        assert!(of(vec![name("alice")]).contains("`treewarden clear alice`"));
+        assert!(of(vec![name("alice"), name("bob")]).contains("`treewarden clear NAME`"));
+    }
+
+    #[test]
+    fn each_word_has_its_kind_but_for_what_is_never_stored() {
+        for (word, ..) in ENDS.iter().filter(|(word, ..)| *word != "unwritable") {
+            assert_eq!(ProblemKind::from_word(word).as_str(), *word);
+        }
     }
 }

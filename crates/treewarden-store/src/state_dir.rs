@@ -80,11 +80,31 @@ impl StateDir {
     ///
     /// `otherwise` is the name where the lease says none.
     pub fn holder_between(&self, conversation: SessionId, otherwise: &SessionName) -> Holder {
-        let LeaseFile { name, since, .. } = lease_files::of(&self.path, conversation);
+        let LeaseFile { name, template, since, .. } = lease_files::of(&self.path, conversation);
         match name {
-            Some(name) => Holder { since: Some(since), ..self.holder(&name) },
+            Some(name) => Holder { since: Some(since), ..self.holder(&name).made_of(template) },
             None => self.holder(otherwise),
         }
+    }
+
+    /// The template of which the session of this name was made, as far as the lease of its conversation says so: for a session
+    /// whose record is lost.
+    ///
+    /// It reads a file.
+    pub fn template_of(&self, name: &SessionName, conversation: SessionId) -> Option<SessionName> {
+        let file = lease_files::of(&self.path, conversation);
+        file.template.filter(|_| file.name.as_ref() == Some(name))
+    }
+
+    /// Has the lease of a conversation, which nobody holds, say that its session is of no template any more.
+    ///
+    /// It reads a file, and may write it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says: should the record of that session be lost, it is taken for one of the template still.
+    pub fn leave_template(&self, conversation: SessionId) -> io::Result<()> {
+        lease_files::leave_template(&self.path, conversation)
     }
 }
 

@@ -17,7 +17,9 @@ pub enum CommitError {
     #[error("{0}")]
     Unknown(StoreError),
     /// Another took the name since; nothing was stored. Whoever still has the right takes it again, and looks at what is there.
-    #[error("the name was taken by another since (epoch {epoch}); nothing was stored")]
+    #[error(
+        "the session's name was taken by another process since (epoch {epoch}); nothing was stored: see that one program alone has the session"
+    )]
     LeaseLost {
         /// The epoch that holds it now.
         epoch: u64,
