@@ -158,7 +158,7 @@ impl Backend for SqliteStore {
         Box::pin(async move {
             let told = self.inner.told;
             let stored = self.inner.readers.ask(move |db| problems::problems(db, told)).await;
-            let unstored = self.inner.place.findings().unstored().clone();
+            let unstored = self.inner.place.findings().all();
             match stored {
                 // What is known must not wait for what cannot be read.
                 Err(error) if unstored.is_empty() => Err(error),
@@ -185,7 +185,7 @@ impl Backend for SqliteStore {
     fn forgive_lost(&self) -> Pending<'_, Result<usize, StoreError>> {
         Box::pin(async move {
             let forgiven = self.inner.writer.ask(0, lost::forgive).await.map_err(failure)?;
-            self.inner.place.findings().unstored().clear();
+            self.inner.place.findings().forget();
             Ok(forgiven)
         })
     }

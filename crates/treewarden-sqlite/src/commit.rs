@@ -48,7 +48,12 @@ pub(crate) fn take(to: &Transaction<'_>, name: &SessionName) -> Result<Taken, Fa
                 Some(row) => {
                     Ok(taken(&row, row.told().unwrap_or(Told::Lost { why: reason, session_id: None })))
                 }
-                None => Err(StoreError::new(StoreErrorKind::Corrupt, reason).into()),
+                None => {
+                    let why = format!(
+                        "take the name {name}: its record cannot be read ({reason}) and is set aside; ask again, or look at `treewarden ps`"
+                    );
+                    Err(StoreError::new(StoreErrorKind::Corrupt, why).into())
+                }
             };
         }
     };
@@ -205,7 +210,8 @@ impl Turns<'_> {
 
 fn json(record: &SessionRecord) -> Result<String, Fault> {
     serde_json::to_string(&SessionRecord { updated_at: now(), ..record.clone() }).map_err(|error| {
-        StoreError::new(StoreErrorKind::Other, format!("write the record as JSON: {error}")).into()
+        let why = format!("store the record of {}: it cannot be written as JSON ({error})", record.name);
+        StoreError::new(StoreErrorKind::Other, why).into()
     })
 }
 

@@ -131,9 +131,27 @@ impl Fault {
                 )
             }
             StoreErrorKind::Removed => return removed(path),
+            _ if self.is_too_large() => format!(
+                "use the state database {at}: what was to be stored is larger than SQLite takes in one row ({why}); ask \
+                 for less at once"
+            ),
+            _ if self.may_be_the_disk() => format!(
+                "use the state database {at}: {why}; look at the disk of {} (the kernel's log says more), and ask again",
+                dir.display()
+            ),
             _ => format!("use the state database {at}: {why}"),
         };
         StoreError::new(kind, text)
+    }
+
+    /// The disk is what keeps a write from being stored, and not what was to be written.
+    pub(crate) fn is_of_the_disk(&self) -> bool {
+        let is_full = matches!(self.kind(), StoreErrorKind::DiskFull | StoreErrorKind::ReadOnly);
+        is_full || (self.kind() == StoreErrorKind::Other && self.may_be_the_disk())
+    }
+
+    fn is_too_large(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::TooBig))
     }
 
     fn may_be_the_disk(&self) -> bool {

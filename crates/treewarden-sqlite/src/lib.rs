@@ -35,6 +35,7 @@ mod row;
 mod schema;
 mod store;
 mod transaction;
+mod unwritable;
 mod witness;
 mod writer;
 

@@ -62,14 +62,26 @@ pub(crate) fn put_log_aside(path: &Path) -> io::Result<()> {
 /// Notes in a database that is being made what went with the one that was removed, of which `mark` is left.
 pub(crate) fn begin(to: &Transaction<'_>, dir: &Path, mark: &Path) -> Result<(), Fault> {
     let path = crate::error::database(dir);
+    follow(to, dir, "the state database that held its record was removed", false)?;
     let why = format!(
         "the state database was removed, and {} shows that it held something: another one was begun, and each name that a \
-         lease file names has lost its record; to have all back, end the program and put a copy back with `treewarden restore DIR --force`",
-        mark.display()
+         lease file names has lost its record{}; to have all back, end the program and put a copy back with `treewarden restore DIR --force`",
+        mark.display(),
+        in_words(&names(to.db())?)
     );
     tracing::error!("{why}");
-    note(to.db(), ProblemKind::Removed, &path.display().to_string(), &why, "")?;
-    follow(to, dir, "the state database that held its record was removed", false)
+    note(to.db(), ProblemKind::Removed, &path.display().to_string(), &why, "")
+}
+
+/// The first of the lost names, for a person; nothing if none is known.
+fn in_words(lost: &LostNames) -> String {
+    const SHOWN: usize = 20;
+    let names: Vec<_> = lost.names.iter().take(SHOWN).map(|(name, _)| name.as_str()).collect();
+    match (names.is_empty(), lost.names.len() - names.len()) {
+        (true, _) => String::new(),
+        (false, 0) => format!(" ({})", names.join(", ")),
+        (false, more) => format!(" ({} and {more} more)", names.join(", ")),
+    }
 }
 
 /// Notes what went with a database that was damaged, in the one that is made in its place and has what could be read.
@@ -176,10 +188,15 @@ pub(crate) fn compare(db: &Connection, dir: &Path, seen: Option<Result<Seen, Fin
     let Some(finding) = found else { return Ok(()) };
     let at = seen.and_then(Result::ok).map_or(0, |seen| seen.at);
     let (kind, why) = words(finding, at);
-    tracing::error!("{why}");
     in_a_transaction(db, |to| {
-        note(db, kind, &crate::error::database(dir).display().to_string(), &why, "")?;
-        lose_named(to, dir, "the state database has no record of it any more")
+        lose_named(to, dir, "the state database has no record of it any more")?;
+        let lost = names(db)?;
+        let why = match lost.names.is_empty() {
+            true => why,
+            false => format!("{why}; names have lost their records{}", in_words(&lost)),
+        };
+        tracing::error!("{why}");
+        note(db, kind, &crate::error::database(dir).display().to_string(), &why, "")
     })
 }
 

@@ -115,7 +115,10 @@ impl Readers {
     fn push(&self, question: Question) -> Result<(), StoreError> {
         let mut state = self.queue.state();
         if state.closed {
-            return Err(self.failure(StoreErrorKind::Other, "it is closed"));
+            return Err(self.failure(
+                StoreErrorKind::Other,
+                "it is closed, as the program that has it open ends; ask the next one",
+            ));
         }
         if state.questions.len() >= QUEUE {
             return Err(self.failure(StoreErrorKind::Busy, "too many questions wait for the disk; ask again"));

@@ -56,7 +56,11 @@ impl SqliteStore {
         drop(waiting);
         match answer {
             Ok(Ok(made)) => made,
-            Ok(Err(_)) => Err(said(&to, StoreErrorKind::Other, "its thread panicked")),
+            Ok(Err(_)) => Err(said(
+                &to,
+                StoreErrorKind::Other,
+                "its thread panicked, which is a fault of treewarden; no copy is left",
+            )),
             Err(_) => {
                 let why = format!("it is not done within {} s, and is given up", DEADLINE.as_secs());
                 Err(said(&to, StoreErrorKind::Other, &why))
@@ -105,7 +109,14 @@ fn refuse_used(to: &Path) -> Result<(), Fault> {
 fn told(fault: &Fault, to: &Path) -> StoreError {
     match fault {
         Fault::Told(error) => error.clone(),
-        fault => said(to, fault.kind(), &fault.to_string()),
+        fault => {
+            let what = match fault.kind() {
+                StoreErrorKind::DiskFull => "; make room there, or name a folder on another disk",
+                StoreErrorKind::ReadOnly => "; look at the rights of the folder above it, or name another",
+                _ => "",
+            };
+            said(to, fault.kind(), &format!("{fault}{what}"))
+        }
     }
 }
 

@@ -32,7 +32,10 @@ fn jobs_of(taken: Vec<Waiting>) -> Vec<Box<dyn Job>> {
 }
 
 fn locked(place: &Place) -> Fault {
-    let why = format!("use the state database {}: another program keeps it locked", place.path().display());
+    let why = format!(
+        "use the state database {}: another program keeps it locked; end what has it open, or ask again",
+        place.path().display()
+    );
     StoreError::new(StoreErrorKind::Busy, why).into()
 }
 
@@ -58,7 +61,7 @@ impl Group<'_> {
         let begun = loop {
             let (over, rest) = taken.into_iter().partition(Waiting::is_over);
             taken = rest;
-            answer(jobs_of(over), &Err(failed(locked(self.place), self.place)));
+            answer(jobs_of(over), &Err(failed(locked(self.place), self.place, 0)));
             if taken.is_empty() {
                 break Ok(());
             }
@@ -73,8 +76,14 @@ impl Group<'_> {
         match begun {
             Ok(()) if jobs.is_empty() => self.take_back(),
             Ok(()) => self.run(jobs),
-            Err(fault) => answer(jobs, &Err(failed(fault, self.place))),
+            Err(fault) => self.fail(jobs, fault),
         }
+    }
+
+    /// Tells these jobs that nothing of them is stored.
+    fn fail(&self, jobs: Vec<Box<dyn Job>>, fault: Fault) {
+        let bytes = jobs.iter().map(|job| job.bytes()).max().unwrap_or_default();
+        answer(jobs, &Err(failed(fault, self.place, bytes)));
     }
 
     /// Runs jobs in the transaction that was begun, and answers them.
@@ -83,7 +92,11 @@ impl Group<'_> {
         match ended {
             Ended::Stored => {
                 for (job, failure) in jobs.into_iter().zip(failures) {
-                    job.answer(failure.map_or(Ok(()), |fault| Err(failed(fault, self.place))));
+                    let bytes = job.bytes();
+                    if failure.is_none() {
+                        self.place.findings().written(bytes);
+                    }
+                    job.answer(failure.map_or(Ok(()), |fault| Err(failed(fault, self.place, bytes))));
                 }
             }
             Ended::Nothing(_) if jobs.len() > 1 => {
@@ -91,13 +104,14 @@ impl Group<'_> {
                 for half in [jobs, second] {
                     match self.statement("BEGIN IMMEDIATE") {
                         Ok(()) => self.run(half),
-                        Err(fault) => answer(half, &Err(failed(fault, self.place))),
+                        Err(fault) => self.fail(half, fault),
                     }
                 }
             }
-            Ended::Nothing(fault) => answer(jobs, &Err(failed(fault, self.place))),
+            Ended::Nothing(fault) => self.fail(jobs, fault),
             Ended::Unknown(fault) => {
-                let error = fault.tell(self.place.path());
+                let bytes = jobs.iter().map(|job| job.bytes()).max().unwrap_or_default();
+                let error = told(fault, self.place, bytes);
                 let text = format!("{error}; nobody knows whether the write is stored");
                 answer(jobs, &Err(CommitError::Unknown(StoreError::new(StoreErrorKind::Unknown, text))));
             }
@@ -123,7 +137,7 @@ impl Group<'_> {
             if self.db.is_autocommit() {
                 let fault = failure.unwrap_or_else(|| {
                     let why =
-                        "use the state database: the disk is full, and nothing of this commit was stored";
+                        format!("use the state database {}: the disk or the quota is full, and nothing of this commit was stored; make room and ask again", self.place.path().display());
                     StoreError::new(StoreErrorKind::DiskFull, why).into()
                 });
                 return (Ended::Nothing(fault), failures);
@@ -170,7 +184,7 @@ impl Group<'_> {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             let why =
-                format!("use the state database {}: the write panicked: {text}", self.place.path().display());
+                format!("use the state database {}: the write panicked, which is a fault of treewarden ({text}); nothing of it is stored", self.place.path().display());
             Err(StoreError::new(StoreErrorKind::Other, why).into())
         })
     }
@@ -194,8 +208,18 @@ fn answer(jobs: Vec<Box<dyn Job>>, ended: &Result<(), CommitError>) {
     jobs.into_iter().for_each(|job| job.answer(ended.clone()));
 }
 
-fn failed(fault: Fault, place: &Place) -> CommitError {
+/// A fault in words; one of the disk is told to whoever looks after the machine as well.
+fn told(fault: Fault, place: &Place, bytes: usize) -> StoreError {
+    let is_of_the_disk = fault.is_of_the_disk();
     let error = fault.tell(place.path());
+    if is_of_the_disk {
+        place.findings().refused(&place.path().display().to_string(), &error, bytes);
+    }
+    error
+}
+
+fn failed(fault: Fault, place: &Place, bytes: usize) -> CommitError {
+    let error = told(fault, place, bytes);
     place.found(&error);
     // What it was itself, and not what the kind would say of it: here nothing is stored.
     let retryable = matches!(error.kind(), StoreErrorKind::Busy | StoreErrorKind::DiskFull);

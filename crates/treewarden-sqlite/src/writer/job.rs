@@ -43,6 +43,8 @@ impl Ticket {
 pub(crate) trait Job: Send {
     /// Runs it in a transaction; the result waits for the commit.
     fn run(&mut self, to: &Transaction<'_>) -> Result<(), Fault>;
+    /// About how many bytes it writes.
+    fn bytes(&self) -> usize;
     /// Says how it ended: with its result, if the transaction is stored.
     fn answer(self: Box<Self>, ended: Result<(), CommitError>);
 }
@@ -50,6 +52,7 @@ pub(crate) trait Job: Send {
 /// A job that is a function.
 pub(crate) struct Task<T, F> {
     op: F,
+    bytes: usize,
     result: Option<T>,
     reply: oneshot::Sender<Result<T, CommitError>>,
 }
@@ -63,9 +66,9 @@ where
     F: FnMut(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
 {
     /// The job of a function, and where its answer comes.
-    pub(crate) fn with_answer(op: F) -> (Box<dyn Job>, Answer<T>) {
+    pub(crate) fn with_answer(op: F, bytes: usize) -> (Box<dyn Job>, Answer<T>) {
         let (reply, answer) = oneshot::channel();
-        (Box::new(Self { op, result: None, reply }), answer)
+        (Box::new(Self { op, bytes, result: None, reply }), answer)
     }
 }
 
@@ -77,6 +80,10 @@ where
     fn run(&mut self, to: &Transaction<'_>) -> Result<(), Fault> {
         self.result = Some((self.op)(to)?);
         Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn answer(self: Box<Self>, ended: Result<(), CommitError>) {

@@ -74,7 +74,7 @@ impl Writer {
         F: FnMut(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     {
         let asked = Instant::now();
-        let (ticket, (task, mut answer)) = (Arc::new(Ticket::default()), Task::with_answer(op));
+        let (ticket, (task, mut answer)) = (Arc::new(Ticket::default()), Task::with_answer(op, bytes));
         self.queue
             .push(task, Arc::clone(&ticket), self.limits.begin + GRACE, bytes)
             .map_err(|why| self.busy(why))?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use treewarden_sqlite::SqliteStore;
-use treewarden_store::{Backend, CommitError, NewTurn, OpenError, StoreErrorKind};
+use treewarden_store::{Backend, CommitError, NewTurn, OpenError, ProblemKind, StoreErrorKind};
 
 use crate::support::{my_role, name, new_turn, options, settles, tenure};
 
@@ -28,6 +28,10 @@ async fn fill(dir: &Path, durability: &str) {
     assert_eq!(error.kind(), StoreErrorKind::DiskFull, "{error}");
     assert!(error.to_string().contains("make room"), "{error}");
     assert!(!stored.is_empty());
+    // It is told to whoever looks after the machine, and not only to who asked, until a write is stored again.
+    let told = store.problems().await.unwrap();
+    assert_eq!(told.iter().map(|problem| problem.kind).collect::<Vec<_>>(), [ProblemKind::Unwritable]);
+    assert!(told[0].reason.contains("make room") && told[0].ends().contains("next write"), "{told:?}");
     // What does not fit takes nothing along that does: together they are asked, and the small one has room.
     let huge = settles(stored[0], &format!("\"{}\"", "y".repeat(8 << 20)));
     let (failed, small) = tokio::join!(store.commit(tenure.clone(), huge), store.open(new_turn("b")));
@@ -38,6 +42,9 @@ async fn fill(dir: &Path, durability: &str) {
     std::fs::remove_file(dir.join("ballast")).unwrap();
     store.open(large("a")).await.unwrap();
     store.commit(tenure, settles(stored[0], "1")).await.unwrap();
+    // A write as large as the one that was refused has no room here; somebody may take note of it as well.
+    store.forgive_lost().await.unwrap();
+    assert_eq!(store.problems().await.unwrap(), []);
     drop(store);
     let store = SqliteStore::open(dir, options("process")).unwrap();
     assert_eq!(store.turns(name("a"), 1000).await.unwrap().len(), stored.len() + 1);
