@@ -38,6 +38,7 @@ mod at_hand;
 mod clears;
 mod cli_version;
 mod config;
+mod denied;
 mod ending;
 mod event;
 mod evidence;
@@ -58,6 +59,7 @@ mod state;
 
 pub use cli_version::{CliVersion, InvalidVersion, unfit};
 pub use config::Config;
+pub use denied::Denied;
 pub use event::{
     Action, End, Event, Fact, Found, Item, Lifecycle, OpenTurn, Opening, ResultFact, Start, StartFailure,
     StopReason, Verdict,

@@ -37,6 +37,7 @@ pub struct Answer {
     /// How many CLIs died while they worked at the turn.
     pub interruptions: u32,
     /// `false` if the store did not take the outcome in time, so that the host alone has it: it is stored as soon as that can be.
+    /// Also `false`, and for good, where the host stores no turns.
     pub stored: bool,
     /// The CLI's `result` frame as it came; `None` if the answer was read from the transcript because the CLI died
     /// between storing and printing it. Where a hook refused a prompt within a turn of the CLI's own, which has no

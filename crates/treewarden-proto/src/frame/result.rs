@@ -96,6 +96,26 @@ impl Frame {
     }
 }
 
+impl Frame {
+    /// The tool calls that were refused, if this is a `result`: of the fields only that one.
+    pub fn denials(&self) -> Vec<PermissionDenial> {
+        let mut denials = None;
+        if self.kind() == FrameKind::Result
+            && let Some(mut cursor) = Cursor::new(self.raw())
+        {
+            // Its outcome does not matter, as for the verdict.
+            cursor.object(|cursor, key| {
+                let span = cursor.value()?;
+                if &*key.name(self.raw()) == b"permission_denials" {
+                    denials = typed(span.of(self.raw()));
+                }
+                Some(())
+            });
+        }
+        denials.unwrap_or_default()
+    }
+}
+
 /// Decodes a value; `None` if it is `null` or has not the expected shape.
 fn typed<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
     // Into an `Option`, so that `null` is nothing and no error.

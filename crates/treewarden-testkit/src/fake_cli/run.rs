@@ -55,6 +55,8 @@ pub(super) struct Cli {
     pub(super) results: u64,
     pub(super) queue: VecDeque<Prompt>,
     pub(super) interrupted: bool,
+    /// The tool calls that the host refused in this turn.
+    pub(super) denials: Vec<Value>,
     /// What is said is that the model API failed.
     pub(super) by_api: bool,
     pub(super) answered: Option<Value>,
@@ -206,6 +208,7 @@ impl Cli {
             results: 0,
             queue: VecDeque::new(),
             interrupted: false,
+            denials: Vec::new(),
             by_api: false,
             answered: None,
             eof: false,

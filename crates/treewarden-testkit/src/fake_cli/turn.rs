@@ -403,6 +403,9 @@ impl Cli {
             let answer = self.answered.take().unwrap_or_default();
             allowed = answer["response"]["response"]["behavior"] == "allow";
         }
+        if !allowed && !self.interrupted {
+            self.denials.push(json!({ "tool_name": "Bash", "tool_use_id": id, "tool_input": input }));
+        }
         if allowed {
             // When it begins: a tool whose CLI is killed under it has run, and that is what a test counts.
             count(words);
@@ -437,7 +440,7 @@ impl Cli {
                 ("total_cost_usd", json!(0.001)),
                 ("usage", usage),
                 ("modelUsage", json!({})),
-                ("permission_denials", json!([])),
+                ("permission_denials", json!(std::mem::take(&mut self.denials))),
                 ("session_id", json!(self.session_id)),
             ] {
                 if result.get(key).is_none() {
