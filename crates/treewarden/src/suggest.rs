@@ -1,10 +1,36 @@
-//! Finds what was probably meant.
+//! Finds what was probably meant: a key, a value, a name.
+//!
+//! It is for the words of an error. It is not for deciding: nothing may be done to a name that was only probably meant.
+
+/// How many candidates are looked at, since each takes time.
+const MOST: usize = 10_000;
+
+/// How many names are listed where none is near.
+const LISTED: usize = 20;
+
+/// What is said of a name that nothing has: which one was probably meant, or else which there are, the first twenty.
+///
+/// `what` is the kind of thing in the singular, and `known` the names that there are.
+pub(crate) fn no_such<S: AsRef<str>>(what: &str, name: &str, known: &[S]) -> String {
+    let none = format!("no {what} is named {name:?}");
+    match nearest(name, known.iter().map(AsRef::as_ref)) {
+        Some(meant) => format!("{none}; did you mean {meant:?}?"),
+        None if known.is_empty() => format!("{none}: there is none"),
+        None => {
+            let shown: Vec<_> = known.iter().take(LISTED).map(AsRef::as_ref).collect();
+            let more = known.len() - shown.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{none}; there are: {}{more}", shown.join(", "))
+        }
+    }
+}
 
 /// The candidate that is nearest to `word`, if one is near enough to be worth a mention.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = plain(word);
     candidates
         .into_iter()
+        .take(MOST)
         .filter_map(|candidate| far(&word, &plain(candidate)).map(|far| (far, candidate)))
         .min_by_key(|(far, _)| *far)
         .map(|(_, candidate)| candidate)
@@ -13,10 +39,15 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 /// How far a word is from a candidate, if it is near at all.
 fn far(word: &str, candidate: &str) -> Option<usize> {
     // `max` is far from `max_turns` by its letters, and is most likely meant for it.
-    let distance = strsim::osa_distance(word, candidate);
     let begins = |long: &str, short: &str| short.len() >= 3 && long.starts_with(short);
-    let near = distance <= candidate.len().max(3) / 3;
-    (near || begins(word, candidate) || begins(candidate, word)).then_some(distance)
+    let is_part = begins(word, candidate) || begins(candidate, word);
+    let far = candidate.len().max(3) / 3;
+    // No distance is less than this difference, which takes no time. A letter has four bytes at most.
+    if !is_part && word.len().abs_diff(candidate.len()) > 4 * far {
+        return None;
+    }
+    let distance = strsim::osa_distance(word, candidate);
+    (is_part || distance <= far).then_some(distance)
 }
 
 /// The word without what people vary: case, dashes, underscores, spaces.
@@ -49,6 +80,20 @@ mod tests {
         assert_eq!(nearest("max", words), Some("max_turns"));
         assert_eq!(nearest("temperature", words), None);
         assert_eq!(nearest("", words), None);
+    }
+
+    #[test]
+    fn of_a_name_that_nothing_has_the_nearest_is_told_or_else_the_first_of_all() {
+        let said = |name: &str, known: &[&str]| no_such("session", name, known);
+        assert_eq!(
+            said("asistant", &["assistant", "writer"]),
+            "no session is named \"asistant\"; did you mean \"assistant\"?"
+        );
+        assert_eq!(said("zoe", &["alice", "bob"]), "no session is named \"zoe\"; there are: alice, bob");
+        assert_eq!(said("zoe", &[]), "no session is named \"zoe\": there is none");
+        let many: Vec<String> = (0..25).map(|n| format!("session-of-somebody-{n:02}")).collect();
+        let said = no_such("session", "zoe", &many);
+        assert!(said.contains("session-of-somebody-19 and 5 more") && !said.contains("-20"), "{said}");
     }
 
     #[test]

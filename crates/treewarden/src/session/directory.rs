@@ -138,6 +138,13 @@ impl Host {
         self.names().lookup(&name).first()?.value.who()
     }
 
+    /// The names that are held, in their order.
+    pub(crate) fn known_names(&self) -> Vec<SessionName> {
+        let mut names = self.names().select(|name, _, _| Some(name.clone()));
+        names.sort();
+        names
+    }
+
     pub(crate) fn desks(&self) -> Vec<Arc<Desk>> {
         let holders = self.names().select(|_, _, holder| Some(holder.clone()));
         holders.iter().filter_map(Holder::who).collect()
@@ -189,7 +196,7 @@ pub struct TurnReport {
     pub interruptions: u32,
     /// Its outcome; `None` while it is open.
     pub outcome: Option<serde_json::Value>,
-    /// `false` if this host has the outcome in its memory alone, since the store does not take it.
+    /// `false` if this host has the outcome in its memory alone, since the store does not take it, or takes no turns.
     pub stored: bool,
 }
 

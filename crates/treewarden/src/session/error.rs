@@ -5,6 +5,9 @@ use std::fmt;
 use treewarden_core::session::{Failure, FailureKind};
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
+use crate::host::Host;
+use crate::suggest::no_such;
+
 /// A turn that could not be opened, or that ended without an answer.
 #[derive(Debug, Clone)]
 pub struct QueryError {
@@ -50,12 +53,21 @@ impl QueryError {
         Self { kind, turn, message: message.into(), failure: None }
     }
 
-    pub(crate) fn no_such_session(name: &str) -> Self {
-        Self::new(
-            QueryErrorKind::NoSuchSession,
-            None,
-            format!("no session is named {name:?}; start one, or look at the names that are taken"),
-        )
+    /// Nobody of this host has the name; without a host nobody has any.
+    pub(crate) fn no_such_session(name: &str, host: Option<&Host>) -> Self {
+        let known = host.map(Host::known_names).unwrap_or_default();
+        Self::new(QueryErrorKind::NoSuchSession, None, no_such("session", name, &known))
+    }
+
+    /// Nobody has a name of a registry of the program's own.
+    pub(crate) fn nobody_via(name: &str) -> Self {
+        let message = format!("no session is named {name}; start one, or look at the names that are taken");
+        Self::new(QueryErrorKind::NoSuchSession, None, message)
+    }
+
+    /// What has the name is no session, but this.
+    pub(crate) fn no_session(name: &str, what: &str) -> Self {
+        Self::new(QueryErrorKind::NoSuchSession, None, format!("no session is named {name:?}: {what}"))
     }
 
     pub(crate) fn blank(name: &SessionName) -> Self {

@@ -135,11 +135,12 @@ impl Session {
             Target::Name(host, name) => {
                 // A program that has not opened its shared host has no session in it; and so none has to be opened here.
                 let host = host.clone().or_else(Host::opened);
-                host.and_then(|host| host.find(name)).ok_or_else(|| QueryError::no_such_session(name))
+                let desk = host.as_ref().and_then(|host| host.find(name));
+                desk.ok_or_else(|| QueryError::no_such_session(name, host.as_ref()))
             }
             Target::Via(name, shown) => {
                 let desk = name.attached::<Holder>().and_then(|holder| holder.who());
-                desk.ok_or_else(|| QueryError::no_such_session(shown))
+                desk.ok_or_else(|| QueryError::nobody_via(shown))
             }
         }
     }
@@ -507,6 +508,8 @@ fn not_started(desk: &Desk, error: &RestartChildError) -> StartError {
     match error {
         _ if desk.is_being_removed() => StartError::being_removed(&desk.name),
         RestartChildError::NotFound => StartError::forgotten(&desk.name),
+        RestartChildError::Running => StartError::runs(&desk.name),
+        RestartChildError::Restarting => StartError::restarts(&desk.name),
         error => StartError::supervisor(error),
     }
 }

@@ -72,6 +72,23 @@ impl StartError {
         Self::new(StartErrorKind::NoSuchSession, message)
     }
 
+    /// It needs no start.
+    pub(crate) fn runs(name: &SessionName) -> Self {
+        let message = format!(
+            "start session {name:?}: it runs already, also where it has no CLI between two turns; nothing was done. \
+             `treewarden restart {name}` starts it anew"
+        );
+        Self::new(StartErrorKind::Supervisor, message)
+    }
+
+    /// It is started without being asked to.
+    pub(crate) fn restarts(name: &SessionName) -> Self {
+        let message = format!(
+            "start session {name:?}: its supervisor is about to start it again after a crash; `treewarden ps` shows when it has"
+        );
+        Self::new(StartErrorKind::Supervisor, message)
+    }
+
     pub(crate) fn supervisor(error: &dyn fmt::Display) -> Self {
         Self::new(StartErrorKind::Supervisor, format!("start a session: {error}"))
     }

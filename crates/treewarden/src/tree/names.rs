@@ -75,6 +75,22 @@ impl Named {
     }
 }
 
+impl Named {
+    /// What is said of something of this name to whoever took it for a session.
+    pub(super) fn instead(&self, name: &str) -> String {
+        match self {
+            Self::Supervisor => format!(
+                "that is a supervisor, which `treewarden restart {name}` starts anew with all below it; `treewarden tree` shows its \
+                 sessions"
+            ),
+            Self::Template => {
+                format!("that is a template, of which `treewarden new {name} NAME` makes a session")
+            }
+            Self::Type(_) => format!("that is {self}"),
+        }
+    }
+}
+
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use treewarden_otp_core::supervisor::{FindChildError, Restart, RestartChildError};
 
 use super::current::Current;
+use crate::host::Host;
+use crate::suggest::no_such;
 use crate::supervisor::{ChildId, ChildState, Kind, Supervisor};
 
 /// Why a supervisor of the tree was not restarted.
@@ -15,11 +17,11 @@ use crate::supervisor::{ChildId, ChildState, Kind, Supervisor};
 #[non_exhaustive]
 pub enum RestartError {
     /// No supervisor has this name, or its own supervisor is down; nothing was done.
-    #[error("restart the supervisor {name:?}: the tree has none of that name whose own supervisor runs; {}", those(.known))]
+    #[error("restart {name:?}: {}", no_such("session or supervisor that could be restarted", .name, .known))]
     NotFound {
         /// The name.
         name: String,
-        /// The supervisors that could be restarted, from the root down.
+        /// What could be restarted: the supervisors whose own supervisor runs, from the root down, and then the sessions.
         known: Vec<String>,
     },
     /// More than one supervisor has this name; nothing was done.
@@ -50,14 +52,6 @@ pub enum RestartError {
 /// How long a restart waits for a session that is being made or removed, which takes no time as a rule.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn those(known: &[String]) -> String {
-    if known.is_empty() {
-        "it has no supervisor but its root".to_owned()
-    } else {
-        format!("there are: {}", known.join(", "))
-    }
-}
-
 /// A supervisor below the root, and the one that starts it.
 struct Found {
     parent: Supervisor,
@@ -66,6 +60,7 @@ struct Found {
 
 pub(super) async fn restart(
     root: Supervisor,
+    host: Host,
     current: Arc<Current>,
     name: String,
 ) -> Result<(), RestartError> {
@@ -78,7 +73,7 @@ pub(super) async fn restart(
         let _changing = changing;
         // `changing` before `members`, as in a change of the tree.
         let _members = current.all_members(PATIENCE).await.ok_or(RestartError::Busy)?;
-        let Found { parent, id } = find(&root, name.clone()).await?;
+        let Found { parent, id } = find(&root, &host, name.clone()).await?;
         // The spec is asked for before the stop: a supervisor forgets a temporary child that is stopped, and
         // nothing would be left to start.
         if parent.get_childspec(id.clone()).await?.restart == Restart::Temporary {
@@ -91,14 +86,19 @@ pub(super) async fn restart(
     task.await.unwrap_or(Err(RestartError::Stopping))
 }
 
-async fn find(root: &Supervisor, name: String) -> Result<Found, RestartError> {
+async fn find(root: &Supervisor, host: &Host, name: String) -> Result<Found, RestartError> {
     let mut all = Vec::new();
     below(root.clone(), &mut all).await;
-    let known = all.iter().map(|found| found.id.to_string()).collect();
+    let mut known: Vec<String> = all.iter().map(|found| found.id.to_string()).collect();
     let mut named: Vec<Found> = all.into_iter().filter(|found| found.id.as_str() == name).collect();
     match (named.len(), named.pop()) {
         (1, Some(found)) => Ok(found),
-        (0, _) | (_, None) => Err(RestartError::NotFound { name, known }),
+        (0, _) | (_, None) => {
+            let sessions = host.known_names().into_iter().map(|session| session.to_string());
+            // A session of this very name was not meant by whoever asks for a supervisor.
+            known.extend(sessions.filter(|session| *session != name));
+            Err(RestartError::NotFound { name, known })
+        }
         (count, _) => Err(RestartError::Ambiguous { name, count }),
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use treewarden_otp_core::ExitReason;
+use treewarden_proto::SessionName;
 use treewarden_store::TreeLock;
 
 use super::apply::{self, ApplyError};
@@ -12,12 +13,13 @@ use super::current::Current;
 use super::diff::TreeDiff;
 use super::dynamic::{self, NewSessionError, Removal, RemoveSessionError};
 use super::idle;
+use super::names;
 use super::outline::{self, Outline};
 use super::restart::{self, RestartError};
 use crate::config::{self, ChildTypes, ConfigError, TreeSpec};
 use crate::events::Events;
 use crate::host::Host;
-use crate::session::Session;
+use crate::session::{QueryError, Session};
 use crate::supervisor::Supervisor;
 
 /// A running tree; a cheap clone, and dropping it stops nothing.
@@ -104,6 +106,23 @@ impl Tree {
     /// A handle for the session of this name, which may not exist.
     pub fn session(&self, name: &str) -> Session {
         Session::named_in(&self.host, name)
+    }
+
+    /// The session of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] of the kind [`NoSuchSession`](crate::session::QueryErrorKind::NoSuchSession) if nobody holds the name: it
+    /// says what has it instead, such as a supervisor, or which name is near.
+    pub fn find_session(&self, name: &str) -> Result<Session, QueryError> {
+        if self.host.find(name).is_some() {
+            return Ok(self.session(name));
+        }
+        let what = SessionName::new(name).ok().and_then(|name| names::holder(&self.spec(), &name));
+        Err(match what {
+            Some(what) => QueryError::no_session(name, &what.instead(name)),
+            None => QueryError::no_such_session(name, Some(&self.host)),
+        })
     }
 
     /// Makes a session of a template, and starts it; no CLI is started before its first turn.
@@ -248,7 +267,8 @@ impl Tree {
     ///
     /// The restart goes on when the future is dropped.
     pub async fn restart_supervisor(&self, name: &str) -> Result<(), RestartError> {
-        restart::restart(self.root.clone(), Arc::clone(&self.current), name.to_owned()).await
+        let (root, host, current) = self.parts();
+        restart::restart(root, host, current, name.to_owned()).await
     }
 
     /// Stops the tree: its children newest first, each with its deadline. Ready when all are gone.

@@ -69,7 +69,8 @@ impl Desk {
             Standing::Served => {}
             Standing::GivenUp(failure) => return Err(QueryError::refused(failure.clone())),
             Standing::Closed(why) => {
-                return Err(QueryError::new(QueryErrorKind::NoSuchSession, None, why.clone()));
+                let message = format!("{} takes no turn: {why}", self.name);
+                return Err(QueryError::new(QueryErrorKind::NoSuchSession, None, message));
             }
         }
         // An outcome that the store does not take has the place of its turn, so that there are never more than that.
