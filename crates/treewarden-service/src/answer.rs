@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use treewarden::events::{Gap, HostEvent, Position};
 use treewarden::host::WarmStatus;
-use treewarden::session::{Adopted, Status};
+use treewarden::session::{Adopted, Denied, LostName, Status};
 use treewarden::tree::{NodeDiff, Outline};
 use treewarden::{Problem, SessionId, SessionName, TurnId};
 
@@ -110,6 +110,8 @@ pub enum Answer {
     Cleared {
         /// How many names are known that begin anew.
         cleared: usize,
+        /// Which.
+        names: Vec<SessionName>,
     },
     /// To `adopt_lost`.
     Adopted {
@@ -155,6 +157,8 @@ pub struct Sessions {
     pub warm: WarmStatus,
     /// Why no turn is taken, if that is so.
     pub removed: Option<String>,
+    /// The names whose records are lost and that no session of the tree has: one that has lost its record says so itself.
+    pub lost: Vec<LostName>,
     /// What of the store is not whole, until that is over, the newest last.
     pub problems: Vec<StoreProblem>,
 }
@@ -173,6 +177,8 @@ pub struct StoreProblem {
     pub turns: Vec<TurnId>,
     /// What is wrong, and what follows.
     pub reason: String,
+    /// What ends it, in words.
+    pub ends: String,
     /// When it was found, in Unix milliseconds.
     pub at: u64,
 }
@@ -180,8 +186,9 @@ pub struct StoreProblem {
 impl From<Problem> for StoreProblem {
     fn from(problem: Problem) -> Self {
         let (names, turns) = (problem.concern.names().to_vec(), problem.concern.turns().to_vec());
+        let ends = problem.ends();
         let Problem { kind, key, reason, at, .. } = problem;
-        Self { kind: kind.as_str(), key, names, turns, reason, at }
+        Self { kind: kind.as_str(), key, names, turns, reason, ends, at }
     }
 }
 
@@ -205,8 +212,12 @@ pub struct TurnAnswer {
     pub failure: Option<String>,
     /// What happened, in words; of an open turn, why nobody works at it.
     pub message: Option<String>,
-    /// `false` if the outcome is in the host's memory alone, since the store does not take it.
+    /// `false` if the outcome is in the host's memory alone: see `unstored`; or for good, where the host stores no turns.
     pub stored: bool,
+    /// Why the store has not taken the outcome yet, as far as that is so; `None` where the host stores no turns.
+    pub unstored: Option<String>,
+    /// The tool calls that the CLI refused in it, each once: the `tool`, and the `rule` that would let it run.
+    pub denied: Vec<Denied>,
     /// The CLI's `result` frame as it came.
     pub result: Option<Value>,
 }
@@ -281,13 +292,16 @@ mod tests {
             failure: None,
             message: None,
             stored: true,
+            unstored: None,
+            denied: Vec::new(),
             result: None,
         };
         is(
             Answer::Turn(open),
             &json!({
                 "turn": turn, "name": "a", "outcome": null, "text": null, "session_id": null, "interruptions": 1,
-                "failure": null, "message": null, "stored": true, "result": null,
+                "failure": null, "message": null, "stored": true, "unstored": null, "denied": [],
+                "result": null,
             }),
         );
     }

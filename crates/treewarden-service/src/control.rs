@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use treewarden::session::QueryErrorKind;
+use treewarden::session::{QueryError, QueryErrorKind};
 use treewarden::tree::RestartError;
-use treewarden::{SessionId, TurnId};
+use treewarden::{SessionId, SessionName, TurnId};
 
 use crate::answer::Answer;
 use crate::refusal::{Code, Refusal, Unanswered};
@@ -23,22 +23,39 @@ pub(crate) async fn cancel(service: &Service, turn: TurnId) -> Result<Answer, Un
 }
 
 pub(crate) async fn interrupt(service: &Service, name: &str) -> Result<Answer, Unanswered> {
-    let interrupted = service.tree.session(name).interrupt().await?;
+    let interrupted = service.tree.find_session(name)?.interrupt().await?;
     Ok(Answer::Interrupted { interrupted })
 }
 
 pub(crate) async fn clear(service: &Service, name: &str) -> Result<Answer, Unanswered> {
-    service.tree.session(name).clear().await?;
+    match service.tree.find_session(name) {
+        Ok(session) => session.clear().await?,
+        Err(error) => service.tree.host().clear_unheld(&unheld(service, name, error).await?).await?,
+    }
     Ok(Answer::Done {})
 }
 
+/// A name that no session has, if its record is lost; otherwise there is no such session.
+async fn unheld(service: &Service, name: &str, error: QueryError) -> Result<SessionName, Unanswered> {
+    let lost = service.tree.host().lost().await.map_err(Refusal::failed)?.names;
+    let found = lost.into_iter().map(|(lost, _)| lost).find(|lost| lost.as_str() == name);
+    found.ok_or_else(|| error.into())
+}
+
 pub(crate) async fn clear_lost(service: &Service) -> Result<Answer, Unanswered> {
-    let cleared = service.tree.host().clear_lost().await.map_err(Refusal::failed)?;
-    Ok(Answer::Cleared { cleared })
+    let host = service.tree.host();
+    // Asked first: afterwards nobody knows which they were.
+    let names = host.lost().await.map_err(Refusal::failed)?.names;
+    let names = names.into_iter().map(|(name, _)| name).collect();
+    let cleared = host.clear_lost().await.map_err(Refusal::failed)?;
+    Ok(Answer::Cleared { cleared, names })
 }
 
 pub(crate) async fn adopt(service: &Service, name: &str, id: SessionId) -> Result<Answer, Unanswered> {
-    service.tree.session(name).adopt(id).await?;
+    match service.tree.find_session(name) {
+        Ok(session) => session.adopt(id).await?,
+        Err(error) => service.tree.host().adopt_unheld(&unheld(service, name, error).await?, id).await?,
+    }
     Ok(Answer::Done {})
 }
 
@@ -50,10 +67,8 @@ pub(crate) async fn adopt_lost(service: &Service) -> Result<Answer, Unanswered> 
 }
 
 pub(crate) async fn start(service: &Service, name: &str) -> Result<Answer, Unanswered> {
-    let session = service.tree.session(name);
-    // Asked first, so that a name that nobody has is refused as such, and not as a start that failed.
-    session.status().await?;
-    session.start_again().await?;
+    // Looked for first, so that a name that nobody has is refused as such, and not as a start that failed.
+    service.tree.find_session(name)?.start_again().await?;
     Ok(Answer::Done {})
 }
 
@@ -90,7 +105,7 @@ pub(crate) async fn stop(
     name: &str,
     force: bool,
 ) -> Result<Answer, Unanswered> {
-    let session = service.tree.session(name);
+    let session = service.tree.find_session(name)?;
     may_end(service, sink, name, force, "stopped").await?;
     session.stop().await?;
     // The session is stopped either way; if it cannot be asked any more, it has nothing to tell.
@@ -146,38 +161,19 @@ pub(crate) async fn restart(
         Ok(_) => session.restart().await?,
         Err(error) if error.kind() == QueryErrorKind::NoSuchSession => {
             let restarted = service.tree.restart_supervisor(name).await;
-            restarted.map_err(|error| not_restarted(service, name, &error))?;
+            restarted.map_err(|error| not_restarted(&error))?;
         }
         Err(error) => return Err(error.into()),
     }
     Ok(Answer::Done {})
 }
 
-fn not_restarted(service: &Service, name: &str, error: &RestartError) -> Refusal {
+fn not_restarted(error: &RestartError) -> Refusal {
     match error {
-        RestartError::NotFound { known, .. } => {
-            let sessions = service.tree.host().sessions();
-            let sessions: Vec<String> = sessions.iter().map(|session| session.name.to_string()).collect();
-            let message = format!(
-                "nothing that can be restarted is named {name:?}; sessions: {}; supervisors: {}",
-                listed(&sessions),
-                listed(known)
-            );
-            Refusal::new(Code::NoSuchSession, message)
-        }
+        RestartError::NotFound { .. } => Refusal::new(Code::NoSuchSession, error),
         RestartError::Ambiguous { .. } => Refusal::new(Code::BadRequest, error),
         RestartError::Busy => Refusal::new(Code::Busy, error),
         RestartError::Stopping => Refusal::new(Code::Stopped, error),
         _ => Refusal::failed(error),
-    }
-}
-
-/// The first names of a list, and how many more there are.
-fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 20;
-    match names.len() {
-        0 => "none".to_owned(),
-        len if len > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), len - SHOWN),
-        _ => names.join(", "),
     }
 }

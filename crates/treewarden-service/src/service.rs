@@ -4,8 +4,10 @@
 //! that misses something here gets it here, so that the next door has it too.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, RwLock, SemaphorePermit};
+use treewarden::session::{LostName, Status};
 use treewarden::{Prompt, Tree};
 
 use crate::access::Caller;
@@ -19,6 +21,9 @@ use crate::{control, events, turns, unsaved};
 
 /// So many problems of the store are shown with the sessions, the newest.
 const PROBLEMS: usize = 8;
+
+/// How long `ps` waits for the store to say which names are lost.
+const LOST: Duration = Duration::from_secs(1);
 
 /// What can be asked of one tree, for any number of doors.
 #[derive(Debug)]
@@ -167,12 +172,23 @@ impl Service {
         // As long as a person reads: all are events, and in the log.
         let mut problems = host.problems().await;
         let newest = problems.split_off(problems.len().saturating_sub(PROBLEMS));
+        let sessions = host.sessions();
         Sessions {
-            sessions: host.sessions(),
+            lost: self.lost(&sessions).await,
+            sessions,
             warm: host.warm(),
             removed: host.removed(),
             problems: newest.into_iter().map(StoreProblem::from).collect(),
         }
+    }
+
+    /// The lost names that none of these has; none while the store does not say.
+    async fn lost(&self, sessions: &[Status]) -> Vec<LostName> {
+        let names = tokio::time::timeout(LOST, self.tree.host().lost_names()).await;
+        let mut names = names.ok().and_then(Result::ok).unwrap_or_default();
+        // They are in the order of their names.
+        names.retain(|lost| sessions.binary_search_by(|session| session.name.cmp(&lost.name)).is_err());
+        names
     }
 
     /// Reads the config file again and makes the tree what it says, once whoever does that now is done.

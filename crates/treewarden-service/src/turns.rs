@@ -1,7 +1,7 @@
 //! Turns: asked, streamed, waited for, and interrupted when the caller goes.
 
 use serde_json::Value;
-use treewarden::session::{Event, QueryError, QueryErrorKind, TextEvent, Turn, TurnReport};
+use treewarden::session::{Denied, Event, QueryError, QueryErrorKind, TextEvent, Turn, TurnReport};
 use treewarden::{Prompt, SessionName, StoreErrorKind, TurnId};
 
 use crate::answer::{Answer, Progress, TurnAnswer};
@@ -19,7 +19,7 @@ pub(crate) async fn ask(
     stream: Streaming,
     detach: bool,
 ) -> Result<Answer, Unanswered> {
-    let session = service.tree.session(&name);
+    let session = service.tree.find_session(&name)?;
     if detach {
         // The turn goes on without its caller, who has the id to ask for it.
         return Ok(Answer::Detached { turn: session.submit(prompt).await?, name });
@@ -208,6 +208,8 @@ async fn report_of(service: &Service, found: TurnReport) -> TurnAnswer {
     if session_id.is_none() {
         session_id = service.tree.session(found.name.as_str()).id().await.ok().flatten();
     }
+    let unstored = if found.stored { None } else { unstored(service, &found.name).await };
+    let result = take("result");
     TurnAnswer {
         turn: found.turn,
         name: found.name,
@@ -218,6 +220,21 @@ async fn report_of(service: &Service, found: TurnReport) -> TurnAnswer {
         failure: text(take("failure")),
         message: text(take("message")),
         stored: found.stored,
-        result: take("result"),
+        unstored,
+        denied: result.as_ref().map(Denied::in_result).unwrap_or_default(),
+        result,
     }
+}
+
+/// Why an outcome of this session is in hand, in words; `None` where no turn is stored at all.
+async fn unstored(service: &Service, name: &SessionName) -> Option<String> {
+    if !service.tree.host().store().keeps_turns() {
+        return None;
+    }
+    let status = service.tree.session(name.as_str()).status().await.ok();
+    // The session may be gone, or the store may have taken it since.
+    let why = status.and_then(|status| status.unstored).map(Into::into);
+    Some(why.unwrap_or_else(|| {
+        "the store had not taken it in time; `treewarden turn` shows whether it has since".to_owned()
+    }))
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use treewarden_store::{Backend, Problem};
+use treewarden_proto::SessionName;
+use treewarden_store::{Backend, Problem, ProblemKind};
 
 use crate::events::{Happening, Site};
 use crate::host::{Host, Inner};
@@ -30,7 +31,12 @@ impl Telling {
     pub(crate) fn begin(host: &Host) -> Self {
         // Before the first question: what is found while that is answered rings.
         let bell = host.store().bell();
-        let mut teller = Teller { host: Arc::downgrade(&host.inner), last: 0, unstored: HashSet::new() };
+        let mut teller = Teller {
+            host: Arc::downgrade(&host.inner),
+            last: 0,
+            unstored: HashSet::new(),
+            shown: Vec::new(),
+        };
         match Handle::try_current() {
             Ok(runtime) => Self(Some(runtime.spawn(teller.tell_on(bell)).abort_handle())),
             Err(_) => {
@@ -57,7 +63,24 @@ struct Teller {
     /// The highest number that was told.
     last: u64,
     /// What was told that has no number; a store keeps few of them.
-    unstored: HashSet<String>,
+    unstored: HashSet<Which>,
+    /// What there was at the last look, with the session that it concerns.
+    shown: Vec<(Which, Option<SessionName>)>,
+}
+
+/// A problem among the others.
+type Which = (ProblemKind, String, u64);
+
+fn which(problem: &Problem) -> Which {
+    (problem.kind, problem.key.clone(), problem.number)
+}
+
+/// Of several sessions the right one is not known, and no event says that it is of one of them.
+fn whose(problem: &Problem) -> Option<SessionName> {
+    match problem.concern.names() {
+        [name] => Some(name.clone()),
+        _ => None,
+    }
 }
 
 impl Teller {
@@ -84,7 +107,7 @@ impl Teller {
         let before = self.last;
         for problem in problems.iter().filter(|problem| problem.is_new) {
             let is_known = match problem.number {
-                0 => !self.unstored.insert(problem.key.clone()),
+                0 => !self.unstored.insert(which(problem)),
                 number => number <= before,
             };
             if !is_known {
@@ -92,10 +115,34 @@ impl Teller {
                 self.last = self.last.max(problem.number);
             }
         }
+        self.tell_of_ends(&host, &problems);
         host.keep(problems);
         drop(host);
         if self.last > before {
             note_told(&*store, self.last).await;
+        }
+    }
+}
+
+impl Teller {
+    /// Tells what is over since the last look; what comes again is told again.
+    fn tell_of_ends(&mut self, host: &Host, problems: &[Problem]) {
+        // A store that cannot be read tells of what it could not store alone.
+        let is_whole = problems.iter().all(|problem| problem.number != 0);
+        let now: Vec<_> = problems.iter().map(|problem| (which(problem), whose(problem))).collect();
+        for (is, name) in std::mem::replace(&mut self.shown, now) {
+            if self.shown.iter().any(|(there, _)| *there == is) {
+                continue;
+            }
+            if !is_whole && is.2 != 0 {
+                self.shown.push((is, name));
+                continue;
+            }
+            self.unstored.remove(&is);
+            let (kind, key, _) = is;
+            tracing::info!(?kind, %key, "a problem of the store is over");
+            let what = Happening::StoreProblemOver { kind: kind.as_str(), key };
+            host.inner.events.events().publish(Site::default(), name, what);
         }
     }
 }
@@ -109,13 +156,15 @@ async fn note_told(store: &dyn Backend, last: u64) {
 
 impl Host {
     fn tell(&self, problem: &Problem) {
-        let Problem { kind, key, reason, concern, .. } = problem;
-        tracing::error!(?kind, %key, %reason, "what is stored is not whole");
-        // Of several the session is not known, and no event says that it is of one of them.
-        let name = match concern.names() {
-            [name] => Some(name.clone()),
-            _ => None,
-        };
+        let Problem { kind, key, reason, .. } = problem;
+        let ends = problem.ends();
+        match kind {
+            ProblemKind::Unwritable => {
+                tracing::error!(?kind, %key, %reason, ends, "the store cannot be written")
+            }
+            _ => tracing::error!(?kind, %key, %reason, ends, "what is stored is not whole"),
+        }
+        let name = whose(problem);
         let (kind, key, why) = (kind.as_str(), key.clone(), reason.clone());
         let what = Happening::StoreProblem { kind, key, why };
         self.inner.events.events().publish(Site::default(), name, what);

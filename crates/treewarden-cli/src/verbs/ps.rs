@@ -21,6 +21,7 @@ pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCod
             table(&sessions, Paint(output::is_colourful()))
                 + &warm(&answer["warm"])
                 + &removed(&answer["removed"])
+                + &lost(&answer["lost"])
                 + &problems(&answer["problems"]),
         )?;
     }
@@ -59,7 +60,9 @@ pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
     {
         let reason = session["reason"].as_str().or_else(|| session["last_exit"].as_str());
         let reason = shown::text(reason.unwrap_or("no reason is known"), Lines::Keep);
-        text.push_str(&format!("\n{}: {reason}\n", paint.bold(&cell(&session["name"]))));
+        let name = cell(&session["name"]);
+        let ends = ends(session["state"].as_str().unwrap_or_default(), &name);
+        text.push_str(&format!("\n{}: {reason}{ends}\n", paint.bold(&name)));
     }
     for session in sessions {
         for note in notes(session) {
@@ -70,8 +73,33 @@ pub(crate) fn table(sessions: &[Value], paint: Paint) -> String {
     text
 }
 
+/// What ends each kind of line about a session, by the key of its JSON, as `docs/command.md` has it; a line that is not here is no
+/// problem, or says itself what ends it.
+const ENDS: [(&str, &str); 8] = [
+    ("failed", "the next turn tries once more, and `treewarden restart NAME` lets it begin afresh"),
+    ("given_up", "`treewarden restart NAME` starts it again"),
+    (
+        "unsaved",
+        "this is over when its CLI has written it; `treewarden restart NAME --force` goes on without what is not on disk",
+    ),
+    ("unstored", "this is over when the store takes it"),
+    ("lost", "`treewarden clear NAME` begins anew"),
+    ("removed", "this is over with the next start of the daemon"),
+    ("not_gone", "this is over when they have ended: end them by hand"),
+    ("may_be_left", "this is over when they have ended"),
+];
+
+/// What ends a line of this key of a session, which is named in it.
+fn ends(key: &str, name: &str) -> String {
+    let row = ENDS.iter().find(|(known, _)| *known == key);
+    row.map(|(_, ends)| format!("; {}", ends.replace("NAME", name))).unwrap_or_default()
+}
+
 /// What a session's CLI does by itself, what would be lost with it, why its turns are refused, and what lives on of it.
 fn notes(session: &Value) -> Vec<String> {
+    let name = cell(&session["name"]);
+    let problem =
+        |key: &str, words: &str| session[key].as_str().map(|why| format!("{words}{why}{}", ends(key, &name)));
     let own_work = session["own_work"].as_str().map(|why| match why {
         "task_ended" => "its CLI works by itself: a background task ended".to_owned(),
         "wake_up" => "its CLI works by itself: a wake-up or a scheduled prompt".to_owned(),
@@ -81,11 +109,7 @@ fn notes(session: &Value) -> Vec<String> {
         1 => "1 background task runs".to_owned(),
         count => format!("{count} background tasks run"),
     });
-    let unsaved =
-        session["unsaved"].as_str().map(|why| format!("not on disk, and so its CLI is not parked: {why}"));
-    let unstored = session["unstored"].as_str().map(|why| format!("not stored yet: {why}"));
     let lost = session["lost"].as_str().map(|why| {
-        let name = cell(&session["name"]);
         let adopt = match session["session_id"].as_str() {
             Some(id) => format!("`treewarden adopt {name} {id}` takes over the one that it had"),
             None => format!(
@@ -93,18 +117,19 @@ fn notes(session: &Value) -> Vec<String> {
                  `projects` in the CLI's config directory"
             ),
         };
-        format!("its conversation is lost: {why}; {adopt}, `treewarden clear {name}` begins anew")
+        format!("its conversation is lost: {why}; {adopt}{}", ends("lost", &name))
     });
-    // It says itself what was removed: the session's lease, or the store of them all.
-    let removed = session["removed"].as_str().map(str::to_owned);
-    let not_gone = session["not_gone"]
-        .as_str()
-        .map(|why| format!("processes of it live on, and it does not start while they do: failed to {why}"));
-    let left = session["may_be_left"]
-        .as_str()
-        .map(|what| format!("left alone, as nothing says whether it is of the session: {what}"));
     let limit = session["suspended_until"].as_u64().map(|until| limit(until, SystemTime::now()));
-    [limit, own_work, tasks, unsaved, unstored, lost, removed, not_gone, left].into_iter().flatten().collect()
+    let problems = [
+        problem("unsaved", "not on disk, and so its CLI is not parked: "),
+        problem("unstored", "not stored yet: "),
+        lost,
+        // It says itself what was removed: the session's lease, or the store of them all.
+        problem("removed", ""),
+        problem("not_gone", "processes of it live on, and it does not start while they do: failed to "),
+        problem("may_be_left", "left alone, as nothing says whether it is of the session: "),
+    ];
+    [limit, own_work, tasks].into_iter().chain(problems).flatten().collect()
 }
 
 /// How long a usage limit holds still that is lifted at this second of the Unix epoch.
@@ -128,10 +153,37 @@ fn removed(removed: &Value) -> String {
     removed.as_str().map_or_else(String::new, shown)
 }
 
+/// The lost names that no session has, each with what has it go on.
+fn lost(lost: &Value) -> String {
+    const SHOWN: usize = 20;
+    let all = lost.as_array().map(Vec::as_slice).unwrap_or_default();
+    let line = |lost: &Value| {
+        let (name, id) = (cell(&lost["name"]), lost["session_id"].as_str().unwrap_or("ID"));
+        let template = match &lost["template"] {
+            Value::String(template) => shown::text(template, Lines::Escape).into_owned(),
+            _ => "TEMPLATE".to_owned(),
+        };
+        format!(
+            "\n{name}: its conversation is lost, and no session has the name: `treewarden new {template} {name}` makes it again, if it \
+             was of a template; `treewarden adopt {name} {id}` takes over the conversation that it had, `treewarden clear {name}` begins \
+             anew\n"
+        )
+    };
+    let mut text: String = all.iter().take(SHOWN).map(line).collect();
+    if all.len() > SHOWN {
+        text.push_str(&format!("\n{} more lost names have no session\n", all.len() - SHOWN));
+    }
+    text
+}
+
 /// What of the store is not whole, if anything.
 fn problems(problems: &Value) -> String {
     let line = |problem: &Value| {
-        let reason = cell(&problem["reason"]);
+        let reason = match problem["ends"].as_str() {
+            Some(ends) => format!("{}; {}", cell(&problem["reason"]), shown::text(ends, Lines::Escape)),
+            // A daemon of an earlier version does not say it.
+            None => cell(&problem["reason"]),
+        };
         // The words say which turn, or whose record, it is.
         match problem["names"].as_array().is_some_and(|names| !names.is_empty()) {
             true => format!("\nstore: {reason}\n"),
@@ -154,6 +206,52 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn what_ends_each_line_is_documented_in_the_same_words() {
+        let page = include_str!("../../../../docs/command.md");
+        for (key, ends) in ENDS {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{key}` | a session ")));
+            assert!(row.is_some_and(|row| row.contains(ends)), "{key}: {ends}");
+        }
+        for (kind, of_a_session, otherwise) in treewarden_store::ENDS {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{kind}` | the store ")));
+            assert!(row.is_some_and(|row| row.contains(of_a_session)), "{kind}: {of_a_session}");
+            assert!(row.is_some_and(|row| row.contains(otherwise)), "{kind}: {otherwise}");
+        }
+    }
+
+    #[test]
+    fn a_problem_of_a_session_says_what_ends_it() {
+        let session = serde_json::json!({ "name": "a", "state": "failed", "reason": "no such program", "unstored": "the disk is full" });
+        let text = table(&[session], Paint(false));
+        assert!(
+            text.contains("a: no such program; the next turn tries once more, and `treewarden restart a`"),
+            "{text}"
+        );
+        assert!(
+            text.contains("not stored yet: the disk is full; this is over when the store takes it"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_lost_name_that_no_session_has_says_what_makes_it_again() {
+        let lost = serde_json::json!([{ "name": "alice", "session_id": "d4568e9c", "template": "chat" }, { "name": "bob" }]);
+        let text = super::lost(&lost);
+        assert!(
+            text.contains("`treewarden new chat alice`")
+                && text.contains("`treewarden adopt alice d4568e9c`"),
+            "{text}"
+        );
+        assert!(
+            text.contains("`treewarden new TEMPLATE bob`") && text.contains("`treewarden adopt bob ID`"),
+            "{text}"
+        );
+        assert_eq!(super::lost(&Value::Null), "");
+        let many: Vec<_> = (0..25).map(|n| serde_json::json!({ "name": format!("s{n}") })).collect();
+        assert!(super::lost(&Value::Array(many)).contains("5 more lost names have no session"));
+    }
 
     #[test]
     fn a_limit_is_shown_by_what_is_left_of_it_rounded_up() {

@@ -30,6 +30,7 @@ pub(super) fn untold(turn: &str, name: Option<&str>) -> Value {
         "session_id": null,
         "interruptions": null,
         "failure": null,
+        "denied": [],
         "message": "the tree ended before it told how the turn came out: ask when it runs again",
         "result": null,
     })
@@ -53,10 +54,48 @@ pub(super) fn show(report: &Value, output: Output, with_text: bool) -> anyhow::R
         Some(outcome) => output::note(format!("the turn was {outcome}")),
         None => output::note(open(report)),
     }
-    if report["stored"] == false {
-        output::note("warning: the outcome is not stored yet; `treewarden ps` says why");
+    if let Some(note) = not_stored(report) {
+        output::note(note);
+    }
+    if let Some(note) = denied(&report["denied"]) {
+        output::note(note);
     }
     Ok(())
+}
+
+/// An outcome that the store does not take, in words; none where the tree stores no turns.
+fn not_stored(report: &Value) -> Option<String> {
+    let said = "warning: the outcome is not stored yet; `treewarden ps` says why";
+    match (report["stored"] == false, report.get("unstored")) {
+        (false, _) | (true, Some(Value::Null)) => None,
+        (true, Some(Value::String(why))) => Some(format!("{said}: {why}")),
+        // A daemon of an earlier version does not say it here.
+        (true, _) => Some(said.to_owned()),
+    }
+}
+
+/// Which tools the CLI refused, and what would allow them.
+fn denied(denied: &Value) -> Option<String> {
+    const SHOWN: usize = 5;
+    let all: Vec<_> = denied
+        .as_array()?
+        .iter()
+        .filter_map(|one| Some((one["tool"].as_str()?, one["rule"].as_str()?)))
+        .collect();
+    if all.is_empty() {
+        return None;
+    }
+    let mut tools: Vec<_> = all.iter().map(|(tool, _)| *tool).collect();
+    tools.dedup();
+    let rules: Vec<_> = all.iter().take(SHOWN).map(|(_, rule)| format!("{rule:?}")).collect();
+    let more = all.len() - rules.len();
+    let more = if more > 0 { format!(" and {more} more, which --json lists,") } else { String::new() };
+    Some(format!(
+        "note: the CLI did not let the model use {}: in the session's `allowed_tools`, {}{more} would let it, unless a rule or a \
+         hook forbids that; so would another `permission_mode`",
+        tools.join(", "),
+        rules.join(", "),
+    ))
 }
 
 /// An open turn in words; where nobody works at it, why, and what has it go on.
@@ -76,5 +115,34 @@ pub(super) fn code(report: &Value) -> ExitCode {
         Some("interrupted" | "cancelled") => Exit::Interrupted.into(),
         None => Exit::Open.into(),
         Some(_) => Exit::Failed.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_said_not_to_be_stored_where_the_tree_stores_turns() {
+        assert_eq!(not_stored(&json!({ "stored": true, "unstored": null })), None);
+        assert_eq!(
+            not_stored(&json!({ "stored": false, "unstored": null })),
+            None,
+            "durability = \"nothing\""
+        );
+        let said = not_stored(&json!({ "stored": false, "unstored": "the disk is full" })).expect("said");
+        assert!(said.contains("not stored yet") && said.ends_with("the disk is full"), "{said}");
+        assert!(not_stored(&json!({ "stored": false })).is_some(), "as an earlier version says it");
+    }
+
+    #[test]
+    fn refused_tools_are_named_with_the_rules_that_would_allow_them() {
+        assert_eq!(denied(&json!([])), None);
+        assert_eq!(denied(&Value::Null), None);
+        let one = |n: usize| json!({ "tool": "Bash", "rule": format!("Bash(p{n}:*)") });
+        let said = denied(&json!([one(0)])).expect("said");
+        assert!(said.contains("use Bash: ") && said.contains("\"Bash(p0:*)\" would let it"), "{said}");
+        let said = denied(&(0..7).map(one).collect()).expect("said");
+        assert!(said.contains("\"Bash(p4:*)\" and 2 more") && !said.contains("p5"), "{said}");
     }
 }

@@ -28,9 +28,13 @@ fn damage(world: &World, from: &str, to: &str) {
 }
 
 fn store_problems(world: &World) -> Vec<Value> {
+    of_kind(world, "store_problem")
+}
+
+fn of_kind(world: &World, kind: &str) -> Vec<Value> {
     let lines = text(&world.run(&["events", "--json"]).stdout);
     let events = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    events.filter(|event| event["event"] == "store_problem").collect()
+    events.filter(|event| event["event"] == kind).collect()
 }
 
 fn ps(world: &World) -> String {
@@ -56,6 +60,7 @@ fn a_damaged_turn_is_told_with_its_session_as_an_event_and_in_ps_until_the_sessi
         assert!(said.contains(&words), "{verb:?}: {said}");
     }
     assert!(ps(&world).contains(&format!("store: {words}")), "{}", ps(&world));
+    assert!(ps(&world).contains("`treewarden clear a` ends this"), "{}", ps(&world));
     let event = eventually("it is an event", || store_problems(&world).pop());
     assert!(event["why"].as_str().is_some_and(|why| why.contains(&words)), "{event}");
     assert_eq!((event["name"].as_str(), event["kind"].as_str()), (Some("a"), Some("turn")), "{event}");
@@ -68,6 +73,9 @@ fn a_damaged_turn_is_told_with_its_session_as_an_event_and_in_ps_until_the_sessi
     world.run(&["clear", "a"]);
     assert!(!ps(&world).contains("store:"), "{}", ps(&world));
     assert_eq!(store_problems(&world), Vec::<Value>::new());
+    let over = eventually("that it is over is an event", || of_kind(&world, "store_problem_over").pop());
+    assert_eq!((over["name"].as_str(), over["kind"].as_str()), (Some("a"), Some("turn")), "{over}");
+    assert_eq!(over["key"].as_str(), Some(&*turn), "{over}");
     assert_eq!(world.run(&["turn", &turn]).status.code(), Some(1), "it is no unknown turn for that");
 }
 

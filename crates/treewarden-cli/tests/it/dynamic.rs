@@ -32,7 +32,8 @@ fn a_session_is_made_asked_and_removed_and_each_refusal_has_its_code() {
     assert!(code(&world, &["new", "chat", "alice"], 6).contains("choose another name"));
     assert!(code(&world, &["new", "chat", "lobby"], 6).contains("there is one of that name"));
     assert!(code(&world, &["new", "chat", "chat"], 6).contains("a template of the tree has that name"));
-    assert!(code(&world, &["new", "chta", "bob"], 5).contains("there are: chat"));
+    assert!(code(&world, &["new", "chta", "bob"], 5).contains("did you mean \"chat\"?"));
+    assert!(code(&world, &["new", "work", "bob"], 5).contains("there are: chat"));
     code(&world, &["new", "chat", "no name"], 2);
     code(&world, &["new", "chat", "bob"], 0);
     assert!(code(&world, &["new", "chat", "carol"], 8).contains("max_sessions"));

@@ -160,5 +160,5 @@ fn an_unknown_name_is_answered_with_those_that_could_be_restarted() {
     let output = world.run(&["restart", "nobody"]);
     assert_eq!(output.status.code(), Some(5));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(stderr.contains("\"nobody\"; sessions: a, b; supervisors: team"), "{stderr}");
+    assert!(stderr.contains("is named \"nobody\"; there are: team, a, b"), "{stderr}");
 }

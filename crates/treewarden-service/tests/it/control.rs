@@ -118,7 +118,7 @@ async fn what_is_asked_has_the_keys_that_are_documented() {
     let keys = |value: Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
     for (op, documented) in [
         ("hello", &["pid", "protocol", "state_dir", "version"][..]),
-        ("ps", &["problems", "removed", "sessions", "warm"]),
+        ("ps", &["lost", "problems", "removed", "sessions", "warm"]),
         ("reload", &["changed", "dry_run", "failed", "nodes", "text", "unchanged"]),
         ("events", &["boot", "seq"]),
     ] {
@@ -126,6 +126,51 @@ async fn what_is_asked_has_the_keys_that_are_documented() {
     }
     let tree = world.ask(json!({ "op": "tree" })).await.expect("answered");
     assert_eq!((&tree["kind"], &tree["children"][0]["name"]), (&json!("supervisor"), &json!("a")));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_has_is_refused_with_the_nearest_or_with_what_has_it() {
+    let world = World::of(&["assistant", "writer"]).await;
+    world.add("template", "chat");
+    world.ask(json!({ "op": "reload" })).await.expect("it can be done");
+    let id = treewarden::SessionId::random();
+    let refused = async |mut request: Value, name: &str| {
+        request["name"] = json!(name);
+        let refusal = world.ask(request.clone()).await.expect_err("refused");
+        assert_eq!(refusal.code, Code::NoSuchSession, "{request}: {refusal}");
+        refusal.message
+    };
+    for request in [
+        json!({ "op": "ask", "prompt": "hello" }),
+        json!({ "op": "ask", "prompt": "hello", "detach": true }),
+        json!({ "op": "start" }),
+        json!({ "op": "stop" }),
+        json!({ "op": "restart" }),
+        json!({ "op": "remove" }),
+        json!({ "op": "clear" }),
+        json!({ "op": "adopt", "session_id": id }),
+        json!({ "op": "interrupt" }),
+    ] {
+        let said = refused(request.clone(), "asistant").await;
+        assert!(said.contains("\"asistant\"; did you mean \"assistant\"?"), "{request}: {said}");
+        let said = refused(request.clone(), "zoe").await;
+        assert!(said.contains("writer") && said.contains("assistant"), "{request}: {said}");
+    }
+    let said = refused(json!({ "op": "stop" }), "chat").await;
+    assert!(said.contains("that is a template") && said.contains("treewarden new chat NAME"), "{said}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_session_that_runs_is_not_started_and_it_is_said_what_starts_it_anew() {
+    let world = World::of(&["a"]).await;
+    let refusal = world.ask(json!({ "op": "start", "name": "a" })).await.expect_err("refused");
+    assert_eq!(refusal.code, Code::Failed);
+    assert!(
+        refusal.message.contains("runs already") && refusal.message.contains("treewarden restart a"),
+        "{refusal}"
+    );
     world.end().await;
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use treewarden_core::session::SessionState;
+use treewarden_core::session::{Denied, SessionState};
 use treewarden_otp::supervisor::ChildId;
 use treewarden_proto::frame::{self, Frame};
 use treewarden_proto::{SessionId, TurnId};
@@ -51,8 +51,16 @@ pub enum Happening {
         turn: TurnId,
         /// The outcome in one word.
         outcome: &'static str,
-        /// `false` if the store did not take it in time: the host alone has it, and stores it as soon as that can be.
+        /// `false` if the store did not take it in time: the host alone has it, and stores it as soon as that can be. Also
+        /// `false`, and for good, where the host stores no turns.
         stored: bool,
+    },
+    /// The session's CLI refused tool calls in a turn, since nothing allowed them; it is told before the turn's outcome.
+    ToolsDenied {
+        /// The turn.
+        turn: TurnId,
+        /// What in `allowed_tools` would have let them run, such as `Bash(git:*)` or `Write`: the first sixteen.
+        rules: Vec<String>,
     },
     /// The session's CLI died under a turn, which stays open.
     TurnInterrupted {
@@ -148,13 +156,21 @@ pub enum Happening {
     /// What is stored is not whole: told once for each thing, when the host is opened; or, when it happens, the store refuses
     /// something for good, or that is let go.
     StoreProblem {
-        /// What kind of thing: `record`, `turn`, `database`, `removed`, `older` or `cut`; `outcome` of a turn, or `record`, where
-        /// it is refused.
+        /// What kind of thing: `record`, `turn`, `database`, `removed`, `older` or `cut`; `unwritable` while nothing can be
+        /// stored; `outcome` of a turn, or `record`, where it is refused.
         kind: &'static str,
         /// Which one: a session's name, a turn's id, or a path.
         key: String,
         /// What is wrong, and what follows.
         why: String,
+    },
+    /// Something of the store is whole again, or taken note of: what a [`StoreProblem`](Self::StoreProblem) told of this kind and
+    /// key.
+    StoreProblemOver {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Which one.
+        key: String,
     },
     /// A supervisor of the tree reports something.
     Supervision {
@@ -263,7 +279,15 @@ macro_rules! text_of {
     };
 }
 
+/// How many rules of refused calls an event has at most; the answer has all of them.
+const RULES: usize = 16;
+
 impl Happening {
+    /// What a turn's refused calls would have needed.
+    pub(crate) fn tools_denied(turn: TurnId, denied: Vec<Denied>) -> Self {
+        Self::ToolsDenied { turn, rules: denied.into_iter().take(RULES).map(|denied| denied.rule).collect() }
+    }
+
     /// A frame that belongs to no turn; one that is too large is not copied.
     pub(crate) fn unsolicited(frame: &Frame) -> Self {
         let (bytes, quoted) = quote(frame);
@@ -283,7 +307,8 @@ impl Happening {
             Self::Supervision { supervisor, child, .. } => {
                 supervisor.len() + child.as_ref().map_or(0, |child| child.as_str().len())
             }
-            Self::StoreProblem { key, .. } => key.len(),
+            Self::StoreProblem { key, .. } | Self::StoreProblemOver { key, .. } => key.len(),
+            Self::ToolsDenied { rules, .. } => rules.iter().map(String::len).sum(),
             _ => 0,
         };
         frame + names + self.text().map_or(0, String::len)

@@ -9,7 +9,8 @@ pub struct Delivered {
     /// The outcome.
     pub outcome: Outcome,
     /// `false` if the store did not take it within two seconds: this host alone has it, stores it as soon as that can be, and
-    /// sends the session nothing new before. If the host dies first, the turn is asked again.
+    /// sends the session nothing new before. If the host dies first, the turn is asked again. Also `false`, and for good, where
+    /// no turn is stored ([`Durability::Nothing`](crate::Durability::Nothing)).
     pub stored: bool,
     /// How many CLIs died while they worked at the turn.
     pub interruptions: u32,

@@ -23,6 +23,7 @@ mod engine;
 mod error;
 mod event;
 mod handle;
+mod lost_names;
 mod options;
 mod sink;
 mod start_error;
@@ -34,18 +35,18 @@ mod turn;
 pub use actor::{CliCrashed, SessionActor, SessionActorState, SessionArguments};
 pub(crate) use actor::{Owner, SessionChild};
 pub use delivered::Delivered;
-pub use desk::Adopted;
 pub use directory::{TurnReport, Unsaved};
 pub use error::{QueryError, QueryErrorKind};
 pub use event::Event;
 pub use handle::Session;
+pub use lost_names::{Adopted, LostName};
 pub use options::{CutOffTools, SessionOptions};
 pub use start_error::{StartError, StartErrorKind};
 pub use status::{CliFeatures, Status};
 pub use stream::{Collected, Frames, Text, TextDeltas, TextEvent, TextEvents, ToolUses};
 pub use treewarden_core::limits::{Enforcement, Limits, NoSize, Size};
 pub use treewarden_core::session::{
-    Answer, CliVersion, Config as Timing, Delivery, ExitClass, Failure, FailureKind, InvalidVersion, OnLimit,
-    Outcome, Prompt, SessionState, StopReason,
+    Answer, CliVersion, Config as Timing, Delivery, Denied, ExitClass, Failure, FailureKind, InvalidVersion,
+    OnLimit, Outcome, Prompt, SessionState, StopReason,
 };
 pub use turn::Turn;

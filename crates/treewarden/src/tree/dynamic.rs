@@ -35,6 +35,7 @@ use super::place::{self, Place, Template};
 use crate::events::RemovalReason;
 use crate::host::Host;
 use crate::session::{QueryError, Session, StartError};
+use crate::suggest::no_such;
 use crate::supervisor::{ChildId, StartChildError, Supervisor};
 
 /// How long the making or the removal of a session waits for a change of the tree that is under way.
@@ -45,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[non_exhaustive]
 pub enum NewSessionError {
     /// The tree has no such template.
-    #[error("make a session of the template {template:?}: the tree has none of that name; {}", those(.known))]
+    #[error("make a session of the template {template:?}: {}", no_template(.template, .known))]
     NoSuchTemplate {
         /// The name.
         template: String,
@@ -100,26 +101,29 @@ pub enum NewSessionError {
     Start(#[from] StartError),
 }
 
-fn those(known: &[String]) -> String {
-    if known.is_empty() {
-        "its file has no [[template]]".to_owned()
-    } else {
-        format!("there are: {}", known.join(", "))
-    }
+fn no_template(name: &str, known: &[String]) -> String {
+    let none = no_such("template", name, known);
+    if known.is_empty() { format!("{none}, as the tree's file has no [[template]]") } else { none }
 }
 
 /// Why a session was not removed, or not wholly.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoveSessionError {
-    /// No session has this name; nothing was done.
-    #[error("remove the session {0:?}: there is none of that name")]
+    /// No session has this name, or it is being removed already; nothing was done. The text says which, and which name is near.
+    #[error("remove the session: {0}")]
     NotFound(String),
     /// The session was not made of a template; nothing was done.
     #[error(
         "remove the session {0}: it is declared in the config file; take it out there and reload, or stop it"
     )]
     Declared(String),
+    /// The session's record is lost, and with it where its removal would be noted; nothing was done.
+    #[error(
+        "remove the session {0}: its record is lost, and it would come back with the next tree; have it go on (`treewarden adopt {0} \
+         ID`) or begin anew (`treewarden clear {0}`) first"
+    )]
+    Lost(String),
     /// A change of the tree took too long: the session is ended, and its name is still its own.
     #[error(
         "remove the session {0}: a change of the tree is under way, and it is only stopped; remove it again"
@@ -243,13 +247,20 @@ async fn take_out(
     removal: Removal,
 ) -> Result<bool, RemoveSessionError> {
     let Removal { name, idle_since } = removal;
-    let Some(desk) = host.find(&name) else { return Err(RemoveSessionError::NotFound(name)) };
+    let Some(desk) = host.find(&name) else {
+        return Err(RemoveSessionError::NotFound(no_such("session", &name, &host.known_names())));
+    };
     let path = match place_of(current, &name) {
         Some(path) => path,
         // Another removal is at its end.
-        None if desk.is_being_removed() => return Err(RemoveSessionError::NotFound(name)),
+        None if desk.is_being_removed() => {
+            return Err(RemoveSessionError::NotFound(format!("{name} is being removed already")));
+        }
         None => return Err(RemoveSessionError::Declared(name)),
     };
+    if desk.lost().is_some() {
+        return Err(RemoveSessionError::Lost(name));
+    }
     let why = match idle_since {
         Some(_) => "the session was removed, as it had nothing to do for remove_idle; make it again",
         None => "the session was removed; make it again",
@@ -280,6 +291,8 @@ async fn take_out(
         // Last, since the name is free with the last spec: nobody else may have the record before it is noted.
         drop(leaf);
         desk.close(why);
+        // Its lease is free by now, and whoever makes a session of the name waits.
+        desk.leave_template_in_lease().await;
         desk.note_removed(if idle_since.is_some() { RemovalReason::Idle } else { RemovalReason::Asked });
         noted.map_err(|why| RemoveSessionError::NotNoted { name, why })
     });

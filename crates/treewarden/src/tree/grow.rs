@@ -9,7 +9,7 @@ use treewarden_proto::SessionName;
 use super::names::Members;
 use crate::config::{ChildDecl, ChildKind, SupervisorDecl};
 use crate::host::Host;
-use crate::session::{Owner, SessionChild, SessionOptions, StartError};
+use crate::session::{LostName, Owner, SessionChild, SessionOptions, StartError};
 use crate::supervisor::{
     ChildSpec, Flags, GiveUp, Info, Kind, StartChild, StartContext, StartFuture, Started, Supervisor,
     SupervisorBuilder,
@@ -115,13 +115,21 @@ impl<'g> Grower<'g> {
     }
 }
 
-/// The sessions that were made of each template and not removed since, by the store.
+/// The sessions that were made of each template and not removed since, by the store: also those whose records are lost, and of
+/// which their leases name the template.
 pub(super) async fn members(host: &Host) -> Result<Members, StartError> {
     let all = host.store().records().await.map_err(|error| StartError::store(&error))?;
     let mut members = Members::new();
     for record in all {
         if let Some(template) = record.template {
             members.entry(template).or_default().push(record.name);
+        }
+    }
+    // Behind the records, whose damage is found when they are read.
+    let lost = host.lost_names().await.map_err(|error| StartError::store(&error))?;
+    for LostName { name, template, .. } in lost {
+        if let Some(template) = template {
+            members.entry(template).or_default().push(name);
         }
     }
     Ok(members)

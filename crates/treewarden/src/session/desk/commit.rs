@@ -355,13 +355,20 @@ impl Desk {
 
     /// Delivers outcomes to everybody who waits for them, and says so to the engine.
     fn deliver(&self, all: Vec<Due>) {
-        for Due { turn, outcome, entry, interruptions, stored } in all {
-            if !stored {
+        let keeps_turns = self.host.store().keeps_turns();
+        for Due { turn, outcome, entry, interruptions, stored: taken } in all {
+            // With `durability = "nothing"` there is nothing to be taken, and what was not stored is not said to be.
+            let stored = taken && keeps_turns;
+            if !taken {
                 tracing::error!(session = %self.name, %turn, "the outcome of a turn is not stored, and is delivered so");
+            }
+            let denied = outcome.denied();
+            if !denied.is_empty() {
+                self.publish(Happening::tools_denied(turn, denied));
             }
             self.publish(Happening::TurnSettled { turn, outcome: outcome.word(), stored });
             let mut rooms = self.lock();
-            if !stored {
+            if !taken {
                 // It counts as long as the host lives: a CLI whose transcript has it not must not be ended for convenience.
                 self.note_completed(&mut rooms, turn, &outcome);
             }

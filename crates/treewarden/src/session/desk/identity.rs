@@ -6,12 +6,18 @@ use std::path::Path;
 
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::PermissionMode;
-use treewarden_store::SessionRecord;
+use treewarden_store::{Holder, SessionRecord};
 
 use super::Desk;
 use super::rooms::Rooms;
 
 impl Desk {
+    /// The session as the holder of a lease, which names its template as well: by both it is known if its record is lost.
+    pub(crate) fn holder(&self) -> Holder {
+        let template = self.with_record(|record| record.template.clone());
+        self.host.state().holder(&self.name).made_of(template)
+    }
+
     /// Whether the session has a record, in the store as in memory.
     pub(crate) fn is_recorded(&self) -> bool {
         self.lock().identity.is_recorded()
@@ -25,11 +31,13 @@ impl Desk {
     /// The session's record. It is made under the lock: two callers who ask first at the same moment must get the same id.
     pub(super) fn record_in<'a>(&self, rooms: &'a mut Rooms) -> &'a SessionRecord {
         let Rooms { identity, next, .. } = rooms;
-        let lost = identity.lost().and_then(|lost| lost.session_id);
+        let (lost, template) =
+            identity.lost().map_or((None, None), |lost| (lost.session_id, lost.template.clone()));
         identity.record_or(|| {
+            let new = |id| SessionRecord { template, ..SessionRecord::new(self.name.clone(), id) };
             let spec = &self.options().spec;
             if let Some(id) = lost {
-                return SessionRecord::new(self.name.clone(), id);
+                return new(id);
             }
             let carried = spec.resume.filter(|_| !spec.fork_session);
             let id = match carried.or(spec.session_id) {
@@ -39,7 +47,7 @@ impl Desk {
                 None if spec.resume.is_some() => SessionId::random(),
                 None => next.new_id(),
             };
-            SessionRecord::new(self.name.clone(), id)
+            new(id)
         })
     }
 

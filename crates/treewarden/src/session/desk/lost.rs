@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use treewarden_core::session::{Failure, FailureKind, Outcome};
 use treewarden_proto::{SessionId, SessionName};
-use treewarden_store::{Change, LostNames, Seen, SessionRecord, Told};
+use treewarden_store::{Seen, SessionRecord};
 use treewarden_transcript::{self as transcript, CutLine, Known, Look, Saved, Settled, TranscriptError};
 
 use super::Desk;
@@ -20,7 +20,7 @@ impl Desk {
     /// What a turn of it can only fail with, if its record is lost.
     pub(crate) fn lost(&self) -> Option<Failure> {
         let rooms = self.lock();
-        let Lost { why, session_id } = rooms.identity.lost()?;
+        let Lost { why, session_id, .. } = rooms.identity.lost()?;
         let name = &self.name;
         let message = format!(
             "the conversation of {name} is lost, and the turn was not sent: {why}; {}, if its transcript is whole, and \
@@ -40,10 +40,20 @@ impl Desk {
         self.end_loss(move |record| record.follow(id)).await
     }
 
-    /// Has the name begin anew that the store knows as lost no more.
+    /// Has the name begin anew that the store knows as lost no more; one of a template is noted as that.
     pub(crate) async fn forgive(&self) {
         self.put_turns_back().await;
-        self.lock().identity.give_up();
+        let template = {
+            let mut rooms = self.lock();
+            let template = rooms.identity.lost().and_then(|lost| lost.template.clone());
+            rooms.identity.give_up();
+            template
+        };
+        if let Some(template) = template
+            && let Err(why) = self.enlist(Some(&template)).await
+        {
+            tracing::error!(session = %self.name, why, "a session that begins anew does not come back with the next tree");
+        }
     }
 
     /// Takes a conversation over by its id, in place of the record that is lost.
@@ -104,7 +114,12 @@ impl Desk {
 }
 
 /// Makes the record one of a conversation that is on disk.
-fn taken_over(record: &mut SessionRecord, id: SessionId, config_dir: &Path, first: Option<String>) {
+pub(in crate::session) fn taken_over(
+    record: &mut SessionRecord,
+    id: SessionId,
+    config_dir: &Path,
+    first: Option<String>,
+) {
     record.follow(id);
     record.persisted = true;
     record.config_dir = Some(config_dir.to_owned());
@@ -112,7 +127,11 @@ fn taken_over(record: &mut SessionRecord, id: SessionId, config_dir: &Path, firs
 }
 
 /// Looks whether a conversation's transcript is whole, as far as the journal tells what it must hold; its first message.
-async fn whole(host: &Host, config_dir: PathBuf, id: SessionId) -> Result<Option<String>, String> {
+pub(in crate::session) async fn whole(
+    host: &Host,
+    config_dir: PathBuf,
+    id: SessionId,
+) -> Result<Option<String>, String> {
     let completed = host.store().completed(id).await.map_err(|error| error.to_string())?;
     let settled = completed.into_iter().map(|turn| Settled {
         turn: turn.turn,
@@ -140,7 +159,13 @@ fn look(config_dir: &Path, id: SessionId, known: &Known) -> Result<Look, String>
     let failed = |error: TranscriptError| format!("failed to {error}");
     // Of one that is not there nothing can be missing.
     let path = transcript::find(config_dir, id).or_else(|| transcript::kept(config_dir, id));
-    let Some(path) = path else { return Err(format!("no transcript of it is in {}", config_dir.display())) };
+    let Some(path) = path else {
+        return Err(format!(
+            "no transcript of it is in {dir}; put a copy of {id}.jsonl back below {dir}/projects, where its folder is named after the \
+             session's cwd",
+            dir = config_dir.display()
+        ));
+    };
     let cut = transcript::cut_line(config_dir, id).map_err(failed)?;
     if let Some(CutLine { line, .. }) = cut
         && !ends_with_an_answer(config_dir, id, known).map_err(failed)?
@@ -168,106 +193,12 @@ fn ends_with_an_answer(config_dir: &Path, id: SessionId, known: &Known) -> Resul
 }
 
 /// What has a name take over its conversation, in words.
-fn to_adopt(name: &SessionName, id: Option<SessionId>) -> String {
+pub(in crate::session) fn to_adopt(name: &SessionName, id: Option<SessionId>) -> String {
     match id {
         Some(id) => format!("`treewarden adopt {name} {id}` takes over the conversation that it had"),
         None => format!(
             "`treewarden adopt {name} ID` takes over the conversation of that id, which is the name of its transcript, \
              `ID.jsonl` below `projects` in the CLI's config directory"
         ),
-    }
-}
-
-/// What became of one lost name.
-#[derive(Debug, Clone, serde::Serialize)]
-#[non_exhaustive]
-pub struct Adopted {
-    /// The name.
-    pub name: SessionName,
-    /// The conversation that it is known to have had.
-    pub session_id: Option<SessionId>,
-    /// Why it was not taken over; `None` if it was.
-    pub refused: Option<String>,
-}
-
-impl Host {
-    /// The names whose records are lost.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`](treewarden_store::StoreError) if they cannot be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// The future may be dropped at any time.
-    pub async fn lost(&self) -> Result<LostNames, treewarden_store::StoreError> {
-        self.store().lost().await
-    }
-
-    /// Has every lost name begin anew; returns how many were known.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`](treewarden_store::StoreError) if that cannot be stored.
-    ///
-    /// # Cancel safety
-    ///
-    /// When the future is dropped they may begin anew all the same, some of them after the next start of the host.
-    pub async fn clear_lost(&self) -> Result<usize, treewarden_store::StoreError> {
-        let known = self.store().forgive_lost().await?;
-        for desk in self.desks() {
-            if desk.lost().is_some() {
-                desk.forgive().await;
-            }
-        }
-        Ok(known)
-    }
-
-    /// Takes over the conversation of every lost name of which it is known which one that was, as far as its transcript is whole;
-    /// of the others it is said why not.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`](treewarden_store::StoreError) if the names cannot be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// When the future is dropped some may have been taken over.
-    pub async fn adopt_lost(&self) -> Result<Vec<Adopted>, treewarden_store::StoreError> {
-        let LostNames { mut names, others } = self.lost().await?;
-        // Where nobody knows which names there were, those are lost that somebody has.
-        let is_known = |name: &SessionName| names.iter().any(|(known, _)| known == name);
-        let more = self.desks().into_iter().filter(|desk| others.is_some() && desk.lost().is_some());
-        let more: Vec<_> =
-            more.map(|desk| (desk.name.clone(), None)).filter(|(name, _)| !is_known(name)).collect();
-        names.extend(more);
-        let mut all = Vec::new();
-        for (name, session_id) in names {
-            let adopted = match (session_id, self.session(name.as_str())) {
-                (None, _) => {
-                    Err(format!("no lease file says which conversation it had; {}", to_adopt(&name, None)))
-                }
-                (Some(id), Some(session)) => session.adopt(id).await.map_err(|error| error.to_string()),
-                // One of a template, or of a program that has not made it yet: whoever opens it finds the record.
-                (Some(id), None) => self.adopt_unopened(&name, id).await,
-            };
-            all.push(Adopted { name, session_id, refused: adopted.err() });
-        }
-        Ok(all)
-    }
-
-    async fn adopt_unopened(&self, name: &SessionName, id: SessionId) -> Result<(), String> {
-        let cwd = std::env::current_dir().map_err(|error| error.to_string())?;
-        let config_dir =
-            transcript::config_dir(|name| std::env::var_os(name), &cwd).map_err(|error| error.to_string())?;
-        let seen = whole(self, config_dir.clone(), id).await?;
-        let taken = self.store().take(name.clone()).await.map_err(|error| error.to_string())?;
-        if !matches!(taken.told, Told::Lost { .. }) {
-            return Err("its record is there".to_owned());
-        }
-        let mut record = SessionRecord::new(name.clone(), id);
-        taken_over(&mut record, id, &config_dir, seen);
-        let change = Change { record: Some(record), ..Change::default() };
-        self.store().commit(taken.tenure, change).await.map(drop).map_err(|error| error.to_string())
     }
 }

@@ -22,7 +22,28 @@ impl Desk {
         if let Some(why) = self.host.removed() {
             return Err(why);
         }
+        // Any record would end the loss, and begin the session blank: it is noted with the record that ends it.
+        if let Some(template) = template
+            && self.lock().identity.join(template)
+        {
+            return Ok(());
+        }
         self.set_template(template.cloned()).await.map_err(|error| error.to_string())
+    }
+
+    /// Has the lease of its conversation say that the session is of no template any more: should its record be lost later, it is
+    /// not to come back as one.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped it is said all the same.
+    pub(crate) async fn leave_template_in_lease(&self) {
+        let Some(id) = self.status().session_id else { return };
+        let state = self.host.state().clone();
+        let left = tokio::task::spawn_blocking(move || state.leave_template(id)).await;
+        if let Ok(Err(error)) = left {
+            tracing::warn!(session = %self.name, %error, "the lease of a removed session names its template still");
+        }
     }
 
     /// Says to whoever reads the events that the session is removed, behind all else that happened to it.

@@ -45,6 +45,7 @@ use treewarden_store::SessionRecord;
 
 pub(crate) use self::journal::Sending;
 pub(crate) use self::left::Left;
+pub(super) use self::lost::{taken_over, to_adopt, whole};
 pub(crate) use self::record::Change;
 use self::rooms::Rooms;
 pub(crate) use self::rooms::{Command, Inherited, NotStored, Shown, Work};
@@ -78,8 +79,6 @@ pub(crate) struct Desk {
     quiet: Notify,
     pub(super) restarts: Restarts<StartError>,
 }
-
-pub use self::lost::Adopted;
 
 impl Tenant for Desk {
     fn is_pinned(&self) -> bool {

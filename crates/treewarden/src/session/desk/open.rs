@@ -40,7 +40,10 @@ impl Desk {
             // The options say which conversation it goes on with, whatever its record was.
             Told::Lost { .. } if options.spec.resume.is_some() && !options.spec.fork_session => (None, None),
             // To begin it blank would lose a conversation.
-            Told::Lost { why, session_id } => (None, Some(Lost { why, session_id })),
+            Told::Lost { why, session_id } => {
+                let template = host.template_of(&name, session_id).await;
+                (None, Some(Lost { why, session_id, template }))
+            }
         };
         // A record of another conversation than the options name is left to that one, with its turns.
         let record = record.filter(|record| carries_on(record, options));

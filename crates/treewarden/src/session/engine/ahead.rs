@@ -71,7 +71,7 @@ pub(super) async fn started_ahead(
         permanent(PermanentKind::Store, format!("the start could not be recorded: {error}"))
     })?;
     // What the lease says is for people. Others are kept away by its lock, which is held already.
-    if let Err(error) = spare.lease.hand_over(&desk.host.state().holder(&desk.name)) {
+    if let Err(error) = spare.lease.hand_over(&desk.holder()) {
         tracing::debug!(session = %desk.name, %error, "a lease still names the pool");
     }
     lease::sync(desk, &spare.lease).await;

@@ -100,7 +100,7 @@ pub(super) async fn sync(desk: &Desk, lease: &Lease) {
 
 fn lease(desk: &Desk, id: SessionId, config_dir: &Path) -> Result<Lease, StartFailure> {
     let state = desk.host.state();
-    Lease::acquire(config_dir, state.path(), id, &state.holder(&desk.name)).map_err(|error| match error {
+    Lease::acquire(config_dir, state.path(), id, &desk.holder()).map_err(|error| match error {
         LeaseError::Held(held) => permanent(
             PermanentKind::Held,
             format!("the conversation {id} is held by {held}; only one may write it"),

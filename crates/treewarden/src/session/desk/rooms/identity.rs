@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use treewarden_proto::SessionId;
+use treewarden_proto::{SessionId, SessionName};
 use treewarden_store::{LeaseWatch, SessionRecord};
 use treewarden_transcript::Settled;
 
@@ -19,6 +19,8 @@ pub(crate) struct Lost {
     pub(crate) why: String,
     /// The conversation that it is known to have had.
     pub(crate) session_id: Option<SessionId>,
+    /// The template of which it was made, as far as that is known: its next record has it.
+    pub(crate) template: Option<SessionName>,
 }
 
 /// Whose conversation the session has; see the [module](self).
@@ -74,6 +76,16 @@ impl Identity {
 
     pub(crate) fn set_lost(&mut self, lost: Option<Lost>) {
         self.lost = lost;
+    }
+
+    /// Has a session whose record is lost be one of a template from the end of that on; `false` if its record is not lost.
+    pub(crate) fn join(&mut self, template: &SessionName) -> bool {
+        let Some(lost) = &mut self.lost else { return false };
+        lost.template = Some(template.clone());
+        if let Some(record) = &mut self.record {
+            record.template = Some(template.clone());
+        }
+        true
     }
 
     pub(crate) fn is_recorded(&self) -> bool {

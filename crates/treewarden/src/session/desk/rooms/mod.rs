@@ -59,11 +59,13 @@ impl Rooms {
         }
     }
 
-    /// Since when the session has had nothing to do; `None` while it has a turn, works by itself, or has the only copy of its
-    /// conversation.
+    /// Since when the session has had nothing to do; `None` while it has a turn, works by itself, has the only copy of its
+    /// conversation, or has lost its record.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let is_idle = self.queue.is_idle() && self.commits.is_empty();
-        let is_idle = is_idle && !self.shown.works() && !self.shown.is_unsaved();
+        // One whose record is lost waits for somebody who says what becomes of it.
+        let is_idle =
+            is_idle && !self.shown.works() && !self.shown.is_unsaved() && self.identity.lost().is_none();
         is_idle.then_some(self.service.used_at())
     }
 }

@@ -1,0 +1,155 @@
+//! Sessions of templates whose records are lost with the database: shown, taken over and members still.
+
+use std::fs;
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::support::{World, eventually};
+
+const CHAT: &str = "[[template]]\nname = \"chat\"\n";
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Runs a verb that is to end with this code, and returns what it said.
+#[track_caller]
+fn code(world: &World, args: &[&str], code: i32) -> String {
+    let output = world.run(args);
+    let told = told(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {told}\n{}", world.log());
+    told
+}
+
+/// The sessions of the template, as the tree has them.
+fn members(world: &World) -> Vec<String> {
+    let tree = world.json(&["tree", "--json"]);
+    let chat = tree["children"].as_array().into_iter().flatten().find(|child| child["name"] == "chat");
+    let below = chat.and_then(|chat| chat["children"].as_array().cloned()).unwrap_or_default();
+    let mut names: Vec<String> =
+        below.iter().filter_map(|child| child["name"].as_str().map(str::to_owned)).collect();
+    names.sort();
+    names
+}
+
+/// Makes sessions of the template, has each know its name, removes the last, and ends the daemon and its database; returns
+/// the ids of the conversations.
+fn without_its_database<const N: usize>(world: &World, names: [&str; N]) -> [String; N] {
+    let mut daemon = world.daemon();
+    let ids = names.map(|name| {
+        code(world, &["new", "chat", name], 0);
+        let answer = world.json(&["ask", name, &format!("My name is {name}"), "--json"]);
+        answer["session_id"].as_str().expect("an id").to_owned()
+    });
+    code(world, &["remove", names[N - 1]], 0);
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    fs::remove_file(world.path("state/treewarden.db")).expect("removed");
+    ids
+}
+
+#[test]
+fn a_member_of_a_template_whose_record_is_lost_is_shown_and_is_one_still_when_it_was_taken_over() {
+    let world = World::with(CHAT);
+    let [alice, _bob, _gone] = without_its_database(&world, ["Alice", "Bob", "Gone"]);
+    let mut daemon = world.daemon();
+    assert_eq!(members(&world), ["Alice", "Bob"], "one that was removed does not come back");
+    for name in ["Alice", "Bob"] {
+        let lost = world.session(name)["lost"].to_string();
+        assert!(lost.contains("database that held its record was removed"), "{name}: {lost}");
+    }
+    let shown = code(&world, &["ps"], 0);
+    assert!(shown.contains(&format!("`treewarden adopt Alice {alice}`")), "{shown}");
+    assert!(shown.contains("`treewarden clear Alice`"), "{shown}");
+    assert!(shown.contains("Gone: its conversation is lost, and no session has the name"), "{shown}");
+    let event = eventually("it is an event", || {
+        let events = code(&world, &["events", "--json"], 0);
+        events
+            .lines()
+            .find(|line| line.contains("\"store_problem\"") && line.contains("Alice"))
+            .map(str::to_owned)
+    });
+    assert!(event.contains("Bob"), "it names whose records are lost: {event}");
+    let refused = code(&world, &["ask", "Alice", "What is my name?"], 1);
+    assert!(refused.contains("the conversation of Alice is lost"), "{refused}");
+    let refused = code(&world, &["remove", "Alice"], 1);
+    assert!(
+        refused.contains("its record is lost") && refused.contains("treewarden clear Alice"),
+        "{refused}"
+    );
+    let adopted = world.run(&["adopt", "--all-lost"]);
+    let said = told(&adopted);
+    assert!(said.contains(&format!("Alice has the conversation {alice}")), "{said}");
+    // Nobody has it, and the daemon's own config directory has no transcript of it.
+    assert!(
+        said.contains("Gone is lost still") && said.contains("2 of 3 lost sessions taken over"),
+        "{said}"
+    );
+    assert_eq!(adopted.status.code(), Some(1), "{said}");
+    assert!(code(&world, &["ask", "Alice", "What is my name?"], 0).contains("Alice"));
+    // As a member, however the daemon ends.
+    daemon.signal("-KILL");
+    daemon.wait();
+    let mut daemon = world.daemon();
+    assert_eq!(members(&world), ["Alice", "Bob"]);
+    assert!(code(&world, &["ask", "Bob", "What is my name?"], 0).contains("Bob"));
+    assert_eq!(code(&world, &["remove", "Bob"], 0), "Bob is removed\n");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_lost_name_that_no_session_has_is_made_again_or_cleared_as_ps_says() {
+    let world = World::with(CHAT);
+    let [_alice, bob] = without_its_database(&world, ["Alice", "Bob"]);
+    // As an earlier version left it: nothing says of which template they were.
+    for lease in fs::read_dir(world.path("state/leases")).expect("listed") {
+        let path = lease.expect("listed").path();
+        let mut holder: Value = serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
+        holder.as_object_mut().expect("an object").remove("template");
+        fs::write(&path, holder.to_string()).expect("written");
+    }
+    let mut daemon = world.daemon();
+    assert_eq!(members(&world), [""; 0]);
+    let shown = code(&world, &["ps"], 0);
+    for words in ["`treewarden new TEMPLATE Bob`".to_owned(), format!("`treewarden adopt Bob {bob}`")] {
+        assert!(shown.contains(&words), "{words}: {shown}");
+    }
+    let refused = code(&world, &["adopt", "Bob", &bob], 1);
+    assert!(refused.contains("no transcript of it is in"), "{refused}");
+    // Its template's CLIs have another config directory, and there it is.
+    assert_eq!(code(&world, &["new", "chat", "Bob"], 0), "Bob is made\n");
+    assert!(code(&world, &["ask", "Bob", "What is my name?"], 1).contains("is lost"));
+    code(&world, &["adopt", "Bob", &bob], 0);
+    assert!(code(&world, &["ask", "Bob", "What is my name?"], 0).contains("Bob"));
+    assert_eq!(code(&world, &["clear", "Alice"], 0), "Alice has a new conversation\n");
+    let shown = code(&world, &["ps"], 0);
+    assert!(!shown.contains("is lost") && !shown.contains("store:"), "{shown}");
+    code(&world, &["new", "chat", "Alice"], 0);
+    let answer = code(&world, &["ask", "Alice", "What is my name?"], 0);
+    assert!(!answer.contains("Alice"), "it begins anew: {answer}");
+    assert_eq!(code(&world, &["adopt", "--all-lost"], 0), "no session is lost\n");
+    daemon.signal("-KILL");
+    daemon.wait();
+    let _daemon = world.daemon();
+    assert_eq!(members(&world), ["Alice", "Bob"]);
+    assert!(code(&world, &["ask", "Bob", "What is my name?"], 0).contains("Bob"));
+}
+
+#[test]
+fn members_that_begin_anew_together_are_named_and_stay_members() {
+    let world = World::with(CHAT);
+    let _ids = without_its_database(&world, ["Alice", "Gone"]);
+    let mut daemon = world.daemon();
+    let said = code(&world, &["clear", "--all-lost"], 0);
+    assert_eq!(said, "Alice begins anew\nGone begins anew\n2 lost sessions begin anew\n");
+    assert!(code(&world, &["clear", "--all-lost"], 0).starts_with("no session is known to be lost"));
+    assert!(!code(&world, &["ask", "Alice", "What is my name?"], 0).contains("Alice"));
+    daemon.signal("-KILL");
+    daemon.wait();
+    let _daemon = world.daemon();
+    assert_eq!(members(&world), ["Alice"]);
+    assert_eq!(world.session("Alice")["lost"], Value::Null);
+}
