@@ -174,7 +174,9 @@ pub(crate) async fn found(service: &Service, turn: TurnId) -> Result<TurnReport,
         None => {
             let why = match service.tree.host().store().keeps_turns() {
                 true => "",
-                false => ": with `durability = \"nothing\"` no turn is stored, and what became of one is told to who waits for it alone",
+                false => {
+                    ": with `durability = \"nothing\"` no turn is stored, and what became of one is told to who waits for it alone"
+                }
             };
             Err(Refusal::new(Code::NoSuchTurn, format!("no turn has the id {turn}{why}")))
         }

@@ -69,7 +69,6 @@ pub(crate) fn begin(to: &Transaction<'_>, dir: &Path, mark: &Path) -> Result<(),
         mark.display(),
         in_words(&names(to.db())?)
     );
-    tracing::error!("{why}");
     note(to.db(), ProblemKind::Removed, &path.display().to_string(), &why, "")
 }
 
@@ -195,7 +194,6 @@ pub(crate) fn compare(db: &Connection, dir: &Path, seen: Option<Result<Seen, Fin
             true => why,
             false => format!("{why}; names have lost their records{}", in_words(&lost)),
         };
-        tracing::error!("{why}");
         note(db, kind, &crate::error::database(dir).display().to_string(), &why, "")
     })
 }

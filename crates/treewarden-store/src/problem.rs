@@ -39,8 +39,8 @@ pub const ENDS: [(&str, &str, &str); 7] = [
     ("unwritable", WRITES, WRITES),
 ];
 
-const ALL: &str = "this is over with a start at which no session is lost; `treewarden clear --all-lost` ends it at once, and has each session \
-                   that is lost begin anew";
+const ALL: &str = "this is over once no session is lost any more, with the next start at the latest: `treewarden adopt --all-lost` has those \
+                   that are go on with their conversations, `treewarden clear --all-lost` has them begin anew, and ends this at once";
 
 const WRITES: &str = "this is over with the next write that is stored";
 

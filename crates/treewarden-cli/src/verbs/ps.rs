@@ -13,10 +13,11 @@ use crate::shown::{self, Lines};
 
 pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCode> {
     let answer = Client::connect(place).await?.call(&Request::Ps {}).await?;
-    let sessions = answer["sessions"].as_array().cloned().unwrap_or_default();
+    let mut sessions = answer["sessions"].as_array().cloned().unwrap_or_default();
     if output.json {
         output::pretty_json(&answer["sessions"])?;
     } else {
+        say_once(&mut sessions, &answer["removed"]);
         output::text(
             table(&sessions, Paint(output::is_colourful()))
                 + &warm(&answer["warm"])
@@ -26,6 +27,14 @@ pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCod
         )?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves out of each session what was removed of them all, which a line of its own says.
+fn say_once(sessions: &mut [Value], removed: &Value) {
+    for session in sessions.iter_mut().filter(|session| !removed.is_null() && session["removed"] == *removed)
+    {
+        session["removed"] = Value::Null;
+    }
 }
 
 const HEAD: [&str; 9] =
@@ -84,7 +93,7 @@ const ENDS: [(&str, &str); 8] = [
     ),
     ("unstored", "this is over when the store takes it"),
     ("lost", "`treewarden clear NAME` begins anew"),
-    ("removed", "this is over with the next start of the daemon"),
+    ("removed", "this is over once its lease can be had again"),
     ("not_gone", "this is over when they have ended: end them by hand"),
     ("may_be_left", "this is over when they have ended"),
 ];
@@ -124,7 +133,7 @@ fn notes(session: &Value) -> Vec<String> {
         problem("unsaved", "not on disk, and so its CLI is not parked: "),
         problem("unstored", "not stored yet: "),
         lost,
-        // It says itself what was removed: the session's lease, or the store of them all.
+        // It says itself what was removed: what is removed of them all is said once, and not here.
         problem("removed", ""),
         problem("not_gone", "processes of it live on, and it does not start while they do: failed to "),
         problem("may_be_left", "left alone, as nothing says whether it is of the session: "),
@@ -232,6 +241,19 @@ mod tests {
         assert!(
             text.contains("not stored yet: the disk is full; this is over when the store takes it"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn what_was_removed_of_all_sessions_is_said_once() {
+        let session = |removed: &str| serde_json::json!({ "name": "a", "removed": removed });
+        let mut sessions = [session("the directory"), session("its lease")];
+        say_once(&mut sessions, &"the directory".into());
+        assert_eq!((&sessions[0]["removed"], &sessions[1]["removed"]), (&Value::Null, &"its lease".into()));
+        say_once(&mut sessions, &Value::Null);
+        assert!(
+            table(&sessions, Paint(false))
+                .contains("a: its lease; this is over once its lease can be had again")
         );
     }
 

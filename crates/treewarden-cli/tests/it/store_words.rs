@@ -38,11 +38,14 @@ fn a_disk_that_is_full_is_told_by_ps_and_an_event_until_a_write_is_stored_again(
     eventually("the daemon listens", || std::os::unix::net::UnixStream::connect(world.socket()).ok());
     let ps = || String::from_utf8_lossy(&world.run(&["ps"]).stdout).into_owned();
     assert!(!ps().contains("store:"), "{}", ps());
-    let (code, said) = ask_much(&world);
-    assert_eq!(code, Some(8), "{said}");
-    assert!(said.contains("make room"), "{said}");
-    let shown = ps();
-    for words in ["store: ", "make room", "this is over with the next write that is stored"] {
+    // Any write that is stored once nothing was refused for a while ends it: on a slow machine it is asked once more.
+    let shown = eventually("ps says so", || {
+        let (code, said) = ask_much(&world);
+        assert_eq!(code, Some(8), "{said}");
+        assert!(said.contains("make room"), "{said}");
+        Some(ps()).filter(|shown| shown.contains("store: "))
+    });
+    for words in ["make room", "this is over with the next write that is stored"] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     let told = eventually("it is an event", || events(&world, "store_problem").pop());
@@ -52,9 +55,11 @@ fn a_disk_that_is_full_is_told_by_ps_and_an_event_until_a_write_is_stored_again(
     let (code, said) = ask_much(&world);
     assert_eq!(code, Some(0), "{said}");
     assert!(!ps().contains("store:"), "{}", ps());
-    let over = eventually("its end is an event", || events(&world, "store_problem_over").pop());
+    let over = eventually("each end is an event", || {
+        let over = events(&world, "store_problem_over");
+        over.last().filter(|_| over.len() == events(&world, "store_problem").len()).cloned()
+    });
     assert_eq!((&over["kind"], &over["key"]), (&told["kind"], &told["key"]), "{over}");
-    assert_eq!(events(&world, "store_problem").len(), 1, "it is told once");
 }
 
 #[test]
