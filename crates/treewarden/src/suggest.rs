@@ -8,15 +8,20 @@ const MOST: usize = 10_000;
 /// How many names are listed where none is near.
 const LISTED: usize = 20;
 
-/// What is said of a name that nothing has: which one was probably meant, or else which there are, the first twenty.
+/// So many names may have been meant.
+const MEANT: usize = 3;
+
+/// What is said of a name that nothing has: which were probably meant, three at most, or else which there are, the first twenty.
 ///
 /// `what` is the kind of thing in the singular, and `known` the names that there are.
 pub(crate) fn no_such<S: AsRef<str>>(what: &str, name: &str, known: &[S]) -> String {
     let none = format!("no {what} is named {name:?}");
-    match nearest(name, known.iter().map(AsRef::as_ref)) {
-        Some(meant) => format!("{none}; did you mean {meant:?}?"),
-        None if known.is_empty() => format!("{none}: there is none"),
-        None => {
+    let mut meant = near(name, known.iter().map(AsRef::as_ref));
+    meant.truncate(MEANT);
+    match meant.is_empty() {
+        false => format!("{none}; did you mean {}?", list(meant, '"')),
+        true if known.is_empty() => format!("{none}: there is none"),
+        true => {
             let shown: Vec<_> = known.iter().take(LISTED).map(AsRef::as_ref).collect();
             let more = known.len() - shown.len();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -27,13 +32,20 @@ pub(crate) fn no_such<S: AsRef<str>>(what: &str, name: &str, known: &[S]) -> Str
 
 /// The candidate that is nearest to `word`, if one is near enough to be worth a mention.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    near(word, candidates).into_iter().next()
+}
+
+/// All that are, the nearest first.
+fn near<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let word = plain(word);
-    candidates
+    let mut near: Vec<_> = candidates
         .into_iter()
         .take(MOST)
         .filter_map(|candidate| far(&word, &plain(candidate)).map(|far| (far, candidate)))
-        .min_by_key(|(far, _)| *far)
-        .map(|(_, candidate)| candidate)
+        .collect();
+    // As they came where two are as near.
+    near.sort_by_key(|(far, _)| *far);
+    near.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
 /// How far a word is from a candidate, if it is near at all.
@@ -47,7 +59,8 @@ fn far(word: &str, candidate: &str) -> Option<usize> {
         return None;
     }
     let distance = strsim::osa_distance(word, candidate);
-    (is_part || distance <= far).then_some(distance)
+    // Of a word of one letter every other one is no further away.
+    (is_part || (distance <= far && 2 * distance <= candidate.len())).then_some(distance)
 }
 
 /// The word without what people vary: case, dashes, underscores, spaces.
@@ -90,6 +103,11 @@ mod tests {
             "no session is named \"asistant\"; did you mean \"assistant\"?"
         );
         assert_eq!(said("zoe", &["alice", "bob"]), "no session is named \"zoe\"; there are: alice, bob");
+        assert_eq!(
+            said("alicf", &["alice", "alicia", "alic", "alicef", "bob"]),
+            "no session is named \"alicf\"; did you mean \"alice\", \"alic\" or \"alicef\"?"
+        );
+        assert_eq!(said("s", &["a", "b"]), "no session is named \"s\"; there are: a, b");
         assert_eq!(said("zoe", &[]), "no session is named \"zoe\": there is none");
         let many: Vec<String> = (0..25).map(|n| format!("session-of-somebody-{n:02}")).collect();
         let said = no_such("session", "zoe", &many);

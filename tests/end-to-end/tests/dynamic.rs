@@ -72,6 +72,8 @@ async fn a_name_that_any_session_has_is_refused_and_of_many_that_ask_at_once_one
     let error = tree.remove_session("lobby").await.expect_err("the file has it");
     assert!(matches!(error, RemoveSessionError::Declared(_)), "{error}");
     let error = tree.new_session("chta", "carol").await.expect_err("there is none").to_string();
+    assert!(error.contains("did you mean \"chat\"?"), "{error}");
+    let error = tree.new_session("z", "carol").await.expect_err("there is none").to_string();
     assert!(error.contains("chat, work"), "{error}");
     let error = tree.new_session("chat", "../carol").await.expect_err("no name");
     assert!(matches!(error, NewSessionError::InvalidName(_)), "{error}");
