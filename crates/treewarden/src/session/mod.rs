@@ -30,6 +30,7 @@ mod start_error;
 mod status;
 mod stream;
 mod submit;
+mod supervised;
 mod turn;
 
 pub use actor::{CliCrashed, SessionActor, SessionActorState, SessionArguments};
