@@ -172,6 +172,12 @@ impl World {
         }
     }
 
+    /// The last run of some child, whether it lives or not.
+    fn some_run(&self, nth: u8) -> Option<Pid> {
+        let runs: BTreeMap<u64, u64> = self.starts_of.iter().map(|(slot, run)| (*slot, *run)).collect();
+        runs.into_iter().nth(usize::from(nth)).map(|(slot, incarnation)| Pid { slot, incarnation })
+    }
+
     fn step(&mut self, step: &Step) {
         match step {
             Step::End(nth, kind) => {
@@ -191,7 +197,10 @@ impl World {
                 self.call(Request::CodeChange(flags, vec![spec(*id, *restart)]));
             }
             Step::Terminate(id) => self.call(Request::TerminateChild(self.target(*id))),
-            Step::Again(id) => self.call(Request::RestartChild(format!("c{id}").into())),
+            Step::Again(id) => match self.some_run(*id) {
+                Some(run) if !self.is_static => self.call(Request::RestartRun(run)),
+                _ => self.call(Request::RestartChild(format!("c{id}").into())),
+            },
             Step::Delete(id) => self.call(Request::DeleteChild(format!("c{id}").into())),
             Step::List => self.call(Request::WhichChildren),
             Step::Wait(ms) => self.pass(Duration::from_millis(u64::from(*ms))),

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ractor::Actor;
 use treewarden_otp::supervisor::{
-    Backoff, ChildState, ExitReason, FindChildError, GiveUp, PartitionSupervisor, StartChildError,
-    Supervisor, Tasks,
+    Backoff, Child, ChildSpec, ChildState, ExitReason, FindChildError, GiveUp, PartitionSupervisor, Restart,
+    RestartChildError, StartCause, StartChildError, StartContext, StartFailure, Started, Supervisor, Tasks,
 };
 
 use support::eventually;
-use worker::{crash, worker};
+use worker::{Worker, crash, worker};
 
 #[tokio::test]
 async fn a_dynamic_supervisor_refuses_a_child_over_its_maximum_and_takes_one_when_another_has_gone() {
@@ -104,6 +105,78 @@ async fn a_parked_child_is_visible_and_its_siblings_live_on() {
     assert!(supervisor.child("strong").await.unwrap().is_alive());
     supervisor.restart_child("weak").await.unwrap();
     assert!(supervisor.child("weak").await.is_ok());
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test]
+async fn a_child_that_comes_and_goes_is_restarted_by_any_of_its_runs_where_it_is_parked() {
+    let builder = Supervisor::builder().dynamic(Some(1)).max_restarts(1).give_up(GiveUp::Park);
+    let supervisor = builder.start().await.unwrap();
+    let first = supervisor.start_child(worker("a")).await.unwrap().child().unwrap().clone();
+    let second = supervisor.restart_run(first.pid()).await.unwrap().child().unwrap().clone();
+    assert!(!first.is_alive() && second.is_alive(), "the first has ended before the second began");
+    let gone = supervisor.restart_run(first.pid()).await;
+    assert!(matches!(gone, Err(RestartChildError::NotFound)), "while it runs it is found by its run alone");
+    crash(&second);
+    let third = eventually(async || supervisor.child("a").await.ok().filter(|child| *child != second)).await;
+    crash(&third);
+    eventually(async || {
+        let children = supervisor.which_children().await.unwrap();
+        (children[0].state == ChildState::Parked).then_some(())
+    })
+    .await;
+    // The budget is spent: it is whole again for whoever restarts the child by hand.
+    let fourth = supervisor.restart_run(second.pid()).await.unwrap().child().unwrap().clone();
+    crash(&fourth);
+    let fifth = eventually(async || supervisor.child("a").await.ok().filter(|child| *child != fourth)).await;
+    supervisor.terminate_run(fifth.pid()).await.unwrap();
+    assert_eq!(supervisor.count_children().await.unwrap().specs, 0);
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test]
+async fn a_temporary_child_that_comes_and_goes_is_not_stopped_for_a_restart_that_cannot_be() {
+    let supervisor = Supervisor::builder().dynamic(None).start().await.unwrap();
+    let spec = worker("a").restart(Restart::Temporary);
+    let child = supervisor.start_child(spec).await.unwrap().child().unwrap().clone();
+    let refused = supervisor.restart_run(child.pid()).await;
+    assert!(matches!(refused, Err(RestartChildError::Temporary)), "{refused:?}");
+    assert!(child.is_alive());
+    supervisor.stop(ExitReason::Shutdown).await;
+}
+
+#[tokio::test]
+async fn a_start_is_told_why_and_by_whom() {
+    let causes = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noting = |id: &str| {
+        let causes = causes.clone();
+        let start = move |context: StartContext| {
+            causes.lock().unwrap().push((context.id().to_string(), context.cause()));
+            let parent = context.parent();
+            async move {
+                let (actor, join) = Actor::spawn_linked(None, Worker, (), context.supervisor()).await?;
+                let child = Child::new(actor.get_cell(), join).extension(parent);
+                Ok::<Started, StartFailure>(child.into())
+            }
+        };
+        ChildSpec::new(id, start)
+    };
+    let supervisor = Supervisor::builder().child(noting("listed")).start().await.unwrap();
+    let added = supervisor.start_child(noting("added")).await.unwrap().child().unwrap().clone();
+    let parent = added.extension::<Supervisor>().expect("the start was told its supervisor");
+    assert_eq!(parent.cell().get_id(), supervisor.cell().get_id());
+    added.cell().kill();
+    eventually(async || supervisor.child("added").await.ok().filter(|child| *child != added)).await;
+    supervisor.terminate_child("listed").await.unwrap();
+    supervisor.restart_child("listed").await.unwrap();
+    let (listed, added) = ("listed".to_owned(), "added".to_owned());
+    let wanted = [
+        (listed.clone(), StartCause::Listed),
+        (added.clone(), StartCause::Added),
+        (added, StartCause::Ended),
+        (listed, StartCause::Asked),
+    ];
+    assert_eq!(*causes.lock().unwrap(), wanted);
     supervisor.stop(ExitReason::Shutdown).await;
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::child::Life;
-use super::event::{Action, ChildInfo, Counts, Host, Reply, Request, Target};
+use super::event::{Action, ChildInfo, Counts, Host, Pid, Reply, Request, Target};
 use super::machine::{Machine, Mode, Task};
 use super::spec::{ChildId, ChildSpec, Kind};
 use super::{DeleteChildError, FindChildError, RestartChildError, StartChildError};
@@ -33,6 +33,16 @@ impl<H: Host> Machine<H> {
                 Ok(slot) => {
                     self.task = Task::RestartChild { caller };
                     self.begin_start(slot);
+                    return;
+                }
+            },
+            Request::RestartRun(pid) => match self.check_restart_run(pid) {
+                Err(error) => Reply::RestartChild(Err(error)),
+                Ok(slot) => {
+                    self.task = Task::Renew { caller, slot };
+                    if !self.begin_stop(now, slot) {
+                        self.stop_next(now);
+                    }
                     return;
                 }
             },
@@ -117,16 +127,21 @@ impl<H: Host> Machine<H> {
             // The next attempt is on its way already.
             Life::Restarting(_) => Err(RestartChildError::Restarting),
             Life::Stopped | Life::Parked => {
-                // Whoever asks for a restart by hand has mended the cause. With the failures of before, its
-                // first crash would wait for the whole back-off, and a parked child, whose budget is spent,
-                // would be parked again by it.
-                child.failures = 0;
-                if let Some(budget) = &mut child.budget {
-                    budget.reset();
-                }
+                child.forgive();
                 Ok(slot)
             }
         }
+    }
+
+    fn check_restart_run(&mut self, pid: Pid) -> Result<u64, RestartChildError> {
+        let slot = self.find(&Target::Pid(pid)).ok_or(RestartChildError::NotFound)?;
+        let child = self.children.get_mut(&slot).ok_or(RestartChildError::NotFound)?;
+        // Before it is stopped: what starts a temporary child is dropped once it runs.
+        if child.spec.start.is_none() {
+            return Err(RestartChildError::Temporary);
+        }
+        child.forgive();
+        Ok(slot)
     }
 
     fn delete(&mut self, id: &ChildId) -> Result<(), DeleteChildError> {

@@ -74,7 +74,8 @@ impl<H: Host> Child<H> {
         self.spec.restart == super::Restart::Temporary
     }
 
-    /// Says whether the run that `pid` names is this child's current one, or the one it is to be restarted from.
+    /// Says whether the run that `pid` names is this child's current one, or the one it is to be restarted from; of a child
+    /// that stays down, whether it was any of its runs.
     pub(super) fn is_run(&self, pid: Pid) -> bool {
         match &self.life {
             Life::Running(_) => self.pid() == pid,
@@ -82,7 +83,20 @@ impl<H: Host> Child<H> {
             // `terminate_child` with the pid that a caller has can call the restart off. Elixir's
             // `DynamicSupervisor` does so.
             Life::Restarting(Some((last, _))) => *last == pid,
-            _ => false,
+            Life::Restarting(None) => false,
+            // It has no run, and nobody knows which was its last, since starts that failed count too. Found by none it
+            // could neither be started nor be forgotten where children have no ids.
+            Life::Stopped | Life::Parked => self.slot == pid.slot,
+        }
+    }
+
+    /// Forgets its failures: it is restarted by hand, by somebody who has mended the cause.
+    pub(super) fn forgive(&mut self) {
+        // With the failures of before, its first crash would wait for the whole back-off, and a parked child, whose
+        // budget is spent, would be parked again by it.
+        self.failures = 0;
+        if let Some(budget) = &mut self.budget {
+            budget.reset();
         }
     }
 

@@ -78,9 +78,12 @@ pub enum RestartChildError {
     /// The start function failed; the spec is kept.
     #[error("restart child: {0}")]
     Failed(ExitReason),
-    /// Children of a dynamic supervisor have no id to restart them by.
+    /// Children of a dynamic supervisor have no id to restart them by: `restart_run` does it.
     #[error("restart child: a dynamic supervisor cannot")]
     Dynamic,
+    /// The child is temporary and runs: what starts it is gone.
+    #[error("restart child: it is temporary, and what started it is not kept; start another")]
+    Temporary,
     /// The supervisor has ended.
     #[error("restart child: the supervisor has ended")]
     NoProc,

@@ -99,6 +99,8 @@ pub enum Request<H: Host> {
     TerminateChild(Target),
     /// Starts a child that was stopped.
     RestartChild(ChildId),
+    /// Stops the child of a dynamic supervisor that has this run, if it runs, and starts it again; it keeps its place.
+    RestartRun(Pid),
     /// Forgets a child that was stopped.
     DeleteChild(ChildId),
     /// Lists the children.
@@ -120,7 +122,7 @@ pub enum Reply<H: Host> {
     StartChild(Result<ChildStarted<H>, StartChildError<H::Child>>),
     /// To `TerminateChild`.
     TerminateChild(Result<(), FindChildError>),
-    /// To `RestartChild`.
+    /// To `RestartChild` and `RestartRun`.
     RestartChild(Result<ChildStarted<H>, RestartChildError>),
     /// To `DeleteChild`.
     DeleteChild(Result<(), DeleteChildError>),
@@ -184,6 +186,19 @@ pub struct Counts {
     pub workers: usize,
 }
 
+/// Why a child is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartCause {
+    /// Its supervisor comes up, and has it in its list.
+    Listed,
+    /// `start_child` added it.
+    Added,
+    /// `restart_child` or `restart_run` asked for it.
+    Asked,
+    /// Its run ended, or that of a sibling.
+    Ended,
+}
+
 /// What a start function is told.
 #[derive(Debug, Clone)]
 pub struct StartOrder<S> {
@@ -195,6 +210,8 @@ pub struct StartOrder<S> {
     pub start: S,
     /// How many starts in a row were needed since the child last ran well; 0 for the first.
     pub attempt: u32,
+    /// Why it is started.
+    pub cause: StartCause,
     /// Why the run before this one ended.
     pub last_exit: Option<ExitReason>,
     /// How long the start may take.

@@ -34,15 +34,43 @@ pub enum Mode<S> {
 /// What the machine is in the middle of.
 pub(super) enum Task<H: Host> {
     Idle,
-    Init { rest: VecDeque<u64> },
-    RollBack { error: InitError, rest: Vec<u64> },
-    StartChild { caller: H::Caller },
-    RestartChild { caller: H::Caller },
-    Terminate { caller: H::Caller, slot: u64 },
-    Restart { old: OffenderPid<H::Child> },
-    GroupStop { group: Group<H::Child>, rest: Vec<u64> },
-    GroupStart { group: Group<H::Child>, rest: VecDeque<u64> },
-    Shutdown { reason: ExitReason, rest: Vec<u64> },
+    Init {
+        rest: VecDeque<u64>,
+    },
+    RollBack {
+        error: InitError,
+        rest: Vec<u64>,
+    },
+    StartChild {
+        caller: H::Caller,
+    },
+    RestartChild {
+        caller: H::Caller,
+    },
+    Terminate {
+        caller: H::Caller,
+        slot: u64,
+    },
+    /// As `Terminate`, and then as `RestartChild`.
+    Renew {
+        caller: H::Caller,
+        slot: u64,
+    },
+    Restart {
+        old: OffenderPid<H::Child>,
+    },
+    GroupStop {
+        group: Group<H::Child>,
+        rest: Vec<u64>,
+    },
+    GroupStart {
+        group: Group<H::Child>,
+        rest: VecDeque<u64>,
+    },
+    Shutdown {
+        reason: ExitReason,
+        rest: Vec<u64>,
+    },
     Done,
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::child::Life;
-use super::event::{Action, ChildStarted, Host, Pid, Reply, StartOrder, StartOutcome};
+use super::event::{Action, ChildStarted, Host, Pid, Reply, StartCause, StartOrder, StartOutcome};
 use super::machine::{Machine, Task};
 use super::report::{Context, OffenderPid, Reason, Report};
 use super::{FailedToStartChild, InitError, RestartChildError, StartChildError};
@@ -29,6 +29,12 @@ impl<H: Host> Machine<H> {
 
     /// Orders a start of the child in `slot`.
     pub(super) fn begin_start(&mut self, slot: u64) {
+        let cause = match &self.task {
+            Task::Init { .. } => StartCause::Listed,
+            Task::StartChild { .. } => StartCause::Added,
+            Task::RestartChild { .. } => StartCause::Asked,
+            _ => StartCause::Ended,
+        };
         let Some(child) = self.children.get_mut(&slot) else { return };
         self.timers.replace(slot, &mut child.timer, None);
         // Only a temporary child that runs has no start, and such a one is never started: whoever ordered it
@@ -43,6 +49,7 @@ impl<H: Host> Machine<H> {
             id: child.spec.id.clone(),
             start,
             attempt: child.failures,
+            cause,
             last_exit: child.last_exit.clone(),
             timeout: child.spec.start_timeout,
         };
@@ -156,7 +163,7 @@ impl<H: Host> Machine<H> {
         self.actions.push_back(Action::Reply(caller, Reply::StartChild(result)));
     }
 
-    /// A child asked for with `restart_child`.
+    /// A child asked for with `restart_child` or `restart_run`.
     fn revived(
         &mut self,
         now: Instant,

@@ -110,7 +110,7 @@ impl<H: Host> Machine<H> {
                 Task::GroupStop { rest, .. } | Task::RollBack { rest, .. } | Task::Shutdown { rest, .. } => {
                     rest
                 }
-                Task::Terminate { .. } => break,
+                Task::Terminate { .. } | Task::Renew { .. } => break,
                 _ => return,
             };
             // The last started is stopped first, since it may use those before it. It stays in the list until
@@ -140,6 +140,15 @@ impl<H: Host> Machine<H> {
             Task::Terminate { caller, slot } => {
                 self.drop_run(slot);
                 self.actions.push_back(Action::Reply(caller, Reply::TerminateChild(Ok(()))));
+            }
+            Task::Renew { caller, slot } => {
+                // One that was parked or waited for its restart had nothing to stop. Nor is one forgotten here that a new
+                // template has made temporary: whoever asked would wait for a start of nobody.
+                if let Some(child) = self.children.get_mut(&slot) {
+                    child.life = Life::Stopped;
+                }
+                self.task = Task::RestartChild { caller };
+                self.begin_start(slot);
             }
             task => self.task = task,
         }
@@ -194,7 +203,10 @@ impl<H: Host> Machine<H> {
         }
         self.killed = true;
         match std::mem::replace(&mut self.task, Task::Idle) {
-            Task::StartChild { caller } | Task::RestartChild { caller } | Task::Terminate { caller, .. } => {
+            Task::StartChild { caller }
+            | Task::RestartChild { caller }
+            | Task::Terminate { caller, .. }
+            | Task::Renew { caller, .. } => {
                 // The task is dropped here, and its caller with it: nobody else would answer.
                 self.actions.push_back(Action::Reply(caller, Reply::NoProc));
             }

@@ -264,7 +264,7 @@ impl SupervisorBuilder {
             path: place.path.clone(),
             feed: feed.clone(),
         };
-        let parent = Arc::new(Parent { watcher, place, feed });
+        let parent = Arc::new(Parent { supervisor: supervisor.clone(), watcher, place, feed });
         if via.is_some() {
             // Before the driver's first turn: a child that starts may look its supervisor up by the name.
             by_gate::note(gate.get_id(), supervisor.clone());

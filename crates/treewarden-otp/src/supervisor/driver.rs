@@ -226,6 +226,7 @@ impl Driver {
         let context = StartContext {
             run: run.clone(),
             attempt: order.attempt,
+            cause: order.cause,
             last_exit: order.last_exit,
             parent: self.parent.clone(),
         };

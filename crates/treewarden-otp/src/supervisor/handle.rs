@@ -112,7 +112,8 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// No child has this run, neither now nor as the one it is being restarted from.
+    /// No child has this run, neither now nor as the one it is being restarted from; one that was parked is found by any of its
+    /// runs.
     ///
     /// # Cancel safety
     ///
@@ -139,6 +140,25 @@ impl Supervisor {
     /// When the future is dropped the call may still be carried out.
     pub async fn restart_child(&self, id: impl Into<ChildId>) -> Result<ChildStarted, RestartChildError> {
         match self.call(Request::RestartChild(id.into())).await {
+            Some(Reply::RestartChild(result)) => result.map(ChildStarted::from),
+            _ => Err(RestartChildError::NoProc),
+        }
+    }
+
+    /// Stops the child of a dynamic supervisor that has this run, and starts it again; it keeps its place.
+    ///
+    /// Also one that waits for its restart, and, by any of its runs, one that was parked. As with
+    /// [`restart_child`](Self::restart_child), its failures are forgotten.
+    ///
+    /// # Errors
+    ///
+    /// No child has this run, it is temporary, or the start failed; then the child is kept, stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the call may still be carried out.
+    pub async fn restart_run(&self, pid: Pid) -> Result<ChildStarted, RestartChildError> {
+        match self.call(Request::RestartRun(pid)).await {
             Some(Reply::RestartChild(result)) => result.map(ChildStarted::from),
             _ => Err(RestartChildError::NoProc),
         }

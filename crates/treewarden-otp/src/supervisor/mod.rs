@@ -51,6 +51,6 @@ pub use update::{ApplyError, Diff};
 pub use treewarden_otp_core::supervisor::{
     AutoShutdown, ChildId, Context, Counts, DeleteChildError, FailedToStartChild, FindChildError, Flags,
     FlagsError, GiveUp, InitError, Kind, NoProc, Offender, OffenderPid, Pid, Reason, Restart,
-    RestartChildError, Shutdown, SpecError, Strategy, UpdateError,
+    RestartChildError, Shutdown, SpecError, StartCause, Strategy, UpdateError,
 };
 pub use treewarden_otp_core::{Backoff, ExitReason};

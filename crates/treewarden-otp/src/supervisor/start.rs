@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::supervisor::{ChildId, GiveUp, Pid};
+use treewarden_otp_core::supervisor::{ChildId, GiveUp, Pid, StartCause};
 
 use super::child::Child;
 use super::feed::Feed;
+use super::handle::Supervisor;
 use super::run::{Lifeline, Run};
 
 /// What a start is told about itself.
@@ -19,6 +20,7 @@ use super::run::{Lifeline, Run};
 pub struct StartContext {
     pub(super) run: Arc<Run>,
     pub(super) attempt: u32,
+    pub(super) cause: StartCause,
     pub(super) last_exit: Option<ExitReason>,
     pub(super) parent: Arc<Parent>,
 }
@@ -41,6 +43,7 @@ impl Place {
 
 /// What each start is told about its supervisor.
 pub(super) struct Parent {
+    pub(super) supervisor: Supervisor,
     pub(super) watcher: ActorCell,
     pub(super) place: Place,
     pub(super) feed: Feed,
@@ -86,6 +89,12 @@ impl StartContext {
         self.attempt
     }
 
+    /// Why the child is started.
+    #[must_use]
+    pub fn cause(&self) -> StartCause {
+        self.cause
+    }
+
     /// Why the run before this one ended, or why the last start failed.
     #[must_use]
     pub fn last_exit(&self) -> Option<&ExitReason> {
@@ -96,6 +105,14 @@ impl StartContext {
     #[must_use]
     pub fn supervisor(&self) -> ActorCell {
         self.parent.watcher.clone()
+    }
+
+    /// The supervisor, for a child that is to have itself stopped or restarted later.
+    ///
+    /// A call to it during the start would wait for the start.
+    #[must_use]
+    pub fn parent(&self) -> Supervisor {
+        self.parent.supervisor.clone()
     }
 
     /// The typed exit reasons of this run.
