@@ -24,7 +24,7 @@ use super::options::SessionOptions;
 use super::start_error::StartError;
 use crate::events::Site;
 use crate::host::{Holder, Host};
-use crate::supervisor::{Child, Resource, StartChild, StartContext, StartFuture, Started};
+use crate::supervisor::{Child, Resource, StartCause, StartChild, StartContext, StartFuture, Started};
 
 /// How a CLI took its session with it: the error that a crashed session actor ends with.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -300,7 +300,12 @@ impl Owner {
             owned.given_up = false;
             (Arc::clone(&owned.options), owned.desk.clone())
         };
-        if let Some(desk) = desk {
+        // Another may have taken the name over while it was stopped, and with it the conversation: this one serves it no more,
+        // and asks for the name like anybody.
+        let has_its_name = |desk: &Arc<Desk>| {
+            self.host.find(self.name.as_str()).is_some_and(|holder| Arc::ptr_eq(&holder, desk))
+        };
+        if let Some(desk) = desk.filter(has_its_name) {
             return Ok(desk);
         }
         let desk = Desk::open(&self.host, &options, self.name.clone()).await?;
@@ -379,8 +384,13 @@ impl SessionChild {
 
     /// A session that somebody stopped stays so, whatever its supervisor or its host does, until it is asked for.
     async fn stays_stopped(desk: &Desk, context: &StartContext) -> bool {
-        let first = context.incarnation() == 1;
-        let asked_for = if first { desk.options().asked_for } else { context.attempt() == 0 };
+        let asked_for = match context.cause() {
+            StartCause::Listed => desk.options().asked_for,
+            StartCause::Added => true,
+            // The first start of one that a change of the tree added is no wish of anybody's.
+            StartCause::Asked => context.incarnation() > 1,
+            StartCause::Ended => false,
+        };
         if asked_for {
             let _said = desk.set_stopped(false).await;
         }
@@ -393,6 +403,8 @@ impl StartChild for SessionChild {
         let session = Self(Arc::clone(&self.0));
         Box::pin(async move {
             let desk = session.0.desk().await?;
+            // Before it may stay stopped: it is started again by whoever it says.
+            desk.set_supervisor(context.parent());
             desk.set_site(Site { path: context.path().into(), place: context.place() });
             // The desk is closed, so that whoever asks is told at once and does not wait for an engine that
             // never comes.
@@ -409,6 +421,8 @@ impl StartChild for SessionChild {
             let engine = Arc::clone(&arguments.engine);
             let (actor, join) =
                 ractor::Actor::spawn_linked(None, SessionActor, arguments, context.supervisor()).await?;
+            // Not before: a start that fails is a run that its supervisor does not know it by.
+            desk.set_run(context.pid());
             let owner = session.0;
             let leftovers =
                 Leftovers { actor: actor.get_id(), desk: Arc::clone(&desk), engine, _owner: owner };

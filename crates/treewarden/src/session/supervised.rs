@@ -3,7 +3,7 @@
 //! It is not for what a supervisor does by itself, and not for the end of a CLI, which is the desk's. No supervisor may wait for a
 //! CLI here: that ends before its supervisor is asked.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use treewarden_core::session::SessionState;
@@ -13,6 +13,7 @@ use treewarden_otp_core::supervisor::{FindChildError, Restart, RestartChildError
 use super::desk::Desk;
 use super::error::QueryError;
 use super::handle::Session;
+use super::options::SessionOptions;
 use super::start_error::StartError;
 use crate::supervisor::Supervisor;
 
@@ -20,7 +21,8 @@ impl Session {
     /// Stops the session: the running turn is interrupted, the others are cancelled, the CLI ends in good order.
     ///
     /// The session stays stopped, also when its host starts again, until it is started by
-    /// [`start_again`](Self::start_again) or [`start`](Self::start).
+    /// [`start_again`](Self::start_again), [`restart`](Self::restart) or [`start`](Self::start), or is added to a supervisor that
+    /// runs. A supervisor whose children come and go forgets it, and its name is free.
     ///
     /// # Errors
     ///
@@ -60,10 +62,12 @@ impl Session {
             let _reason = supervisor.stop(ExitReason::Shutdown).await;
             return desk.is_gone().and_then(|()| noted());
         }
-        if let Some(supervisor) = desk.supervisor() {
-            // A supervisor that has ended, or no longer knows the session, has nothing left to end.
-            let _gone = supervisor.terminate_child(desk.name.as_str()).await;
-        } else if let Some(actor) = desk.doorbell() {
+        let is_ended = match desk.supervisor() {
+            Some(supervisor) => desk.terminate(&supervisor).await.is_ok(),
+            None => false,
+        };
+        // Of one that is no child of treewarden's supervisors, or of none that knows it.
+        if !is_ended && let Some(actor) = desk.doorbell() {
             // A supervisor that starts it again finds it stopped.
             let _gone = actor.stop_and_wait(None, None).await;
         }
@@ -85,7 +89,10 @@ impl Session {
         }
     }
 
-    /// Starts a session again that was stopped.
+    /// Starts a session again that was stopped, or given up.
+    ///
+    /// Where its supervisor has forgotten it, since its children come and go, or has ended with it, as that of
+    /// [`start`](Self::start), it is made anew of the options that it had.
     ///
     /// # Errors
     ///
@@ -97,10 +104,19 @@ impl Session {
     /// When the future is dropped the session may have been started.
     pub async fn start_again(&self) -> Result<(), StartError> {
         let (desk, supervisor) = self.supervised()?;
-        // `set_stopped` says what it could not store; the session runs from now on all the same.
-        let _said = desk.set_stopped(false).await;
-        let started = supervisor.restart_child(desk.name.as_str()).await;
-        started.map(drop).map_err(|error| not_started(&desk, &error))
+        // Nobody but who has the name may write its record; who makes it anew does that.
+        if !desk.is_retired() {
+            // `set_stopped` says what it could not store; the session runs from now on all the same.
+            let _said = desk.set_stopped(false).await;
+        }
+        match supervisor.restart_child(desk.name.as_str()).await {
+            Ok(_) => Ok(()),
+            Err(RestartChildError::NoProc) if desk.private_supervisor().is_some() => {
+                Self::start(options_of(&desk)).await.map(drop)
+            }
+            Err(RestartChildError::Dynamic) => start_run_again(&desk, &supervisor).await,
+            Err(error) => Err(not_started(&desk, &error)),
+        }
     }
 
     /// Ends the session's actor and CLI and starts them anew; its conversation and open turns are carried on.
@@ -122,22 +138,42 @@ impl Session {
     pub async fn restart(&self) -> Result<(), StartError> {
         let (desk, supervisor) = self.supervised()?;
         let id = desk.name.as_str();
-        let spec = supervisor.get_childspec(id).await.map_err(|error| not_found(&desk, error))?;
+        let spec = match desk.child_spec(&supervisor).await {
+            Ok(spec) => spec,
+            // It was stopped, and there is nothing to end.
+            Err(_) if desk.is_closed() => return self.start_again().await,
+            Err(error) => return Err(not_found(&desk, error)),
+        };
         if spec.restart == Restart::Temporary {
             let why = format!(
                 "{id:?} is temporary, and its supervisor forgets it once it is stopped; start another"
             );
             return Err(StartError::supervisor(&why));
         }
+        // Kept until the actor is gone, which would start another CLI for the turns that wait.
+        let aside = Mutex::new(None);
+        let let_in = || aside.lock().unwrap_or_else(PoisonError::into_inner).take();
         let stop = async {
             desk.let_go();
             // The CLI first, outside its supervisor, which would otherwise serve nobody else for as long as that
-            // takes. The turns wait until the actor is gone, which would start another CLI for them.
-            let _aside = desk.put_aside(patience(spec.effective_shutdown())).await;
-            supervisor.terminate_child(id).await.map_err(|error| not_found(&desk, error))
+            // takes.
+            let put_aside = desk.put_aside(patience(spec.effective_shutdown())).await;
+            *aside.lock().unwrap_or_else(PoisonError::into_inner) = Some(put_aside);
+            let ended = match supervisor.terminate_child(id).await {
+                // One whose children come and go would forget it: there it is ended and started in one step.
+                Err(FindChildError::NotFound) if desk.run_spec(&supervisor).await.is_ok() => return Ok(()),
+                ended => ended.map_err(|error| not_found(&desk, error)),
+            };
+            drop(let_in());
+            ended
         };
         let start = async {
-            match supervisor.restart_child(id).await {
+            let started = match supervisor.restart_child(id).await {
+                Err(RestartChildError::Dynamic) => desk.restart_run(&supervisor).await,
+                started => started,
+            };
+            drop(let_in());
+            match started {
                 // Since it was stopped its supervisor started it, as with a sibling that crashed, or another call did.
                 Ok(_) | Err(RestartChildError::Running | RestartChildError::Restarting) => Ok(()),
                 Err(error) => Err(not_started(&desk, &error)),
@@ -145,6 +181,31 @@ impl Session {
         };
         desk.restarts.one(stop, start).await
     }
+}
+
+/// Starts a session again whose supervisor has children that come and go.
+async fn start_run_again(desk: &Desk, supervisor: &Supervisor) -> Result<(), StartError> {
+    // It runs, or is about to: a restart of it was not asked for.
+    if desk.is_served() {
+        return Err(not_started(desk, &RestartChildError::Running));
+    }
+    match desk.restart_run(supervisor).await {
+        // It forgot the session when that was stopped.
+        Err(RestartChildError::NotFound) => {
+            let spec = options_of(desk).child_spec(&desk.host)?;
+            supervisor.start_child(spec).await.map(drop).map_err(|error| StartError::supervisor(&error))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(not_started(desk, &error)),
+    }
+}
+
+/// What a session was made of, to make it anew.
+fn options_of(desk: &Desk) -> SessionOptions {
+    let mut options = SessionOptions::clone(&desk.options()).host(&desk.host);
+    // One that was made without a name has had its name from then on.
+    options.spec.name = Some(desk.name.clone());
+    options
 }
 
 /// How long a child that is stopped like this may take to end; `None` is without limit.

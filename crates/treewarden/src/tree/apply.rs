@@ -17,7 +17,7 @@ use treewarden_proto::SessionName;
 use super::current::{Current, MadeOf};
 use super::diff::{self, Change, KeyDiff, TreeDiff};
 use super::dynamic;
-use super::grow::{self, Branch, Grower, Handle, Handles, Leaf, Path, below};
+use super::grow::{self, Branch, Grower, Handle, Handles, Path, below};
 use super::names::{self, Members, NameConflict};
 use super::settings::by_name;
 use crate::config::{ChildDecl, ChildKind, Effect, SupervisorDecl, TreeSpec};
@@ -160,7 +160,7 @@ impl Node<'_> {
         // The plan is changed first: a supervisor that is restarted in between must not start the child
         // again.
         if let Some(branch) = &self.branch {
-            branch.plan().children.retain(|leaf| leaf.spec.id() != id);
+            branch.plan().children.retain(|spec| spec.id() != id);
         }
         if let Some(running) = &self.running {
             running.forget(id).await;
@@ -335,11 +335,11 @@ impl Work {
         // lock while it asks that supervisor would wait for itself.
         if let Some(branch) = &node.branch {
             let mut plan = branch.plan();
-            let mut known: HashMap<ChildId, Leaf> =
-                plan.children.drain(..).map(|leaf| (leaf.spec.id().clone(), leaf)).collect();
+            let mut known: HashMap<ChildId, ChildSpec> =
+                plan.children.drain(..).map(|spec| (spec.id().clone(), spec)).collect();
             plan.flags = new.flags.clone();
             plan.children.extend(fates.iter().filter_map(|fate| match specs.get(&fate.id()) {
-                Some(spec) => Some(Leaf::new(fate.new, spec.clone())),
+                Some(spec) => Some(spec.clone()),
                 None => known.remove(&fate.id()),
             }));
         }
@@ -399,9 +399,6 @@ impl Work {
                 node.forget(&id).await;
                 self.drop_handles(&path, &fate.new.kind);
                 return None;
-            }
-            if let (Some(running), ChildKind::Session(_)) = (&node.running, &fate.new.kind) {
-                grow::adopt(&self.host, id.as_str(), running);
             }
             return Some(fate.new.clone());
         }

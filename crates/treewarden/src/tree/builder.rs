@@ -143,7 +143,6 @@ impl TreeBuilder {
             events.publish(Site { path, place }, None, events::told(event));
         };
         let root = plan.builder().on_report(report).start().await?;
-        plan.adopt(&host, &root);
         let current = Current::new(spec, handles);
         warn_of_conflicts(&current);
         Ok(Tree::new(host, root, lock, swept.processes, current))

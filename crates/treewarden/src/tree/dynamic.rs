@@ -29,14 +29,14 @@ use std::time::{Duration, Instant};
 use treewarden_proto::SessionName;
 
 use super::current::{Current, MadeOf};
-use super::grow::{Branch, Handle, Leaf, Path};
+use super::grow::{Branch, Handle, Path};
 use super::names::{Members, Named};
 use super::place::{self, Place, Template};
 use crate::events::RemovalReason;
 use crate::host::Host;
 use crate::session::{QueryError, Session, StartError};
 use crate::suggest::no_such;
-use crate::supervisor::{ChildId, StartChildError, Supervisor};
+use crate::supervisor::{ChildId, ChildSpec, StartChildError, Supervisor};
 
 /// How long the making or the removal of a session waits for a change of the tree that is under way.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -190,7 +190,6 @@ async fn add(
         // The supervisor was restarted meanwhile, and had the session in its plan.
         Ok(_) | Err(StartChildError::AlreadyStarted { .. }) => {
             place.keep();
-            desk.set_supervisor(supervisor);
             return Ok(Session::named_in(host, name.as_str()));
         }
         Err(error) => error,
@@ -283,13 +282,13 @@ async fn take_out(
             return Err(RemoveSessionError::Busy(name));
         }
         let supervisor = running(root, &path[0]).await;
-        let leaf = forget(current, &path, supervisor.as_ref()).await;
+        let spec = forget(current, &path, supervisor.as_ref()).await;
         let noted = match desk.enlist(None).await {
             Ok(()) => desk.unstored().await.map_or(Ok(()), Err),
             unnoted => unnoted,
         };
         // Last, since the name is free with the last spec: nobody else may have the record before it is noted.
-        drop(leaf);
+        drop(spec);
         desk.close(why);
         // Its lease is free by now, and whoever makes a session of the name waits.
         desk.leave_template_in_lease().await;
@@ -303,20 +302,20 @@ async fn take_out(
 
 /// Takes a session out of the plan of its branch, out of its supervisor, and out of what can be changed; its name is free
 /// when what is returned is dropped.
-async fn forget(current: &Current, path: &Path, supervisor: Option<&Supervisor>) -> Option<Leaf> {
+async fn forget(current: &Current, path: &Path, supervisor: Option<&Supervisor>) -> Option<ChildSpec> {
     let (template, name) = (&path[0], &path[1]);
     let id = ChildId::from(name.as_str());
     // The plan is changed first: a supervisor that is restarted in between must not start the session again.
     let branch = branch_of(&current.made_of(), template);
-    let leaf = branch.as_deref().and_then(|branch| place::take_out(branch, &id));
+    let spec = branch.as_deref().and_then(|branch| place::take_out(branch, &id));
     if let Some(supervisor) = supervisor {
         supervisor.forget(&id).await;
     }
-    if let (Some(branch), Some(_)) = (&branch, &leaf) {
+    if let (Some(branch), Some(_)) = (&branch, &spec) {
         place::give_back(branch);
     }
     current.made_of().handles.remove(path);
-    leaf
+    spec
 }
 
 /// The place of a session that was made of a template.
@@ -329,7 +328,7 @@ fn place_of(current: &Current, name: &str) -> Option<Path> {
 
 /// The sessions that exist of a template, by the names in its branch.
 pub(super) fn names_in(branch: &Branch) -> Vec<SessionName> {
-    branch.plan().children.iter().filter_map(|leaf| SessionName::new(leaf.spec.id().as_str()).ok()).collect()
+    branch.plan().children.iter().filter_map(|spec| SessionName::new(spec.id().as_str()).ok()).collect()
 }
 
 /// The same by the template's name; none if its supervisor is gone for good.

@@ -65,8 +65,8 @@ impl<'g> Grower<'g> {
 
     /// Makes the specs of all children of a supervisor, down to the leaves.
     pub(super) fn plan(&mut self, decl: &SupervisorDecl, path: &Path) -> Result<Plan, StartError> {
-        let leaf = |child: &ChildDecl| Ok(Leaf::new(child, self.spec(child, path)?));
-        let children = decl.children.iter().map(leaf).collect::<Result<_, StartError>>()?;
+        let children =
+            decl.children.iter().map(|child| self.spec(child, path)).collect::<Result<_, StartError>>()?;
         Ok(Plan { flags: decl.flags.clone(), children, reserved: 0, stops_at_once: false })
     }
 
@@ -95,7 +95,7 @@ impl<'g> Grower<'g> {
     }
 
     fn branch(&mut self, id: &str, place: Path, plan: Plan) -> ChildSpec {
-        let branch = Arc::new(Branch { plan: Mutex::new(plan), host: self.host.clone() });
+        let branch = Arc::new(Branch { plan: Mutex::new(plan) });
         self.handles.insert(place, Handle::Branch(Arc::downgrade(&branch)));
         ChildSpec::new(id, Shoot(branch)).kind(Kind::Supervisor)
     }
@@ -143,43 +143,17 @@ pub(super) fn below(path: &Path, name: &SessionName) -> Path {
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) flags: Flags,
-    pub(super) children: Vec<Leaf>,
+    pub(super) children: Vec<ChildSpec>,
     /// So many more are being made or removed: they count, and the next supervisor does not start them.
     pub(super) reserved: usize,
     /// The children do not need each other, and there may be many.
     stops_at_once: bool,
 }
 
-/// A child of a plan.
-#[derive(Debug, Clone)]
-pub(super) struct Leaf {
-    pub(super) spec: ChildSpec,
-    is_session: bool,
-}
-
-impl Leaf {
-    pub(super) fn new(child: &ChildDecl, spec: ChildSpec) -> Self {
-        Self { spec, is_session: matches!(child.kind, ChildKind::Session(_)) }
-    }
-}
-
-/// Tells a session who supervises it: that is whom `stop` and `restart` have to ask.
-pub(super) fn adopt(host: &Host, session: &str, supervisor: &Supervisor) {
-    if let Some(desk) = host.find(session) {
-        desk.set_supervisor(supervisor.clone());
-    }
-}
-
 impl Plan {
     pub(super) fn builder(&self) -> SupervisorBuilder {
-        let specs = self.children.iter().map(|leaf| leaf.spec.clone());
-        let builder = Supervisor::builder().flags(self.flags.clone()).children(specs);
+        let builder = Supervisor::builder().flags(self.flags.clone()).children(self.children.iter().cloned());
         if self.stops_at_once { builder.stop_at_once() } else { builder }
-    }
-
-    pub(super) fn adopt(&self, host: &Host, supervisor: &Supervisor) {
-        let sessions = self.children.iter().filter(|leaf| leaf.is_session);
-        sessions.for_each(|leaf| adopt(host, leaf.spec.id().as_str(), supervisor));
     }
 }
 
@@ -187,7 +161,6 @@ impl Plan {
 #[derive(Debug)]
 pub(super) struct Branch {
     plan: Mutex<Plan>,
-    host: Host,
 }
 
 impl Branch {
@@ -208,15 +181,12 @@ impl StartChild for Shoot {
             // wait for that.
             let plan = branch.plan().clone();
             let (supervisor, child) = plan.builder().start_child_of(&context).await?;
-            // Sessions are adopted when all are started: only then has each of them a desk, which is told
-            // whom a `stop` has to ask.
-            plan.adopt(&branch.host, &supervisor);
             Ok(Started::RunningWith(child, Info::new(supervisor)))
         })
     }
 
     fn given_up(&self, how: GiveUp, last_exit: Option<&ExitReason>) {
         let plan = self.0.plan().clone();
-        plan.children.iter().for_each(|leaf| leaf.spec.parked_with(how, last_exit));
+        plan.children.iter().for_each(|spec| spec.parked_with(how, last_exit));
     }
 }

@@ -11,9 +11,9 @@ use treewarden_proto::SessionName;
 
 use super::current::{Current, MadeOf};
 use super::dynamic::{NewSessionError, branch_of};
-use super::grow::{self, Branch, Grower, Handle, Handles, Leaf, Path};
+use super::grow::{self, Branch, Grower, Handle, Handles, Path};
 use super::names::{self, Members};
-use crate::config::{ChildDecl, TemplateDecl};
+use crate::config::TemplateDecl;
 use crate::host::Host;
 use crate::session::Owner;
 use crate::supervisor::ChildSpec;
@@ -60,7 +60,6 @@ pub(super) struct Place<'c> {
     current: &'c Current,
     branch: Arc<Branch>,
     path: Path,
-    decl: ChildDecl,
     spec: ChildSpec,
     owner: Arc<Owner>,
     stage: Stage,
@@ -105,7 +104,7 @@ impl<'c> Place<'c> {
             plan.reserved += 1;
         }
         current.made_of().handles.extend(handles);
-        Ok(Self { current, branch, path, decl: child, spec, owner, stage: Stage::Reserved })
+        Ok(Self { current, branch, path, spec, owner, stage: Stage::Reserved })
     }
 
     pub(super) fn template(&self) -> &SessionName {
@@ -124,7 +123,7 @@ impl<'c> Place<'c> {
     pub(super) fn plan(&mut self) -> ChildSpec {
         let mut plan = self.branch.plan();
         plan.reserved -= 1;
-        plan.children.push(Leaf::new(&self.decl, self.spec.clone()));
+        plan.children.push(self.spec.clone());
         self.stage = Stage::Planned;
         self.spec.clone()
     }
@@ -153,9 +152,9 @@ impl Drop for Place<'_> {
 /// Takes a session out of the plan of its branch; its name is free when what is returned is dropped.
 ///
 /// Its place is reserved from then on: it is free with [`give_back`], when its supervisor has it no more.
-pub(super) fn take_out(branch: &Branch, id: &ChildId) -> Option<Leaf> {
+pub(super) fn take_out(branch: &Branch, id: &ChildId) -> Option<ChildSpec> {
     let mut plan = branch.plan();
-    let at = plan.children.iter().position(|leaf| leaf.spec.id() == id)?;
+    let at = plan.children.iter().position(|spec| spec.id() == id)?;
     plan.reserved += 1;
     Some(plan.children.remove(at))
 }

@@ -25,6 +25,7 @@ mod lost;
 mod member;
 mod next_cli;
 mod open;
+mod post;
 mod put_down;
 mod record;
 mod rooms;

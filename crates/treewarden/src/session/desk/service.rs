@@ -13,7 +13,7 @@ use treewarden_otp_core::ExitReason;
 use super::Desk;
 use super::rooms::{Command, Entry, IN_HAND, PATIENCE, Rooms, Shown};
 use crate::session::sink::Ended;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Pid, Supervisor};
 
 /// How long callers wait for somebody else's supervisor to start a session again.
 const RESTART_GRACE: Duration = Duration::from_secs(30);
@@ -185,13 +185,24 @@ impl Desk {
         self.lock().service.supervisor().cloned()
     }
 
+    /// This supervisor is about to start the session.
     pub(crate) fn set_supervisor(&self, supervisor: Supervisor) {
         self.lock().service.set_supervisor(supervisor);
     }
 
-    /// Gives the session a supervisor of its own, which ends with it.
-    pub(crate) fn set_private_supervisor(&self, supervisor: Supervisor) {
-        self.lock().service.set_private_supervisor(supervisor);
+    /// The run as which its supervisor started the session last.
+    pub(crate) fn run(&self) -> Option<Pid> {
+        self.lock().service.run()
+    }
+
+    /// Its supervisor has started the session as this run.
+    pub(crate) fn set_run(&self, run: Pid) {
+        self.lock().service.set_run(run);
+    }
+
+    /// Its supervisor is there for this session alone, and ends with it.
+    pub(crate) fn set_private(&self) {
+        self.lock().service.set_private();
     }
 
     pub(crate) fn private_supervisor(&self) -> Option<Supervisor> {
@@ -210,6 +221,11 @@ impl Desk {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().service.is_closed()
+    }
+
+    /// The session has ended for good, and its name is free, or will be once all is stored.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.lock().service.is_retired()
     }
 
     /// Takes no more turns; those that wait are still served.

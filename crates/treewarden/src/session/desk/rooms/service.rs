@@ -10,7 +10,7 @@ use ractor::{ActorId, ActorRef, ActorStatus};
 use treewarden_core::session::Failure;
 
 use crate::limits::{Account, Slots};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Pid, Supervisor};
 
 /// Where a session stands between its incarnations.
 #[derive(Debug, Default)]
@@ -45,6 +45,8 @@ pub(crate) struct Service {
     bell_rung: bool,
     doorbell: Option<ActorRef<()>>,
     supervisor: Option<Supervisor>,
+    /// The run as which its supervisor started it last.
+    run: Option<Pid>,
     /// A child spec owns the name, and says when nobody will serve it any more.
     owned: bool,
     /// The supervisor is there for this session alone.
@@ -70,6 +72,7 @@ impl Service {
             bell_rung: false,
             doorbell: None,
             supervisor: None,
+            run: None,
             owned: false,
             private: false,
             retired: false,
@@ -254,13 +257,23 @@ impl Service {
         self.supervisor.as_ref().filter(|_| self.private)
     }
 
+    /// This supervisor is about to start it.
     pub(crate) fn set_supervisor(&mut self, supervisor: Supervisor) {
         self.supervisor = Some(supervisor);
     }
 
-    /// Gives the session a supervisor of its own, which ends with it.
-    pub(crate) fn set_private_supervisor(&mut self, supervisor: Supervisor) {
-        self.supervisor = Some(supervisor);
+    /// The run as which its supervisor started it last.
+    pub(crate) fn run(&self) -> Option<Pid> {
+        self.run
+    }
+
+    /// Its supervisor has started it as this run.
+    pub(crate) fn set_run(&mut self, run: Pid) {
+        self.run = Some(run);
+    }
+
+    /// Its supervisor is there for this session alone, and ends with it.
+    pub(crate) fn set_private(&mut self) {
         self.private = true;
     }
 
