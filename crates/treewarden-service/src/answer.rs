@@ -59,6 +59,13 @@ pub enum Progress {
         /// With this.
         text: String,
     },
+    /// The model calls a tool.
+    Tool {
+        /// Which.
+        name: String,
+        /// Its arguments as JSON, cut after 1,000 characters.
+        input: String,
+    },
     /// The CLI printed this.
     Frame {
         /// As it came; null if it is beyond what JSON numbers can hold.

@@ -10,6 +10,9 @@ use crate::refusal::{Code, Refusal, Unanswered};
 use crate::service::Service;
 use crate::sink::Sink;
 
+/// So much is told of the arguments of a tool call, in characters.
+const TOOL_INPUT: usize = 1000;
+
 /// Sends a prompt to a session, and answers with the turn's outcome.
 pub(crate) async fn ask(
     service: &Service,
@@ -136,10 +139,18 @@ async fn next(turn: &mut Turn, stream: Streaming) -> Yield {
 fn told_as_text(event: TextEvent) -> Option<Yield> {
     match event {
         TextEvent::Text(text) => Some(Yield::Item(Progress::Text { text })),
+        TextEvent::ToolUse(tool) => Some(Yield::Item(told_as_tool(tool.name, tool.input))),
         TextEvent::Resumed { interruptions } => Some(Yield::Item(Progress::Resumed { interruptions })),
         TextEvent::Outcome(_) => Some(Yield::End),
         _ => None,
     }
+}
+
+/// A tool call without all that it writes: a file may be an argument.
+fn told_as_tool(name: Option<String>, input: Option<Value>) -> Progress {
+    let input = input.map(|input| input.to_string()).unwrap_or_default();
+    let input = input.chars().take(TOOL_INPUT).collect();
+    Progress::Tool { name: name.unwrap_or_default(), input }
 }
 
 fn told_as_frames(event: Event) -> Option<Yield> {
@@ -245,4 +256,22 @@ async fn unstored(service: &Service, name: &SessionName) -> Option<String> {
     Some(why.unwrap_or_else(|| {
         "the store had not taken it in time; `treewarden turn` shows whether it has since".to_owned()
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tool_call_is_told_without_all_that_it_writes() {
+        let told = |input| match told_as_tool(Some("Write".to_owned()), Some(input)) {
+            Progress::Tool { name, input } => (name, input),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(json!({ "a": 1 })), ("Write".to_owned(), r#"{"a":1}"#.to_owned()));
+        let (_, cut) = told(json!({ "content": "é".repeat(5000) }));
+        assert_eq!(cut.chars().count(), TOOL_INPUT);
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use treewarden::session::{Event, FailureKind, Outcome, QueryError, QueryErrorKind, SessionState};
+use treewarden::session::{Event, FailureKind, Outcome, QueryError, QueryErrorKind, SessionState, TextEvent};
 use treewarden::{Host, Session, SessionId, SessionOptions, TurnId};
 use treewarden_end_to_end::{Lab, end, eventually, id_of, outcome_of, reaches};
 use treewarden_store::NewTurn;
@@ -406,4 +406,25 @@ async fn a_stored_prompt_that_cannot_be_read_fails_its_turn_and_no_other_is_sent
     assert_eq!(outcome_of(&lab.host, good.turn).await["outcome"], "completed");
     assert_eq!(lab.prompts(&id), ["PROMPT-1", "PROMPT-2"]);
     end(&session).await;
+}
+
+#[tokio::test]
+async fn tool_calls_are_told_once_between_the_text_whether_that_comes_in_parts_or_whole() {
+    let lab = Lab::new();
+    for options in [lab.options("whole"), lab.streaming("parts")] {
+        let session = Session::start(options).await.expect("started");
+        let mut turn = session.stream("PROMPT-1 TOOL=1").await.expect("opened");
+        let (mut before, mut tools, mut after) = (String::new(), Vec::new(), String::new());
+        while let Some(event) = turn.text_events().next().await {
+            match event {
+                TextEvent::Text(text) if tools.is_empty() => before.push_str(&text),
+                TextEvent::Text(text) => after.push_str(&text),
+                TextEvent::ToolUse(tool) => tools.push(tool.name.unwrap_or_default()),
+                _ => {}
+            }
+        }
+        assert_eq!(tools, ["Bash"]);
+        assert_eq!((before.as_str(), after.matches("answer to PROMPT-1").count()), ("", 1), "{after}");
+        session.stop().await.expect("stopped");
+    }
 }

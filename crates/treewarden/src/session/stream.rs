@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use memchr::memmem;
 use treewarden_core::session::Outcome;
 use treewarden_proto::frame::{Block, Body, Content, Frame, FrameKind, ToolUseBlock};
 
@@ -20,6 +21,8 @@ use super::turn::Turn;
 pub enum TextEvent {
     /// The text goes on with this.
     Text(String),
+    /// The model calls a tool.
+    ToolUse(ToolUseBlock),
     /// The CLI died and another one carries the turn on: the text so far may come again.
     Resumed {
         /// How often that has happened to this turn.
@@ -55,7 +58,7 @@ impl Turn {
         TextDeltas { turn: self }
     }
 
-    /// The same text, with the moments at which it begins anew, and the outcome.
+    /// The same text, with the tool calls between, the moments at which it begins anew, and the outcome.
     ///
     /// # Examples
     ///
@@ -155,6 +158,27 @@ impl Turn {
     }
 }
 
+impl Turn {
+    /// Notes the tool calls of a whole message, and returns the text that nobody was told yet.
+    fn take_message(&mut self, frame: &Frame) -> String {
+        // Without partial messages the text comes here first. With them this message repeats what came as deltas, and need
+        // not be read for its text, which may be long.
+        let is_told = std::mem::take(&mut self.saw_delta);
+        let mut text = String::new();
+        if is_told && memmem::find(frame.raw(), b"\"tool_use\"").is_none() {
+            return text;
+        }
+        for block in own_blocks(frame) {
+            match block {
+                Block::Text(block) if !is_told => text.push_str(&block.text.unwrap_or_default()),
+                Block::ToolUse(tool) => self.tools.push_back(tool),
+                _ => {}
+            }
+        }
+        text
+    }
+}
+
 /// The blocks of a whole message of the main conversation.
 fn own_blocks(frame: &Frame) -> Vec<Block> {
     if frame.kind() != FrameKind::Assistant || frame.parent_tool_use_id().is_some() {
@@ -206,7 +230,7 @@ macro_rules! view {
 }
 
 view! {
-    /// The text of a turn, where it begins anew, and the outcome; see [`Turn::text_events`].
+    /// The text of a turn, its tool calls, where it begins anew, and the outcome; see [`Turn::text_events`].
     TextEvents, TextEvent
 }
 
@@ -215,6 +239,9 @@ impl Stream for TextEvents<'_> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<TextEvent>> {
         loop {
+            if let Some(tool) = self.turn.tools.pop_front() {
+                return Poll::Ready(Some(TextEvent::ToolUse(tool)));
+            }
             let Some(event) = ready!(Pin::new(&mut *self.turn).poll_next(cx)) else {
                 return Poll::Ready(None);
             };
@@ -239,14 +266,12 @@ impl Stream for TextEvents<'_> {
                         return Poll::Ready(Some(TextEvent::Text(text.into_owned())));
                     }
                 }
-                // Without partial messages the text comes here first. With them this message repeats what
-                // came as deltas.
-                FrameKind::Assistant if !self.turn.saw_delta => {
-                    if let Some(text) = own_text(&frame) {
+                FrameKind::Assistant => {
+                    let text = self.turn.take_message(&frame);
+                    if !text.is_empty() {
                         return Poll::Ready(Some(TextEvent::Text(text)));
                     }
                 }
-                FrameKind::Assistant => self.turn.saw_delta = false,
                 _ => {}
             }
         }

@@ -10,7 +10,7 @@ use futures_core::Stream;
 use memchr::memmem;
 use treewarden_core::session::{Answer, Outcome};
 use treewarden_proto::TurnId;
-use treewarden_proto::frame::FrameKind;
+use treewarden_proto::frame::{FrameKind, ToolUseBlock};
 
 use super::delivered::Delivered;
 use super::error::{QueryError, QueryErrorKind};
@@ -63,6 +63,8 @@ pub struct Turn {
     delivered: bool,
     /// Text deltas came since the last whole message.
     pub(super) saw_delta: bool,
+    /// Tool calls of a message whose text was told, for the view that tells both.
+    pub(super) tools: VecDeque<ToolUseBlock>,
     /// Text of the model's came since the last CLI that died: a view of the text owes nothing more at the outcome.
     pub(super) saw_text: bool,
 }
@@ -84,6 +86,7 @@ impl Turn {
             detached: false,
             delivered: false,
             saw_delta: false,
+            tools: VecDeque::new(),
             saw_text: false,
         }
     }
