@@ -431,6 +431,7 @@ impl Cli {
         }
         result["type"] = json!("result");
         result["uuid"] = json!(uuid());
+        let denials = std::mem::take(&mut self.denials);
         if !words.has("MISSING") {
             let usage = json!({ "input_tokens": 10, "output_tokens": 5 });
             for (key, value) in [
@@ -440,7 +441,7 @@ impl Cli {
                 ("total_cost_usd", json!(0.001)),
                 ("usage", usage),
                 ("modelUsage", json!({})),
-                ("permission_denials", json!(std::mem::take(&mut self.denials))),
+                ("permission_denials", json!(denials)),
                 ("session_id", json!(self.session_id)),
             ] {
                 if result.get(key).is_none() {
