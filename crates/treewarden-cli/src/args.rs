@@ -71,10 +71,13 @@ pub(crate) enum Verb {
     },
     /// Send a prompt to a session and print the answer
     Ask(Ask),
-    /// Talk to a session, line by line
+    /// Talk to a session: at a terminal, or with prompts from stdin, one a line
     Chat {
         /// The session
         name: String,
+        /// Neither read nor keep a history of what is typed
+        #[arg(long)]
+        no_history: bool,
         #[command(flatten)]
         place: Place,
     },

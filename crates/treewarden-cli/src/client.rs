@@ -20,7 +20,7 @@ use crate::lines::{MAX_ANSWER, read_line};
 use crate::output;
 
 /// A tree that says nothing for so long does not answer: it is stopped, or has no processor.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a client waits before it knocks again at a socket whose queue is full.
 const KNOCK: Duration = Duration::from_millis(50);
@@ -191,7 +191,7 @@ fn unheard(error: &io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("cannot talk to the tree: {error}"))
 }
 
-fn silent() -> Failure {
+pub(crate) fn silent() -> Failure {
     let text = format!(
         "the tree took the connection and says nothing for {} s: it is starting and waits (its log says for what), is suspended, or \
          has no processor. What was asked \

@@ -36,7 +36,7 @@ pub(crate) async fn run(verb: Verb, log: &Log) -> anyhow::Result<ExitCode> {
         }
         Verb::Ps { output, place } => ps::run(output, &place).await,
         Verb::Ask(ask) => ask::run(ask).await,
-        Verb::Chat { name, place } => chat::run(&name, &place).await,
+        Verb::Chat { name, no_history, place } => chat::run(&name, !no_history, &place).await,
         Verb::Turn { turn, wait, output, place } => turn::run(turn, wait, output, &place).await,
         Verb::Cancel { turn, place } => simple::cancel(turn, &place).await,
         Verb::Restart { name, force, place } => {

@@ -2,7 +2,9 @@
 
 mod at_most_once;
 mod away;
+mod chat;
 mod clients;
+mod clock;
 mod command;
 mod copies;
 mod daemon;
@@ -14,10 +16,13 @@ mod hosts;
 mod left;
 mod left_open;
 mod limits;
+mod lookup;
 mod lost_members;
 mod one_writer;
 mod orphans;
+mod places;
 mod prompts;
+mod put_back;
 mod reload;
 mod removals;
 mod removed;
