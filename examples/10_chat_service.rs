@@ -1,25 +1,26 @@
-//! A chat service: one named session for each user, over TCP on loopback.
+//! A chat service: a session for each user, over TCP on loopback.
 //!
 //! Run with `cargo run -p treewarden-examples --example 10_chat_service [ADDRESS]`, then `nc 127.0.0.1 PORT`, say your name,
 //! and chat. Come back later, from another connection: your conversation is there. At the end of stdin the service
 //! stops in good order.
 //!
-//! Users come and go, so their sessions are children of a dynamic supervisor. A user who is silent for a minute costs
-//! a few kilobytes: the CLI is parked, and the next line resumes it. At most four CLIs live at a time; who comes fifth
-//! gets the place of the one that was idle for longest.
+//! Users come and go, so their sessions are made of a template while the service runs: `examples/chat.toml` says of what, and
+//! how many CLIs may live. A user who is silent for a minute costs a few kilobytes, and nothing after an hour; the next line
+//! goes on with the conversation all the same. One whose CLI dies again and again is given up alone: they are told so, the others
+//! notice nothing, and the next visit tries it again.
 //!
 //! What users say is passed on as it is: `/clear` or `@/etc/passwd` in a line is text to the model, and nothing that the CLI would act
 //! on. What they can do is what the model can do for them, so a real service gives it no tools that they may not use.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::time::Duration;
-
 use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use treewarden::{ExitReason, Host, Session, SessionName, SessionOptions, SessionSpec, Supervisor};
+use treewarden::session::{Answer, SessionState};
+use treewarden::tree::NewSessionError;
+use treewarden::{Session, Tree, config};
 use treewarden_examples::Stage;
 
 /// So many people chat at once at most.
@@ -30,26 +31,37 @@ const LINE: u64 = 16 << 10;
 /// What every connection needs; a cheap clone.
 #[derive(Clone)]
 struct Service {
-    host: Host,
-    users: Supervisor,
-    spec: SessionSpec,
+    tree: Tree,
 }
 
 impl Service {
-    /// The session of a user, started if nobody has asked for it yet.
+    /// The session of a user: made of the template if nobody has asked for it yet, or it was removed since.
     async fn session_of(&self, user: &str) -> anyhow::Result<Session> {
-        let name: SessionName = format!("user/{user}").parse()?;
-        if let Some(session) = self.host.session(name.as_str()) {
+        let name = format!("user/{user}");
+        if let Some(session) = self.tree.host().session(&name) {
             return Ok(session);
         }
-        let options =
-            SessionOptions::from(self.spec.clone().name(name.clone())).idle_timeout(Duration::from_secs(60));
-        let started = self.users.start_child(options.child_spec(&self.host)?).await;
-        // Another connection of the same user may have been faster.
-        match (started, self.host.session(name.as_str())) {
-            (_, Some(session)) => Ok(session),
-            (started, None) => Err(anyhow::anyhow!("the session did not start: {:?}", started.err())),
+        match self.tree.new_session("chat", &name).await {
+            Ok(session) => Ok(session),
+            // Another connection of the same user was faster.
+            Err(NewSessionError::Taken(_)) => Ok(self.tree.session(&name)),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Begins a visit: a session that was given up is tried again, since what its CLI died of may be mended.
+    async fn welcome(&self, user: &str) -> anyhow::Result<()> {
+        let session = self.session_of(user).await?;
+        if session.status().await?.state == SessionState::GivenUp {
+            session.restart().await?;
+        }
+        Ok(())
+    }
+
+    /// Has a line answered. The session is looked up for each: it may have been removed since the last.
+    async fn answer(&self, user: &str, line: String) -> anyhow::Result<Answer> {
+        // A line of a stranger: never `Prompt::command`, which would have the CLI act on it.
+        Ok(self.session_of(user).await?.query(line).await?)
     }
 
     /// One connection, from the name to the end.
@@ -58,15 +70,13 @@ impl Service {
         let mut read = BufReader::new(read);
         write.write_all(b"your name?\n").await?;
         let Some(user) = line(&mut read).await? else { return Ok(()) };
-        let session = match self.session_of(&user).await {
-            Ok(session) => session,
-            Err(error) => return Ok(write.write_all(format!("sorry: {error}\n").as_bytes()).await?),
-        };
+        if let Err(error) = self.welcome(&user).await {
+            return Ok(write.write_all(format!("sorry: {error}\n").as_bytes()).await?);
+        }
         write.write_all(format!("hello, {user}\n").as_bytes()).await?;
         while let Some(text) = line(&mut read).await? {
-            // A line of a stranger: never `Prompt::command`, which would have the CLI act on it.
             // When the user hangs up while the answer is made, the turn still runs: the next visit finds it said.
-            let reply = match session.query(text).await {
+            let reply = match self.answer(&user, text).await {
                 Ok(answer) => format!("{answer}\n"),
                 Err(error) => format!("sorry: {error}\n"),
             };
@@ -101,10 +111,11 @@ async fn stdin_ended() {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let stage = Stage::new()?;
+    let mut spec = config::load(concat!(env!("CARGO_MANIFEST_DIR"), "/chat.toml"))?;
+    stage.cast_tree(&mut spec);
     // A service that is to remember its users over a restart names a folder that stays.
-    let host = Host::options().state_dir(stage.path().join("chat")).max_live(4).open()?;
-    let users = Supervisor::builder().name("users").dynamic(Some(10_000)).start().await?;
-    let service = Service { host, users: users.clone(), spec: stage.spec() };
+    let tree = Tree::builder(spec).state_dir(stage.path().join("chat")).start().await?;
+    let service = Service { tree };
 
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let listener = TcpListener::bind(&address).await.with_context(|| format!("listen on {address}"))?;
@@ -122,9 +133,9 @@ async fn main() -> anyhow::Result<()> {
             }
         }
     }
-    let served = service.host.sessions().len();
+    let served = service.tree.host().sessions().len();
     connections.shutdown().await;
-    users.stop(ExitReason::Shutdown).await;
+    service.tree.stop().await;
     println!("served {served} users");
     Ok(())
 }

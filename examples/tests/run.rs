@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 /// So long an example may take; the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn example(name: &str) -> Command {
     let test = std::env::current_exe().expect("a test knows its own program");
@@ -148,7 +148,7 @@ async fn plain_workers_are_supervised() {
 }
 
 #[tokio::test]
-async fn a_chat_service_remembers_its_users() {
+async fn a_chat_service_remembers_its_users_and_gives_up_the_one_whose_clis_all_die() {
     tokio::time::timeout(PATIENCE, chat()).await.expect("the chat is over in time");
 }
 
@@ -170,9 +170,23 @@ async fn chat() {
     let bad = visit(&address, &["no such name!"]).await;
     assert!(bad[1].starts_with("sorry: "), "{bad:?}");
 
+    // Each CLI that mallory gets dies: alice is answered meanwhile and afterwards.
+    let ask = ["alice", "What is my name?"];
+    let (mallory, meanwhile) = tokio::join!(
+        visit(&address, &["mallory", "I crash every CLI.", "In one word?"]),
+        visit(&address, &ask),
+    );
+    for told in &mallory[2..] {
+        assert!(told.starts_with("sorry: ") && told.contains("gave it up"), "{mallory:?}");
+    }
+    let afterwards = visit(&address, &ask).await;
+    assert_eq!((meanwhile[2].as_str(), &meanwhile[2]), ("Your name is Alice.", &afterwards[2]));
+    let again = visit(&address, &["mallory", "Say it in one word."]).await;
+    assert_eq!(again[2], "Ownership.", "the next visit tries it again");
+
     drop(service.stdin.take());
     let last = said.next_line().await.expect("read").expect("a line");
-    assert_eq!(last, "served 2 users");
+    assert_eq!(last, "served 3 users");
     assert!(service.wait().await.expect("it ends").success());
 }
 
