@@ -11,6 +11,7 @@ pub mod events;
 mod guards;
 pub mod host;
 mod limits;
+mod lookup;
 mod names;
 mod places;
 mod private_files;

@@ -99,10 +99,8 @@ impl Engine {
         self.desk.note(Shown::Trouble(None));
         if let Some(cli) = &mut self.cli {
             cli.started = true;
-            // One that was started ahead was started alike.
-            let path = cli.path.clone().or_else(|| self.desk.options().spec.cli_path.clone());
-            if let Some(path) = path {
-                self.desk.host.inner.binaries.came_up(&path);
+            if let Some(path) = &cli.path {
+                self.desk.host.inner.binaries.came_up(path);
             }
             if cli.on_trial.take().is_some() {
                 self.desk.note(Shown::AwaitsInitialize(true));

@@ -14,6 +14,7 @@ use treewarden_proto::spec::{Environment, Opening};
 use treewarden_transcript as transcript;
 
 use crate::env_sources::{self, Unread};
+use crate::lookup;
 use crate::private_files::Private;
 use crate::second_door::SecondDoor;
 use crate::session::desk::Desk;
@@ -138,20 +139,36 @@ fn cwd(desk: &Desk) -> Result<PathBuf, (Permanent, bool)> {
     }
 }
 
-/// The CLI that the spec names, or the first `claude` on the PATH that the CLI itself would see.
+/// The CLI that the spec names by its place, or the first file of its name, or of `claude`, on the PATH that it would get.
+///
+/// What is found by a name is an absolute path, made in this process's folder: the CLI is started in another one.
 fn find_cli(desk: &Desk, environment: &Environment) -> Result<PathBuf, StartFailure> {
-    if let Some(path) = &desk.options().spec.cli_path {
-        return Ok(path.clone());
+    let options = desk.options();
+    let own = options.spec.cli_path.as_deref();
+    if let Some(place) = own.filter(|own| lookup::is_place(own)) {
+        return Ok(place.to_owned());
     }
-    let path = environment.get("PATH").unwrap_or_default();
-    let found = std::env::split_paths(path).map(|dir| dir.join("claude")).find(|file| is_program(file));
-    found.ok_or_else(|| {
-        // One of them is the right one, and is being replaced.
-        let seen = |dir: PathBuf| desk.host.inner.binaries.has_come_up(&dir.join("claude"));
-        let has_come_up = desk.has_come_up() || std::env::split_paths(path).any(seen);
-        let message = "no `claude` on the PATH; install it (npm install -g @anthropic-ai/claude-code) or set `cli_path`";
-        StartFailure::without(Permanent::new(PermanentKind::CliNotFound, message), has_come_up)
-    })
+    let name = own.unwrap_or_else(|| Path::new(lookup::CLI));
+    // A host that has lost its folder finds by the absolute entries alone.
+    let folder = std::env::current_dir().ok();
+    let files = lookup::files(name, environment.get("PATH"), folder.as_deref());
+    if let Some(found) = files.iter().find(|file| is_program(file)) {
+        return Ok(found.clone());
+    }
+    let name = name.display();
+    // One of them is the right one, and is being replaced.
+    let has_come_up =
+        desk.has_come_up() || files.iter().any(|file| desk.host.inner.binaries.has_come_up(file));
+    let message = match own {
+        Some(_) => format!(
+            "no `{name}` on the PATH that it would get; install it, or give `cli_path` its whole path"
+        ),
+        None => {
+            "no `claude` on the PATH; install it (npm install -g @anthropic-ai/claude-code) or set `cli_path`"
+                .into()
+        }
+    };
+    Err(StartFailure::without(Permanent::new(PermanentKind::CliNotFound, message), has_come_up))
 }
 
 fn is_program(file: &Path) -> bool {

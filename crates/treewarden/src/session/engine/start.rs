@@ -84,6 +84,8 @@ async fn attempt(
     version::fit(desk, &around, None).await?;
     let record = desk.record();
     if let Some(cli) = started_ahead(desk, &record, &around).await? {
+        // It was started alike, from this path; which file lay there then, nobody knows.
+        desk.host.inner.binaries.came_up(&around.path);
         return Ok(cli);
     }
     // The place before the lease: otherwise a session that waits for its place keeps the conversation locked,
@@ -296,12 +298,10 @@ async fn known(desk: &Desk, record: &SessionRecord) -> Result<Known, StoreError>
 pub(super) fn spawn_failure(desk: &Desk, error: &SpawnError) -> StartFailure {
     let text = format!("failed to {error}");
     let passes = |how| StartFailure::Passing(Passing { how, words: String::new(), spawned: false });
-    let options = desk.options();
     match error.kind() {
         SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable => {
-            // As it was noted: by the word of the options, or where it was found on the PATH.
-            let path = options.spec.cli_path.as_deref().unwrap_or_else(|| error.path());
-            let has_come_up = desk.has_come_up() || desk.host.inner.binaries.has_come_up(path);
+            // As it was noted: by the place that the options give, or where it was found on the PATH.
+            let has_come_up = desk.has_come_up() || desk.host.inner.binaries.has_come_up(error.path());
             StartFailure::without(Permanent::new(PermanentKind::CliNotFound, text), has_come_up)
         }
         SpawnErrorKind::CwdMissing => {
