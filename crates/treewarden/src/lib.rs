@@ -30,5 +30,8 @@ pub use host::Host;
 pub use session::{Prompt, Session, SessionOptions};
 pub use tree::Tree;
 pub use treewarden_otp::{ExitReason, Supervisor, registry, supervisor};
-pub use treewarden_proto::{SessionId, SessionName, SessionSpec, TurnId};
+pub use treewarden_proto::{
+    InvalidId, InvalidName, SessionId, SessionName, SessionSpec, TurnId, control, frame, spec,
+};
+pub use treewarden_store as store;
 pub use treewarden_store::{Concern, Durability, Keep, LostNames, Problem, ProblemKind, StoreErrorKind};

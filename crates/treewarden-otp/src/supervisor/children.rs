@@ -12,6 +12,9 @@ pub type ChildInfo = core::ChildInfo<RunningChild>;
 /// Where a child is in its life.
 pub type ChildState = core::ChildState<RunningChild>;
 
+/// The spec of a child as it is shown: without what starts it.
+pub type ShownSpec = core::ChildSpec<()>;
+
 /// Says why `start_child` started nothing.
 pub type StartChildError = core::StartChildError<RunningChild>;
 
@@ -36,8 +39,8 @@ impl ChildStarted {
     }
 }
 
-impl From<core::ChildStarted<Live>> for ChildStarted {
-    fn from(started: core::ChildStarted<Live>) -> Self {
+impl ChildStarted {
+    pub(super) fn of(started: core::ChildStarted<Live>) -> Self {
         match started {
             core::ChildStarted::Running(_, child, info) => Self::Running(child, info),
             core::ChildStarted::Ignored => Self::Ignored,

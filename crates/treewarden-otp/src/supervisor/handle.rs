@@ -14,7 +14,7 @@ use treewarden_otp_core::supervisor::{
 use super::builder::SupervisorBuilder;
 use super::by_gate;
 use super::child::RunningChild;
-use super::children::{ChildInfo, ChildStarted, StartChildError};
+use super::children::{ChildInfo, ChildStarted, ShownSpec, StartChildError};
 use super::drive::Drive;
 use super::driver::Call;
 use super::feed::Feed;
@@ -90,7 +90,7 @@ impl Supervisor {
     /// When the future is dropped the call may still be carried out.
     pub async fn start_child(&self, spec: ChildSpec) -> Result<ChildStarted, StartChildError> {
         match self.call(Request::StartChild(spec.into_core())).await {
-            Some(Reply::StartChild(result)) => result.map(ChildStarted::from),
+            Some(Reply::StartChild(result)) => result.map(ChildStarted::of),
             _ => Err(StartChildError::NoProc),
         }
     }
@@ -140,7 +140,7 @@ impl Supervisor {
     /// When the future is dropped the call may still be carried out.
     pub async fn restart_child(&self, id: impl Into<ChildId>) -> Result<ChildStarted, RestartChildError> {
         match self.call(Request::RestartChild(id.into())).await {
-            Some(Reply::RestartChild(result)) => result.map(ChildStarted::from),
+            Some(Reply::RestartChild(result)) => result.map(ChildStarted::of),
             _ => Err(RestartChildError::NoProc),
         }
     }
@@ -241,7 +241,7 @@ impl Supervisor {
     /// # Cancel safety
     ///
     /// The future may be dropped at any time.
-    pub async fn get_childspec(&self, id: impl Into<ChildId>) -> Result<CoreSpec<()>, FindChildError> {
+    pub async fn get_childspec(&self, id: impl Into<ChildId>) -> Result<ShownSpec, FindChildError> {
         self.spec(Target::Id(id.into())).await
     }
 
@@ -254,11 +254,11 @@ impl Supervisor {
     /// # Cancel safety
     ///
     /// The future may be dropped at any time.
-    pub async fn get_run_spec(&self, pid: Pid) -> Result<CoreSpec<()>, FindChildError> {
+    pub async fn get_run_spec(&self, pid: Pid) -> Result<ShownSpec, FindChildError> {
         self.spec(Target::Pid(pid)).await
     }
 
-    async fn spec(&self, target: Target) -> Result<CoreSpec<()>, FindChildError> {
+    async fn spec(&self, target: Target) -> Result<ShownSpec, FindChildError> {
         match self.call(Request::GetChildSpec(target)).await {
             Some(Reply::GetChildSpec(result)) => result.map(|spec| spec.map_start(drop)),
             _ => Err(FindChildError::NoProc),

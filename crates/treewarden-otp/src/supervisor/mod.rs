@@ -36,7 +36,7 @@ mod watch;
 pub use builder::SupervisorBuilder;
 pub use call::{CallError, call};
 pub use child::{Child, Resource, RunningChild};
-pub use children::{ChildInfo, ChildStarted, ChildState, StartChildError};
+pub use children::{ChildInfo, ChildStarted, ChildState, ShownSpec, StartChildError};
 pub use feed::{Feed, Lagged, SupervisionEvent};
 pub use handle::{StartError, Supervisor};
 pub use live::Report;
@@ -53,4 +53,4 @@ pub use treewarden_otp_core::supervisor::{
     FlagsError, GiveUp, InitError, Kind, NoProc, Offender, OffenderPid, Pid, Reason, Restart,
     RestartChildError, Shutdown, SpecError, StartCause, Strategy, UpdateError,
 };
-pub use treewarden_otp_core::{Backoff, ExitReason};
+pub use treewarden_otp_core::{Backoff, Cause, ExitReason};

@@ -47,7 +47,8 @@ pub use status::{CliFeatures, Status};
 pub use stream::{Collected, Frames, Text, TextDeltas, TextEvent, TextEvents, ToolUses};
 pub use treewarden_core::limits::{Enforcement, Limits, NoSize, Size};
 pub use treewarden_core::session::{
-    Answer, CliVersion, Config as Timing, Delivery, Denied, ExitClass, Failure, FailureKind, InvalidVersion,
-    OnLimit, Outcome, Prompt, SessionState, StopReason,
+    Answer, CliVersion, Config as Timing, CrashKind, Delivery, Denied, ExitClass, ExitFacts, Failure,
+    FailureKind, InvalidVersion, OnLimit, Outcome, Permanent, PermanentKind, Prompt, SessionState,
+    StopReason,
 };
 pub use turn::Turn;
