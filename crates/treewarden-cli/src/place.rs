@@ -14,7 +14,9 @@ impl Place {
     pub(crate) fn state_dir(&self, file: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
         let dir =
             self.state_dir.clone().or_else(|| file.cloned()).or_else(treewarden_store::default_state_dir);
-        dir.context("neither XDG_STATE_HOME nor HOME is set: choose a state directory with --state-dir")
+        dir.context(
+            "neither XDG_STATE_HOME nor HOME is an absolute path: choose a state directory with --state-dir",
+        )
     }
 
     /// Whether the state directory is known without asking the tree.

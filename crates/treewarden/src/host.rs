@@ -5,12 +5,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use treewarden_otp::registry::Registry;
-use treewarden_process::ContainmentPolicy;
+pub use treewarden_process::ContainmentPolicy;
 use treewarden_proto::{SessionName, TurnId};
 use treewarden_sqlite::{SqliteOptions, SqliteStore};
 use treewarden_store::{Backend, Durability, Keep, Problem, StateDir, StoreError, StoredTurn};
@@ -188,7 +188,7 @@ impl HostOptions {
     pub fn open(self) -> Result<Host, HostError> {
         let dir = self.state_dir.or_else(treewarden_store::default_state_dir).ok_or_else(|| HostError {
             message:
-                "find a state directory: neither XDG_STATE_HOME nor HOME is set; choose one with `state_dir`"
+                "find a state directory: neither XDG_STATE_HOME nor HOME is an absolute path; choose one with `state_dir`"
                     .into(),
         })?;
         let unopened = |error: StoreError| HostError {
@@ -240,6 +240,13 @@ pub struct HostError {
 
 static SHARED: OnceLock<Host> = OnceLock::new();
 
+/// Why the shared host was not opened when that was tried last. It is taken alone, for memory only.
+static REFUSED: Mutex<Option<HostError>> = Mutex::new(None);
+
+fn refused() -> MutexGuard<'static, Option<HostError>> {
+    REFUSED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Host {
     /// The options of a host, with their defaults.
     pub fn options() -> HostOptions {
@@ -257,13 +264,18 @@ impl Host {
         }
         // The host is opened outside of the cell: a failure must leave that empty, so that the next call
         // tries again.
-        let host = HostOptions::default().open()?;
+        let opened = HostOptions::default().open();
+        // Whoever looks for a name later is told why nobody can hold it.
+        *refused() = opened.as_ref().err().cloned();
+        let host = opened?;
         Ok(SHARED.get_or_init(|| host).clone())
     }
 
     /// The shared host, if the program uses it already: to look for a name must not make a state directory.
-    pub(crate) fn opened() -> Option<Self> {
-        SHARED.get().cloned()
+    ///
+    /// Otherwise the error with which it was not opened when that was tried last, if it was tried at all.
+    pub(crate) fn opened() -> Result<Self, Option<HostError>> {
+        SHARED.get().cloned().ok_or_else(|| refused().clone())
     }
 
     /// The folder that holds records, journal and leases.

@@ -5,7 +5,7 @@ use std::fmt;
 use treewarden_core::session::{Failure, FailureKind};
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
-use crate::host::Host;
+use crate::host::{Host, HostError};
 use crate::suggest::no_such;
 
 /// A turn that could not be opened, or that ended without an answer.
@@ -68,6 +68,18 @@ impl QueryError {
     /// What has the name is no session, but this.
     pub(crate) fn no_session(name: &str, what: &str) -> Self {
         Self::new(QueryErrorKind::NoSuchSession, None, format!("no session is named {name:?}: {what}"))
+    }
+
+    /// No name is held in a host that was not opened; `why` is the error of whoever tried.
+    pub(crate) fn not_opened(name: &str, why: Option<&HostError>) -> Self {
+        let why = match why {
+            Some(error) => format!("it could not be opened: {error}"),
+            None => {
+                "this program has not opened it: start a session, or open it with `Host::shared`".to_owned()
+            }
+        };
+        let message = format!("no session is named {name:?} in the shared host, as {why}");
+        Self::new(QueryErrorKind::NoSuchSession, None, message)
     }
 
     pub(crate) fn blank(name: &SessionName) -> Self {

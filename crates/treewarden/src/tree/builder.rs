@@ -94,7 +94,7 @@ impl TreeBuilder {
             .or_else(|| spec.state_dir.clone())
             .or_else(treewarden_store::default_state_dir)
             .ok_or_else(|| {
-            let text = "neither XDG_STATE_HOME nor HOME is set: choose a state directory with `state_dir`";
+            let text = "neither XDG_STATE_HOME nor HOME is an absolute path: choose a state directory with `state_dir`";
             TreeError::state(text)
         })?;
         let name = SessionName::new("tree").expect("a plain word is a valid name");
