@@ -11,7 +11,7 @@ use treewarden::{SessionId, TurnId};
 #[command(name = "treewarden", version, max_term_width = 100, after_help = AFTER)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) verb: Option<Verb>,
+    verb: Option<Verb>,
 
     /// What to log to stderr: error, warn, info, debug, trace, or a filter such as treewarden=debug
     #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG", hide_env_values = true)]
@@ -22,6 +22,18 @@ pub(crate) struct Cli {
     pub(crate) log_format: LogFormat,
 }
 
+impl Cli {
+    /// What is to be done: without a verb the demo in a checkout, and elsewhere nothing but to show the help.
+    pub(crate) fn into_verb(self, is_checkout: bool) -> Option<Verb> {
+        self.verb.or(is_checkout.then_some(Verb::Demo))
+    }
+}
+
+/// Whether `cargo run` runs this program in its checkout: cargo tells a program that it runs which package that is of.
+pub(crate) fn is_checkout() -> bool {
+    std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"))
+}
+
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -29,8 +41,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-const AFTER: &str =
-    "Without a verb the demo is run. The exit codes and the socket's protocol are in docs/command.md.";
+const AFTER: &str = "`treewarden demo` shows what it is for. The exit codes and the socket's protocol are in docs/command.md.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -208,11 +219,14 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
     },
-    /// Check a config file and say all that is wrong with it
+    /// Check a config file, and what it names on this machine, and say all that is wrong; starts nothing
     Check {
         /// The config file
         #[arg(default_value = "treewarden.toml")]
         file: PathBuf,
+        /// Fail for warnings too, such as a folder that is not there
+        #[arg(long)]
+        strict: bool,
     },
     /// Print the JSON Schema of the config file
     Schema,
@@ -278,7 +292,7 @@ mod tests {
 
     fn ask(args: &[&str]) -> Result<Ask, clap::Error> {
         let args = ["treewarden", "ask"].into_iter().chain(args.iter().copied());
-        Cli::try_parse_from(args).map(|cli| match cli.verb {
+        Cli::try_parse_from(args).map(|cli| match cli.into_verb(false) {
             Some(Verb::Ask(ask)) => ask,
             other => panic!("{other:?}"),
         })
@@ -300,5 +314,14 @@ mod tests {
         assert!(ask(&["a", "--stream", "fix"]).expect("flags before the prompt").stream);
         assert_eq!(ask(&["a", "--", "--json"]).expect("behind two dashes all is text").prompt, "--json");
         assert!(ask(&["a"]).is_err() && ask(&["a", "--json"]).is_err(), "there is no prompt");
+    }
+
+    #[test]
+    fn without_a_verb_the_demo_is_run_in_a_checkout_alone() {
+        let bare = || Cli::try_parse_from(["treewarden"]).expect("no verb is no error");
+        assert!(bare().into_verb(false).is_none());
+        assert!(matches!(bare().into_verb(true), Some(Verb::Demo)));
+        let check = Cli::try_parse_from(["treewarden", "schema"]).expect("a verb");
+        assert!(matches!(check.into_verb(true), Some(Verb::Schema)));
     }
 }

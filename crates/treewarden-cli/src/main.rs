@@ -18,7 +18,7 @@ mod verbs;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Cli, Verb};
 use log::Way;
@@ -31,15 +31,17 @@ fn main() -> ExitCode {
         return code;
     }
     let cli = Cli::parse();
-    let default = match cli.verb {
-        Some(Verb::Run { .. }) => "info",
+    let (filter, format) = (cli.log.clone(), cli.log_format);
+    let Some(verb) = cli.into_verb(args::is_checkout()) else { return help() };
+    let default = match verb {
+        Verb::Run { .. } => "info",
         // The demo kills on purpose, and tells of it itself.
-        None | Some(Verb::Demo) => "off",
-        Some(_) => "error",
+        Verb::Demo => "off",
+        _ => "error",
     };
     // A daemon must not wait for whoever reads its log; a command that somebody waits for may.
-    let way = if matches!(cli.verb, Some(Verb::Run { .. })) { Way::Queued } else { Way::AtOnce };
-    let log = log::start(cli.log.as_deref(), default, cli.log_format, way);
+    let way = if matches!(verb, Verb::Run { .. }) { Way::Queued } else { Way::AtOnce };
+    let log = log::start(filter.as_deref(), default, format, way);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(verbs::run(cli.verb.unwrap_or(Verb::Demo), &log));
+    let result = runtime.block_on(verbs::run(verb, &log));
     // Reads of stdin cannot be cancelled, and must not keep the command from ending.
     runtime.shutdown_background();
     match result {
@@ -57,5 +59,14 @@ fn main() -> ExitCode {
             log.say(tracing::Level::ERROR, format!("error: {error:#}"));
             exit::code(&error).into()
         }
+    }
+}
+
+/// Whoever gives no verb looks for what there is.
+fn help() -> ExitCode {
+    match Cli::command().print_help() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use treewarden::config;
+use treewarden::config::{self, Checked, ChildTypes, Here};
 use treewarden_service::invalid;
 
 use super::in_force;
@@ -11,23 +11,34 @@ use crate::capacity::{self, Machine};
 use crate::exit::Exit;
 use crate::output;
 
-pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
-    match config::load(file) {
-        Ok(tree) => {
-            let sessions = output::count(tree.sessions().len(), "session");
-            output::line(format!("{} is valid: {sessions}", file.display()))?;
-            let capacity = Machine::here(treewarden_process::limits()).capacity();
-            if let Some(said) = capacity::too_many(&tree, capacity) {
-                output::note(format!("warning: {said}"));
-            }
-            in_force::lines(&tree, &treewarden_process::controllers()).iter().try_for_each(output::line)?;
-            Ok(ExitCode::SUCCESS)
-        }
+pub(super) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
+    let Checked { tree, faults, warnings, .. } = match config::check(file, &ChildTypes::default(), &Here) {
+        Ok(checked) => checked,
         Err(error) => {
             output::note(invalid(file, &error));
-            Ok(Exit::Config.into())
+            return Ok(Exit::Config.into());
         }
+    };
+    let mut warned: Vec<String> = Vec::new();
+    if !warnings.is_empty() {
+        warned.push(format!("{warnings}\n"));
     }
+    let capacity = Machine::here(treewarden_process::limits()).capacity();
+    warned.extend(capacity::too_many(&tree, capacity).map(|said| format!("warning: {said}")));
+    warned.iter().for_each(output::note);
+    if let Some(error) = faults {
+        output::note(invalid(file, &error));
+        return Ok(Exit::Config.into());
+    }
+    let sessions = output::count(tree.sessions().len(), "session");
+    output::line(format!("{} is valid: {sessions}", file.display()))?;
+    let unkept = in_force::unkept(&tree, &treewarden_process::controllers());
+    in_force::supervisors(&tree).iter().chain(&unkept).try_for_each(output::line)?;
+    if strict && !(warned.is_empty() && unkept.is_empty()) {
+        output::note("there are warnings, which --strict does not let pass");
+        return Ok(Exit::Config.into());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn schema() -> anyhow::Result<ExitCode> {

@@ -16,21 +16,27 @@ const KEPT: [Kept; 4] = [
     ("cpu_weight", |limits| limits.cpu_weight.is_some(), "cpu"),
 ];
 
-/// What each supervisor does when a child crashes, and which limits are not kept where the kernel has these controllers.
-pub(super) fn lines(tree: &TreeSpec, controllers: &[String]) -> Vec<String> {
+/// What each supervisor does when a child crashes.
+pub(super) fn supervisors(tree: &TreeSpec) -> Vec<String> {
     let mut lines = Vec::new();
     supervisor("the tree", &tree.root, &mut lines);
-    for (key, is_set, controller) in KEPT {
-        let is_kept = controllers.iter().any(|have| have == controller);
-        if !is_kept && tree.any_session(|session| is_set(&session.limits)) {
-            lines.push(format!(
-                "warning: {}: what is started here has no controller `{controller}` of the kernel's, which a service has \
-                 with Delegate=yes",
-                without(key)
-            ));
-        }
-    }
     lines
+}
+
+/// Warnings of limits that are not kept where the kernel has these controllers.
+pub(super) fn unkept(tree: &TreeSpec, controllers: &[String]) -> Vec<String> {
+    let is_kept = |controller: &str| controllers.iter().any(|have| have == controller);
+    let unkept = KEPT.iter().filter(|(_, is_set, controller)| {
+        !is_kept(controller) && tree.any_session(|session| is_set(&session.limits))
+    });
+    let said = unkept.map(|(key, _, controller)| {
+        format!(
+            "warning: {}: what is started here has no controller `{controller}` of the kernel's, which a service has with \
+             Delegate=yes",
+            without(key)
+        )
+    });
+    said.collect()
 }
 
 fn without(key: &str) -> String {
@@ -71,10 +77,8 @@ fn behaviour(flags: &Flags) -> String {
 mod tests {
     use super::*;
 
-    fn of(text: &str, controllers: &[&str]) -> Vec<String> {
-        let tree = treewarden::config::parse(text, "/srv/treewarden.toml".as_ref()).expect("it is valid");
-        let controllers: Vec<String> = controllers.iter().map(ToString::to_string).collect();
-        lines(&tree, &controllers)
+    fn tree(text: &str) -> TreeSpec {
+        treewarden::config::parse(text, "/srv/treewarden.toml".as_ref()).expect("it is valid")
     }
 
     #[test]
@@ -86,14 +90,17 @@ mod tests {
             "team: one_for_all; when a child crashes more than 3 times in 5 s, it ends with all its children (give_up = \"escalate\")",
             "chat: one_for_one; when a child crashes more than 1 times in 5 s, only that child is given up (give_up = \"park\")",
         ];
-        assert_eq!(of(text, &[]), expected);
+        assert_eq!(supervisors(&tree(text)), expected);
     }
 
     #[test]
     fn a_limit_that_is_not_kept_here_is_said_once_whoever_sets_it() {
         let text = "[defaults]\nmemory_max = \"1 GiB\"\npids_max = 99\n[[child]]\nname = \"a\"\n[[template]]\nname = \"b\"\n\
                     cpu_weight = 50";
-        let warnings = |controllers: &[&str]| of(text, controllers).split_off(2);
+        let warnings = |controllers: &[&str]| {
+            let controllers: Vec<String> = controllers.iter().map(ToString::to_string).collect();
+            unkept(&tree(text), &controllers)
+        };
         let all = warnings(&[]);
         assert_eq!(all.len(), 3, "{all:?}");
         assert!(

@@ -70,7 +70,7 @@ pub(crate) async fn run(verb: Verb, log: &Log) -> anyhow::Result<ExitCode> {
         Verb::Restore { dir, force, state_dir } => {
             copies::restore(dir, force, Place { socket: None, state_dir }).await
         }
-        Verb::Check { file } => check::run(&file),
+        Verb::Check { file, strict } => check::run(&file, strict),
         Verb::Schema => check::schema(),
     }
 }

@@ -1,11 +1,20 @@
 //! What the command says without a daemon: help, check, schema, the demo.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::support::{PROGRAM, World};
 
 fn run(args: &[&str]) -> std::process::Output {
-    Command::new(PROGRAM).args(args).env("NO_COLOR", "1").env_remove("RUST_LOG").output().expect("it runs")
+    command(args).output().expect("it runs")
+}
+
+/// The command as it is when it is installed.
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    // `cargo test` sets it, as `cargo run` does.
+    command.args(args).env("NO_COLOR", "1").env_remove("RUST_LOG").env_remove("CARGO_PKG_NAME");
+    command
 }
 
 #[test]
@@ -80,7 +89,7 @@ fn the_schema_is_printed_as_it_is_committed() {
 #[test]
 fn the_demo_shows_a_killed_session_carry_its_conversation_on() {
     let began = std::time::Instant::now();
-    let output = run(&[]);
+    let output = run(&["demo"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(began.elapsed().as_secs() < 10, "the demo took {:?}", began.elapsed());
@@ -95,6 +104,70 @@ fn the_demo_shows_a_killed_session_carry_its_conversation_on() {
     }
     assert!(text.contains("stands in the transcript: 1."), "{text}");
     assert!(!text.contains('\x1b'), "there are no colours where no terminal is");
+}
+
+#[test]
+fn without_a_verb_the_help_is_shown_and_the_demo_where_cargo_runs_it() {
+    let (bare, help) = (run(&[]), run(&["--help"]));
+    assert!(bare.status.success());
+    assert!(String::from_utf8_lossy(&bare.stdout).contains("Usage: treewarden"));
+    assert_eq!(bare.stderr, b"");
+    assert_eq!(run(&["-h"]).stdout, bare.stdout, "as -h shows it");
+    assert!(help.status.success());
+    // As `cargo run` starts it, whose package it is; and as another package's `cargo run` would.
+    let cargo = |package: &str| command(&[]).env("CARGO_PKG_NAME", package).output().expect("it runs").stdout;
+    assert_eq!(cargo("another"), bare.stdout);
+    let demo = cargo(env!("CARGO_PKG_NAME"));
+    assert!(String::from_utf8_lossy(&demo).contains("$ kill -9 "), "{}", String::from_utf8_lossy(&demo));
+}
+
+#[test]
+fn check_warns_of_what_is_absent_here_and_fails_for_it_when_it_is_strict() {
+    let world = World::new();
+    // The file's own `cwd` and CLI are there; what the machine does not keep of limits is warned of elsewhere.
+    let good = world.run(&["check", "--strict"]);
+    assert_eq!((good.status.code(), text(&good.stderr)), (Some(0), String::new()));
+    world.rewrite("[[child]]\nname = \"a\"\ncwd = \"none\"\n");
+    let warned = world.run(&["check"]);
+    let said = text(&warned.stderr);
+    assert_eq!(warned.status.code(), Some(0), "{said}");
+    assert!(text(&warned.stdout).contains("treewarden.toml is valid: 1 session"), "{}", text(&warned.stdout));
+    assert!(
+        said.starts_with("warning: treewarden.toml:") && said.contains("there is no such folder here"),
+        "{said}"
+    );
+    let strict = world.run(&["check", "--strict"]);
+    assert_eq!(strict.status.code(), Some(3));
+    assert!(text(&strict.stderr).starts_with(said.trim_end()), "{}", text(&strict.stderr));
+}
+
+#[test]
+fn check_fails_for_what_no_session_can_start_with_and_starts_nothing() {
+    let world = World::new();
+    std::fs::write(world.path("cli"), "#!/bin/sh\ntouch \"$(dirname \"$0\")/started\"\n").expect("written");
+    world.rewrite(
+        "[[child]]\nname = \"a\"\ncli_path = \"./cli\"\ncwd = \"none\"\nmcp_config = \"treewarden.toml\"\n",
+    );
+    let output = world.run(&["check"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for part in [
+        "there is no such folder here",
+        "which nobody may execute",
+        "is no JSON object",
+        "is not valid: 2 errors",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    std::fs::set_permissions(world.path("cli"), std::fs::Permissions::from_mode(0o755)).expect("ours");
+    world.rewrite("[[child]]\nname = \"a\"\ncli_path = \"./cli\"\n");
+    let output = world.run(&["check"]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    assert!(!world.path("started").exists());
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[test]

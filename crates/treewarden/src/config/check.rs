@@ -14,6 +14,7 @@ use treewarden_proto::{SessionId, SessionName};
 
 use super::backoff;
 use super::error::{Faults, Note};
+use super::expansion::{self, Expansion};
 use super::key::{Key, Kind};
 use crate::suggest::{list, nearest};
 
@@ -248,6 +249,7 @@ impl Checker<'_, '_> {
             self.faults.add(&value.span(), format!("`{name}` is {text:?}: `~` is not expanded")).help(help);
             return None;
         }
+        self.literal_path(name, value, &text);
         // What is made here goes on as JSON, which has no other texts.
         match self.base.join(&text).into_os_string().into_string() {
             Ok(path) => Some(path),
@@ -259,12 +261,24 @@ impl Checker<'_, '_> {
         }
     }
 
+    /// Says that a path is taken as it stands, where another one seems to be meant. It may be named so, and so is no fault.
+    fn literal_path(&mut self, name: &str, value: &Value<'_>, text: &str) {
+        if let Some(meant) = expansion::of_path(text) {
+            let help = "write the whole path, or one that is relative to this file";
+            let message = format!("`{name}` is {text:?}: `{meant}` is not expanded");
+            self.faults.warn(&value.span(), message).help(help);
+        }
+    }
+
     /// A name without a slash is looked up in `PATH` later; anything else is a path.
     fn program(&mut self, name: &str, value: &Value<'_>) -> Option<String> {
         match value.get_ref().as_str() {
             // A name without a slash is looked up in the PATH; joined to the file's folder it would be a
             // path.
-            Some(text) if !text.is_empty() && !text.contains(['/', '~', '\0']) => Some(text.to_owned()),
+            Some(text) if !text.is_empty() && !text.contains(['/', '~', '\0']) => {
+                self.literal_path(name, value, text);
+                Some(text.to_owned())
+            }
             _ => self.path(name, value),
         }
     }
@@ -321,7 +335,11 @@ impl Checker<'_, '_> {
 
     fn variable(&mut self, name: &str, value: &Value<'_>, expected: &str) -> Option<Json> {
         match value.get_ref() {
-            DeValue::String(_) | DeValue::Boolean(false) => return Some(json(value.get_ref())),
+            DeValue::String(text) => {
+                self.literal(name, value, text);
+                return Some(json(value.get_ref()));
+            }
+            DeValue::Boolean(false) => return Some(json(value.get_ref())),
             DeValue::Table(table) if table.len() == 1 => {
                 let (key, text) = table.iter().next().expect("it has one");
                 let key = key.get_ref().as_ref();
@@ -339,6 +357,27 @@ impl Checker<'_, '_> {
         let help = number.then(|| "put the value in quotes".to_owned());
         self.expected(name, expected, value).maybe_help(help);
         None
+    }
+
+    /// Says that a text is taken as it stands, where another one seems to be meant; what is meant may be secret.
+    fn literal(&mut self, name: &str, value: &Value<'_>, text: &str) {
+        let Some(expansion) = expansion::of_value(text) else { return };
+        let shown = |variable| if expansion::is_plainly_a_name(variable) { variable } else { "NAME" };
+        let help = match expansion {
+            Expansion::Variable { name: variable, whole: true } => {
+                format!("for a variable of the daemon write {name} = {{ var = \"{}\" }}", shown(variable))
+            }
+            Expansion::Variable { name: variable, whole: false } => format!(
+                "a variable of the daemon is taken whole, by {name} = {{ var = \"{}\" }}; a text around it is made by \
+                 {name} = {{ command = \"…\" }}",
+                shown(variable)
+            ),
+            Expansion::Command(_) => {
+                format!("for what a command prints write {name} = {{ command = \"…\" }}")
+            }
+        };
+        let message = format!("`{name}` is taken as it stands: nothing is put in the place of `$…`");
+        self.faults.warn(&value.span(), message).help(help);
     }
 
     fn inherit_env(&mut self, name: &str, value: &Value<'_>) -> Option<Json> {

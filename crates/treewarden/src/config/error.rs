@@ -76,10 +76,18 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, "")
+    }
+}
+
+impl ConfigError {
+    /// Writes each fault behind a word that says what it is.
+    fn write(&self, f: &mut fmt::Formatter<'_>, word: &str) -> fmt::Result {
         for (i, fault) in self.faults.iter().enumerate() {
             if i > 0 {
                 f.write_str("\n\n")?;
             }
+            f.write_str(word)?;
             self.fault(f, fault)?;
         }
         match self.more {
@@ -89,9 +97,7 @@ impl fmt::Display for ConfigError {
             }
         }
     }
-}
 
-impl ConfigError {
     fn fault(&self, f: &mut fmt::Formatter<'_>, fault: &Fault) -> fmt::Result {
         let path = self.path.display();
         let Some(place) = &fault.place else {
@@ -125,14 +131,45 @@ fn excerpt(f: &mut fmt::Formatter<'_>, place: &Place, gutter: usize, mark: char)
 
 impl std::error::Error for ConfigError {}
 
+/// What is to be said of a config file that can be used all the same.
+///
+/// Its `Display` is that of a [`ConfigError`], each with `warning: ` before it, and is empty if there is nothing to be said.
+#[derive(Debug, Clone)]
+pub struct Warnings(ConfigError);
+
+impl Warnings {
+    /// Whether there is nothing to be said.
+    pub fn is_empty(&self) -> bool {
+        self.0.faults.is_empty()
+    }
+
+    /// What is to be said, in the order of the lines: everything, or a hundred things.
+    pub fn all(&self) -> &[Fault] {
+        &self.0.faults
+    }
+}
+
+impl fmt::Display for Warnings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, "warning: ")
+    }
+}
+
 /// So many faults are told. To find a place, and what was meant, takes a look at the text and at every key; a file can hold a
 /// million faults, and a daemon reads it while it serves.
 pub(super) const TOLD: usize = 100;
 
-/// Collects faults while a file is read.
+/// Collects faults while a file is read, and what is to be said of it besides.
 #[derive(Debug)]
 pub(super) struct Faults<'a> {
     pub(super) source: Source<'a>,
+    faults: List,
+    warnings: List,
+}
+
+/// The first of many, and how many there are besides.
+#[derive(Debug, Default)]
+struct List {
     noted: Vec<Noted>,
     /// The last one that was found behind those.
     besides: Noted,
@@ -147,18 +184,13 @@ struct Noted {
     related: Option<(Range<usize>, String)>,
 }
 
-impl<'a> Faults<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { source: Source::new(text), noted: Vec::new(), besides: Noted::default(), more: 0 }
-    }
-
-    /// Whether what is found from now on is counted and not told: what was meant needs not be guessed.
-    pub(super) fn is_full(&self) -> bool {
+impl List {
+    fn is_full(&self) -> bool {
         self.noted.len() >= TOLD
     }
 
-    pub(super) fn add(&mut self, span: &Range<usize>, message: impl Into<String>) -> Note<'_> {
-        let noted = Noted { span: span.clone(), message: message.into(), help: None, related: None };
+    fn add(&mut self, span: &Range<usize>, message: String) -> Note<'_> {
+        let noted = Noted { span: span.clone(), message, help: None, related: None };
         if self.is_full() {
             self.more += 1;
             self.besides = noted;
@@ -168,25 +200,56 @@ impl<'a> Faults<'a> {
         Note(self.noted.last_mut().expect("one was pushed just now"))
     }
 
-    /// Counts faults that are not told.
-    pub(super) fn found_besides(&mut self, more: usize) {
-        self.more += more;
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.noted.is_empty()
-    }
-
-    /// Ends the collection: the places are looked up now, when everything that must be hidden is known.
-    pub(super) fn into_error(self, path: &Path) -> ConfigError {
-        let Self { source, noted, more, .. } = self;
+    /// The places are looked up now, when everything that must be hidden is known.
+    fn told(self, source: &Source<'_>, path: &Path) -> ConfigError {
         let fault = |noted: Noted| Fault {
             place: Some(source.place(&noted.span)),
             message: noted.message,
             help: noted.help,
             related: noted.related.map(|(span, what)| (source.place(&span), what)),
         };
-        ConfigError::new(path, noted.into_iter().map(fault).collect(), more)
+        ConfigError::new(path, self.noted.into_iter().map(fault).collect(), self.more)
+    }
+}
+
+impl<'a> Faults<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { source: Source::new(text), faults: List::default(), warnings: List::default() }
+    }
+
+    /// Whether what is found from now on is counted and not told: what was meant needs not be guessed.
+    pub(super) fn is_full(&self) -> bool {
+        self.faults.is_full()
+    }
+
+    pub(super) fn add(&mut self, span: &Range<usize>, message: impl Into<String>) -> Note<'_> {
+        self.faults.add(span, message.into())
+    }
+
+    /// Notes something that keeps nobody from using the file.
+    pub(super) fn warn(&mut self, span: &Range<usize>, message: impl Into<String>) -> Note<'_> {
+        self.warnings.add(span, message.into())
+    }
+
+    /// Counts faults that are not told.
+    pub(super) fn found_besides(&mut self, more: usize) {
+        self.faults.more += more;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.faults.noted.is_empty()
+    }
+
+    /// Ends the collection; what is no fault is of no use beside one.
+    pub(super) fn into_error(self, path: &Path) -> ConfigError {
+        self.faults.told(&self.source, path)
+    }
+
+    /// Ends the collection with all that was found, if there are faults, and what else is to be said.
+    pub(super) fn into_findings(self, path: &Path) -> (Option<ConfigError>, Warnings) {
+        let Self { source, faults, warnings } = self;
+        let found = !faults.noted.is_empty();
+        (found.then(|| faults.told(&source, path)), Warnings(warnings.told(&source, path)))
     }
 }
 

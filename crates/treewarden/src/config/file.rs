@@ -8,6 +8,7 @@ use std::path::Path;
 use toml::de::DeTable;
 use treewarden_store::placed;
 
+use super::against::{self, Checked, Declared, Look};
 use super::check::Checker;
 use super::custom::ChildTypes;
 use super::error::{ConfigError, Faults, TOLD};
@@ -46,21 +47,71 @@ pub fn load_regular(path: impl AsRef<Path>) -> Result<TreeSpec, ConfigError> {
 /// As [`load`].
 pub fn load_with(path: impl AsRef<Path>, types: &ChildTypes) -> Result<TreeSpec, ConfigError> {
     let path = path.as_ref();
-    // Whatever is there, a pipe too, up to the limit: a wrong path must not fill the memory. The size that a pipe or a device
-    // is said to have is 0, so that it is not asked.
-    let bytes = File::open(path).and_then(|file| placed::read_all(file, LIMIT));
-    read_with(path, bytes, types)
+    read_with(path, open(path), types)
+}
+
+/// Reads a file as [`load`] does, and holds what it names against a machine: folders, programs, files, variables.
+///
+/// What the machine has is asked of `look`; [`Here`](super::Here) looks at this one. Nothing is started. A disk that does not answer
+/// is waited for.
+///
+/// # Errors
+///
+/// As [`load`]: a file that is refused is held against nothing.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden::config::{ChildTypes, Here, check};
+///
+/// let dir = tempfile::tempdir()?;
+/// let file = dir.path().join("treewarden.toml");
+/// std::fs::write(&file, "[[child]]\nname = \"a\"\ncwd = \"no-such-folder\"")?;
+/// let checked = check(&file, &ChildTypes::default(), &Here)?;
+/// assert!(checked.faults.is_none());
+/// assert!(checked.warnings.to_string().contains("there is no such folder"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn check(path: impl AsRef<Path>, types: &ChildTypes, look: &dyn Look) -> Result<Checked, ConfigError> {
+    let path = path.as_ref();
+    check_text(&text(path, open(path))?, path, types, look)
+}
+
+/// Holds the text of a file against a machine.
+pub(super) fn check_text(
+    text: &str,
+    path: &Path,
+    types: &ChildTypes,
+    look: &dyn Look,
+) -> Result<Checked, ConfigError> {
+    let mut faults = Faults::new(text);
+    let mut declared = Vec::new();
+    let Some(tree) = resolved(text, path, types, &mut faults, Some(&mut declared))? else {
+        return Err(faults.into_error(path));
+    };
+    against::hold(&declared, look, &mut faults);
+    let (faults, warnings) = faults.into_findings(path);
+    Ok(Checked { tree, faults, warnings })
+}
+
+/// Whatever is there, a pipe too, up to the limit: a wrong path must not fill the memory.
+fn open(path: &Path) -> io::Result<Vec<u8>> {
+    // The size that a pipe or a device is said to have is 0, so that it is not asked.
+    File::open(path).and_then(|file| placed::read_all(file, LIMIT))
 }
 
 fn read_with(path: &Path, bytes: io::Result<Vec<u8>>, types: &ChildTypes) -> Result<TreeSpec, ConfigError> {
+    parse_with(&text(path, bytes)?, path, types)
+}
+
+fn text(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<String, ConfigError> {
     let unreadable = |message: String| ConfigError::unreadable(path, message);
     let bytes = bytes.map_err(|error| unreadable(format!("cannot be read: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let line =
             error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
         unreadable(format!("line {} is not UTF-8", line + 1))
-    })?;
-    parse_with(&text, path, types)
+    })
 }
 
 /// Reads the text of a file; `path` is its place, for messages and relative paths.
@@ -78,11 +129,23 @@ pub fn parse(text: &str, path: &Path) -> Result<TreeSpec, ConfigError> {
 ///
 /// As [`load`].
 pub fn parse_with(text: &str, path: &Path, types: &ChildTypes) -> Result<TreeSpec, ConfigError> {
+    let mut faults = Faults::new(text);
+    let tree = resolved(text, path, types, &mut faults, None)?;
+    tree.ok_or_else(|| faults.into_error(path))
+}
+
+/// The tree, or `None` if there are faults; `declared` gets its sessions and templates, each with where it stands.
+fn resolved(
+    text: &str,
+    path: &Path,
+    types: &ChildTypes,
+    faults: &mut Faults<'_>,
+    declared: Option<&mut Vec<Declared>>,
+) -> Result<Option<TreeSpec>, ConfigError> {
     let absolute = std::path::absolute(path).map_err(|error| {
         ConfigError::unreadable(path, format!("cannot be made an absolute path: {error}"))
     })?;
     let base = absolute.parent().unwrap_or_else(|| Path::new("/"));
-    let mut faults = Faults::new(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     let found = errors.len();
     // Each takes a look at its line, which may be as long as the file.
@@ -97,10 +160,11 @@ pub fn parse_with(text: &str, path: &Path, types: &ChildTypes) -> Result<TreeSpe
     faults.found_besides(found.saturating_sub(TOLD));
     if !faults.is_empty() {
         // What was recovered of the tables is a guess, and faults in a guess would only confuse.
-        return Err(faults.into_error(path));
+        return Ok(None);
     }
-    let raw = Reader { checker: Checker { faults: &mut faults, base }, types }.tree(table.get_ref());
+    let raw = Reader { checker: Checker { faults: &mut *faults, base }, types }.tree(table.get_ref());
     let defaults = raw.defaults.clone();
-    let tree = Resolver { faults: &mut faults, types, defaults, sessions: HashMap::new() }.tree(raw);
-    if faults.is_empty() { Ok(tree) } else { Err(faults.into_error(path)) }
+    let mut resolver = Resolver { faults, types, defaults, sessions: HashMap::new(), declared };
+    let tree = resolver.tree(raw);
+    Ok(resolver.faults.is_empty().then_some(tree))
 }

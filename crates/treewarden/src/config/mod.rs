@@ -8,8 +8,11 @@
 //! What is wrong with a file is reported all at once, each fault with file, line and column, what was expected, and a
 //! suggestion. Values that may be secret (those of `env`, `settings`, `mcp_config` and `extra_args`) never stand in a report.
 //!
-//! It is not for starting anything (that is [`crate::tree`]), and it looks at no file but the one it is given.
+//! A file that is valid may still name what is not there: [`check()`] holds it against a machine, through a [`Look`].
+//!
+//! It is not for starting anything (that is [`crate::tree`]), and but for [`Here`] it looks at no file but the one it is given.
 
+mod against;
 mod backoff;
 mod check;
 mod custom;
@@ -17,6 +20,7 @@ mod effect;
 mod error;
 #[cfg(test)]
 mod every_key;
+mod expansion;
 mod file;
 pub(crate) mod forms;
 mod key;
@@ -33,10 +37,11 @@ mod spec;
 pub(crate) use key::{Key, Scope};
 pub(crate) use keys::find;
 
+pub use against::{Checked, Found, Here, Look};
 pub use custom::{ChildTable, ChildTypes};
 pub use effect::Effect;
-pub use error::{ConfigError, Fault, Place};
-pub use file::{load, load_regular, load_with, parse, parse_with};
+pub use error::{ConfigError, Fault, Place, Warnings};
+pub use file::{check, load, load_regular, load_with, parse, parse_with};
 pub use reference::reference;
 pub use schema::schema;
 pub use spec::{ChildDecl, ChildKind, SupervisorDecl, TemplateDecl, TemplateLimits, TreeSpec};

@@ -9,6 +9,7 @@ use treewarden_otp_core::Backoff;
 use treewarden_otp_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Strategy};
 use treewarden_proto::SessionName;
 
+use super::against::Declared;
 use super::custom::{ChildTable, ChildTypes};
 use super::error::Faults;
 use super::forms::{FlagsForm, SupervisionForm, TreeForm};
@@ -25,6 +26,8 @@ pub(super) struct Resolver<'r, 't> {
     pub(super) types: &'r ChildTypes,
     pub(super) defaults: Fields,
     pub(super) sessions: HashMap<String, Range<usize>>,
+    /// Gets each session and template, for who holds them against a machine.
+    pub(super) declared: Option<&'r mut Vec<Declared>>,
 }
 
 impl Resolver<'_, '_> {
@@ -231,7 +234,13 @@ impl Resolver<'_, '_> {
         for text in &faults {
             self.conflict(fields, text);
         }
-        faults.is_empty().then_some(options)
+        if !faults.is_empty() {
+            return None;
+        }
+        if let Some(declared) = &mut self.declared {
+            declared.push(Declared { spec: options.spec.clone(), fields: fields.clone() });
+        }
+        Some(options)
     }
 
     /// Reads the values of the keys of these owners into their form.
