@@ -25,7 +25,7 @@ pub(crate) struct Cli {
 impl Cli {
     /// What is to be done: without a verb the demo in a checkout, and elsewhere nothing but to show the help.
     pub(crate) fn into_verb(self, is_checkout: bool) -> Option<Verb> {
-        self.verb.or(is_checkout.then_some(Verb::Demo))
+        self.verb.or_else(|| is_checkout.then_some(Verb::Demo))
     }
 }
 

@@ -78,7 +78,9 @@ impl Against<'_, '_> {
         if self.is_new("settings", fields) {
             self.settings(spec, fields.span("settings"));
         }
-        self.sources(spec, fields.span("env"));
+        if self.is_new("env", fields) {
+            self.sources(spec, fields.span("env"));
+        }
     }
 
     fn is_new(&mut self, key: &'static str, fields: &Fields) -> bool {
@@ -117,7 +119,7 @@ impl Against<'_, '_> {
     }
 
     fn name(&mut self, own: Option<&Path>, environment: &Environment, span: &Range<usize>) {
-        let name = own.unwrap_or(Path::new(lookup::CLI));
+        let name = own.unwrap_or_else(|| Path::new(lookup::CLI));
         let path = environment.get("PATH");
         if !self.looked_up.insert((name.to_owned(), path.map(OsString::from))) {
             return;
@@ -182,15 +184,17 @@ impl Against<'_, '_> {
                         self.faults.add(span, message);
                     }
                 }
-                EnvSource::Var(variable) => {
-                    if !self.variables.iter().any(|(has, _)| has == variable.as_str()) {
-                        let message = format!("`env.{name}` is taken from {variable}, which is not set here");
-                        self.faults.warn(span, message);
-                    }
+                EnvSource::Var(variable) if !self.has(variable) => {
+                    let message = format!("`env.{name}` is taken from {variable}, which is not set here");
+                    self.faults.warn(span, message);
                 }
                 _ => {}
             }
         }
+    }
+
+    fn has(&self, variable: &str) -> bool {
+        self.variables.iter().any(|(name, _)| name == variable)
     }
 
     /// What is at a path; what is not there, or may not be looked at, may be so here alone.

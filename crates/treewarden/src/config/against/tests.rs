@@ -175,10 +175,22 @@ fn a_cli_that_is_not_installed_is_said_once_for_all_sessions() {
 
 #[test]
 fn what_all_sessions_have_by_default_is_told_once_where_it_stands() {
-    let text = "[defaults]\ncwd = \"none\"\n[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\n[[template]]\nname = \"c\"";
-    assert_eq!(
-        Machine::with(&[]).file(text),
-        (vec![], vec!["2:7 `cwd` is /srv/none: there is no such folder here".into()])
+    let sessions: String = (0..150).map(|i| format!("[[child]]\nname = \"s{i}\"\n")).collect();
+    let defaults =
+        "cwd = \"none\"\nenv = { T = { var = \"NONE\" } }\nsettings = \"none\"\ncli_path = \"./none\"";
+    let text = format!("[defaults]\n{defaults}\n{sessions}[[template]]\nname = \"c\"");
+    let (faults, warnings) = Machine::with(&[]).file(&text);
+    assert_eq!(faults, Vec::<String>::new());
+    let expected = [
+        "2:7 `cwd` is /srv/none: there is no such folder here",
+        "3:7 `env.T` is taken from NONE, which is not set here",
+        "4:12 `settings` is /srv/none: there is no such file here",
+        "5:12 `cli_path` is /srv/./none: there is no such file here",
+    ];
+    assert_eq!(warnings, expected);
+    assert!(
+        !Machine::with(&[]).check(&text).warnings.to_string().contains("more, which"),
+        "none is counted twice"
     );
 }
 
