@@ -13,6 +13,8 @@ use treewarden_store::dir::companions;
 use treewarden_store::lock::is_full;
 use treewarden_store::{StoreError, StoreErrorKind};
 
+use crate::full;
+
 /// What failed, before it is told.
 #[derive(Debug)]
 pub(crate) enum Fault {
@@ -101,19 +103,19 @@ impl Fault {
         let (at, dir) = (path.display(), path.parent().unwrap_or(path));
         let mut kind = self.kind();
         let mut why = self.to_string();
+        let mut number = if let Self::System(error) = &self { error.raw_os_error() } else { None };
         // Of some failures SQLite tells that there was one, and not which: the directory itself is asked.
-        if kind == StoreErrorKind::Other
-            && self.may_be_the_disk()
+        if self.may_be_the_disk()
             && let Err(error) = try_to_write(path)
         {
             kind = of_system(&error);
+            number = error.raw_os_error();
             why = format!("{why} ({error})");
         }
         let text = match kind {
             StoreErrorKind::DiskFull => {
-                format!(
-                    "use the state database {at}: the disk or the quota is full ({why}); make room and ask again"
-                )
+                let (what, what_to_do) = full::in_words(number, full::has_inodes(dir));
+                format!("use the state database {at}: {what} ({why}); {what_to_do}")
             }
             StoreErrorKind::Busy => {
                 format!(
@@ -156,7 +158,11 @@ impl Fault {
 
     fn may_be_the_disk(&self) -> bool {
         let Self::Sqlite(error) = self else { return false };
-        matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen))
+        let asks = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DiskFull)
+        );
+        asks && matches!(self.kind(), StoreErrorKind::Other | StoreErrorKind::DiskFull)
     }
 }
 

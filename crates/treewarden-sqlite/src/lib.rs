@@ -18,6 +18,7 @@ mod connection;
 mod copy;
 mod error;
 mod findings;
+mod full;
 mod import;
 mod locker;
 mod lost;

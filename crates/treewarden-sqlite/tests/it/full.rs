@@ -83,3 +83,69 @@ fn a_full_disk_refuses_turns_and_loses_none() {
     let status = inside(&format!("{mount} && {run}")).arg(std::env::current_exe().unwrap()).status().unwrap();
     assert!(status.success());
 }
+
+/// Runs under a limit of the size of files.
+#[tokio::test]
+#[ignore = "a role of other tests"]
+async fn role_meet_the_limit() {
+    let Some((dir, _)) = my_role() else { return };
+    let store = SqliteStore::open(&dir, options("process")).unwrap();
+    let mut turns = 0;
+    let error = loop {
+        assert!(turns < 1000, "200 kB do not hold this");
+        turns += 1;
+        if let Err(error) = store.open(large("a")).await {
+            break error;
+        }
+    };
+    let OpenError::Failed(error) = error else { panic!("{error}") };
+    assert_eq!(error.kind(), StoreErrorKind::DiskFull, "{error}");
+    let said = error.to_string();
+    assert!(said.contains("os error 27") && said.contains("ulimit -f"), "{said}");
+    assert!(!said.contains("make room") && !said.contains("the disk or the quota"), "{said}");
+}
+
+#[test]
+fn a_limit_of_the_size_of_files_is_not_called_a_full_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    // Blocks of 512 bytes. A write beyond them is an error, and no signal.
+    let limited = "trap '' XFSZ; ulimit -f 400; ROLE_DIR=\"$1\" ROLE_ARGUMENT= exec \"$2\" \
+                   full::role_meet_the_limit --exact --ignored --nocapture";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited, "sh"]).arg(dir.path()).arg(std::env::current_exe().unwrap());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+}
+
+/// Runs in a mount namespace of its own.
+#[tokio::test]
+#[ignore = "a role of other tests"]
+async fn role_use_every_inode() {
+    let Some((dir, _)) = my_role() else { return };
+    let state = dir.join("state");
+    std::fs::create_dir(&state).unwrap();
+    let full = (0..1000).find(|n| std::fs::File::create(dir.join(format!("f{n}"))).is_err());
+    assert!(full.is_some(), "there are sixteen");
+    let said = SqliteStore::open(&state, options("process")).unwrap_err().to_string();
+    assert!(said.contains("os error 28") && said.contains("no inode left"), "{said}");
+}
+
+#[test]
+fn a_filesystem_without_inodes_is_not_called_a_full_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let inside = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", script, "sh"]).arg(dir.path());
+        command
+    };
+    let mount = "mount -t tmpfs -o size=4m,nr_inodes=16 none \"$1\"";
+    if !inside(mount).status().is_ok_and(|status| status.success()) {
+        println!("skipped: no mount namespace can be made here");
+        return;
+    }
+    let run =
+        "ROLE_DIR=\"$1\" ROLE_ARGUMENT= exec \"$2\" full::role_use_every_inode --exact --ignored --nocapture";
+    let output = inside(&format!("{mount} && {run}")).arg(std::env::current_exe().unwrap()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
