@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{copy, remove_left, source, sync_folder_of};
 use crate::error::{Fault, database};
-use crate::opening::{if_there, lock_path};
+use crate::opening::{if_there, lock_path, refuse_another};
 use crate::transaction::Transaction;
 use crate::{meta, schema};
 
@@ -59,6 +59,8 @@ pub fn restore(backup: &Path, dir: &Path, replace: bool) -> Result<Option<PathBu
         return Err(RestoreError::Occupied(dir.to_owned()));
     }
     let fresh = path.with_extension("db.restored");
+    // What is set aside is completed from the log beside it, which is another one where the database was used by another name.
+    refuse_another(&path, &lock).map_err(told)?;
     let prepared = prepare(backup, &fresh).and_then(|()| Ok(put(&path, &fresh, &is_there)?));
     if prepared.is_err() {
         let _left = remove_left(&fresh);

@@ -9,14 +9,17 @@
 //! | one of an older schema | [carried over](crate::import) |
 //! | … while another process has it open, as an older program does | [`StoreErrorKind::Busy`]; nothing is touched |
 //! | one that is older than it was | used as it is, and [`lost`](crate::lost) says what is missing |
+//! | one that has [other names](names), by one of which it was used last | refused; nothing is touched |
 //! | not a database, or a damaged one | set aside as `treewarden.db.corrupt-<n>` (with its log), a new one is made, and a [`Problem`](treewarden_store::Problem) says so |
 //! | … while another process has it open | [`StoreErrorKind::Corrupt`]; nothing is moved under the other's feet |
 
 mod aside;
 mod look;
+mod names;
 mod salvage;
 
 pub(crate) use aside::if_there;
+pub(crate) use names::refuse_another;
 
 use std::fs::{self, TryLockError};
 use std::path::{Path, PathBuf};
@@ -46,9 +49,16 @@ pub(crate) struct Opened {
 
 /// Opens the database of `dir`.
 pub(crate) fn open(dir: &Path, options: &SqliteOptions, patience: Patience) -> Result<Opened, Fault> {
+    let opened = open_what_is_there(dir, options, patience)?;
+    names::note(&opened.path, &opened.lock);
+    Ok(opened)
+}
+
+fn open_what_is_there(dir: &Path, options: &SqliteOptions, patience: Patience) -> Result<Opened, Fault> {
     let (path, lock_path) = (database(dir), lock_path(dir));
     let lock = lock::open(&lock_path)?;
     share(&lock, &lock_path, patience)?;
+    refuse_another(&path, &lock)?;
     // Before the database is asked how far it is: whoever has it open writes here after it has stored.
     let seen = witness::look(dir)?;
     let open = |who| patience.run(&path, || open_file(&path, options, who));
