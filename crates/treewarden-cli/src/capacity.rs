@@ -1,4 +1,4 @@
-//! How many CLIs a machine lets live at once, for a tree whose file does not say (`max_live`).
+//! How many CLIs a machine lets live at once, for a tree whose file does not say (`max_live`), and how many clients beside them.
 //!
 //! A guess on the safe side: with too many, the system refuses descriptors or ends the greatest process; with too few, idle
 //! sessions are parked, which costs their next turn a start. It is for the daemon alone, which has the process to itself. What
@@ -9,6 +9,7 @@ use std::path::Path;
 
 use treewarden::config::TreeSpec;
 use treewarden_process::Limits;
+use treewarden_service::{LASTING, WAITING};
 
 /// How many descriptors a live CLI takes of the daemon: pipes, cgroup, lease, and what is open for a moment while it starts.
 ///
@@ -17,6 +18,17 @@ const FILES: u64 = 8;
 
 /// How many are left to sockets, the store and the runtime; of a small limit a half.
 const OTHER_FILES: u64 = 320;
+
+/// How many descriptors the daemon has for itself when nobody is served: its store, locks, runtime and log, and what is open for a
+/// moment, as for a look at a transcript.
+const OWN_FILES: u64 = 64;
+
+/// How many clients are connected at once where descriptors are not scarce: more than the service lets last and wait, so that there is
+/// always room for control.
+const CLIENTS: usize = LASTING + WAITING + 64;
+
+/// How many clients are let in however few descriptors there are: who may not connect can stop nothing.
+const FEWEST_CLIENTS: usize = 28;
 
 /// How many threads and processes a CLI has, with some of its tools (2.1.332: up to 20 threads while it works).
 const PROCESSES: u64 = 32;
@@ -76,6 +88,44 @@ impl Machine {
     }
 }
 
+/// How many clients may be connected, and what of them may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClientLimits {
+    /// Connections; a client has one descriptor.
+    pub(crate) connected: usize,
+    /// Asks, waits and followers that are served at once.
+    pub(crate) lasting: usize,
+    /// Those that wait for a place among these. What is left is for control.
+    pub(crate) waiting: usize,
+}
+
+impl ClientLimits {
+    /// The clients' share of the descriptors: what is left when so many CLIs live.
+    ///
+    /// Otherwise the clients that wait for answers would have the descriptors without which no CLI can give them one.
+    pub(crate) fn of(open_files: Option<u64>, max_live: Option<usize>) -> Self {
+        let clis = max_live.map_or(0, |clis| (clis as u64).saturating_mul(FILES));
+        let left = open_files.map_or(u64::MAX, |all| all.saturating_sub(OWN_FILES.saturating_add(clis)));
+        let connected = usize::try_from(left).unwrap_or(usize::MAX).clamp(FEWEST_CLIENTS, CLIENTS);
+        // In the proportions that all have: a seventh of them is for control.
+        let at_work = connected - connected * (CLIENTS - LASTING - WAITING) / CLIENTS;
+        let waiting = at_work * WAITING / (LASTING + WAITING);
+        Self { connected, lasting: at_work - waiting, waiting }
+    }
+
+    /// Whether there are fewer than where descriptors are not scarce.
+    pub(crate) fn are_few(self) -> bool {
+        self.connected < CLIENTS
+    }
+}
+
+impl fmt::Display for ClientLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connected, lasting, waiting } = self;
+        write!(f, "{connected} clients at once ({lasting} asks and followers, and {waiting} that wait)")
+    }
+}
+
 /// How many CLIs of a tree are to live whatever else does: those of pinned sessions, and those that are kept warm.
 pub(crate) fn kept(tree: &TreeSpec) -> usize {
     let sessions = tree.sessions();
@@ -87,8 +137,13 @@ pub(crate) fn kept(tree: &TreeSpec) -> usize {
 }
 
 /// How many CLIs may live where the file does not say: what the machine lets, but room for what is kept and for one more.
-pub(crate) fn default_max_live(capacity: Capacity, kept: usize) -> usize {
+fn default_max_live(capacity: Capacity, kept: usize) -> usize {
     capacity.clis.max(kept + usize::from(kept > 0))
+}
+
+/// How many CLIs of a tree may live: as its file says, or as the machine lets it; `None` if nothing bounds them.
+pub(crate) fn max_live(tree: &TreeSpec, capacity: Option<Capacity>) -> Option<usize> {
+    tree.max_live.or_else(|| capacity.map(|capacity| default_max_live(capacity, kept(tree))))
 }
 
 /// What is to be said of a tree whose CLIs cannot all live that are to.
@@ -151,6 +206,28 @@ mod tests {
         assert_eq!(of(machine(20_000, 100_000, 16)), Some((48, "memory")));
         assert_eq!(of(machine(32, 30, 1)), Some((1, "limit of processes")), "one can always be tried");
         assert_eq!(of(Machine::default()), None);
+    }
+
+    #[test]
+    fn clients_have_the_descriptors_that_the_clis_leave() {
+        let cases = [
+            // Open files, live CLIs: connected, served at once, waiting.
+            (None, Some(1_000), (448, 256, 128)),
+            (Some(1_048_576), Some(70), (448, 256, 128)),
+            (Some(4_096), Some(448), (448, 256, 128)),
+            (Some(4_096), None, (448, 256, 128)),
+            (Some(1_024), Some(88), (256, 147, 73)),
+            (Some(256), Some(16), (64, 37, 18)),
+            // Fewer would keep `stop` out.
+            (Some(256), Some(1_000), (28, 16, 8)),
+            (Some(64), Some(4), (28, 16, 8)),
+            (Some(0), Some(usize::MAX), (28, 16, 8)),
+        ];
+        for (open_files, max_live, expected) in cases {
+            let ClientLimits { connected, lasting, waiting } = ClientLimits::of(open_files, max_live);
+            assert_eq!((connected, lasting, waiting), expected, "{open_files:?} {max_live:?}");
+            assert!(connected > lasting + waiting, "there is room for control");
+        }
     }
 
     #[test]

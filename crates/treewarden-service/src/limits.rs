@@ -1,8 +1,8 @@
 //! Control does not queue behind work: asks, waits and followers are bounded, and nothing else is.
 //!
-//! What lasts has [`LASTING`] places, whichever door it came through, and [`WAITING`] more wait for one. All other requests need no
-//! place and are answered at once, so a door must let in more callers than these, or `stop` would wait outside. Bytes and
-//! connections are the door's to bound.
+//! What lasts has [`LASTING`] places, whichever door it came through, and [`WAITING`] more wait for one; a program that may not
+//! have as many connections gives it fewer. All other requests need no place and are answered at once, so a door must let in
+//! more callers than these, or `stop` would wait outside. Bytes and connections are the door's to bound.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -10,22 +10,24 @@ use crate::answer::Progress;
 use crate::refusal::{Code, Refusal, Unanswered};
 use crate::sink::Sink;
 
-/// How many asks, waits and followers are served at once.
+/// How many asks, waits and followers are served at once, unless the service is given fewer places.
 pub const LASTING: usize = 256;
 
-/// How many more of them wait for a place; further ones are refused.
+/// How many more of them wait for a place, unless the service is given fewer; further ones are refused.
 pub const WAITING: usize = 128;
 
 /// The places of what lasts.
 #[derive(Debug)]
 pub(crate) struct Places {
+    /// How many there are, for the words.
+    all: usize,
     lasting: Semaphore,
     waiting: Semaphore,
 }
 
 impl Places {
-    pub(crate) fn new() -> Self {
-        Self { lasting: Semaphore::new(LASTING), waiting: Semaphore::new(WAITING) }
+    pub(crate) fn new(lasting: usize, waiting: usize) -> Self {
+        Self { all: lasting, lasting: Semaphore::new(lasting), waiting: Semaphore::new(waiting) }
     }
 
     /// Takes a place, or waits for one and says so.
@@ -36,12 +38,12 @@ impl Places {
             return Ok(place);
         }
         // The permit is held for as long as this caller waits, and not longer.
+        let all = self.all;
         let Ok(_may_wait) = self.waiting.try_acquire() else {
-            let text =
-                format!("{LASTING} asks and followers are served, and more wait already; try again later");
+            let text = format!("{all} asks and followers are served, and more wait already; try again later");
             return Err(Refusal::new(Code::Busy, text).into());
         };
-        let text = format!("one of the {LASTING} asks and followers that are served at once to end");
+        let text = format!("one of the {all} asks and followers that are served at once to end");
         // Told at once: a client takes silence for a daemon that hangs.
         sink.item(Progress::Waiting { r#for: text }.into()).await?;
         tokio::select! {
@@ -104,7 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_finds_no_place_is_told_so_and_gets_the_next_one() {
-        let places = Places::new();
+        let places = Places::new(LASTING, WAITING);
         let mut held = all(&places).await;
         let heard = Heard::default();
         let mut waits = heard.clone();
@@ -118,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_so_many_wait_and_one_who_goes_leaves_the_place_to_another() {
-        let places = Arc::new(Places::new());
+        let places = Arc::new(Places::new(LASTING, WAITING));
         let held = all(&places).await;
         let sinks: Vec<Heard> = (0..WAITING).map(|_| Heard::default()).collect();
         let waiting: Vec<_> = sinks

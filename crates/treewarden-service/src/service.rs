@@ -12,7 +12,7 @@ use treewarden::{Prompt, Tree};
 
 use crate::access::Caller;
 use crate::answer::{Answer, Hello, Progress, Reloaded, Sessions, StoreProblem};
-use crate::limits::Places;
+use crate::limits::{LASTING, Places, WAITING};
 use crate::message::{Request, VERSION};
 use crate::refusal::{Code, Refusal, Unanswered};
 use crate::reload::{self, Reload};
@@ -43,7 +43,7 @@ impl Service {
     pub fn new(tree: Tree) -> Self {
         Self {
             tree,
-            places: Places::new(),
+            places: Places::new(LASTING, WAITING),
             telling: RwLock::default(),
             file: None,
             reloading: Mutex::default(),
@@ -54,6 +54,17 @@ impl Service {
     #[must_use]
     pub fn config_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.file = Some(file.into());
+        self
+    }
+
+    /// Serves so many asks, waits and followers at once, of all doors, and has so many more wait, instead of
+    /// [`LASTING`] and [`WAITING`].
+    ///
+    /// For a program that may not have as many connections as that: all that it has would be theirs, and `stop` would wait
+    /// outside.
+    #[must_use]
+    pub fn places(mut self, lasting: usize, waiting: usize) -> Self {
+        self.places = Places::new(lasting, waiting);
         self
     }
 

@@ -1,7 +1,7 @@
 //! Which clients are connected: many may be, and nobody keeps `ps` or `stop` out.
 //!
 //! ```text
-//! accepted ─► connected (CLIENTS) ─► request read (UNFINISHED bytes, TO_FINISH) ─► the service: control is answered at once,
+//! accepted ─► connected (so many) ─► request read (UNFINISHED bytes, TO_FINISH) ─► the service: control is answered at once,
 //!     └ full: the client that has                                                  asks, waits and followers have places there
 //!       asked nothing for longest is hung up on
 //! ```
@@ -11,11 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use treewarden_service::{LASTING, WAITING};
-
-/// How many clients are connected at once. It is more than the service lets last and wait, so that there is
-/// always room for control.
-const CLIENTS: usize = LASTING + WAITING + 64;
 
 /// How many KiB all requests together may hold, beyond the first [`FREE`] of each, until they are carried
 /// out.
@@ -61,9 +56,10 @@ pub(super) struct Idle<'c> {
 }
 
 impl Clients {
-    pub(super) fn new() -> Self {
+    /// Places for so many clients.
+    pub(super) fn new(connected: usize) -> Self {
         Self {
-            connected: Arc::new(Semaphore::new(CLIENTS)),
+            connected: Arc::new(Semaphore::new(connected)),
             idle: Mutex::default(),
             unfinished: Arc::new(Semaphore::new(UNFINISHED)),
         }
@@ -156,6 +152,8 @@ impl Drop for Idle<'_> {
 mod tests {
     use super::*;
 
+    const CLIENTS: usize = 64;
+
     fn all_places(clients: &Clients) -> Vec<OwnedSemaphorePermit> {
         let place = |_| match clients.admit() {
             Admission::Place(place) => place,
@@ -166,7 +164,7 @@ mod tests {
 
     #[test]
     fn one_client_too_many_takes_the_place_of_the_one_that_was_idle_longest() {
-        let clients = Clients::new();
+        let clients = Clients::new(CLIENTS);
         let _places = all_places(&clients);
         let (mut first, mut second) = (clients.idle(), clients.idle());
         assert!(matches!(clients.admit(), Admission::Soon));
@@ -178,7 +176,7 @@ mod tests {
 
     #[test]
     fn whoever_asks_or_goes_after_its_place_was_given_away_has_none() {
-        let clients = Clients::new();
+        let clients = Clients::new(CLIENTS);
         let _places = all_places(&clients);
         let (early, late) = (clients.idle(), clients.idle());
         assert!(matches!(clients.admit(), Admission::Soon));
@@ -188,15 +186,8 @@ mod tests {
     }
 
     #[test]
-    fn asks_and_followers_leave_room_for_control() {
-        let clients = Clients::new();
-        let _all = (0..LASTING + WAITING).map(|_| clients.admit()).collect::<Vec<_>>();
-        assert!(matches!(clients.admit(), Admission::Place(_)), "there is room beside them");
-    }
-
-    #[test]
     fn unfinished_requests_share_their_bytes() {
-        let clients = Clients::new();
+        let clients = Clients::new(CLIENTS);
         let (mut small, mut great, mut late) = (None, None, None);
         assert!(clients.grow(&mut small, FREE) && small.is_none(), "the first bytes cost nothing");
         assert!(clients.grow(&mut great, FREE + 1024 * UNFINISHED / 2));

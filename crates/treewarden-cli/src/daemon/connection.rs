@@ -45,7 +45,11 @@ pub(super) async fn serve(stream: UnixStream, shared: &Shared) -> bool {
         match connection.next(&shared.clients).await {
             Next::Request => {}
             Next::Gone => return false,
-            Next::HungUp => return true,
+            Next::HungUp => {
+                // It may have asked at this very moment, and would take a silent end for that of the tree.
+                let _gone = connection.writer.try_write(&no_place());
+                return true;
+            }
         }
         // A client that sends a byte now and then would keep its place, and the bytes that count for all, for
         // ever.
@@ -82,13 +86,18 @@ pub(super) async fn serve(stream: UnixStream, shared: &Shared) -> bool {
 
 /// Tells a client for whom there is no place so, and hangs up.
 pub(super) fn turn_away(stream: &UnixStream) {
-    let text = "every client that the tree can serve is connected and at work; try again later";
+    // It is the first thing on this socket, which has room for it.
+    let _sent = stream.try_write(&no_place());
+}
+
+/// The line that says that there is no place for a client.
+fn no_place() -> Vec<u8> {
+    let text = "the tree serves as many clients as it can, and this one has no place among them; try again later, or raise the \
+                daemon's limit of open files if it says at its start for how many clients that leaves room";
     let reply: Reply<Value, Value> = Reply::Error(Refusal::new(Code::Busy, text));
-    if let Ok(mut line) = serde_json::to_vec(&reply) {
-        line.push(b'\n');
-        // It is the first thing on this socket, which has room for it.
-        let _sent = stream.try_write(&line);
-    }
+    let mut line = serde_json::to_vec(&reply).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 impl Connection {

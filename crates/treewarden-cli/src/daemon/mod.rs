@@ -24,7 +24,7 @@ use treewarden::tree::{TreeBuilder, TreeError, TreeErrorKind};
 use treewarden_service::Service;
 
 use crate::args::Place;
-use crate::capacity::{self, Machine};
+use crate::capacity::{self, ClientLimits, Machine};
 use crate::exit::{Exit, Failure};
 use crate::log::Log;
 use crate::output;
@@ -54,7 +54,8 @@ pub(crate) async fn run(file: &Path, place: &Place, log: &Log) -> anyhow::Result
     // no order.
     let mut signals = Signals::new()?;
     let _reaper = Reaper::start()?;
-    let builder = within_limits(Tree::from_file(file).map_err(|error| Failure::new(Exit::Config, error))?);
+    let builder = Tree::from_file(file).map_err(|error| Failure::new(Exit::Config, error))?;
+    let (builder, limits) = within_limits(builder);
     let chosen = builder.spec().state_dir.clone();
     let state_dir = place.state_dir(chosen.as_ref())?;
     // The socket is bound before the tree starts: a second daemon on it is refused before it has started
@@ -67,8 +68,8 @@ pub(crate) async fn run(file: &Path, place: &Place, log: &Log) -> anyhow::Result
         () = signals.end() => return Ok(ExitCode::SUCCESS),
     };
     let file = std::path::absolute(file)?;
-    let service = Service::new(tree.clone()).config_file(file);
-    let shared = Arc::new(Shared { service, clients: Clients::new() });
+    let service = Service::new(tree.clone()).config_file(file).places(limits.lasting, limits.waiting);
+    let shared = Arc::new(Shared { service, clients: Clients::new(limits.connected) });
     let sessions = tree.host().sessions().len();
     tracing::info!(sessions, socket = %socket.path().display(), "the tree is up");
     let are = if sessions == 1 { "is" } else { "are" };
@@ -113,19 +114,28 @@ pub(crate) async fn run(file: &Path, place: &Place, log: &Log) -> anyhow::Result
     Ok(code)
 }
 
-/// Has the tree go by what the machine lets it have: a tree that runs out of descriptors serves nobody.
-fn within_limits(builder: TreeBuilder) -> TreeBuilder {
+/// Has the tree go by what the machine lets it have, and says how many clients may be beside its CLIs: a tree that runs out of
+/// descriptors serves nobody.
+fn within_limits(builder: TreeBuilder) -> (TreeBuilder, ClientLimits) {
     if let Err(error) = treewarden_process::raise_open_files() {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
-    let capacity = Machine::here(treewarden_process::limits()).capacity();
+    let machine = Machine::here(treewarden_process::limits());
+    let capacity = machine.capacity();
     if let Some(said) = capacity::too_many(builder.spec(), capacity) {
         tracing::warn!("{said}");
     }
-    let Some(capacity) = capacity.filter(|_| builder.spec().max_live.is_none()) else { return builder };
-    let max_live = capacity::default_max_live(capacity, capacity::kept(builder.spec()));
+    let max_live = capacity::max_live(builder.spec(), capacity);
+    let clients = ClientLimits::of(machine.open_files, max_live);
+    if clients.are_few() {
+        tracing::info!("the limit of open files leaves room for {clients} beside the CLIs");
+    }
+    let Some((capacity, max_live)) = capacity.zip(max_live).filter(|_| builder.spec().max_live.is_none())
+    else {
+        return (builder, clients);
+    };
     tracing::info!(max_live, "the file does not say `max_live`: this machine lets live {capacity}");
-    builder.default_max_live(max_live)
+    (builder.default_max_live(max_live), clients)
 }
 
 /// Sees to it that the kernel can keep limits, where the file has some: before the first CLI, which is born below it.

@@ -7,7 +7,7 @@ use treewarden::config::{self, Checked, ChildTypes, Here};
 use treewarden_service::invalid;
 
 use super::in_force;
-use crate::capacity::{self, Machine};
+use crate::capacity::{self, ClientLimits, Machine};
 use crate::exit::Exit;
 use crate::output;
 
@@ -23,7 +23,10 @@ pub(super) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
     if !warnings.is_empty() {
         warned.push(format!("{warnings}\n"));
     }
-    let capacity = Machine::here(treewarden_process::limits()).capacity();
+    // As `run` does, so that it is said what that will have.
+    let _as_it_was = treewarden_process::raise_open_files();
+    let machine = Machine::here(treewarden_process::limits());
+    let capacity = machine.capacity();
     warned.extend(capacity::too_many(&tree, capacity).map(|said| format!("warning: {said}")));
     warned.iter().for_each(output::note);
     if let Some(error) = faults {
@@ -34,6 +37,10 @@ pub(super) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
     output::line(format!("{} is valid: {sessions}", file.display()))?;
     let unkept = in_force::unkept(&tree, &treewarden_process::controllers());
     in_force::supervisors(&tree).iter().chain(&unkept).try_for_each(output::line)?;
+    let clients = ClientLimits::of(machine.open_files, capacity::max_live(&tree, capacity));
+    if clients.are_few() {
+        output::line(format!("the limit of open files leaves room for {clients} beside the CLIs"))?;
+    }
     if strict && !(warned.is_empty() && unkept.is_empty()) {
         output::note("there are warnings, which --strict does not let pass");
         return Ok(Exit::Config.into());

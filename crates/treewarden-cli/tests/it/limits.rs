@@ -1,8 +1,12 @@
 //! What the system lets a daemon have: descriptors that are raised and given back, and shortages that are nobody's crash.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 
-use crate::support::World;
+use serde_json::{Value, json};
+
+use crate::support::{World, eventually};
 
 /// A world with so many sessions.
 fn world(sessions: usize, top: &str, defaults: &str) -> World {
@@ -37,7 +41,7 @@ fn the_daemon_raises_its_limit_of_open_files_and_a_cli_gets_the_old_one() {
     let world = world(1, "", "");
     let before = ["-c", "ulimit -Sn 256; ulimit -Hn 4000; exec \"$@\"", "sh"];
     let mut daemon = world.start_below("sh", &before, &["run", "--state-dir", "state"]);
-    let asked = crate::support::eventually("it answers", || {
+    let asked = eventually("it answers", || {
         let asked = world.run(&["ask", "s0", "hello", "--json"]);
         asked.status.success().then_some(asked)
     });
@@ -56,9 +60,7 @@ fn more_sessions_than_there_are_descriptors_for_all_answer() {
         let world = world(24, &format!("{top}max_restarts = 0"), defaults);
         let before = ["-c", "ulimit -n 64; exec \"$@\"", "sh"];
         let mut daemon = world.start_below("sh", &before, &["run", "--state-dir", "state"]);
-        crate::support::eventually("the daemon answers", || {
-            world.run(&["ps"]).status.success().then_some(())
-        });
+        eventually("the daemon answers", || world.run(&["ps"]).status.success().then_some(()));
         let said = ask_all(&world, 24);
         let others: Vec<_> = said.iter().filter(|said| !said.starts_with("\"completed\"")).collect();
         assert!(others.is_empty(), "{top:?}: {others:?}\n{}", world.log());
@@ -76,4 +78,59 @@ fn check_says_which_clis_cannot_all_live() {
     assert_eq!(checked.status.code(), Some(0), "it is valid all the same");
     let said = String::from_utf8_lossy(&checked.stderr);
     assert!(said.contains("2 CLIs are to live all the time") && said.contains("fewer: 1"), "{said}");
+}
+
+/// Asks on a connection of its own, and waits for the end: `ok`, or the code of the refusal; what went wrong otherwise.
+fn asked(world: &World, name: &str) -> Result<String, std::io::Error> {
+    let mut stream = UnixStream::connect(world.socket())?;
+    // Whoever is turned away is told before it has asked.
+    let _turned_away = writeln!(stream, "{}", json!({ "op": "ask", "name": name, "prompt": "hello" }));
+    for line in BufReader::new(stream).lines() {
+        let line: Value = serde_json::from_str(&line?)?;
+        if line["ok"].is_object() {
+            return Ok("ok".to_owned());
+        }
+        if let Some(code) = line["error"]["code"].as_str() {
+            return Ok(code.to_owned());
+        }
+    }
+    Ok("hung up".to_owned())
+}
+
+#[test]
+fn clients_leave_the_clis_the_descriptors_that_they_need() {
+    let world = world(30, "max_live = 16", "");
+    let before = ["-c", "ulimit -n 256; exec \"$@\"", "sh"];
+    let mut daemon = world.start_below("sh", &before, &["run", "--state-dir", "state"]);
+    eventually("the daemon answers", || world.run(&["ps"]).status.success().then_some(()));
+    assert!(world.log().contains("leaves room for 64 clients at once"), "{}", world.log());
+    let said = std::thread::scope(|scope| {
+        let ask = |n: usize| {
+            let world = &world;
+            scope.spawn(move || asked(world, &format!("s{}", n % 30)))
+        };
+        let all: Vec<_> = (0..250).map(ask).collect();
+        all.into_iter().map(|asked| asked.join().expect("no panic")).collect::<Vec<_>>()
+    });
+    let count = |code: &str| said.iter().filter(|said| said.as_ref().is_ok_and(|said| said == code)).count();
+    assert!(count("ok") >= 30, "{said:?}\n{}", world.log());
+    assert_eq!(count("ok") + count("busy"), 250, "the others are told: {said:?}\n{}", world.log());
+    // Those that ask nothing keep nobody from an answer either.
+    let _idle: Vec<_> = (0..250).map(|_| UnixStream::connect(world.socket()).expect("it listens")).collect();
+    let said = ask_all(&world, 30);
+    assert!(said.iter().all(|said| said.starts_with("\"completed\"")), "{said:?}\n{}", world.log());
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    world.nothing_is_left();
+}
+
+#[test]
+fn check_says_how_many_clients_a_small_limit_of_open_files_leaves_room_for() {
+    let world = World::new();
+    let own = world.command(&["check", "treewarden.toml"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(own.get_program()).args(own.get_args());
+    let checked = limited.current_dir(world.path(".")).output().expect("it runs");
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(said.contains("room for 28 clients at once (16 asks and followers, and 8 that wait)"), "{said}");
 }
