@@ -240,8 +240,12 @@ fn interval(text: &str) -> Result<f64, String> {
 /// Where the running tree is.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Place {
-    /// The control socket; by default control.sock in the state directory
-    #[arg(long, value_name = "PATH", env = "TREEWARDEN_SOCKET", hide_env_values = true)]
+    // The variable is no `env` of clap's, which would not tell it from an argument: it comes behind --state-dir.
+    #[arg(
+        long,
+        value_name = "PATH",
+        help = "The control socket; by default control.sock in the state directory [env: TREEWARDEN_SOCKET]"
+    )]
     pub(crate) socket: Option<PathBuf>,
     /// The state directory
     #[arg(long, value_name = "DIR")]

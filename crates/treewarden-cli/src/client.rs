@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use treewarden_service::{Code, Refusal, Reply, Request};
+use treewarden_store::dir::dangling;
 
 use crate::args::Place;
 use crate::daemon::may_speak;
@@ -49,11 +50,8 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to the tree at this place.
     pub(crate) async fn connect(place: &Place) -> anyhow::Result<Self> {
-        let path = place.socket(None)?;
-        let stream = connect(&path).await.map_err(|error| no_daemon(&path, &error))?;
-        // Before anything is sent: whoever may write to a shared folder can put a socket there, and would be
-        // told the prompt.
-        trust(&path, &stream)?;
+        let place = place.socket(None)?;
+        let stream = reach(place.path()).await.map_err(|error| place.tell(error))?;
         let (reader, writer) = stream.into_split();
         Ok(Self { reader: BufReader::new(reader), writer, line: Vec::new(), op: "" })
     }
@@ -164,6 +162,15 @@ fn of_another_version(op: &str, refused: &str, version: Option<&str>) -> Option<
     })
 }
 
+/// A connection to whoever listens at a path, if that is one to whom a prompt may be told.
+async fn reach(path: &Path) -> anyhow::Result<UnixStream> {
+    let stream = connect(path).await.map_err(|error| no_daemon(path, &error))?;
+    // Before anything is sent: whoever may write to a shared folder can put a socket there, and would be
+    // told the prompt.
+    trust(path, &stream)?;
+    Ok(stream)
+}
+
 /// A socket's queue is full for a moment when many connect at once; one that stays so belongs to a tree that does not run.
 async fn connect(path: &Path) -> io::Result<UnixStream> {
     let until = Instant::now() + PATIENCE;
@@ -217,10 +224,12 @@ fn trust(path: &Path, stream: &UnixStream) -> anyhow::Result<()> {
 
 fn no_daemon(path: &Path, error: &io::Error) -> Failure {
     let message = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => format!(
-            "no tree listens on {}; start one with `treewarden run`, or name its socket with --socket",
-            path.display()
-        ),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            let what_to_do = dangling(path).unwrap_or_else(|| {
+                "start one with `treewarden run`, or name its socket with --socket".to_owned()
+            });
+            format!("no tree listens on {}; {what_to_do}", path.display())
+        }
         io::ErrorKind::WouldBlock => {
             let text = format!(
                 "the queue of {} is full, and the tree took no client for {} s: it is suspended, or has no processor",

@@ -1,13 +1,50 @@
 //! Where the control socket of a tree is.
+//!
+//! | comes first | the socket |
+//! |---|---|
+//! | `--socket` | it |
+//! | `--state-dir` | `control.sock` in it |
+//! | `$TREEWARDEN_SOCKET` | it |
+//! | `state_dir` of the file, for `run` | `control.sock` in it |
+//! | | `control.sock` in the usual state directory |
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use crate::args::Place;
+use crate::exit::{Failure, code};
 
 /// The socket's name in the state directory.
 const NAME: &str = "control.sock";
+
+/// The variable that names a socket, where no argument names a place.
+const VARIABLE: &str = "TREEWARDEN_SOCKET";
+
+/// Where a control socket is, or is to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SocketPlace {
+    path: PathBuf,
+    is_of_variable: bool,
+}
+
+impl SocketPlace {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What failed at this place, with what chose it if that was no argument: whoever reads the refusal would look for the
+    /// path in vain on the command line and in the file.
+    pub(crate) fn tell(&self, error: anyhow::Error) -> anyhow::Error {
+        if !self.is_of_variable {
+            return error;
+        }
+        let text =
+            format!("{error:#} (${VARIABLE} names this socket; --socket and --state-dir come before it)");
+        Failure::new(code(&error), text).into()
+    }
+}
 
 impl Place {
     /// The state directory, if the arguments or the file choose one.
@@ -21,16 +58,69 @@ impl Place {
 
     /// Whether the state directory is known without asking the tree.
     pub(crate) fn has_directory(&self) -> bool {
-        self.state_dir.is_some() || self.socket.is_none()
+        self.state_dir.is_some() || (self.socket.is_none() && variable().is_none())
     }
 
     /// The control socket, for a tree whose file chooses this state directory.
-    pub(crate) fn socket(&self, file: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
-        match (&self.socket, &self.state_dir) {
-            // A state directory that is given outright says more than an environment variable, but not than --socket;
-            // clap does not tell the two apart, so the socket wins.
-            (Some(socket), _) => Ok(socket.clone()),
-            (None, _) => Ok(self.state_dir(file)?.join(NAME)),
+    pub(crate) fn socket(&self, file: Option<&PathBuf>) -> anyhow::Result<SocketPlace> {
+        self.chosen(variable(), || self.state_dir(file))
+    }
+
+    /// What the arguments, the variable and the rest come to.
+    fn chosen(
+        &self,
+        variable: Option<PathBuf>,
+        state_dir: impl FnOnce() -> anyhow::Result<PathBuf>,
+    ) -> anyhow::Result<SocketPlace> {
+        let by_argument = |path| SocketPlace { path, is_of_variable: false };
+        Ok(match (&self.socket, &self.state_dir, variable) {
+            (Some(socket), _, _) => by_argument(socket.clone()),
+            (None, Some(dir), _) => by_argument(dir.join(NAME)),
+            (None, None, Some(path)) => SocketPlace { path, is_of_variable: true },
+            (None, None, None) => by_argument(state_dir()?.join(NAME)),
+        })
+    }
+}
+
+/// The socket that the environment names; a variable that is set to nothing names none.
+fn variable() -> Option<PathBuf> {
+    env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    #[test]
+    fn an_argument_comes_before_the_variable_and_that_before_the_rest() {
+        let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        let cases = [
+            // --socket, --state-dir, the variable: the socket, and whether the variable named it.
+            ("/s", "/d", "/v", "/s", false),
+            ("/s", "", "/v", "/s", false),
+            ("", "/d", "/v", "/d/control.sock", false),
+            ("", "", "/v", "/v", true),
+            ("", "/d", "", "/d/control.sock", false),
+            ("", "", "", "/usual/control.sock", false),
+        ];
+        for (socket, state_dir, variable, expected, is_of_variable) in cases {
+            let place = Place { socket: path(socket), state_dir: path(state_dir) };
+            let found = place.chosen(path(variable), || Ok("/usual".into())).expect("there is one");
+            let expected = SocketPlace { path: expected.into(), is_of_variable };
+            assert_eq!(found, expected, "{socket:?} {state_dir:?} {variable:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_names_the_variable_where_that_chose_the_place_and_keeps_its_code() {
+        let told = |is_of_variable| {
+            let place = SocketPlace { path: "/v".into(), is_of_variable };
+            place.tell(Failure::new(Exit::Held, "process 1 listens on /v").into())
+        };
+        assert_eq!(told(false).to_string(), "process 1 listens on /v");
+        let said = told(true);
+        assert!(said.to_string().contains("listens on /v ($TREEWARDEN_SOCKET names"), "{said}");
+        assert_eq!(code(&said), Exit::Held);
     }
 }

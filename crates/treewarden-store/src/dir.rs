@@ -20,9 +20,37 @@ pub fn default_state_dir() -> Option<PathBuf> {
 ///
 /// Whatever the system says, or whose it is.
 pub fn prepare_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    make_dir(dir)?;
     refuse_another(dir, rustix::process::geteuid().as_raw())?;
     tighten(dir, 0o700)
+}
+
+/// Makes a folder for its owner alone, and all above it, where they are missing.
+///
+/// # Errors
+///
+/// Whatever the system says; of a link to nothing, which it calls a missing folder, the link and where it leads.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| match dangling(dir) {
+        // Of another kind than what was removed under a program: that is put back from a copy, and a mount is not.
+        Some(link) => io::Error::other(link),
+        None => error,
+    })
+}
+
+/// A link to nothing in a path, which cannot be made a folder: the link, where it leads and what to do, in words.
+pub fn dangling(path: &Path) -> Option<String> {
+    let leads_nowhere = |link: &&Path| {
+        fs::symlink_metadata(link).is_ok_and(|meta| meta.is_symlink())
+            && fs::metadata(link).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let link = path.ancestors().find(leads_nowhere)?;
+    let target = fs::read_link(link).ok()?;
+    Some(format!(
+        "{} is a link to {}, which is not there; make or mount that, or remove the link",
+        link.display(),
+        target.display()
+    ))
 }
 
 /// Whom a folder belongs to, that one may rename and remove what is in it: a lock there keeps nobody away.
@@ -87,6 +115,22 @@ mod tests {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
         let said = prepare_file(&path).expect_err("refused").to_string();
         assert!(said.contains("a named pipe") && said.contains("treewarden.db"), "{said}");
+    }
+
+    #[test]
+    fn a_link_to_nothing_in_place_of_the_directory_is_named_with_its_target() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let link = dir.path().join("state");
+        std::os::unix::fs::symlink("not-mounted", &link).expect("linked");
+        for path in [link.clone(), link.join("treewarden")] {
+            let said = prepare_dir(&path).expect_err("refused").to_string();
+            assert!(
+                said.contains(&format!("{} is a link to not-mounted, which is not there", link.display()))
+            );
+        }
+        fs::create_dir(dir.path().join("not-mounted")).expect("made");
+        prepare_dir(&link.join("treewarden")).expect("it leads somewhere now");
+        assert_eq!(dangling(&link), None);
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! else can connect. A lock beside it says who owns it; a socket without an owner is stale, and is replaced. One that is
 //! removed under the daemon is bound again.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,10 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, test_kill_process};
 use tokio::net::{UnixListener, UnixStream};
+use treewarden_store::dir::make_dir;
 
 use crate::exit::{Exit, Failure};
+use crate::place::SocketPlace;
 
 /// The longest path of a socket that every system takes.
 const MAX_PATH: usize = 103;
@@ -49,7 +51,11 @@ pub(super) struct ControlSocket {
 
 impl ControlSocket {
     /// Binds the socket, in place of a stale one.
-    pub(super) fn bind(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn bind(place: &SocketPlace) -> anyhow::Result<Self> {
+        Self::bind_at(place.path()).map_err(|error| place.tell(error))
+    }
+
+    fn bind_at(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path)?;
         if path.as_os_str().len() > MAX_PATH {
             let text = format!(
@@ -99,10 +105,9 @@ impl ControlSocket {
             mended = Some(lock_path.display().to_string());
         }
         if identity(&self.path).ok() != Some(self.identity) {
-            if fs::symlink_metadata(&self.path).is_ok() {
-                let text = format!("{} was replaced by something else; remove that", self.path.display());
-                return Err(Failure::new(Exit::Failed, text).into());
-            }
+            // A folder that was put in the place of ours, as by a link that leads elsewhere now, may have the socket of a daemon
+            // that is gone. What somebody serves, or is no socket, stays.
+            refuse_others(&self.path)?;
             // The listener alone is replaced: clients that are connected stay so.
             self.listener = listen(&self.path)?;
             self.identity = identity(&self.path)?;
@@ -125,10 +130,6 @@ impl Drop for ControlSocket {
 /// Whether a peer of this user is trusted: it could do all that we can anyhow.
 pub(crate) fn may_speak(uid: u32) -> bool {
     uid == rustix::process::geteuid().as_raw() || uid == 0
-}
-
-fn make_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 fn identity(path: &Path) -> io::Result<Identity> {
@@ -184,7 +185,8 @@ fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
                 if !is_left || Instant::now() >= until {
                     // One that is dead holds nothing: somebody else has what was its own.
                     let holder = holder.filter(|_| !is_left);
-                    return Err(held(socket, holder.as_ref().map(Holder::in_words)).into());
+                    let has_another_name = file.metadata().is_ok_and(|meta| meta.nlink() > 1);
+                    return Err(held(socket, holder.as_ref().map(Holder::in_words), has_another_name).into());
                 }
             }
             Err(TryLockError::Error(error)) => {
@@ -206,9 +208,11 @@ fn lock(path: &Path, socket: &Path) -> anyhow::Result<File> {
 }
 
 fn write_holder(file: &mut File) -> io::Result<()> {
+    let line = format!("{} {}\n", std::process::id(), pid_namespace().unwrap_or_default());
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "{} {}", std::process::id(), pid_namespace().unwrap_or_default())
+    // In one piece: whoever reads half of it would take it for somebody's file.
+    file.write_all(line.as_bytes())
 }
 
 /// Opens the lock's file, which is made if it is missing; in a shared folder another user may have placed it.
@@ -225,8 +229,9 @@ fn open_lock(path: &Path) -> anyhow::Result<File> {
     options.custom_flags(flags.bits().cast_signed());
     let file = options.open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let meta = file.metadata()?;
-    // A hard link may be of a file that somebody needs, which the holder's line would overwrite.
-    if !meta.is_file() || meta.nlink() > 1 {
+    // A hard link may be of a file that somebody needs, which the holder's line would overwrite. A copy of the folder by links
+    // (`cp -al`) has this lock by another name: it is one lock, by whichever of them it is asked for.
+    if !meta.is_file() || (meta.nlink() > 1 && !is_of_a_holder(&file)) {
         let text = "is no file of one name, and would be overwritten; remove it, or choose another socket with --socket";
         return Err(refused(text).into());
     }
@@ -237,6 +242,25 @@ fn open_lock(path: &Path) -> anyhow::Result<File> {
         return Err(refused(&text).into());
     }
     Ok(file)
+}
+
+/// Nothing else than a holder was ever written there.
+fn is_of_a_holder(file: &File) -> bool {
+    let mut text = [0; MAX_LOCK as usize];
+    file.read_at(&mut text, 0).is_ok_and(|length| is_holder(&text[..length]))
+}
+
+/// Whether this is the line of a holder, or nothing.
+fn is_holder(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let line = text.strip_suffix('\n').and_then(|line| line.split_once(' '));
+    // A number alone is what other programs write into files of their own.
+    text.is_empty()
+        || line.is_some_and(|(pid, namespace)| {
+            let inner = namespace.strip_prefix("pid:[").and_then(|rest| rest.strip_suffix(']'));
+            is_number(pid) && (namespace.is_empty() || inner.is_some_and(is_number))
+        })
 }
 
 /// Whoever holds the lock, or held it last.
@@ -303,11 +327,11 @@ fn refuse_others(path: &Path) -> anyhow::Result<()> {
                 let is_left = peer.is_some_and(is_dead);
                 if !is_left || Instant::now() >= until {
                     let peer = peer.filter(|_| !is_left);
-                    return Err(held(path, peer.map(|pid| format!("process {pid}"))).into());
+                    return Err(held(path, peer.map(|pid| format!("process {pid}")), false).into());
                 }
             }
             // The queue of a listener is full: somebody listens, and takes nobody at the moment.
-            Err(Errno::AGAIN) => return Err(held(path, None).into()),
+            Err(Errno::AGAIN) => return Err(held(path, None, false).into()),
             Err(_) => return Ok(()),
         }
         std::thread::sleep(LEFT_PAUSE);
@@ -325,10 +349,15 @@ fn peer(_stream: &std::os::unix::net::UnixStream) -> Option<u32> {
     None
 }
 
-fn held(path: &Path, by: Option<String>) -> Failure {
+fn held(path: &Path, by: Option<String>, has_another_name: bool) -> Failure {
     let by = by.unwrap_or_else(|| "another process".to_owned());
+    let or_where = if has_another_name {
+        ", or in a folder that has the same files by hard links, as `cp -al` makes them"
+    } else {
+        ""
+    };
     let text = format!(
-        "{by} listens on {}; stop that one, or choose another state directory (--state-dir, or state_dir in the file)",
+        "{by} listens on {}{or_where}; stop that one, or choose another state directory (--state-dir, or state_dir in the file)",
         path.display()
     );
     Failure::new(Exit::Held, text)
@@ -362,6 +391,11 @@ mod tests {
         let said = lock(&path, &path).expect_err("refused").to_string();
         assert!(said.contains("would be overwritten"), "{said}");
         assert_eq!(fs::read_to_string(&precious).expect("still there"), "precious");
+        for (text, is_ours) in
+            [("", true), ("12 pid:[34]\n", true), ("12 \n", true), ("12\n", false), ("12 pid:[]\n", false)]
+        {
+            assert_eq!(is_holder(text.as_bytes()), is_ours, "{text:?}");
+        }
         fs::remove_file(&path).expect("removed");
         fs::create_dir(&path).expect("made");
         assert!(lock(&path, &path).expect_err("refused").to_string().contains("no regular file"));
@@ -373,6 +407,21 @@ mod tests {
             std::os::unix::fs::chown(&path, Some(1235), None).expect("given away");
             let said = lock(&path, &path).expect_err("refused").to_string();
             assert!(said.contains("belongs to user 1235"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_lock_that_a_copy_by_links_has_as_well_is_one_lock_by_both_names() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, copy) = (dir.path().join("control.sock.lock"), dir.path().join("copy"));
+        drop(lock(&path, &path).expect("free"));
+        fs::hard_link(&path, &copy).expect("linked");
+        for (one, other) in [(&path, &copy), (&copy, &path)] {
+            let held = lock(one, one).expect("a copy keeps nobody away");
+            let said = lock(other, other).expect_err("held").to_string();
+            assert!(said.contains(&format!("process {}", std::process::id())), "{said}");
+            assert!(said.contains("by hard links"), "{said}");
+            drop(held);
         }
     }
 
