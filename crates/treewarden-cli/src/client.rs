@@ -21,7 +21,10 @@ use crate::lines::{MAX_ANSWER, read_line};
 use crate::output;
 
 /// A tree that says nothing for so long does not answer: it is stopped, or has no processor.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What becomes of a request whose client gives up.
+const NOT_LATER: &str = "What was asked for is not done later, unless it has begun";
 
 /// How long a client waits before it knocks again at a socket whose queue is full.
 const KNOCK: Duration = Duration::from_millis(50);
@@ -69,15 +72,16 @@ impl Client {
         }
     }
 
-    /// Waits for the next line of the answer.
+    /// Waits for the next line of the answer. Cancelled, it may be called again: what came of a line is kept.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Reply<Value, Value>> {
-        self.line.clear();
         let read = read_line(&mut self.reader, &mut self.line, MAX_ANSWER).await;
         if !read.or_else(|error| if is_hangup(&error) { Ok(false) } else { Err(unheard(&error)) })? {
             return Err(TreeEnded.into());
         }
-        serde_json::from_slice(&self.line)
-            .context("the tree's answer is not understood: it is of another version than this command, and is to be restarted")
+        let read = serde_json::from_slice(&self.line)
+            .context("the tree's answer is not understood: it is of another version than this command, and is to be restarted");
+        self.line.clear();
+        read
     }
 
     /// Waits for the next item, or for the end of the answer.
@@ -116,13 +120,54 @@ impl Client {
         version
     }
 
+    /// Asks who serves, and waits for that: a prompt is sent to nobody who says nothing.
+    pub(crate) async fn greet(&mut self) -> anyhow::Result<()> {
+        let greeted = async {
+            self.send(&Request::Hello {}).await?;
+            self.item().await
+        };
+        let unsent = || silent("What this command asks was not sent, and so nothing of it is done later");
+        let _who_serves = timeout(PATIENCE, greeted).await.map_err(|_| unsent())??;
+        Ok(())
+    }
+
+    /// Sends a prompt and waits until it is taken up, by a turn or among those that wait, or refused: for as long as the tree
+    /// answers others, since a store may be slow.
+    pub(crate) async fn ask(
+        &mut self,
+        request: &Request,
+        place: &Place,
+    ) -> anyhow::Result<Result<Value, Value>> {
+        // First: whoever sends a prompt to a daemon that is suspended does not know what becomes of it.
+        self.greet().await?;
+        // The kernel holds few bytes for a daemon that reads nothing.
+        timeout(PATIENCE, self.send(request)).await.map_err(|_| silent(NOT_LATER))??;
+        let mut said = false;
+        loop {
+            match timeout(PATIENCE, self.item()).await {
+                Ok(first) => return first,
+                Err(_) if answers(place).await => {
+                    if !std::mem::replace(&mut said, true) {
+                        output::note("(the tree has the prompt, and has not taken it up yet; waiting)");
+                    }
+                }
+                Err(_) => return Err(silent(&of_an_unseen_turn(request)).into()),
+            }
+        }
+    }
+
+    /// Waits for the next item, or for the end of the answer, of a tree that has all of it at hand.
+    pub(crate) async fn item_soon(&mut self) -> anyhow::Result<Result<Value, Value>> {
+        timeout(PATIENCE, self.item()).await.map_err(|_| silent(NOT_LATER))?
+    }
+
     /// Sends a request and waits for the end of its answer, of which the first line is to come soon.
     pub(crate) async fn call(&mut self, request: &Request) -> anyhow::Result<Value> {
         // Request and first answer have one deadline: the kernel takes a connection, and some bytes, for a
         // daemon that is suspended.
         let until = Instant::now() + PATIENCE;
-        timeout_at(until, self.send(request)).await.map_err(|_| silent())??;
-        if let Err(value) = timeout_at(until, self.item()).await.map_err(|_| silent())?? {
+        timeout_at(until, self.send(request)).await.map_err(|_| silent(NOT_LATER))??;
+        if let Err(value) = timeout_at(until, self.item()).await.map_err(|_| silent(NOT_LATER))?? {
             return Ok(value);
         }
         // The request has begun: from here on its end is waited for, however long that takes.
@@ -162,6 +207,30 @@ fn of_another_version(op: &str, refused: &str, version: Option<&str>) -> Option<
     })
 }
 
+/// Whether a tree answers anybody at this moment, which one that is suspended does not.
+async fn answers(place: &Place) -> bool {
+    let greeted = async {
+        let mut client = Client::connect(place).await.ok()?;
+        client.send(&Request::Hello {}).await.ok()?;
+        Some(client.next().await)
+    };
+    // Also one that hangs up, or has no place for one more, does something.
+    matches!(timeout(PATIENCE, greeted).await, Ok(Some(_)))
+}
+
+/// What is known of a prompt that a tree was sent which then said nothing, and how to learn the rest.
+fn of_an_unseen_turn(request: &Request) -> String {
+    let becomes = match request {
+        Request::Ask { detach: true, .. } => "goes on",
+        _ => "is interrupted, since nobody waits for it any more",
+    };
+    format!(
+        "Whether a turn has begun is not known: one that has {becomes}, and a prompt that was not read yet is not obeyed later. Before \
+         it is asked again, look: when the tree answers, `treewarden events` shows each turn that began (turn_opened), and \
+         `treewarden turn` with its id what became of it"
+    )
+}
+
 /// A connection to whoever listens at a path, if that is one to whom a prompt may be told.
 async fn reach(path: &Path) -> anyhow::Result<UnixStream> {
     let stream = connect(path).await.map_err(|error| no_daemon(path, &error))?;
@@ -198,11 +267,11 @@ fn unheard(error: &io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("cannot talk to the tree: {error}"))
 }
 
-pub(crate) fn silent() -> Failure {
+/// A tree that says nothing, and what that means for what was asked.
+fn silent(what_follows: &str) -> Failure {
     let text = format!(
         "the tree took the connection and says nothing for {} s: it is starting and waits (its log says for what), is suspended, or \
-         has no processor. What was asked \
-         for is not done later, unless it has begun",
+         has no processor. {what_follows}",
         PATIENCE.as_secs()
     );
     Failure::new(Exit::Busy, text)

@@ -22,8 +22,9 @@ pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
         (true, false) => Streaming::Text,
         (true, true) => Streaming::Frames,
     };
-    client.send(&Request::Ask { name: name.clone(), prompt, command, stream, detach }).await?;
-    let report = follow(&mut client, &name, stream, output).await?;
+    let request = Request::Ask { name: name.clone(), prompt, command, stream, detach };
+    let first = client.ask(&request, &place).await?;
+    let report = follow(&mut client, first, &name, stream, output).await?;
     if detach {
         let id = report["turn"].as_str().unwrap_or_default();
         if output.json {
@@ -54,16 +55,21 @@ fn from_stdin() -> anyhow::Result<String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Prints what comes before the outcome, and returns the report of the turn.
+/// Prints what comes before the outcome, of which the first part is there, and returns the report of the turn.
 pub(super) async fn follow(
     client: &mut Client,
+    first: Result<Value, Value>,
     name: &str,
     stream: Streaming,
     output: Output,
 ) -> anyhow::Result<Value> {
-    let (mut open_line, mut opened) = (false, None::<String>);
+    let (mut open_line, mut opened, mut first) = (false, None::<String>, Some(first));
     let report = loop {
-        let item = match (client.item().await, &opened) {
+        let said = match first.take() {
+            Some(first) => Ok(first),
+            None => client.item().await,
+        };
+        let item = match (said, &opened) {
             (Ok(Ok(item)), _) => item,
             (Ok(Err(report)), _) => break report,
             // The turn is stored, and whoever asked has its id from nowhere else.

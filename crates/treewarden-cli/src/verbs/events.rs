@@ -22,9 +22,11 @@ pub(super) async fn run(
     place: &Place,
 ) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(place).await?;
+    // A follower may be told nothing for hours: that somebody serves it is asked first.
+    client.greet().await?;
     client.send(&Request::Events { follow, since }).await?;
     let paint = Paint(output::is_colourful());
-    while let Some(event) = next(&mut client).await? {
+    while let Some(event) = next(&mut client, follow).await? {
         if event["type"] == "waiting" {
             output::note(format!("(waiting for {})", event["for"].as_str().unwrap_or("a place")));
             continue;
@@ -34,9 +36,10 @@ pub(super) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for the next event; `None` at the end, and when nobody reads what is printed.
-async fn next(client: &mut Client) -> anyhow::Result<Option<Value>> {
-    let item = client.item();
+/// Waits for the next event; `None` at the end, and when nobody reads what is printed. Who does not follow is told what the tree
+/// has at hand.
+async fn next(client: &mut Client, follow: bool) -> anyhow::Result<Option<Value>> {
+    let item = async { if follow { client.item().await } else { client.item_soon().await } };
     // Kept over the looks: a line that has come in part would be lost with it.
     tokio::pin!(item);
     let mut looks = tokio::time::interval(LOOK);

@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -127,11 +129,24 @@ impl World {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{args:?} prints no JSON: {stderr}"))
     }
 
-    /// Starts the daemon and waits until it listens.
+    /// Starts the daemon and waits until it answers.
     pub(crate) fn daemon(&self) -> Daemon {
         let daemon = self.start(&["run", "--state-dir", "state"]);
-        eventually("the daemon listens", || std::os::unix::net::UnixStream::connect(self.socket()).ok());
+        self.answers();
         daemon
+    }
+
+    /// Waits until the daemon answers: one that is slow to start would be given up by a verb.
+    #[track_caller]
+    fn answers(&self) {
+        eventually("the daemon answers", || {
+            let mut stream = UnixStream::connect(self.socket()).ok()?;
+            stream.set_read_timeout(Some(Duration::from_secs(120))).ok()?;
+            writeln!(stream, "{{\"op\":\"hello\"}}").ok()?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).ok()?;
+            line.starts_with("{\"ok\"").then_some(())
+        });
     }
 
     pub(crate) fn start(&self, args: &[&str]) -> Daemon {
@@ -152,11 +167,11 @@ impl World {
         self.started_with(command, log.expect("the log can be opened"))
     }
 
-    /// Starts the daemon with its stderr elsewhere, and waits until it listens.
+    /// Starts the daemon with its stderr elsewhere, and waits until it answers.
     pub(crate) fn daemon_with(&self, mut command: Command, stderr: impl Into<Stdio>) -> Daemon {
         command.args(["run", "--state-dir", "state"]);
         let daemon = self.started_with(command, stderr);
-        eventually("the daemon listens", || std::os::unix::net::UnixStream::connect(self.socket()).ok());
+        self.answers();
         daemon
     }
 
