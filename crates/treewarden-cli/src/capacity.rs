@@ -23,8 +23,8 @@ const OTHER_FILES: u64 = 320;
 /// moment, as for a look at a transcript.
 const OWN_FILES: u64 = 64;
 
-/// How many clients are connected at once where descriptors are not scarce: more than the service lets last and wait, so that there is
-/// always room for control.
+/// How many clients are connected at once where descriptors are not scarce: more than the service lets last and wait, so that
+/// there is always room for control.
 const CLIENTS: usize = LASTING + WAITING + 64;
 
 /// How many clients are let in however few descriptors there are: who may not connect can stop nothing.

@@ -1,8 +1,8 @@
 //! A database of several names: one file, which is used by one name alone.
 //!
 //! A folder that was copied by hard links (`cp -al`, rsnapshot) has the same database by another name. SQLite keeps the log beside
-//! the name by which it opens a database: by another name there is another log, or one of the day of the copy, of which the pages would
-//! be put over newer ones. Two trees at one time meet at the lock files, which have two names as well. This is against the one
+//! the name by which it opens a database: by another name there is another log, or one of the day of the copy, of which the
+//! pages would be put over newer ones. Two trees at one time meet at the lock files, which have two names as well. This is against the one
 //! after the other, and against folders that share the database alone. What is noted for it stands in the lock file beside the
 //! database; a database of one name is never refused.
 //!
