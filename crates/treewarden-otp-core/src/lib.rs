@@ -11,6 +11,7 @@ mod backoff;
 mod budget;
 mod exit_reason;
 pub mod near;
+pub mod ring;
 pub mod supervisor;
 
 pub use backoff::Backoff;

@@ -4,7 +4,6 @@
 //! `treewarden` does that.
 
 mod position;
-mod ring;
 
 pub use position::{Boot, InvalidPosition, Position};
-pub use ring::{Cursor, Limits, Missed, Read, Ring};
+pub use treewarden_otp_core::ring::{Cursor, Limits, Missed, Read, Ring};
