@@ -62,7 +62,7 @@ pub enum Read<T> {
     Nothing,
 }
 
-impl<T: Clone> Ring<T> {
+impl<T> Ring<T> {
     /// An empty ring.
     pub fn new(limits: Limits) -> Self {
         Self { limits, kept: VecDeque::new(), bytes: 0, last: 0 }
@@ -77,15 +77,33 @@ impl<T: Clone> Ring<T> {
     ///
     /// The newest is kept whatever its size: whoever publishes sees that none is larger than the whole ring.
     pub fn push(&mut self, size: usize, event: impl FnOnce(u64) -> T) {
-        while self.kept.len() >= self.limits.items || self.bytes.saturating_add(size) > self.limits.bytes {
-            // The newest is kept in any case: an event that is greater than the bound would otherwise go
-            // untold.
-            let Some((_, freed)) = self.kept.pop_front() else { break };
-            self.bytes -= freed;
-        }
+        while self.make_room(size).is_some() {}
         self.last += 1;
         self.bytes += size;
         self.kept.push_back((event(self.last), size));
+    }
+
+    /// Takes the oldest event out if there is no room for one of this size.
+    ///
+    /// [`push`](Self::push) does so as often as is needed. It is for whoever holds a lock meanwhile, and must not drop an event
+    /// under that.
+    pub fn make_room(&mut self, size: usize) -> Option<T> {
+        let is_full =
+            self.kept.len() >= self.limits.items || self.bytes.saturating_add(size) > self.limits.bytes;
+        // With nothing left there is nothing to take out: an event that is greater than the bound would
+        // otherwise go untold.
+        if is_full { self.pop() } else { None }
+    }
+
+    /// Takes the oldest event out if its number is this one, or less.
+    pub fn let_go(&mut self, heard: u64) -> Option<T> {
+        if self.gone() < heard { self.pop() } else { None }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let (event, freed) = self.kept.pop_front()?;
+        self.bytes -= freed;
+        Some(event)
     }
 
     /// A reader of what comes from now on.
@@ -110,7 +128,10 @@ impl<T: Clone> Ring<T> {
     }
 
     /// Takes a reader one step on.
-    pub fn read(&self, cursor: &mut Cursor) -> Read<T> {
+    pub fn read(&self, cursor: &mut Cursor) -> Read<T>
+    where
+        T: Clone,
+    {
         let gone = self.gone();
         if let Some(missed) = cursor.stray {
             *cursor = Cursor { seen: gone, stray: None };
@@ -218,6 +239,21 @@ mod tests {
         assert_eq!((ring.kept.len(), ring.bytes), (1, 11), "the newest is kept in any case");
         push(&mut ring, 1);
         assert_eq!((ring.kept.len(), ring.bytes), (1, 1));
+    }
+
+    #[test]
+    fn what_was_heard_is_let_go_and_is_no_gap_for_those_who_have_heard_it() {
+        let mut ring = ring(8, 100);
+        (0..4).for_each(|_| push(&mut ring, 5));
+        let (heard, late) = (ring.after(Some(2)), ring.after(Some(1)));
+        assert_eq!(std::iter::from_fn(|| ring.let_go(2)).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((ring.kept.len(), ring.bytes), (2, 10));
+        assert_eq!(rest(&ring, heard), events(3..=4));
+        assert_eq!(rest(&ring, late)[0], Read::Missed(Missed::Gone(1)));
+        assert_eq!(std::iter::from_fn(|| ring.let_go(u64::MAX)).count(), 2);
+        assert_eq!((ring.let_go(u64::MAX), ring.bytes), (None, 0));
+        push(&mut ring, 1);
+        assert_eq!(rest(&ring, ring.kept()), events(5..=5), "the numbers go on");
     }
 
     #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ compile_error!(
 
 pub mod registry;
 pub mod restarts;
+mod stream;
 pub mod supervisor;
 
 pub use registry::Registry;

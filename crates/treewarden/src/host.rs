@@ -211,7 +211,7 @@ impl HostOptions {
                 state,
                 store,
                 containment: self.containment,
-                names: Registry::unique().build(),
+                names: Registry::unique().weigh(|name: &SessionName, _| name.as_str().len()).build(),
                 events: Publisher::new(),
                 places,
                 binaries: Binaries::default(),

@@ -1,11 +1,10 @@
 //! Tells listeners about keys that come and go by a call; not about those that go because their owner has ended.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use ractor::ActorCell;
-use tokio::sync::broadcast;
 
-const CAPACITY: usize = 1024;
+use crate::stream::{LIMITS, Listening, Stream, Unheard};
 
 /// Something that happened to a key.
 #[derive(Debug, Clone)]
@@ -41,9 +40,12 @@ pub enum Missed {
     Closed,
 }
 
-/// Receives a registry's events; it holds 1024, and a slower listener misses the oldest.
+/// Receives a registry's events; it holds 1,024 that were not read, and 8 MiB of them at most, and a slower listener misses the
+/// oldest.
+///
+/// How many bytes a key and its value hold is what the registry was [told](super::RegistryBuilder::weigh).
 #[derive(Debug)]
-pub struct Listener<K, V>(broadcast::Receiver<RegistryEvent<K, V>>);
+pub struct Listener<K, V>(Listening<RegistryEvent<K, V>>);
 
 impl<K: Clone, V: Clone> Listener<K, V> {
     /// Waits for the next event.
@@ -56,34 +58,51 @@ impl<K: Clone, V: Clone> Listener<K, V> {
     ///
     /// No event is lost when the future is dropped.
     pub async fn next(&mut self) -> Result<RegistryEvent<K, V>, Missed> {
-        self.0.recv().await.map_err(|error| match error {
-            broadcast::error::RecvError::Lagged(missed) => Missed::Events(missed),
-            broadcast::error::RecvError::Closed => Missed::Closed,
+        self.0.next().await.map_err(|unheard| match unheard {
+            Unheard::Missed(missed) => Missed::Events(missed),
+            Unheard::Ended => Missed::Closed,
         })
     }
 }
 
+/// How many bytes a key, and its value where there is one, hold besides themselves.
+pub(super) type Weigh<K, V> = fn(&K, Option<&V>) -> usize;
+
 /// Where events go; nothing is allocated until somebody listens.
 #[derive(Debug)]
-pub(super) struct Outlet<K, V>(Mutex<Option<broadcast::Sender<RegistryEvent<K, V>>>>);
+pub(super) struct Outlet<K, V> {
+    stream: OnceLock<Arc<Stream<RegistryEvent<K, V>>>>,
+    weigh: Weigh<K, V>,
+}
 
-impl<K, V> Default for Outlet<K, V> {
-    fn default() -> Self {
-        Self(Mutex::new(None))
+impl<K, V> Outlet<K, V> {
+    pub(super) fn new(weigh: Weigh<K, V>) -> Self {
+        Self { stream: OnceLock::new(), weigh }
     }
 }
 
 impl<K: Clone, V: Clone> Outlet<K, V> {
     pub(super) fn listen(&self) -> Listener<K, V> {
-        let mut sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Listener(sender.get_or_insert_with(|| broadcast::channel(CAPACITY).0).subscribe())
+        Listener(self.stream.get_or_init(|| Arc::new(Stream::new(LIMITS))).listen())
     }
 
     pub(super) fn send(&self, event: impl FnOnce() -> RegistryEvent<K, V>) {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = sender.as_ref().filter(|sender| sender.receiver_count() > 0) {
-            // Nobody left to hear it is no error.
-            let _ = sender.send(event());
+        let Some(stream) = self.stream.get() else { return };
+        stream.tell(|| {
+            let event = event();
+            let held = match &event {
+                RegistryEvent::Registered { key, value, .. } => (self.weigh)(key, Some(value)),
+                RegistryEvent::Unregistered { key, .. } => (self.weigh)(key, None),
+            };
+            (size_of_val(&event).saturating_add(held), event)
+        });
+    }
+}
+
+impl<K, V> Drop for Outlet<K, V> {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.get() {
+            stream.end();
         }
     }
 }

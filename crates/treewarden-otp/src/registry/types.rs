@@ -3,14 +3,13 @@
 use std::any::Any;
 use std::borrow::Borrow;
 use std::hash::Hash;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use ractor::{ActorCell, ActorId};
 
 use super::claim::{self, Claim};
 use super::error::{AlreadyRegistered, DuplicateKeys, UpdateError};
-use super::events::{Listener, Outlet, RegistryEvent};
+use super::events::{Listener, Outlet, RegistryEvent, Weigh};
 use super::lock::KeyLocks;
 use super::meta::Meta;
 use super::name::Name;
@@ -76,7 +75,7 @@ pub(super) struct Inner<K, V> {
 pub struct RegistryBuilder<K, V = ()> {
     kind: Keys,
     partitions: usize,
-    of: PhantomData<fn() -> (K, V)>,
+    weigh: Weigh<K, V>,
 }
 
 impl<K: Key, V: Value> RegistryBuilder<K, V> {
@@ -86,13 +85,21 @@ impl<K: Key, V: Value> RegistryBuilder<K, V> {
         self
     }
 
+    /// Says how many bytes a key, and its value where there is one, hold on the heap; none by default.
+    ///
+    /// It is asked of each event that somebody [listens](Registry::listen) to, whose number and bytes are bounded.
+    pub fn weigh(mut self, weigh: fn(&K, Option<&V>) -> usize) -> Self {
+        self.weigh = weigh;
+        self
+    }
+
     /// Makes the registry.
     #[must_use]
     pub fn build(self) -> Registry<K, V> {
         Registry(Arc::new(Inner {
             kind: self.kind,
             tables: Tables::new(self.partitions),
-            outlet: Outlet::default(),
+            outlet: Outlet::new(self.weigh),
             reaper: Reaper::default(),
             locks: KeyLocks::default(),
             meta: Meta::default(),
@@ -108,8 +115,8 @@ impl<K: Eq + Hash + Clone + Send + Sync + 'static> Key for K {}
 
 /// What a value must be able to do.
 ///
-/// Its `clone` is called under a lock of the registry, and must not use it. Its `drop` may, but in a registry that somebody
-/// [listens](Registry::listen) to: the queue of events drops the oldest under a lock of its own.
+/// Its `clone` is called under a lock of the registry, and must not use it. Its `drop` may. An event that somebody
+/// [listens](Registry::listen) to keeps the value until all listeners have read it, or it makes room for others.
 pub trait Value: Clone + Send + Sync + 'static {}
 impl<V: Clone + Send + Sync + 'static> Value for V {}
 
@@ -212,12 +219,12 @@ impl<K: Key, V: Value> Inner<K, V> {
 impl<K: Key, V: Value> Registry<K, V> {
     /// Describes a registry whose keys have one owner each.
     pub fn unique() -> RegistryBuilder<K, V> {
-        RegistryBuilder { kind: Keys::Unique, partitions: 16, of: PhantomData }
+        RegistryBuilder { kind: Keys::Unique, partitions: 16, weigh: |_, _| 0 }
     }
 
     /// Describes a registry whose keys may be registered more than once.
     pub fn duplicate() -> RegistryBuilder<K, V> {
-        RegistryBuilder { kind: Keys::Duplicate, partitions: 16, of: PhantomData }
+        RegistryBuilder { kind: Keys::Duplicate, partitions: 16, weigh: |_, _| 0 }
     }
 
     /// Whether a key may have more than one owner.

@@ -1,19 +1,18 @@
 //! What happens in a tree, for whoever wants to know: reports as data, and as `tracing` events of one shape.
 //!
-//! A feed holds the last 1024 events for each subscriber; one who is slower learns how many it missed. Nobody who
-//! listens can slow a supervisor down.
+//! A feed holds the last 1,024 events that a subscriber has not read, 8 MiB of them at most; one who is slower learns how
+//! many it missed. Nobody who listens can slow a supervisor down, nor make it hold more.
 
+use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::broadcast;
 use treewarden_otp_core::supervisor::{ChildId, Context, Offender, OffenderPid, Reason};
 
 use super::child::RunningChild;
 use super::live::Report;
 use super::start::Place;
-
-const CAPACITY: usize = 1024;
+use crate::stream::{LIMITS, Listening, Stream, Unheard};
 
 /// One report, and the supervisor that made it.
 #[derive(Debug, Clone)]
@@ -26,6 +25,35 @@ pub struct SupervisionEvent {
     pub report: Report,
 }
 
+impl SupervisionEvent {
+    /// How many bytes it holds, its texts included, also those that it shares with others.
+    fn size(&self) -> usize {
+        let names: usize = self.place.iter().map(|id| size_of::<ChildId>() + id.as_str().len()).sum();
+        let words = match &self.report {
+            Report::Error(_, Reason::Exit(reason), _) => words(reason),
+            _ => 0,
+        };
+        size_of::<Self>() + self.supervisor.len() + names + words
+    }
+}
+
+/// How long a text is, as it is shown; as long as a feed may be, if it cannot be shown.
+fn words(reason: &dyn std::fmt::Display) -> usize {
+    struct Length(usize);
+    impl std::fmt::Write for Length {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0 += text.len();
+            Ok(())
+        }
+    }
+    let count = || {
+        let mut length = Length(0);
+        write!(length, "{reason}").map(|()| length.0)
+    };
+    // A child's error that panics when it is shown must not take the supervisor along.
+    catch_unwind(AssertUnwindSafe(count)).ok().and_then(Result::ok).unwrap_or(LIMITS.bytes)
+}
+
 /// Says how many events a slow subscriber missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("read every event of the feed: {0} were missed")]
@@ -35,7 +63,7 @@ pub struct Lagged(pub u64);
 #[derive(Debug)]
 pub struct Feed {
     outlet: Arc<Outlet>,
-    receiver: Option<broadcast::Receiver<SupervisionEvent>>,
+    listening: Option<Listening<SupervisionEvent>>,
 }
 
 /// Something that is called with each report as it is made.
@@ -43,14 +71,14 @@ pub(super) type Observer = Arc<dyn Fn(&SupervisionEvent) + Send + Sync>;
 
 struct Outlet {
     /// Set by the first subscriber.
-    sender: OnceLock<broadcast::Sender<SupervisionEvent>>,
+    stream: OnceLock<Arc<Stream<SupervisionEvent>>>,
     observer: Option<Observer>,
     parent: Option<Arc<Self>>,
 }
 
 impl Outlet {
     fn is_heard(&self) -> bool {
-        self.observer.is_some() || self.sender.get().is_some_and(|sender| sender.receiver_count() > 0)
+        self.observer.is_some() || self.stream.get().is_some_and(|stream| stream.is_heard())
     }
 }
 
@@ -62,7 +90,7 @@ impl std::fmt::Debug for Outlet {
 
 impl Clone for Feed {
     fn clone(&self) -> Self {
-        Self { outlet: self.outlet.clone(), receiver: None }
+        Self { outlet: self.outlet.clone(), listening: None }
     }
 }
 
@@ -70,13 +98,13 @@ impl Feed {
     /// Makes the feed of a supervisor, whose events the `parent` passes on.
     pub(super) fn below(parent: Option<&Self>, observer: Option<Observer>) -> Self {
         let parent = parent.map(|feed| feed.outlet.clone());
-        Self { outlet: Arc::new(Outlet { sender: OnceLock::new(), observer, parent }), receiver: None }
+        Self { outlet: Arc::new(Outlet { stream: OnceLock::new(), observer, parent }), listening: None }
     }
 
     /// Begins to listen: events from now on.
     pub(super) fn subscribe(&self) -> Self {
-        let receiver = self.outlet.sender.get_or_init(|| broadcast::channel(CAPACITY).0).subscribe();
-        Self { outlet: self.outlet.clone(), receiver: Some(receiver) }
+        let stream = self.outlet.stream.get_or_init(|| Arc::new(Stream::new(LIMITS)));
+        Self { outlet: self.outlet.clone(), listening: Some(stream.listen()) }
     }
 
     /// Waits for the next event.
@@ -89,12 +117,12 @@ impl Feed {
     ///
     /// No event is lost when the future is dropped.
     pub async fn next(&mut self) -> Result<SupervisionEvent, Lagged> {
-        if let Some(receiver) = &mut self.receiver {
-            match receiver.recv().await {
+        if let Some(listening) = &mut self.listening {
+            match listening.next().await {
                 Ok(event) => return Ok(event),
-                Err(broadcast::error::RecvError::Lagged(missed)) => return Err(Lagged(missed)),
-                // The feed holds its own sender, so that this does not come; if it did, no event ever would.
-                Err(broadcast::error::RecvError::Closed) => {}
+                Err(Unheard::Missed(missed)) => return Err(Lagged(missed)),
+                // Nobody ends the stream of a feed; if somebody did, no event ever would come.
+                Err(Unheard::Ended) => {}
             }
         }
         std::future::pending().await
@@ -113,14 +141,14 @@ impl Feed {
             return;
         }
         let event = SupervisionEvent { supervisor: at.path.clone(), place: at.names.clone(), report };
+        let mut size = None;
         for current in heard {
             if let Some(observer) = &current.observer {
                 // An observer that panics must not take the supervisor along.
                 let _ = catch_unwind(AssertUnwindSafe(|| observer(&event)));
             }
-            if let Some(sender) = current.sender.get() {
-                // Nobody left to hear it is no error.
-                let _ = sender.send(event.clone());
+            if let Some(stream) = current.stream.get() {
+                stream.tell(|| (*size.get_or_insert_with(|| event.size()), event.clone()));
             }
         }
     }
