@@ -9,6 +9,9 @@ use tokio::net::unix::pipe;
 /// So many lines wait for a CLI that does not read; one more is refused.
 const QUEUE: usize = 256;
 
+/// While so many bytes wait for it, one more line is refused: it is twice as much at most, where the last line is as long as one may be.
+const BYTES: usize = 64 << 20;
+
 /// Writes lines to a pipe, each whole or not at all.
 #[derive(Debug)]
 pub struct LineWriter {
@@ -26,16 +29,17 @@ impl LineWriter {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::BrokenPipe`] if the reader is gone; [`io::ErrorKind::WouldBlock`] if 256 lines wait already, and
+    /// [`io::ErrorKind::BrokenPipe`] if the reader is gone; [`io::ErrorKind::WouldBlock`] if 256 lines or 64 MiB wait already, and
     /// [`io::ErrorKind::InvalidInput`] if it is not one line, and then it is not taken.
     pub fn push(&mut self, line: Bytes) -> io::Result<()> {
         if memchr::memchr(b'\n', &line).map(|end| end + 1) != Some(line.len()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not one line with its line end"));
         }
-        if self.queue.len() >= QUEUE {
+        // Counted and not kept: there are few lines, and a sum beside them could be another one.
+        if self.queue.len() >= QUEUE || self.queue.iter().map(Bytes::len).sum::<usize>() >= BYTES {
             return Err(io::Error::new(
                 io::ErrorKind::WouldBlock,
-                "256 lines wait for a CLI that does not read",
+                "256 lines or 64 MiB wait for a CLI that does not read",
             ));
         }
         self.queue.push_back(line);
@@ -123,6 +127,17 @@ mod tests {
         assert_eq!(taken, QUEUE);
         assert!(!writer.is_flushed());
         let error = writer.push(line).expect_err("it is full");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[tokio::test]
+    async fn few_lines_that_are_long_are_bounded_by_their_bytes() {
+        let (sender, _receiver) = pipe::pipe().expect("a pipe can be made");
+        let mut writer = LineWriter::new(sender);
+        let long = Bytes::from(format!("{}\n", "x".repeat(40 << 20)));
+        let taken = (0..QUEUE).take_while(|_| writer.push(long.clone()).is_ok()).count();
+        assert_eq!(taken, 2, "the second goes beyond the bound, and none after it is taken");
+        let error = writer.push(Bytes::from_static(b"short\n")).expect_err("it is full");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
