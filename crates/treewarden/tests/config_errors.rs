@@ -270,6 +270,20 @@ fn a_hundred_faults_are_told_and_the_others_counted_however_many_there_are() {
 }
 
 #[test]
+fn a_variable_that_cannot_be_is_told_where_it_stands_also_in_the_defaults() {
+    let text = "[defaults.env]\nFINE = \"1\"\nPATH = { command = \"x\" }\n[[child]]\nname = \"a\"\n[child.env]\nALSO_FINE = \"1\"\n\
+                'A=B' = \"sk-secret\"\nC = { var = \"\" }\nCLAUDE_CODE_SKIP_PROMPT_HISTORY = \"1\"\n[child.env.HOME]\n\
+                command = \"sk-secret\"";
+    let told = messages(text);
+    let places: Vec<_> =
+        told.iter().filter_map(|told| told.split_once(' ')).map(|(place, _)| place).collect();
+    assert_eq!(places, ["3:8", "8:9", "9:5", "10:35", "11:1"], "{told:?}");
+    let about = ["`env.PATH`", "`env` has \"A=B\"", "`env.C`", "`env` has CLAUDE_CODE_SKIP", "`env.HOME`"];
+    assert!(told.iter().zip(about).all(|(told, about)| told.contains(about)), "{told:?}");
+    assert!(!report(text).contains("secret"), "{}", report(text));
+}
+
+#[test]
 fn what_a_variable_may_be_is_told_at_its_place() {
     let wrong = "[[child]]\nname = \"a\"\n[child.env]\nA = 5\nB = true\nC = { value = \"x\" }\nD = { file = \"\" }\nE = { var = 7 }\n\
                  F = { file = \"a\", var = \"b\" }";
@@ -284,8 +298,11 @@ fn what_a_variable_may_be_is_told_at_its_place() {
         told[3].contains("`env.D.file` must be a path") && told[4].contains("`env.E.var` must be a string"),
         "{told:?}"
     );
-    let home = messages("[[child]]\nname = \"a\"\nenv = { HOME = { command = \"x\" } }");
-    assert!(home[0].contains("must be known before a CLI is started"), "{home:?}");
+    let home = messages("[[child]]\nname = \"a\"\nenv = { A = \"1\", HOME = { command = \"x\" } }");
+    assert!(
+        home[0].starts_with("3:25 `env.HOME`") && home[0].contains("must be known before a CLI is started"),
+        "{home:?}"
+    );
     let right = "[[child]]\nname = \"a\"\nenv = { A = { file = \"f\" }, B = { command = \"c\" }, C = { var = \"V\" }, D = false }";
     let tree = parse(right, Path::new("/srv/treewarden.toml")).expect("valid");
     let sessions = tree.sessions();

@@ -24,7 +24,12 @@ impl SpecError {
 
     /// Every fault as one line of text.
     pub fn faults(&self) -> impl Iterator<Item = &str> {
-        self.faults.iter().map(|fault| fault.text.as_str())
+        self.by_option().map(|(_, text)| text)
+    }
+
+    /// Every fault as one line of text, and the first option that is at fault: a variable of `env` is `env.NAME`.
+    pub fn by_option(&self) -> impl Iterator<Item = (Option<&str>, &str)> {
+        self.faults.iter().map(|fault| (fault.options.first().map(String::as_str), fault.text.as_str()))
     }
 }
 

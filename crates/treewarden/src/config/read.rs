@@ -17,6 +17,8 @@ use crate::suggest::{list, nearest};
 pub(super) struct Field {
     pub(super) value: Json,
     pub(super) span: Range<usize>,
+    /// Where the values of a table stand, by their keys.
+    pub(super) parts: BTreeMap<String, Range<usize>>,
 }
 
 /// The checked values of one table.
@@ -43,6 +45,13 @@ impl Fields {
 
     pub(super) fn span(&self, key: &str) -> &Range<usize> {
         self.known.get(key).map_or(&self.header, |field| &field.span)
+    }
+
+    /// Where a value within a table stands, such as that of `env.HOME`.
+    pub(super) fn part(&self, option: &str) -> Option<&Range<usize>> {
+        // The rest is the table's key, whatever stands in it.
+        let (key, part) = option.split_once('.')?;
+        self.known.get(key)?.parts.get(part)
     }
 }
 
@@ -222,7 +231,7 @@ impl Reader<'_, '_> {
         }
         match self.checker.check(key, value) {
             Some(json) => {
-                fields.known.insert(key.name, Field { value: json, span: value.span() });
+                fields.known.insert(key.name, Field { value: json, span: value.span(), parts: parts(value) });
             }
             // A value that is refused here is no missing one: it is told once.
             None => fields.refused.push(key.name),
@@ -259,6 +268,11 @@ impl Reader<'_, '_> {
         let message = format!("unknown key `{name}` {}", scope.place());
         self.checker.faults.add(span, message).help(help);
     }
+}
+
+fn parts(value: &Value<'_>) -> BTreeMap<String, Range<usize>> {
+    let table = value.get_ref().as_table().into_iter().flatten();
+    table.map(|(key, value)| (key.get_ref().to_string(), value.span())).collect()
 }
 
 fn all(scope: Scope) -> String {

@@ -8,6 +8,7 @@ use serde_json::{Error, Value as Json};
 use treewarden_otp_core::Backoff;
 use treewarden_otp_core::supervisor::{AutoShutdown, Flags, GiveUp, Restart, Strategy};
 use treewarden_proto::SessionName;
+use treewarden_proto::spec::SpecError;
 
 use super::against::Declared;
 use super::custom::{ChildTable, ChildTypes};
@@ -194,6 +195,9 @@ impl Resolver<'_, '_> {
                             own.entry(key.clone()).or_insert_with(|| value.clone());
                         }
                     }
+                    for (key, span) in &default.parts {
+                        field.parts.entry(key.clone()).or_insert_with(|| span.clone());
+                    }
                 }
                 Some(_) => {}
             }
@@ -227,14 +231,18 @@ impl Resolver<'_, '_> {
         let owners = [Whose::Session, Whose::Cli];
         let mut options = self.form(fields, &owners, SessionOptions::deserialize)?;
         options.spec.name = name.cloned();
-        let mut faults = options.limits.faults();
-        if let Err(error) = options.spec.validate() {
-            faults.extend(error.faults().map(ToString::to_string));
+        let limits = options.limits.faults();
+        limits.iter().for_each(|text| self.conflict(fields, text));
+        let invalid = options.spec.validate().err();
+        for (option, text) in invalid.iter().flat_map(SpecError::by_option) {
+            match option.and_then(|option| fields.part(option)) {
+                Some(span) => {
+                    self.faults.add(span, text);
+                }
+                None => self.conflict(fields, text),
+            }
         }
-        for text in &faults {
-            self.conflict(fields, text);
-        }
-        if !faults.is_empty() {
+        if !limits.is_empty() || invalid.is_some() {
             return None;
         }
         if let Some(declared) = &mut self.declared {
