@@ -3,7 +3,7 @@
 //! It is for `check`: what is wrong with a file is said by the reader of files, and is no part of this.
 
 use treewarden::config::{ChildKind, SupervisorDecl, TreeSpec};
-use treewarden::session::Limits;
+use treewarden::session::{Enforcement, Limits};
 use treewarden::supervisor::{Flags, GiveUp, Strategy};
 
 /// A key, whether limits set it, and the controller by which the kernel keeps it.
@@ -25,24 +25,32 @@ pub(super) fn supervisors(tree: &TreeSpec) -> Vec<String> {
 
 /// Warnings of limits that are not kept where the kernel has these controllers.
 pub(super) fn unkept(tree: &TreeSpec, controllers: &[String]) -> Vec<String> {
-    let is_kept = |controller: &str| controllers.iter().any(|have| have == controller);
-    let unkept = KEPT.iter().filter(|(_, is_set, controller)| {
-        !is_kept(controller) && tree.any_session(|session| is_set(&session.limits))
-    });
-    let said = unkept.map(|(key, _, controller)| {
-        format!(
-            "warning: {}: what is started here has no controller `{controller}` of the kernel's, which a service has with \
-             Delegate=yes",
-            without(key)
-        )
-    });
-    said.collect()
+    let mut said = Vec::new();
+    for (key, is_set, controller) in KEPT {
+        if controllers.iter().any(|have| have == controller) {
+            continue;
+        }
+        for enforcement in [Enforcement::Best, Enforcement::Kernel] {
+            let has_it = |limits: &Limits| limits.enforcement == enforcement && is_set(limits);
+            if tree.any_session(|session| has_it(&session.limits)) {
+                said.push(format!(
+                    "warning: {}: what is started here has no controller `{controller}` of the kernel's, which a service has \
+                     with Delegate=yes",
+                    without(key, enforcement)
+                ));
+            }
+        }
+    }
+    said
 }
 
-fn without(key: &str) -> String {
-    match key {
-        "memory_max" => "`memory_max` is kept by a look at the memory each second".to_owned(),
-        key => format!("`{key}` is not kept"),
+fn without(key: &str, enforcement: Enforcement) -> String {
+    match (key, enforcement) {
+        (key, Enforcement::Kernel) => {
+            format!("a session with `{key}` and `limits = \"kernel\"` does not start here")
+        }
+        ("memory_max", _) => "`memory_max` is kept by a look at the memory each second".to_owned(),
+        (key, _) => format!("`{key}` is not kept"),
     }
 }
 
@@ -111,5 +119,24 @@ mod tests {
         assert!(all[2].starts_with("warning: `cpu_weight` is not kept: "), "{}", all[2]);
         assert!(all[2].contains("controller `cpu`"), "{}", all[2]);
         assert_eq!(warnings(&["memory", "pids", "cpu"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_session_that_demands_what_the_kernel_has_not_is_said_not_to_start() {
+        let text = "[[child]]\nname = \"a\"\nmemory_max = \"1 GiB\"\nlimits = \"kernel\"\n[[child]]\nname = \"b\"\n\
+                    memory_max = \"1 GiB\"\n[[template]]\nname = \"c\"\npids_max = 9\nlimits = \"kernel\"";
+        let warnings = |controllers: &[&str]| {
+            let controllers: Vec<String> = controllers.iter().map(ToString::to_string).collect();
+            unkept(&tree(text), &controllers)
+        };
+        let all = warnings(&["cpu"]);
+        let said = [
+            "warning: `memory_max` is kept by a look at the memory each second: ",
+            "warning: a session with `memory_max` and `limits = \"kernel\"` does not start here: ",
+            "warning: a session with `pids_max` and `limits = \"kernel\"` does not start here: ",
+        ];
+        assert_eq!(all.len(), said.len(), "{all:?}");
+        assert!(all.iter().zip(said).all(|(line, said)| line.starts_with(said)), "{all:?}");
+        assert_eq!(warnings(&["memory", "pids"]), Vec::<String>::new());
     }
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
+use rustix::fs::Access;
 use rustix::io::Errno;
 
 use super::cgroup::{self, ROOM};
@@ -78,6 +79,11 @@ pub(crate) fn controllers() -> Vec<String> {
 }
 
 fn controllers_in(own: &Path, me: u32) -> Vec<String> {
+    // A container has its cgroup as a rule on a mount that only reads: no tree gets one of its own then,
+    // whatever the controllers are.
+    if rustix::fs::access(own, Access::WRITE_OK).is_err() {
+        return Vec::new();
+    }
     let can_hand_down = is_root(own) || others_in(own, me).is_ok_and(|others| !others);
     let handed_down = words(own, "cgroup.subtree_control");
     let mut have = words(own, "cgroup.controllers");
