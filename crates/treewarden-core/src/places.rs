@@ -7,6 +7,7 @@
 //! - As long as more wait than places are on their way, the holder that has been idle longest is asked to go. A busy
 //!   one never is, nor a pinned one, and nobody is asked for a place that nobody needs.
 //! - A spare CLI, which has no session yet, is asked to go before any session, and takes no place that one waits for.
+//! - Where the machine lacks something for one more CLI, the holder that has been idle longest is asked to go as well.
 //! - When every place is held by a pinned holder, which gives none up, whoever waits is refused.
 //!
 //! Every step is O(log n). What it leads to is taken with [`poll_order`](Places::poll_order).
@@ -163,6 +164,14 @@ impl Places {
         self.settle();
     }
 
+    /// The machine had not enough for one more CLI: whoever has been idle longest is asked to go, unless one goes already.
+    pub fn make_room(&mut self) {
+        // One at a time: what it leaves may be enough, and whoever lacks it comes again.
+        if self.leaving == 0 {
+            self.park_one();
+        }
+    }
+
     /// The next thing to do.
     pub fn poll_order(&mut self) -> Option<Order> {
         self.orders.pop_front()
@@ -199,12 +208,15 @@ impl Places {
             self.orders.extend(refused.into_keys().map(Order::Refuse));
         }
         // Those on their way count, so that two who wait do not have three sessions parked.
-        while self.waiting.len() > self.leaving
-            && let Some((_, ticket)) = self.idle.first_key_value()
-        {
-            let ticket = *ticket;
-            self.uses(ticket, Use::Leaving);
-            self.orders.push_back(Order::Park(ticket));
-        }
+        while self.waiting.len() > self.leaving && self.park_one() {}
+    }
+
+    /// Asks the one that has been idle longest to go; `false` if nobody is idle.
+    fn park_one(&mut self) -> bool {
+        let Some((_, ticket)) = self.idle.first_key_value() else { return false };
+        let ticket = *ticket;
+        self.uses(ticket, Use::Leaving);
+        self.orders.push_back(Order::Park(ticket));
+        true
     }
 }

@@ -111,6 +111,22 @@ fn a_spare_that_a_session_takes_over_stays_and_another_is_asked() {
 }
 
 #[test]
+fn where_the_machine_lacks_something_one_idle_holder_at_a_time_is_asked_to_go() {
+    let mut places = Places::new(8);
+    let [a, b, c] = [(); 3].map(|()| places.ask(false));
+    places.make_room();
+    assert_eq!(orders(&mut places), [a, b, c].map(Order::Grant), "all are busy");
+    places.idle(b);
+    places.idle(a);
+    places.make_room();
+    places.make_room();
+    assert_eq!(orders(&mut places), [Order::Park(b)], "the second time one goes already");
+    places.leave(b);
+    places.make_room();
+    assert_eq!(orders(&mut places), [Order::Park(a)]);
+}
+
+#[test]
 fn a_request_that_is_given_up_takes_nothing_with_it() {
     let mut places = Places::new(1);
     let [a, b, c] = [(); 3].map(|()| places.ask(false));
@@ -135,6 +151,7 @@ enum Step {
     Idle(usize),
     Busy(usize),
     Leave(usize),
+    MakeRoom,
 }
 
 #[derive(Default)]
@@ -208,6 +225,7 @@ impl World {
                     self.tickets.get_mut(&ticket).expect("known").1 = Standing::Busy;
                 }
             }
+            Step::MakeRoom => places.make_room(),
             Step::Leave(n) => {
                 if let Some(ticket) = self.nth(n, |_| true) {
                     places.leave(ticket);
@@ -225,6 +243,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..64_usize).prop_map(Step::Idle),
         2 => (0..64_usize).prop_map(Step::Busy),
         3 => (0..64_usize).prop_map(Step::Leave),
+        1 => Just(Step::MakeRoom),
     ];
     prop::collection::vec(step, 0..200)
 }

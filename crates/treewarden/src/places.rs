@@ -99,6 +99,13 @@ impl Places {
         Request { place: Place(Some((Arc::clone(shared), ticket))), answer: Some(answer) }
     }
 
+    /// The machine had not enough for one more CLI: an idle session is asked to park its own.
+    pub(crate) fn make_room(&self) {
+        if let Some(shared) = &self.0 {
+            shared.with(|inner| inner.machine.make_room());
+        }
+    }
+
     /// Takes a place for a CLI that has no session yet, if there is one that nobody has or waits for.
     pub(crate) fn spare(&self) -> Option<SparePlace> {
         let Some(shared) = &self.0 else { return Some(SparePlace { place: Place(None), wanted: None }) };

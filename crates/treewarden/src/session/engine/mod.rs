@@ -189,6 +189,10 @@ impl Engine {
                 Wake::Started(Ok(cli)) => self.spawned(cli),
                 Wake::Started(Err(failure)) => {
                     self.starting = None;
+                    // Idle CLIs may have what is lacking, and would keep it for ever: each start would wait in vain.
+                    if matches!(failure, StartFailure::Shortage(_)) {
+                        self.desk.host.inner.places.make_room();
+                    }
                     self.handle(Event::StartFailed(failure));
                 }
                 Wake::Waits(waits) => self.handle(Event::AwaitsPlace(waits)),
