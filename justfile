@@ -33,6 +33,10 @@ soak-dynamic sessions="10000":
     cargo build --release -p treewarden-testkit --bin treewarden-fake-claude
     TREEWARDEN_SOAK={{sessions}} cargo test --release -p treewarden-end-to-end --test dynamic_many -- --ignored --nocapture
 
+# So many rounds of tools that leak on the real CLI: killed at the limit, with the CLI ended, and with the CLI replaced between turns.
+soak-memory rounds="20":
+    TREEWARDEN_SOAK={{rounds}} cargo test --release -p treewarden-end-to-end --test memory -- --ignored --nocapture soak
+
 # Three daemons that ask for one conversation at once, and so in namespaces of their own, which needs root: prints who won.
 soak-races races="100":
     TREEWARDEN_SOAK={{races}} cargo test -p treewarden-cli --test it -- --ignored --nocapture one_writer::soak

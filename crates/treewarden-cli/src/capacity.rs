@@ -27,8 +27,12 @@ const OWN_FILES: u64 = 64;
 /// there is always room for control.
 const CLIENTS: usize = LASTING + WAITING + 64;
 
-/// How many clients are let in however few descriptors there are: who may not connect can stop nothing.
+/// How many clients are let in beside all the CLIs that may live: who may not connect can stop nothing. Fewer only where these would
+/// leave not one CLI its descriptors.
 const FEWEST_CLIENTS: usize = 28;
+
+/// How many descriptors a daemon has before the first client (seen: 24, Linux).
+const AT_REST: u64 = 26;
 
 /// How many threads and processes a CLI has, with some of its tools (2.1.332: up to 20 threads while it works).
 const PROCESSES: u64 = 32;
@@ -106,9 +110,11 @@ impl ClientLimits {
     pub(crate) fn of(open_files: Option<u64>, max_live: Option<usize>) -> Self {
         let clis = max_live.map_or(0, |clis| (clis as u64).saturating_mul(FILES));
         let left = open_files.map_or(u64::MAX, |all| all.saturating_sub(OWN_FILES.saturating_add(clis)));
-        let connected = usize::try_from(left).unwrap_or(usize::MAX).clamp(FEWEST_CLIENTS, CLIENTS);
+        let beside_one = open_files.map_or(u64::MAX, |all| all.saturating_sub(AT_REST + FILES));
+        let count = |files| usize::try_from(files).unwrap_or(usize::MAX);
+        let connected = count(left).clamp(FEWEST_CLIENTS, CLIENTS).min(count(beside_one)).max(2);
         // In the proportions that all have: a seventh of them is for control.
-        let at_work = connected - connected * (CLIENTS - LASTING - WAITING) / CLIENTS;
+        let at_work = connected - (connected * (CLIENTS - LASTING - WAITING) / CLIENTS).max(1);
         let waiting = at_work * WAITING / (LASTING + WAITING);
         Self { connected, lasting: at_work - waiting, waiting }
     }
@@ -221,7 +227,10 @@ mod tests {
             // Fewer would keep `stop` out.
             (Some(256), Some(1_000), (28, 16, 8)),
             (Some(64), Some(4), (28, 16, 8)),
-            (Some(0), Some(usize::MAX), (28, 16, 8)),
+            // One CLI has its descriptors all the same.
+            (Some(48), Some(4), (14, 8, 4)),
+            // One can always be tried.
+            (Some(0), Some(usize::MAX), (2, 1, 0)),
         ];
         for (open_files, max_live, expected) in cases {
             let ClientLimits { connected, lasting, waiting } = ClientLimits::of(open_files, max_live);

@@ -5,8 +5,9 @@ mod support;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use support::{LIMIT, POLICIES, start};
-use treewarden_process::{KernelLimits, Ladder, Meter, Reading, kill, weigh};
+use treewarden_process::{ContainmentPolicy, KernelLimits, Ladder, Meter, Reading, kill, weigh};
 
 /// A leader that does little, beside which one process keeps 60 MB as what may be its last line.
 const TREE: &str = "(head -c 60000000 /dev/zero; sleep 600) | tail -n 1; while :; do sleep 600; done";
@@ -68,4 +69,30 @@ async fn a_limit_is_kept_by_the_kernel_or_it_is_said_that_it_is_not() {
         assert_eq!(tree.meter().limit(&KernelLimits::default()), []);
         tree.stop(Ladder::kill(), None).await.expect("it can be ended");
     }
+}
+
+/// A leader that waits for a word, lets a tool take 200 MB, and then starts more and more.
+const GREEDY: &str = "read go; head -c 200000000 /dev/zero | tail -n 1\n\
+                      while :; do sleep 600 & done 2>/dev/null\nwhile :; do sleep 600; done";
+
+#[tokio::test]
+async fn the_kernel_kills_at_the_limit_of_memory_and_refuses_one_process_too_many_where_it_has_the_controllers()
+ {
+    let (mut tree, _) = start(GREEDY, ContainmentPolicy::Best).await;
+    let meter = tree.meter();
+    let limits = KernelLimits { memory_max: Some(100 << 20), pids_max: Some(8), ..KernelLimits::default() };
+    if let [first, ..] = meter.limit(&limits).as_slice() {
+        println!("skipped: the kernel does not keep `{}`: {}", first.limit, first.why);
+    } else {
+        let mut stdin = tree.take_stdin().expect("once");
+        stdin.push(Bytes::from_static(b"go\n")).expect("it reads");
+        stdin.flush().await.expect("it reads");
+        let killed = until("the kernel has killed the tool", &meter, |_| meter.kernel_kills() > 0).await;
+        assert!(killed.taken() <= 110 << 20, "{killed:?}");
+        // A shell that is refused a process ends.
+        let ended = tokio::time::timeout(LIMIT, tree.exited()).await.expect("in time");
+        assert!(ended.code().is_some_and(|code| code != 0), "it was not killed itself: {ended}");
+        assert!(weigh(&[meter]).expect("it can be looked at").remove(0).processes() <= 8);
+    }
+    tree.stop(Ladder::kill(), None).await.expect("it can be ended");
 }

@@ -129,10 +129,16 @@ async fn a_session_that_demands_the_kernels_limits_does_not_start_where_there_ar
 const GROW: &str = "(for i in $(seq 120); do head -c 25000000 /dev/zero || exit; sleep 0.05; done\n\
                     while head -c 1 /dev/zero; do sleep 0.2; done) | tail -n 1\n";
 
-/// A lab with that program; `None` where the real CLI is to be skipped.
+/// Six programs that keep 50 MB each: the CLI takes more than any of them. Whoever is told the same once more does nothing, since
+/// a CLI that dies before its call of the tool is on disk calls it again.
+const HOLD: &str = "mkdir held-$1 || exit 0\n\
+                    for i in 1 2 3 4 5 6; do (head -c 50000000 /dev/zero; sleep 600) | tail -n 1 & done; wait\n";
+
+/// A lab with these programs; `None` where the real CLI is to be skipped.
 async fn real() -> Option<RealLab> {
     let real = RealLab::new().await?;
     std::fs::write(real.work().join("grow.sh"), GROW).expect("written");
+    std::fs::write(real.work().join("hold.sh"), HOLD).expect("written");
     Some(real)
 }
 
@@ -187,4 +193,79 @@ async fn a_real_cli_whose_tool_left_something_that_grows_is_replaced_between_two
     let status = session.status().await.expect("status");
     assert_eq!((status.generation, status.restarts, status.recycled), (2, 0, 1));
     end(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_cli_that_takes_most_of_too_much_is_ended_and_its_turn_is_carried_on_once() {
+    let Some(real) = real().await else { return };
+    // Alone it takes up to 215 MB (2.1.332), and with what it is told to start 400 and more.
+    let leaky = Session::start(real.options("leaky").memory_max(Size::mib(320))).await.expect("started");
+    let other = Session::start(real.options("other")).await.expect("started");
+    other.query("PROMPT-other").await.expect("answered");
+    let before = other.status().await.expect("status");
+    leaky.query("PROMPT-first").await.expect("answered");
+    let answer = leaky.query("PROMPT-leak BASH=bash hold.sh 1;;").await.expect("answered");
+    assert!(answer.text.contains("answer to PROMPT-leak"), "{answer}");
+    assert_eq!(answer.interruptions, 1, "{answer}");
+    let status = leaky.status().await.expect("status");
+    let said = status.last_exit.as_deref().unwrap_or_default();
+    assert!(said.starts_with("out of memory: its limit of 320 MiB"), "{status:?}");
+    assert_eq!((status.generation, status.restarts, status.recycled), (2, 1, 0));
+    assert_eq!(real.api.prompts_in_last_context(), ["PROMPT-first", "PROMPT-leak"]);
+    let after = other.status().await.expect("status");
+    assert_eq!((after.pid, after.restarts), (before.pid, 0), "its neighbour felt nothing");
+    end(&leaky).await;
+    end(&other).await;
+}
+
+/// So many rounds of each, in one conversation: a tool that leaks, a CLI that is ended, and one that is replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it takes minutes: `just soak-memory`"]
+async fn soak_of_a_real_cli_whose_tools_leak() {
+    let rounds =
+        std::env::var("TREEWARDEN_SOAK").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20_u32);
+    let Some(real) = real().await else { return };
+    let leaky = real.options("leaky").memory_max(Size::mib(320)).max_restarts(u32::MAX);
+    let leaky = Session::start(leaky).await.expect("started");
+    let fat = Session::start(real.options("fat").recycle_above(Size::mib(1000))).await.expect("started");
+    let other = Session::start(real.options("other")).await.expect("started");
+    other.query("PROMPT-other").await.expect("answered");
+    let before = other.status().await.expect("status");
+    let (mut leaked, mut grown, mut ended) = (Vec::new(), Vec::new(), 0);
+    for round in 0..rounds {
+        for tool in ["grow", "hold"] {
+            let answer = leaky.query(format!("PROMPT-{tool}-{round} BASH=bash {tool}.sh {round};;")).await;
+            ended += answer.expect("answered").interruptions;
+            leaked.push(format!("PROMPT-{tool}-{round}"));
+        }
+        assert_eq!(real.api.prompts_in_last_context(), leaked, "each once, in order");
+        let grow = "BASH=nohup setsid bash grow.sh > out.txt 2>&1 & echo begun;;";
+        let answer = fat.query(format!("PROMPT-fat-{round} {grow}")).await.expect("answered");
+        assert_eq!(answer.interruptions, 0, "{answer}");
+        grown.push(format!("PROMPT-fat-{round}"));
+        assert_eq!(real.api.prompts_in_last_context(), grown, "each once, in order");
+        eventually("it is replaced", async || {
+            let status = fat.status().await.ok()?;
+            (status.recycled == u64::from(round) + 1 && status.pid.is_none()).then_some(())
+        })
+        .await;
+    }
+    let (after, leaky_is, fat_is) = (
+        other.status().await.expect("status"),
+        leaky.status().await.expect("status"),
+        fat.status().await.expect("status"),
+    );
+    println!(
+        "| rounds | CLIs ended at their limit | turns interrupted | replaced between turns | neighbours |"
+    );
+    println!(
+        "|---|---|---|---|---|\n| {rounds} | {} | {ended} | {} | nothing |",
+        leaky_is.restarts, fat_is.recycled
+    );
+    assert_eq!((after.pid, after.restarts), (before.pid, 0), "its neighbour felt nothing");
+    assert_eq!(fat_is.restarts, 0);
+    assert!(leaky_is.restarts >= u64::from(rounds), "each round ends one");
+    for session in [&leaky, &fat, &other] {
+        end(session).await;
+    }
 }

@@ -54,8 +54,16 @@ pub(crate) async fn run(file: &Path, place: &Place, log: &Log) -> anyhow::Result
     // no order.
     let mut signals = Signals::new()?;
     let _reaper = Reaper::start()?;
-    let builder = Tree::from_file(file).map_err(|error| Failure::new(Exit::Config, error))?;
-    let (builder, limits) = within_limits(builder);
+    // Beside the runtime, which would see no signal meanwhile: a pipe may be silent for long.
+    let reading = tokio::task::spawn_blocking({
+        let file = file.to_owned();
+        move || Tree::from_file(file)
+    });
+    let read = tokio::select! {
+        read = reading => read?,
+        () = signals.end() => return Ok(ExitCode::SUCCESS),
+    };
+    let (builder, limits) = within_limits(read.map_err(|error| Failure::new(Exit::Config, error))?);
     let chosen = builder.spec().state_dir.clone();
     let state_dir = place.state_dir(chosen.as_ref())?;
     // The socket is bound before the tree starts: a second daemon on it is refused before it has started
@@ -187,6 +195,7 @@ async fn accept(
 ) -> bool {
     let mut ticks = look::ticks();
     let mut trouble = None;
+    let mut is_short = false;
     let ended = shared.service.tree().wait();
     tokio::pin!(ended);
     loop {
@@ -207,13 +216,18 @@ async fn accept(
             _reason = &mut ended => return true,
         };
         match stream {
-            Ok(stream) => admit(stream, shared),
+            Ok(stream) => {
+                is_short = false;
+                admit(stream, shared);
+            }
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 tracing::warn!(%error, "a client is turned away");
             }
             Err(error) => {
-                // Too many open files, as a rule: a pause lets some close.
-                tracing::warn!(%error, "cannot accept a client");
+                // Too many open files, as a rule: a pause lets some close. It is said once, for it may last.
+                if !std::mem::replace(&mut is_short, true) {
+                    tracing::warn!(%error, "cannot accept a client");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -28,8 +29,13 @@ fn open_files(pid: u64) -> (String, String) {
 fn ask_all(world: &World, sessions: usize) -> Vec<String> {
     std::thread::scope(|scope| {
         let ask = |n: usize| {
-            let asked = world.json_of(&["ask", &format!("s{n}"), "hello", "--json"]);
-            format!("{} {}", asked["outcome"], asked["message"])
+            let asked = world.run(&["ask", &format!("s{n}"), "hello", "--json"]);
+            match serde_json::from_slice::<Value>(&asked.stdout) {
+                Ok(asked) => format!("{} {}", asked["outcome"], asked["message"]),
+                Err(_) => {
+                    format!("exit {:?}: {}", asked.status.code(), String::from_utf8_lossy(&asked.stderr))
+                }
+            }
         };
         let all: Vec<_> = (0..sessions).map(|n| scope.spawn(move || ask(n))).collect();
         all.into_iter().map(|asked| asked.join().expect("it is answered")).collect()
@@ -68,6 +74,89 @@ fn more_sessions_than_there_are_descriptors_for_all_answer() {
         assert_eq!(daemon.wait(), Some(0), "the tree lives to its end: {}", world.log());
         world.nothing_is_left();
     }
+}
+
+#[test]
+fn whoever_asks_leaves_descriptors_for_the_cli_that_answers() {
+    // 24 descriptors are the daemon's own: 24 clients more would leave none for a CLI, and all would wait for all.
+    let world = world(24, "max_restarts = 0", "idle_timeout = \"1s\"\ntimeout = \"60s\"");
+    let before = ["-c", "ulimit -n 48; exec \"$@\"", "sh"];
+    let mut daemon = world.start_below("sh", &before, &["run", "--state-dir", "state"]);
+    eventually("the daemon answers", || world.run(&["ps"]).status.success().then_some(()));
+    let said = ask_all(&world, 24);
+    let with = |words: &str| said.iter().filter(|said| said.starts_with(words)).count();
+    // Who is refused, or hung up on before it has asked, can ask again; who waits for ever cannot.
+    let (answered, refused) = (with("\"completed\""), with("exit Some("));
+    assert!(answered > 0 && answered + refused == 24, "{said:?}\n{}", world.log());
+    let asked = world.json_of(&["ask", "s23", "hello", "--json"]);
+    assert_eq!(asked["outcome"], "completed", "{asked}");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    world.nothing_is_left();
+}
+
+#[test]
+fn clients_that_ask_nothing_keep_nobody_out_where_there_are_few_descriptors() {
+    let world = world(1, "", "");
+    let before = ["-c", "ulimit -n 48; exec \"$@\"", "sh"];
+    let _daemon = world.start_below("sh", &before, &["run", "--state-dir", "state"]);
+    eventually("the daemon answers", || world.run(&["ps"]).status.success().then_some(()));
+    let idle: Vec<_> = (0..80).filter_map(|_| UnixStream::connect(world.socket()).ok()).collect();
+    assert_eq!(idle.len(), 80);
+    let ps = world.run(&["ps"]);
+    assert!(ps.status.success(), "{}", String::from_utf8_lossy(&ps.stderr));
+    let asked = world.json_of(&["ask", "s0", "hello", "--json"]);
+    assert_eq!(asked["outcome"], "completed", "{asked}\n{}", world.log());
+}
+
+#[test]
+fn more_sessions_than_there_are_processes_for_all_answer() {
+    // A user whom nobody else is: the limit counts all that a user has.
+    const USER: &str = "47113";
+    if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/setpriv").exists() {
+        return println!("skipped: only root can run a program as another user, and setpriv has to be there");
+    }
+    let world = world(12, "max_restarts = 0", "");
+    let program = world.give_files_to(USER);
+    let program = program.to_str().expect("UTF-8");
+    let become_user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"];
+    let run = ["--nproc=40"].into_iter().chain(become_user).chain([program, "run", "--state-dir", "state"]);
+    let mut daemon = world.start_other("prlimit", &run.collect::<Vec<_>>());
+    let listens = || UnixStream::connect(world.socket()).ok().map(drop);
+    eventually(&format!("the daemon listens, as that user: {}", world.log()), listens);
+    // By the socket and as root: the command would talk to no other user's daemon, and as that user it would count.
+    let ask = |n: usize| {
+        let mut stream = UnixStream::connect(world.socket()).expect("it listens");
+        writeln!(stream, "{}", json!({ "op": "ask", "name": format!("s{n}"), "prompt": "hello" }))
+            .expect("it reads");
+        stream
+    };
+    let asked: Vec<UnixStream> = (0..12).map(ask).collect();
+    for stream in &asked {
+        let last =
+            BufReader::new(stream).lines().map_while(Result::ok).find(|line| !line.starts_with("{\"item\""));
+        let last = last.unwrap_or_default();
+        assert!(last.contains("\"completed\""), "{last}\n{}", world.log());
+    }
+    drop(asked);
+    assert!(!world.log().contains("panicked"), "{}", world.log());
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "the tree lives to its end: {}", world.log());
+    world.nothing_is_left();
+}
+
+#[test]
+fn check_says_that_a_session_which_demands_the_kernel_does_not_start_where_that_keeps_nothing() {
+    let world = World::new();
+    world.rewrite("[[child]]\nname = \"a\"\nmemory_max = \"1 GiB\"\nlimits = \"kernel\"\n");
+    let checked = world.run(&["check", "treewarden.toml"]);
+    assert_eq!(checked.status.code(), Some(0), "it is valid all the same");
+    let said = String::from_utf8_lossy(&checked.stdout);
+    let is_told = said.contains("`memory_max` and `limits = \"kernel\"` does not start here");
+    let _daemon = world.daemon();
+    let asked = world.json_of(&["ask", "a", "hello", "--json"]);
+    let starts = asked["outcome"] == "completed";
+    assert_eq!(starts, !is_told, "{said}\n{asked}");
 }
 
 #[test]

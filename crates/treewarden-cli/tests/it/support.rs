@@ -1,6 +1,6 @@
 //! A real daemon on a fake CLI, in a folder of its own; everything ends with it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -98,14 +98,20 @@ impl World {
     /// Gives the world to a user who owns nothing else, and has the command be run as that one from now on.
     pub(crate) fn give_away(&mut self) {
         const NOBODY: &str = "65534";
+        let program = self.give_files_to(NOBODY);
+        let words = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
+        self.words = words.map(OsString::from).into_iter().chain([program.into()]).collect();
+    }
+
+    /// Gives the world to a user, and returns the command in there, which that one can run wherever the other lies.
+    pub(crate) fn give_files_to(&self, user: &str) -> PathBuf {
         let program = self.path("treewarden");
         fs::copy(PROGRAM, &program).expect("it can be copied");
         fs::remove_file(self.path("claude-stand-in")).expect("it is there");
         std::os::unix::fs::symlink(&program, self.path("claude-stand-in")).expect("a link can be made");
-        let given = Command::new("chown").args(["-R", NOBODY]).arg(self.dir.path()).status();
+        let given = Command::new("chown").args(["-R", user]).arg(self.dir.path()).status();
         assert!(given.is_ok_and(|status| status.success()), "it can be given away");
-        let words = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
-        self.words = words.map(OsString::from).into_iter().chain([program.into()]).collect();
+        program
     }
 
     /// Runs a verb to its end.
@@ -156,9 +162,14 @@ impl World {
     /// Starts the daemon by another program.
     pub(crate) fn start_below(&self, program: &str, before: &[&str], args: &[&str]) -> Daemon {
         let own = self.command(args);
+        let own = std::iter::once(own.get_program()).chain(own.get_args());
+        self.start_other(program, &before.iter().map(OsStr::new).chain(own).collect::<Vec<_>>())
+    }
+
+    /// Starts the daemon as another program says, which is told all of it.
+    pub(crate) fn start_other<A: AsRef<OsStr>>(&self, program: &str, args: &[A]) -> Daemon {
         let mut command = Command::new(program);
-        command.args(before).arg(own.get_program()).args(own.get_args()).current_dir(self.dir.path());
-        command.env_remove("RUST_LOG").env_remove("TREEWARDEN_FAKE");
+        command.args(args).current_dir(self.dir.path()).env_remove("RUST_LOG").env_remove("TREEWARDEN_FAKE");
         self.started(command)
     }
 
