@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use treewarden::session::{FailureKind, QueryErrorKind, SessionState};
 use treewarden::{Session, SessionOptions};
 use treewarden_end_to_end::{Lab, end, eventually, fake_cli_path};
@@ -241,7 +242,7 @@ fn scripts() -> Vec<(Row, &'static str)> {
             quick,
         ),
         with(
-            script("it hangs", "exec sleep 1000", Failed(TimedOut, "no answer to initialize in 1s")),
+            script("it hangs", "exec sleep 1000", Failed(TimedOut, "no answer to initialize in 1")),
             hurried,
         ),
         with(
@@ -263,8 +264,18 @@ fn scripts() -> Vec<(Row, &'static str)> {
     ]
 }
 
+/// So many rows at once: all of them would start more CLIs at the same moment than two processors start in time.
+const AT_ONCE: usize = 16;
+
 /// Asks a session with such a CLI, and says what it was told.
-async fn tried(lab: Arc<Lab>, number: usize, row: Row, text: &'static str) -> (String, Duration) {
+async fn tried(
+    lab: Arc<Lab>,
+    at_once: Arc<Semaphore>,
+    number: usize,
+    row: Row,
+    text: &'static str,
+) -> (String, Duration) {
+    let _place = at_once.acquire().await.expect("it is never closed");
     let dir = lab.path().join(format!("row-{number}"));
     fs::create_dir(&dir).expect("a folder");
     let place = Place { cli: dir.join("claude"), dir };
@@ -321,7 +332,7 @@ async fn tried(lab: Arc<Lab>, number: usize, row: Row, text: &'static str) -> (S
 
 #[tokio::test]
 async fn what_a_caller_is_told_of_a_start_that_fails() {
-    // All at once: the longest take half a minute each.
+    // Side by side: the longest take half a minute each.
     tokio::task::LocalSet::new().run_until(all_are_tried()).await;
 }
 
@@ -343,10 +354,11 @@ async fn all_are_tried() {
     });
     let rows: Vec<(Row, &'static str)> = files().into_iter().map(|row| (row, "")).chain(scripts()).collect();
     assert!(rows.len() >= 40, "{}", rows.len());
-    let mut all = Vec::new();
+    let (mut all, at_once) = (Vec::new(), Arc::new(Semaphore::new(AT_ONCE)));
     for (number, (row, text)) in rows.into_iter().enumerate() {
         let what = row.what;
-        all.push((what, tokio::task::spawn_local(tried(Arc::clone(&lab), number, row, text))));
+        let tried = tried(Arc::clone(&lab), Arc::clone(&at_once), number, row, text);
+        all.push((what, tokio::task::spawn_local(tried)));
     }
     println!("| the start | what the caller is told | after | siblings |\n|---|---|---|---|");
     for (what, told) in all {
