@@ -244,7 +244,7 @@ mod tests {
 
     /// Tells again when it is dropped.
     #[derive(Debug, Clone)]
-    struct Echo(Option<Arc<Stream<Echo>>>);
+    struct Echo(Option<Arc<Stream<Self>>>);
 
     impl Drop for Echo {
         fn drop(&mut self) {
