@@ -57,12 +57,14 @@ pub fn dangling(path: &Path) -> Option<String> {
 fn refuse_another(dir: &Path, me: u32) -> io::Result<()> {
     match fs::metadata(dir)?.uid() {
         uid if uid == me => Ok(()),
-        uid => {
-            let text =
-                format!("{} belongs to user {uid}, and we are user {me}; choose another", dir.display());
-            Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
-        }
+        uid => Err(io::Error::new(io::ErrorKind::PermissionDenied, another(dir, uid, me))),
     }
+}
+
+fn another(dir: &Path, uid: u32, me: u32) -> String {
+    // What the super-user makes there would lock its owner out.
+    let what_to_do = if me == 0 { "run it as that user" } else { "choose another" };
+    format!("{} belongs to user {uid}, and we are user {me}; {what_to_do}", dir.display())
 }
 
 /// Makes the database file if it is missing; SQLite gives its companion files the mode of this one.
@@ -71,10 +73,13 @@ fn refuse_another(dir: &Path, me: u32) -> io::Result<()> {
 ///
 /// Whatever the system says, with the file's name.
 pub fn prepare_file(file: &Path) -> io::Result<()> {
+    let at = placed::target(file)?;
     placed::open(file, fs::OpenOptions::new().append(true).create(true).mode(0o600), Links::Follow)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
     tighten(file, 0o600)?;
-    for companion in companions(file) {
+    // Beside the file itself, should its name be a link: SQLite opens them by itself, and would wait at a named pipe.
+    for companion in companions(&at) {
+        placed::refuse_other_kinds(&companion)?;
         match tighten(&companion, 0o600) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -115,6 +120,10 @@ mod tests {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
         let said = prepare_file(&path).expect_err("refused").to_string();
         assert!(said.contains("a named pipe") && said.contains("treewarden.db"), "{said}");
+        let path = dir.path().join("other.db");
+        nix::unistd::mkfifo(&companions(&path)[0], nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let said = prepare_file(&path).expect_err("refused").to_string();
+        assert!(said.contains("other.db-wal is a named pipe"), "{said}");
     }
 
     #[test]
@@ -138,7 +147,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let me = rustix::process::geteuid().as_raw();
         let said = refuse_another(dir.path(), me + 1).expect_err("refused").to_string();
-        assert!(said.contains(&format!("user {me}, ")) && said.contains("choose another"), "{said}");
+        assert!(said.contains(&format!("belongs to user {me}, and we are user {}; ", me + 1)), "{said}");
+        assert!(another(dir.path(), 0, 7).ends_with("choose another"));
+        assert!(another(dir.path(), 7, 0).ends_with("run it as that user"));
         refuse_another(dir.path(), me).expect("ours");
     }
 }

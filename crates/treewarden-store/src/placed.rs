@@ -4,9 +4,14 @@ use std::fmt;
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+
+/// So many links are followed, one behind the other: the kernel's own bound.
+const LINKS: u32 = 40;
 
 /// What is at the path is no file; the text says what it is, and what to do.
 #[derive(Debug)]
@@ -62,7 +67,10 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions, links: Links) -> io::
 ///
 /// Whatever the system says, or [`NoFile`], or that it has more bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = open(path, File::options().read(true), Links::Follow)?;
+    read_within(open(path, File::options().read(true), Links::Follow)?, limit)
+}
+
+fn read_within(file: File, limit: u64) -> io::Result<Vec<u8>> {
     // Asked first, so that nothing is read of one that is said to have more.
     if file.metadata()?.len() > limit { Err(too_large(limit)) } else { read_all(file, limit) }
 }
@@ -72,7 +80,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 ///
 /// Whatever the system says, or that there are more bytes.
-pub fn read_all(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+fn read_all(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than the limit, so that a file shows that has more than it said.
     from.take(limit + 1).read_to_end(&mut bytes)?;
@@ -91,22 +99,142 @@ fn too_large(limit: u64) -> io::Error {
 ///
 /// Whatever the system says, or that there is no regular file, or that it has more bytes.
 pub fn read_elsewhere(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    read(path, limit).map_err(|error| match error.get_ref() {
+    read_within(open_elsewhere(path)?, limit)
+}
+
+/// Opens a regular file that is none of the store's to be read, at the end of a link too; it waits for nobody.
+///
+/// # Errors
+///
+/// Whatever the system says, or that there is no regular file.
+pub fn open_elsewhere(path: &Path) -> io::Result<File> {
+    open(path, File::options().read(true), Links::Follow).map_err(|error| match error.get_ref() {
         // It may be the user's own folder, and stand there for a reason.
         Some(why) if why.is::<NoFile>() => io::Error::other("it is no regular file"),
         _ => error,
     })
 }
 
+/// Refuses what is no regular file at a path that a library is to open, which would wait at a named pipe for ever; a path where
+/// nothing is passes.
+///
+/// # Errors
+///
+/// What is there, with the path, or whatever the system says.
+pub fn refuse_other_kinds(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(meta) => match other_kind(meta.file_type()) {
+            None => Ok(()),
+            Some(what) => Err(io::Error::other(format!("{} is {what}, and no regular file", path.display()))),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+    }
+}
+
+/// Reads what is at a path, up to `limit` bytes: a pipe too, as a shell makes them for `<(command)`, if it says something within
+/// each `silence`.
+///
+/// # Errors
+///
+/// Whatever the system says, that there are more bytes, that it is a folder or a socket, or that nothing came for so long
+/// ([`io::ErrorKind::TimedOut`]): a named pipe is silent that nobody writes.
+pub fn read_patiently(path: &Path, limit: u64, silence: Duration) -> io::Result<Vec<u8>> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() {
+        read_all(file, limit)
+    } else {
+        read_all(Patient { file, silence }, limit)
+    }
+}
+
+/// A pipe or a device that is waited for.
+struct Patient {
+    file: File,
+    silence: Duration,
+}
+
+impl Read for Patient {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let until = Instant::now() + self.silence;
+        loop {
+            // Polled first: a named pipe without a writer would be read as one that has ended.
+            let mut asked = [PollFd::new(&self.file, PollFlags::IN)];
+            let left = until.saturating_duration_since(Instant::now());
+            let wait = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut asked, Some(&wait)) {
+                Ok(0) => {
+                    let text =
+                        format!("nothing came from it for {} s: nobody writes it", self.silence.as_secs());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+                Err(rustix::io::Errno::INTR) => continue,
+                polled => polled?,
+            };
+            match self.file.read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+/// Where a path leads: the end of its links, also if nothing is there yet.
+///
+/// # Errors
+///
+/// Whatever the system says; of a link to a folder that is not there, which it is and where it leads.
+pub fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut at = path.to_owned();
+    for _ in 0..LINKS {
+        if !at.is_symlink() {
+            return match at.parent() {
+                Some(folder) if at != path && !folder.as_os_str().is_empty() && !folder.exists() => {
+                    Err(leads_nowhere(path, &at))
+                }
+                _ => Ok(at),
+            };
+        }
+        // The kernel resolves the folders on the way, so that `..` behind a link is what it is there.
+        at = at.parent().unwrap_or(Path::new("")).join(fs::read_link(&at)?);
+    }
+    Err(io::Error::other(format!("{} is a link to itself", path.display())))
+}
+
+/// Refuses a path on whose way a link leads to nothing, as one does to a disk that is not mounted.
+///
+/// # Errors
+///
+/// Which link it is, and where it leads.
+pub fn refuse_dangling(path: &Path) -> io::Result<()> {
+    match path.ancestors().find(|at| at.is_symlink() && !at.exists()) {
+        Some(link) => Err(leads_nowhere(link, &target(link)?)),
+        None => Ok(()),
+    }
+}
+
+fn leads_nowhere(link: &Path, to: &Path) -> io::Error {
+    let text = format!(
+        "{} is a link to {}, and that is not there; mount what it is on, or change the link",
+        link.display(),
+        to.display()
+    );
+    io::Error::other(text)
+}
+
 fn regular(kind: FileType) -> io::Result<()> {
-    let what = match kind {
-        kind if kind.is_file() => return Ok(()),
-        kind if kind.is_dir() => "a folder",
-        kind if kind.is_fifo() => "a named pipe",
-        kind if kind.is_socket() => "a socket",
-        _ => "no file",
-    };
-    Err(io::Error::other(NoFile(what)))
+    other_kind(kind).map_or(Ok(()), |what| Err(io::Error::other(NoFile(what))))
+}
+
+fn other_kind(kind: FileType) -> Option<&'static str> {
+    match kind {
+        kind if kind.is_file() => None,
+        kind if kind.is_dir() => Some("a folder"),
+        kind if kind.is_fifo() => Some("a named pipe"),
+        kind if kind.is_socket() => Some("a socket"),
+        _ => Some("a device"),
+    }
 }
 
 #[cfg(test)]
@@ -123,17 +251,20 @@ mod tests {
         nix::unistd::mkfifo(&at("a named pipe"), nix::sys::stat::Mode::S_IRWXU).expect("made");
         fs::create_dir(at("a folder")).expect("made");
         let _listens = UnixListener::bind(at("a socket")).expect("bound");
-        symlink("/dev/null", at("no file")).expect("linked");
-        for name in ["a named pipe", "a folder", "a socket", "no file"] {
+        symlink("/dev/null", at("a device")).expect("linked");
+        for name in ["a named pipe", "a folder", "a socket", "a device"] {
             for options in [File::options().read(true), File::options().append(true).create(true)] {
                 let said = open(&at(name), options, Links::Follow).expect_err("refused").to_string();
                 assert!(said.contains(name), "{said}");
             }
+            let said = refuse_other_kinds(&at(name)).expect_err("refused").to_string();
+            assert!(said.contains(&format!("is {name}, and no regular file")), "{said}");
         }
+        refuse_other_kinds(&at("nothing")).expect("nothing is there");
         symlink(at("a named pipe"), at("link")).expect("linked");
         assert!(read(&at("link"), 9).expect_err("refused").to_string().contains("a named pipe"));
         assert_eq!(read_elsewhere(&at("link"), 9).expect_err("refused").to_string(), "it is no regular file");
-        let refused = open(&at("no file"), File::options().read(true), Links::Refuse).expect_err("a link");
+        let refused = open(&at("a device"), File::options().read(true), Links::Refuse).expect_err("a link");
         assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::LOOP.raw_os_error()));
     }
 
@@ -151,5 +282,43 @@ mod tests {
         // The kernel says of this one that it is empty.
         #[cfg(target_os = "linux")]
         assert!(read(Path::new("/proc/self/status"), 8).is_err());
+    }
+
+    #[test]
+    fn a_pipe_that_somebody_writes_is_read_and_one_that_nobody_does_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let silent = read_patiently(&path, 9, Duration::from_millis(20)).expect_err("nobody writes");
+        assert_eq!(silent.kind(), io::ErrorKind::TimedOut, "{silent}");
+        let writes = std::thread::spawn({
+            let path = path.clone();
+            move || fs::write(path, "nine char")
+        });
+        assert_eq!(read_patiently(&path, 9, Duration::from_secs(120)).expect("read"), b"nine char");
+        writes.join().expect("no panic").expect("written");
+        assert!(read_patiently(Path::new("/dev/zero"), 9, Duration::from_secs(120)).is_err(), "more bytes");
+        assert!(read_patiently(dir.path(), 9, Duration::from_secs(120)).is_err(), "a folder");
+    }
+
+    #[test]
+    fn a_link_leads_to_its_end_and_one_to_a_folder_that_is_away_is_named_with_its_target() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        assert_eq!(target(&at("plain")).expect("nothing is there"), at("plain"));
+        fs::create_dir(at("disk")).expect("made");
+        symlink("disk/new", at("one")).expect("linked");
+        symlink(at("one"), at("two")).expect("linked");
+        assert_eq!(target(&at("two")).expect("its folder is there"), at("disk/new"));
+        symlink("away/new", at("away link")).expect("linked");
+        for refused in [target(&at("away link")).map(drop), refuse_dangling(&at("away link/below"))] {
+            let said = refused.expect_err("refused").to_string();
+            assert!(said.contains("away link is a link to") && said.contains("away/new"), "{said}");
+        }
+        refuse_dangling(&at("disk/below")).expect("no link is on the way");
+        let dangling = refuse_dangling(&at("two")).expect_err("nothing is there").to_string();
+        assert!(dangling.contains("disk/new"), "{dangling}");
+        symlink("circle", at("circle")).expect("linked");
+        assert!(target(&at("circle")).expect_err("refused").to_string().contains("a link to itself"));
     }
 }

@@ -1,9 +1,9 @@
 //! From a file, or its text, to a tree.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::de::DeTable;
 use treewarden_store::placed;
@@ -19,6 +19,9 @@ use super::spec::TreeSpec;
 
 /// Files larger than this are refused: no tree is that large by hand.
 const LIMIT: u64 = 16 * 1024 * 1024;
+
+/// How long a pipe may say nothing: one that nobody writes would be waited for without end, and no signal ends that.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Reads a file.
 ///
@@ -96,8 +99,7 @@ pub(super) fn check_text(
 
 /// Whatever is there, a pipe too, up to the limit: a wrong path must not fill the memory.
 fn open(path: &Path) -> io::Result<Vec<u8>> {
-    // The size that a pipe or a device is said to have is 0, so that it is not asked.
-    File::open(path).and_then(|file| placed::read_all(file, LIMIT))
+    placed::read_patiently(path, LIMIT, SILENCE)
 }
 
 fn read_with(path: &Path, bytes: io::Result<Vec<u8>>, types: &ChildTypes) -> Result<TreeSpec, ConfigError> {
