@@ -194,7 +194,7 @@ fn of_sqlite(error: &rusqlite::Error) -> StoreErrorKind {
     }
 }
 
-fn of_system(error: &io::Error) -> StoreErrorKind {
+pub(crate) fn of_system(error: &io::Error) -> StoreErrorKind {
     match error.kind() {
         _ if is_full(error) => StoreErrorKind::DiskFull,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::ReadOnly,

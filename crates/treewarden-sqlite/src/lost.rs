@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use treewarden_store::dir::companions;
-use treewarden_store::{LostNames, ProblemKind, StateDir, lease_files, newest_of_each};
+use treewarden_store::{LostNames, ProblemKind, StateDir, lease_files, newest_of_each, placed};
 use uuid::Uuid;
 
 use crate::error::Fault;
@@ -47,10 +47,12 @@ pub(crate) fn is_gone(path: &Path) -> io::Result<bool> {
 /// Moves the log of a database that is gone away: beside another database it would be taken for the log of that one, and it may
 /// be needed if the one that is gone comes back.
 pub(crate) fn put_log_aside(path: &Path) -> io::Result<()> {
+    // Beside the file itself, should its name be a link.
+    let path = placed::target(path)?;
     let of = |n: u32| path.with_extension(format!("db.removed-{n}"));
     let is_free = |aside: &PathBuf| companions(aside).iter().all(|log| !log.exists());
     let aside = (1..).map(of).find(is_free).expect("a number is free");
-    for (from, to) in companions(path).iter().zip(companions(&aside)) {
+    for (from, to) in companions(&path).iter().zip(companions(&aside)) {
         match fs::rename(from, to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -83,16 +85,15 @@ fn in_words(lost: &LostNames) -> String {
     }
 }
 
-/// Notes what went with a database that was damaged, in the one that is made in its place and has what could be read.
-pub(crate) fn after_damage(db: &Connection, dir: &Path, knows_all_names: bool) -> Result<(), Fault> {
-    in_a_transaction(db, |to| {
-        follow(
-            to,
-            dir,
-            "the state database that held its record was damaged, and is set aside",
-            knows_all_names,
-        )
-    })
+/// Notes what went with a database that was damaged, in the one that is made in its place and has what could be read; `why` is
+/// said of each name.
+pub(crate) fn after_damage(
+    db: &Connection,
+    dir: &Path,
+    why: &str,
+    knows_all_names: bool,
+) -> Result<(), Fault> {
+    in_a_transaction(db, |to| follow(to, dir, why, knows_all_names))
 }
 
 /// Loses the names of the database before this one.

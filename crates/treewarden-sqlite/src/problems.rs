@@ -29,7 +29,7 @@ pub(crate) fn next_number(db: &Connection) -> Result<i64, Fault> {
 }
 
 /// The number of the last problem; 0 if there never was one.
-fn last_number(db: &Connection) -> Result<i64, Fault> {
+pub(crate) fn last_number(db: &Connection) -> Result<i64, Fault> {
     Ok(db.query_row("SELECT coalesce(max(id), 0) FROM quarantine", [], |row| row.get(0))?)
 }
 

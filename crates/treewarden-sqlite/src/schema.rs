@@ -9,12 +9,11 @@
 //!
 //! Texts that may be long stand behind what is looked for, so that the look for a row reads no page of a text.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use rusqlite::Connection;
-use treewarden_store::StoreErrorKind;
+use treewarden_store::{StoreErrorKind, placed};
 use uuid::Uuid;
 
 use crate::error::{Fault, database, refused};
@@ -75,7 +74,7 @@ pub fn is_of_earlier_version(dir: &Path) -> bool {
 
 fn version_in_header(path: &Path) -> i64 {
     let mut header = [0; 64];
-    match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+    match placed::open_elsewhere(path).and_then(|mut file| file.read_exact(&mut header)) {
         Ok(()) if header.starts_with(b"SQLite format 3\0") => {
             // `user_version` stands in bytes 60 to 63 of the header, the highest byte first.
             let [.., a, b, c, d] = header;
@@ -112,7 +111,7 @@ pub(crate) fn prepare(db: &Connection, path: &Path, who: Who) -> Result<Prepared
             SCHEMA => {}
             0 => match lost::mark_of_use(dir)? {
                 Some(_) if !is_alone => return Ok(Prepared::MustBeAlone),
-                mark => create(db, path, mark.as_deref(), who == Who::Alone)?,
+                mark => create(db, path, mark.as_deref(), who)?,
             },
             1..SCHEMA if !is_alone => return Ok(Prepared::MustBeAlone),
             older @ 1..SCHEMA => {
@@ -127,6 +126,15 @@ pub(crate) fn prepare(db: &Connection, path: &Path, who: Who) -> Result<Prepared
             newer => refuse_newer(path, newer)?,
         }
         db.execute_batch("COMMIT")?;
+        if from > 0 {
+            tracing::info!(
+                from,
+                to = SCHEMA,
+                database = %path.display(),
+                "the state database of an earlier version was carried over, in the same file: what that version had is not kept \
+                 beside it, and it cannot be used by that version any more"
+            );
+        }
         Ok(Prepared::Ready)
     })();
     if !db.is_autocommit() {
@@ -148,6 +156,10 @@ pub(crate) fn prepare(db: &Connection, path: &Path, who: Who) -> Result<Prepared
 pub(crate) fn refuse_other(db: &Connection, path: &Path) -> Result<(), Fault> {
     refuse_newer_database(db, path)?;
     let version = version(db)?;
+    if version == 0 {
+        let why = "it has nothing of a store: it is no copy of one, or one that was not finished";
+        return Err(refused(path, StoreErrorKind::Other, why));
+    }
     if version != SCHEMA {
         let why = format!(
             "its schema {version} is older than {SCHEMA}; start a tree on a copy of its folder, which imports it"
@@ -166,6 +178,8 @@ pub(crate) enum Who {
     Alone,
     /// Nobody, and it is made in the place of one that is set aside.
     InPlaceOfDamaged,
+    /// Nobody, and it is made of a copy: what stands beside it belongs to another.
+    OfCopy,
 }
 
 /// Whether a database can be used.
@@ -177,7 +191,7 @@ pub(crate) enum Prepared {
 }
 
 /// Makes the tables in the transaction that is under way. `mark` is what is left of a database that was there before.
-fn create(db: &Connection, path: &Path, mark: Option<&Path>, was_removed: bool) -> Result<(), Fault> {
+fn create(db: &Connection, path: &Path, mark: Option<&Path>, who: Who) -> Result<(), Fault> {
     // A version that was lost is no reason to begin anew among the tables of a database that was used.
     if db.prepare("SELECT 1 FROM sqlite_schema")?.exists([])? {
         return Err(Fault::corrupt(path, "it has tables, and the number of its schema is gone"));
@@ -187,11 +201,11 @@ fn create(db: &Connection, path: &Path, mark: Option<&Path>, was_removed: bool) 
     let dir = path.parent().unwrap_or(path);
     let to = Transaction::of(db)?;
     // Of one that is damaged it is found out first what can still be read.
-    if let Some(mark) = mark.filter(|_| was_removed) {
+    if let Some(mark) = mark.filter(|_| who == Who::Alone) {
         lost::begin(&to, dir, mark)?;
     }
     // They belong to a database that is gone, and whatever they hold is taken.
-    if import::a_segment(dir)?.is_some() {
+    if who != Who::OfCopy && import::a_segment(dir)?.is_some() {
         import::take_all_segments(&to, dir)?;
     }
     to.count()?;

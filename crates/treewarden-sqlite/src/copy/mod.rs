@@ -6,16 +6,24 @@
 
 mod backup;
 mod restore;
+#[cfg(test)]
+mod tests;
+mod unwritten;
+mod whole;
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use treewarden_store::dir::{companions, prepare_file};
 
 use crate::error::Fault;
 
-pub use restore::{RestoreError, restore};
+pub use restore::{Restore, RestoreError, Restored, restore};
+
+/// How long another program is waited for that keeps a database locked: that of a copy, and that which is replaced.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Opens a database that is to be copied.
 fn source(path: &Path) -> Result<Connection, Fault> {
@@ -38,6 +46,13 @@ fn copy(db: &Connection, to: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What SQLite writes beside a database that it makes, until all of that is there.
+fn journal(database: &Path) -> PathBuf {
+    let mut journal = database.as_os_str().to_owned();
+    journal.push("-journal");
+    journal.into()
+}
+
 /// A file that has a new name keeps it when the machine goes down.
 fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
@@ -45,27 +60,18 @@ fn sync_folder_of(path: &Path) -> std::io::Result<()> {
 
 /// Removes a database that is not finished, with what SQLite has beside one while it is written.
 fn remove_left(path: &Path) -> std::io::Result<()> {
-    let mut journal = path.as_os_str().to_owned();
-    journal.push("-journal");
     let [log, memory] = companions(path);
-    for left in [log.as_path(), &memory, Path::new(&journal), path] {
+    for left in [log.as_path(), &memory, &journal(path), path] {
         fs::remove_file(left).or_else(crate::opening::if_there)?;
     }
     Ok(())
 }
 
+/// Where a test kills this process.
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_left_of_a_copy_that_is_not_finished() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let names = ["treewarden.db", "treewarden.db-wal", "treewarden.db-shm", "treewarden.db-journal"];
-        for name in names {
-            fs::write(dir.path().join(name), "").expect("written");
-        }
-        remove_left(&dir.path().join("treewarden.db")).expect("removed");
-        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0);
-    }
+fn step(name: &str) {
+    tests::step(name);
 }
+
+#[cfg(not(test))]
+fn step(_name: &str) {}

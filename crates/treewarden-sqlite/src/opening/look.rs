@@ -24,6 +24,22 @@ use crate::transaction::Transaction;
 
 /// Looks, sets aside what cannot be read, and makes indexes anew that do not fit.
 pub(super) fn look(db: &Connection, path: &Path, all: bool) -> Result<(), Fault> {
+    let found = find(db, path, all)?;
+    if found.is_nothing() {
+        return Ok(());
+    }
+    match found.mend(db) {
+        // What can be read is served all the same; what cannot is found again.
+        Err(fault) if matches!(fault.kind(), StoreErrorKind::DiskFull | StoreErrorKind::ReadOnly) => {
+            tracing::error!(%fault, "what is damaged in the state database cannot be set aside");
+            Ok(())
+        }
+        mended => mended,
+    }
+}
+
+/// Looks for what cannot be read, and changes nothing; with `all` at every page, and at settled turns too.
+pub(crate) fn find(db: &Connection, path: &Path, all: bool) -> Result<Found, Fault> {
     if all {
         let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if found != "ok" {
@@ -34,27 +50,12 @@ pub(super) fn look(db: &Connection, path: &Path, all: bool) -> Result<(), Fault>
     db.execute_batch("BEGIN")?;
     let found = names(db).and_then(|names| Ok(Found { names, turns: turns(db, all)? }));
     db.execute_batch("ROLLBACK")?;
-    let found = found?;
-    if found.is_nothing() {
-        return Ok(());
-    }
-    db.execute_batch("BEGIN IMMEDIATE")?;
-    let mended = found.mend(&Transaction::of(db)?).and_then(|()| Ok(db.execute_batch("COMMIT")?));
-    if mended.is_err() && !db.is_autocommit() {
-        db.execute_batch("ROLLBACK")?;
-    }
-    match mended {
-        // What can be read is served all the same; what cannot is found again.
-        Err(fault) if matches!(fault.kind(), StoreErrorKind::DiskFull | StoreErrorKind::ReadOnly) => {
-            tracing::error!(%fault, "what is damaged in the state database cannot be set aside");
-            Ok(())
-        }
-        mended => mended,
-    }
+    found
 }
 
+/// What cannot be read of names and turns, and which of their indexes do not fit.
 #[derive(Debug)]
-struct Found {
+pub(crate) struct Found {
     names: Table,
     turns: Table,
 }
@@ -73,7 +74,22 @@ impl Found {
         [&self.names, &self.turns].iter().all(|table| table.bad.is_empty() && !table.differs)
     }
 
-    fn mend(self, to: &Transaction<'_>) -> Result<(), Fault> {
+    /// How many names and turns cannot be read; names whose rows are gone are among them.
+    pub(crate) fn damaged(&self) -> (usize, usize) {
+        (self.names.bad.len() + self.names.gone.len(), self.turns.bad.len())
+    }
+
+    /// Sets aside what cannot be read, and makes indexes anew that do not fit, in a transaction of its own.
+    pub(crate) fn mend(self, db: &Connection) -> Result<(), Fault> {
+        db.execute_batch("BEGIN IMMEDIATE")?;
+        let mended = self.mend_in(&Transaction::of(db)?).and_then(|()| Ok(db.execute_batch("COMMIT")?));
+        if mended.is_err() && !db.is_autocommit() {
+            db.execute_batch("ROLLBACK")?;
+        }
+        mended
+    }
+
+    fn mend_in(self, to: &Transaction<'_>) -> Result<(), Fault> {
         set_names_aside(to, &self.names.bad)?;
         set_turns_aside(to, &self.turns.bad)?;
         for (table, found) in [("names", &self.names), ("turns", &self.turns)] {

@@ -18,8 +18,10 @@ mod look;
 mod names;
 mod salvage;
 
-pub(crate) use aside::if_there;
+pub(crate) use aside::{Begun, carried_anew, if_there};
+pub(crate) use look::find;
 pub(crate) use names::refuse_another;
+pub(crate) use salvage::{damaged_in_others, readable};
 
 use std::fs::{self, TryLockError};
 use std::path::{Path, PathBuf};

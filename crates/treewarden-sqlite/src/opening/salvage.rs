@@ -52,12 +52,19 @@ const META: Table = Table { name: "meta", columns: "key, value, sum", key: "key"
 
 /// What was carried over, for a person.
 #[derive(Debug, Default)]
-pub(super) struct Carried {
+pub(crate) struct Carried {
     names: usize,
     turns: usize,
     lost: usize,
     /// All names were carried over. An index does not show that: a bit that flipped in a name makes it another one.
     pub(super) knows_all_names: bool,
+}
+
+impl Carried {
+    /// There was nothing in it that could be read.
+    pub(crate) fn is_nothing(&self) -> bool {
+        (self.names, self.turns, self.lost) == (0, 0, 0)
+    }
 }
 
 impl fmt::Display for Carried {
@@ -70,13 +77,13 @@ impl fmt::Display for Carried {
     }
 }
 
-/// Carries over what can be read of the database at `damaged`, all or nothing.
+/// Carries over what can be read of a [damaged](readable) database, all or nothing.
 ///
 /// # Errors
 ///
 /// What the new database says. That of the damaged one nothing can be read is no failure.
-pub(super) fn carry_over(damaged: &Path, to: &Connection, options: &SqliteOptions) -> Result<Carried, Fault> {
-    let Ok(from) = open_to_read(damaged, options) else { return Ok(Carried::default()) };
+pub(super) fn carry_over(damaged: Option<Connection>, to: &Connection) -> Result<Carried, Fault> {
+    let Some(from) = damaged else { return Ok(Carried::default()) };
     to.execute_batch("BEGIN IMMEDIATE")?;
     let carried = carry(&from, to).and_then(|carried| {
         to.execute_batch("COMMIT")?;
@@ -88,8 +95,12 @@ pub(super) fn carry_over(damaged: &Path, to: &Connection, options: &SqliteOption
     carried
 }
 
-fn open_to_read(path: &Path, options: &SqliteOptions) -> Result<Connection, Fault> {
-    let db = connection::open(path, options)?;
+pub(super) fn open_to_read(path: &Path, options: &SqliteOptions) -> Result<Connection, Fault> {
+    readable(connection::open(path, options)?)
+}
+
+/// Has a connection read what it can of a damaged database, and write nothing.
+pub(crate) fn readable(db: Connection) -> Result<Connection, Fault> {
     // It is evidence: what stands in its log is not to be written into it.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.pragma_update(None, "query_only", true)?;
@@ -185,6 +196,23 @@ impl Table {
         }
         cells.into_iter().map(|cell| Value::try_from(cell).ok()).collect()
     }
+}
+
+/// How many rows there are besides those of names and turns whose checksum does not fit, each table in words.
+pub(crate) fn damaged_in_others(db: &Connection) -> Result<Vec<String>, Fault> {
+    let mut said = Vec::new();
+    for table in [LINES, EXPIRED, QUARANTINE, META] {
+        let mut query = db.prepare(&format!("SELECT {} FROM {} NOT INDEXED", table.columns, table.name))?;
+        let (mut rows, mut all, mut damaged) = (query.query([])?, 0_u64, 0_u64);
+        while let Some(row) = rows.next()? {
+            all += 1;
+            damaged += u64::from(table.cells(row).is_none());
+        }
+        if damaged > 0 {
+            said.push(format!("{damaged} of {all} rows of `{}`", table.name));
+        }
+    }
+    Ok(said)
 }
 
 /// The row numbers in an index, from both its ends up to a page that cannot be read.
