@@ -215,7 +215,10 @@ pub(crate) enum Verb {
         /// Also if something is kept there: it is set aside
         #[arg(long)]
         force: bool,
-        /// The state directory
+        /// Also if the copy is damaged: what can be read of it is put back, and what cannot is said
+        #[arg(long)]
+        damaged: bool,
+        /// The state directory; by default that of treewarden.toml in this folder, else the usual one
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
     },

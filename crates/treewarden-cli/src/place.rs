@@ -1,4 +1,4 @@
-//! Where the control socket of a tree is.
+//! Where the control socket of a tree is, and its state directory.
 //!
 //! | comes first | the socket |
 //! |---|---|
@@ -12,9 +12,11 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use treewarden::config;
+use treewarden_service::invalid;
 
 use crate::args::Place;
-use crate::exit::{Failure, code};
+use crate::exit::{Exit, Failure, code};
 
 /// The socket's name in the state directory.
 const NAME: &str = "control.sock";
@@ -80,6 +82,45 @@ impl Place {
             (None, None, None) => by_argument(state_dir()?.join(NAME)),
         })
     }
+
+    /// The state directory of the tree that `run` starts in this folder, and who chose it.
+    ///
+    /// It is for what is done to a directory and not to a tree that runs: the directory is to be the one that is meant, or none.
+    pub(crate) fn of_run(&self) -> anyhow::Result<Chosen> {
+        if let Some(dir) = &self.state_dir {
+            return Ok(Chosen { dir: dir.clone(), by: "--state-dir" });
+        }
+        let file = Path::new(FILE);
+        // What cannot be read may choose a directory: to go by another one would be a guess.
+        let chosen = if file.is_symlink() || file.exists() {
+            config::load_regular(file).map_err(|error| {
+                let text = format!(
+                    "{FILE} here may choose a state directory, and is not valid; name the directory with --state-dir\n{}",
+                    invalid(file, &error)
+                );
+                Failure::new(Exit::Config, text)
+            })?
+        } else {
+            config::TreeSpec::default()
+        };
+        match chosen.state_dir {
+            Some(dir) => Ok(Chosen { dir, by: "state_dir of treewarden.toml here" }),
+            None => Ok(Chosen {
+                dir: self.state_dir(None)?,
+                by: "the usual one: neither --state-dir nor a treewarden.toml here chooses another",
+            }),
+        }
+    }
+}
+
+/// The file that `run` reads where it is given none.
+const FILE: &str = "treewarden.toml";
+
+/// A state directory, and who chose it.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) dir: PathBuf,
+    pub(crate) by: &'static str,
 }
 
 /// The socket that the environment names; a variable that is set to nothing names none.
@@ -90,7 +131,6 @@ fn variable() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Exit;
 
     #[test]
     fn an_argument_comes_before_the_variable_and_that_before_the_rest() {

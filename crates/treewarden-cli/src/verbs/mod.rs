@@ -20,6 +20,7 @@ pub(crate) use tree::outline_text;
 use std::process::ExitCode;
 
 use treewarden_service::Request;
+use treewarden_sqlite::Restore;
 
 use crate::args::{Place, Target, Verb};
 use crate::log::Log;
@@ -67,8 +68,9 @@ pub(crate) async fn run(verb: Verb, log: &Log) -> anyhow::Result<ExitCode> {
         Verb::Events { follow, since, output, place } => events::run(follow, since, output, &place).await,
         Verb::Top { interval, place } => top::run(interval, &place).await,
         Verb::Backup { dir, place } => copies::backup(&dir, &place).await,
-        Verb::Restore { dir, force, state_dir } => {
-            copies::restore(dir, force, Place { socket: None, state_dir }).await
+        Verb::Restore { dir, force, damaged, state_dir } => {
+            let how = Restore { replace: force, damaged };
+            copies::restore(dir, how, Place { socket: None, state_dir }).await
         }
         Verb::Check { file, strict } => check::run(&file, strict),
         Verb::Schema => check::schema(),
