@@ -197,7 +197,7 @@ pub fn target(path: &Path) -> io::Result<PathBuf> {
             };
         }
         // The kernel resolves the folders on the way, so that `..` behind a link is what it is there.
-        at = at.parent().unwrap_or(Path::new("")).join(fs::read_link(&at)?);
+        at = at.parent().unwrap_or_else(|| Path::new("")).join(fs::read_link(&at)?);
     }
     Err(io::Error::other(format!("{} is a link to itself", path.display())))
 }

@@ -34,7 +34,7 @@ fn open(dir: &Path) -> SqliteStore {
 fn with_records(dir: &Path, names: &[&str]) {
     let store = open(dir);
     for name in names {
-        let name = SessionName::new(*name).expect("a valid name");
+        let name = SessionName::new(name).expect("a valid name");
         let record = SessionRecord::new(name.clone(), treewarden_proto::SessionId::random());
         block_on(async {
             let tenure = store.take(name).await.expect("taken").tenure;

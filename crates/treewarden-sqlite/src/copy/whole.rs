@@ -42,6 +42,9 @@ fn refuse_other_files(backup: &Path, from: &Path) -> Result<(), Fault> {
         let text = format!("restore {}: {why}", backup.display());
         Err(StoreError::new(StoreErrorKind::Other, text).into())
     };
+    if backup.exists() && !backup.is_dir() {
+        return refuse("it is no folder: name the one that `treewarden backup` made");
+    }
     for file in companions(from).iter().chain([&journal(from)]).map(PathBuf::as_path).chain([from]) {
         if let Err(error) = placed::refuse_other_kinds(file) {
             return refuse(&error.to_string());

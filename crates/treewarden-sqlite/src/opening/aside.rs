@@ -73,7 +73,13 @@ pub(crate) fn carried_anew(
     };
     let carried = salvage::carry_over(damaged, &db)?;
     let Begun { dir, key, why, lost, .. } = begun;
-    quarantine::note(&db, ProblemKind::Database, key, &format!("{why}; {carried}"), "")?;
+    quarantine::note(
+        &db,
+        ProblemKind::Database,
+        key,
+        &format!("{why}; {carried}; what could be read is kept"),
+        "",
+    )?;
     // After what could be read: a name that has its record is not lost.
     lost::after_damage(&db, dir, lost, carried.knows_all_names)?;
     // One file and no log, which would stay behind under another name.

@@ -72,7 +72,7 @@ impl fmt::Display for Carried {
         let Self { names, turns, lost, .. } = self;
         write!(
             f,
-            "{names} records and {turns} turns of it could be read and are kept, {lost} names are known to have lost theirs"
+            "{names} records and {turns} turns of it could be read, and {lost} names are known to have lost theirs"
         )
     }
 }

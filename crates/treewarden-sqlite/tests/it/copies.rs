@@ -189,7 +189,8 @@ async fn what_is_no_copy_is_not_put_back_and_what_is_there_stays() {
     fs::write(&damaged, bytes).unwrap();
     fs::write(copy("cut").join("treewarden.db"), "no database").unwrap();
     fs::create_dir(copy("empty")).unwrap();
-    for name in ["newer", "older", "damaged", "cut", "empty", "nowhere"] {
+    fs::write(copy("file"), "").unwrap();
+    for name in ["newer", "older", "damaged", "cut", "empty", "file", "nowhere"] {
         let error = restore(&copy(name), dir.path(), REPLACE).unwrap_err();
         let is_damaged = matches!(error, RestoreError::Damaged { .. });
         assert!(
