@@ -86,10 +86,19 @@ pub fn prepare(
             resume::sound(&tree, known, open).unwrap_or_default()
         }
     };
-    let Some(point) = point else { return Ok(Resumable::NothingPersisted) };
-    let leaf = tree.name(point.leaf);
-    let mut lines = holes(&mut tree, point.leaf, id);
-    let mended = lines.len();
+    let Some(mut point) = point else { return Ok(Resumable::NothingPersisted) };
+    let mut lines = Vec::new();
+    loop {
+        let joined = holes(&mut tree, point.leaf, id);
+        if joined.is_empty() || lines.len() >= MOST_HOLES {
+            break;
+        }
+        lines.extend(joined);
+        // What is joined may hold a prompt that stood in no branch before, so the point is that of the file as it will be:
+        // otherwise the next start would go elsewhere, and ask for the open turn in another way.
+        point = resume::sound(&tree, known, open).ok().flatten().unwrap_or(point);
+    }
+    let (leaf, mended) = (tree.name(point.leaf), lines.len());
     if point.hint {
         lines.push(json!({ "type": HINT, "lastPrompt": "", "leafUuid": leaf, "sessionId": id }));
     }

@@ -5,7 +5,7 @@ mod support;
 use serde_json::{Value, json};
 use support::*;
 use treewarden_proto::TurnId;
-use treewarden_transcript::{OpenPrompt, Resumable, Saved};
+use treewarden_transcript::{OpenPrompt, Resumable, Saved, prepare};
 
 const GONE: &str = "5b7d3a52-0000-4000-8000-00000000dead";
 
@@ -177,4 +177,20 @@ fn a_prompt_in_words_of_the_clis_is_not_sent_again() {
         };
         assert_eq!(open, OpenPrompt::Woven, "{words}");
     }
+}
+
+#[test]
+fn a_file_that_was_joined_is_resumed_where_the_next_start_resumes_it() {
+    // Found at random: behind the hole stands a prompt that was woven into a branch which had no beginning before.
+    let disk = Disk::of(include_bytes!("../../../tests/fuzz/seeds/transcripts/joined"));
+    let turn = |id: &str| id.parse::<TurnId>().expect("an id");
+    let settled = [answered(turn("11111111-1111-4111-8111-111111111111"))];
+    let open = turn("22222222-2222-4222-8222-222222222222");
+    let start = || match prepare(disk.config_dir(), disk.id, &known(&settled), Some(open)) {
+        Ok(Resumable::At { leaf, open, mended, hint_written, .. }) => (leaf, open, mended, hint_written),
+        other => panic!("{other:?}"),
+    };
+    let (leaf, open, mended, _) = start();
+    assert_eq!(mended, 1);
+    assert_eq!(start(), (leaf, open, 0, false), "what is ready stays as it is");
 }

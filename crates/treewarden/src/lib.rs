@@ -28,6 +28,7 @@ mod warm;
 
 pub use host::Host;
 pub use session::{Prompt, Session, SessionOptions};
+pub use suggest::no_such;
 pub use tree::Tree;
 pub use treewarden_otp::{ExitReason, Supervisor, registry, supervisor};
 pub use treewarden_proto::{

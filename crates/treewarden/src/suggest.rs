@@ -14,7 +14,14 @@ const MEANT: usize = 3;
 /// What is said of a name that nothing has: which were probably meant, three at most, or else which there are, the first twenty.
 ///
 /// `what` is the kind of thing in the singular, and `known` the names that there are.
-pub(crate) fn no_such<S: AsRef<str>>(what: &str, name: &str, known: &[S]) -> String {
+///
+/// # Examples
+///
+/// ```
+/// let said = treewarden::no_such("session", "assitant", &["assistant", "reviewer"]);
+/// assert_eq!(said, r#"no session is named "assitant"; did you mean "assistant"?"#);
+/// ```
+pub fn no_such<S: AsRef<str>>(what: &str, name: &str, known: &[S]) -> String {
     let none = format!("no {what} is named {name:?}");
     let mut meant = near(name, known.iter().map(AsRef::as_ref));
     meant.truncate(MEANT);

@@ -22,6 +22,16 @@ fn messages(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn json_in_the_place_of_a_path_is_a_fault_that_quotes_nothing_of_it() {
+    for key in ["mcp_config", "settings"] {
+        let text = format!("[[child]]\nname = \"a\"\n{key} = '{{\"env\":{{\"TOKEN\":\"sekret-123\"}}}}'");
+        let said = report(&text);
+        assert!(said.contains(&format!("3:{}: `{key}` is JSON text", key.len() + 4)), "{said}");
+        assert!(said.contains("write a table") && !said.contains("sekret"), "{said}");
+    }
+}
+
+#[test]
 fn a_report_shows_file_line_column_the_line_and_a_suggestion() {
     let expected = "\
 treewarden.toml:2:1: unknown key `modle` in a session

@@ -48,7 +48,7 @@ fn a_name_that_no_session_has_is_refused_before_a_prompt_is_read() {
     let mut told = String::new();
     chat.0.stderr.take().expect("it is piped").read_to_string(&mut told).expect("UTF-8");
     assert_eq!(code, Some(5), "{told}");
-    assert!(told.contains("no session is named \"assitant\"; did you mean assistant?"), "{told}");
+    assert!(told.contains("no session is named \"assitant\"; did you mean \"assistant\"?"), "{told}");
 }
 
 #[test]
@@ -58,7 +58,9 @@ fn tool_calls_and_denials_are_told_beside_the_answer() {
     let (code, said, told) = piped(&world, &["a"], b"PROMPT-1 ASK\n");
     assert_eq!((code, said.as_str()), (Some(0), "word0 word1 word2 answer to PROMPT-1 ASK\n"), "{told}");
     let call = "[Bash {\"command\":\"true\",\"description\":\"step\"}]";
-    assert_eq!(told, format!("{call}\ndenied: {call}\n"));
+    let denied = told.strip_prefix(&format!("{call}\n")).unwrap_or_else(|| panic!("{told}"));
+    assert!(denied.starts_with("note: the CLI did not let the model use Bash: "), "{told}");
+    assert_eq!(denied.lines().count(), 1, "it is said once: {told}");
 }
 
 #[test]
@@ -299,7 +301,7 @@ fn words_of_a_tool_and_of_the_model_are_shown_and_not_obeyed() {
     };
     // Typed as a quoted insert, as a paste takes no escapes.
     person.types("PROMPT-1 \u{16}\u{1b}]0;owned\u{16}\u{7} ASK\r");
-    person.sees("denied: [Bash");
+    person.sees("did not let the model use Bash");
     person.may_type();
     let screen = String::from_utf8_lossy(&person.screen.lock().expect("no panic")).into_owned();
     let answer =

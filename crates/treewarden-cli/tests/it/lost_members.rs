@@ -52,7 +52,7 @@ fn without_its_database<const N: usize>(world: &World, names: [&str; N]) -> [Str
 #[test]
 fn a_member_of_a_template_whose_record_is_lost_is_shown_and_is_one_still_when_it_was_taken_over() {
     let world = World::with(CHAT);
-    let [alice, _bob, _gone] = without_its_database(&world, ["Alice", "Bob", "Gone"]);
+    let [alice, bob, gone] = without_its_database(&world, ["Alice", "Bob", "Gone"]);
     let mut daemon = world.daemon();
     assert_eq!(members(&world), ["Alice", "Bob"], "one that was removed does not come back");
     for name in ["Alice", "Bob"] {
@@ -71,6 +71,11 @@ fn a_member_of_a_template_whose_record_is_lost_is_shown_and_is_one_still_when_it
             .map(str::to_owned)
     });
     assert!(event.contains("Bob"), "it names whose records are lost: {event}");
+    // A slip of the hand would have two names ask in one conversation, and nothing leads back.
+    for of_another in [&bob, &gone] {
+        let refused = code(&world, &["adopt", "Alice", of_another], 1);
+        assert!(refused.contains("it is the conversation of "), "{refused}");
+    }
     let refused = code(&world, &["ask", "Alice", "What is my name?"], 1);
     assert!(refused.contains("the conversation of Alice is lost"), "{refused}");
     let refused = code(&world, &["remove", "Alice"], 1);

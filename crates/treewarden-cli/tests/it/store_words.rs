@@ -42,10 +42,10 @@ fn a_disk_that_is_full_is_told_by_ps_and_an_event_until_a_write_is_stored_again(
     let shown = eventually("ps says so", || {
         let (code, said) = ask_much(&world);
         assert_eq!(code, Some(8), "{said}");
-        assert!(said.contains("make room"), "{said}");
+        assert!(said.contains("raise the limit of the size of files"), "{said}");
         Some(ps()).filter(|shown| shown.contains("store: "))
     });
-    for words in ["make room", "this is over with the next write that is stored"] {
+    for words in ["raise the limit of the size of files", "this is over with the next write that is stored"] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     let told = eventually("it is an event", || events(&world, "store_problem").pop());

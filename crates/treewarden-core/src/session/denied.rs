@@ -29,8 +29,8 @@ impl Outcome {
     /// The tool calls that were refused in the turn, each once, as far as the CLI told of them.
     pub fn denied(&self) -> Vec<Denied> {
         let result = match self {
-            Self::Completed(answer) => answer.result.as_ref(),
-            Self::Failed(failure) => failure.result.as_ref(),
+            Self::Completed(answer) => answer.result.as_deref(),
+            Self::Failed(failure) => failure.result.as_deref(),
             Self::Interrupted | Self::Cancelled => None,
         };
         result.map(Frame::denials).map(each_once).unwrap_or_default()
@@ -127,7 +127,7 @@ mod tests {
             text: String::new(),
             interruptions: 0,
             stored: true,
-            result: Some(Frame::parse(line.to_string().into()).expect("a frame")),
+            result: Some(Box::new(Frame::parse(line.to_string().into()).expect("a frame"))),
         };
         let denied = Outcome::Completed(answer.clone()).denied();
         assert_eq!(denied, [Denied { tool: "Bash".into(), rule: "Bash(ls:*)".into() }]);

@@ -257,10 +257,13 @@ mod tests {
                 text: "\"}".into(),
                 interruptions: 2,
                 stored: true,
-                result: Some(frame.clone()),
+                result: Some(Box::new(frame.clone())),
             };
-            let failure =
-                Failure { kind: FailureKind::Api, message: "\"}".into(), result: Some(frame.clone()) };
+            let failure = Failure {
+                kind: FailureKind::Api,
+                message: "\"}".into(),
+                result: Some(Box::new(frame.clone())),
+            };
             for outcome in [Outcome::Completed(answer), Outcome::Failed(failure)] {
                 let json = outcome.to_json().expect("it can be written");
                 let record: OutcomeRecord<'_> = serde_json::from_str(&json).expect("it can be read");

@@ -136,6 +136,11 @@ impl<S, C> Queue<S, C> {
         Room::Reserved
     }
 
+    /// Whether a turn has a place reserved that it has not taken yet.
+    pub fn awaits_turns(&self) -> bool {
+        self.reserved > 0
+    }
+
     /// Gives a reserved place back, with its bytes, or up to what is put there before anybody else can ask.
     pub fn give_back(&mut self, bytes: usize) {
         self.reserved -= 1;

@@ -159,7 +159,7 @@ impl Supervisor {
     /// When the future is dropped the call may still be carried out.
     pub async fn restart_run(&self, pid: Pid) -> Result<ChildStarted, RestartChildError> {
         match self.call(Request::RestartRun(pid)).await {
-            Some(Reply::RestartChild(result)) => result.map(ChildStarted::from),
+            Some(Reply::RestartChild(result)) => result.map(ChildStarted::of),
             _ => Err(RestartChildError::NoProc),
         }
     }

@@ -60,8 +60,6 @@ pub(super) struct Cli {
     /// What is said is that the model API failed.
     pub(super) by_api: bool,
     pub(super) answered: Option<Value>,
-    /// The tool calls of the turn that were denied.
-    pub(super) denials: Vec<Value>,
     pub(super) ignore_eof: bool,
     pub(super) eof: bool,
     pub(super) failed: bool,
@@ -213,7 +211,6 @@ impl Cli {
             denials: Vec::new(),
             by_api: false,
             answered: None,
-            denials: Vec::new(),
             eof: false,
             failed: false,
             taken_up: None,

@@ -285,6 +285,14 @@ impl Checker<'_, '_> {
 
     fn path_or_table(&mut self, name: &str, value: &Value<'_>) -> Option<Json> {
         match value.get_ref() {
+            // The CLI's own flag takes JSON there. Taken for a path, it would be quoted in errors, with its secrets.
+            DeValue::String(text) if text.trim_start().starts_with('{') => {
+                let help = "write a table, or the path of a file";
+                self.faults
+                    .add(&value.span(), format!("`{name}` is JSON text, which is not read here"))
+                    .help(help);
+                None
+            }
             DeValue::String(_) => self.path(name, value).map(Json::from),
             DeValue::Table(table) => Some(Json::Object(object(table))),
             _ => {

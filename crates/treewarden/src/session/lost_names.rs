@@ -154,6 +154,7 @@ impl Host {
     /// When the future is dropped the conversation may be taken over all the same.
     pub async fn adopt_unheld(&self, name: &SessionName, id: SessionId) -> Result<(), QueryError> {
         let refused = |why: String| QueryError::not_adopted(name, id, &why);
+        self.refuse_anothers(name, id).await.map_err(refused)?;
         let config_dir = own_config_dir().map_err(refused)?;
         let seen = whole(self, config_dir.clone(), id).await.map_err(refused)?;
         let template = self.template_of(name, Some(id)).await;
@@ -162,6 +163,19 @@ impl Host {
             taken_over(record, id, &config_dir, seen);
         };
         self.end_unheld(name, id, change).await.map_err(refused)
+    }
+
+    /// Refuses a conversation that another name has, or had before its record was lost: both would ask in it.
+    pub(crate) async fn refuse_anothers(&self, name: &SessionName, id: SessionId) -> Result<(), String> {
+        let holders = self.desks().into_iter().filter(|desk| desk.status().session_id == Some(id));
+        let mut others: Vec<SessionName> = holders.map(|desk| desk.name.clone()).collect();
+        // What cannot be read is no other name's as far as anybody knows.
+        let lost = self.lost_names().await.unwrap_or_default();
+        others.extend(lost.into_iter().filter(|lost| lost.session_id == Some(id)).map(|lost| lost.name));
+        match others.into_iter().find(|other| other != name) {
+            Some(other) => Err(format!("it is the conversation of {other}")),
+            None => Ok(()),
+        }
     }
 
     /// Has a lost name begin anew that no session of the program has.

@@ -85,6 +85,10 @@ impl Session {
         }
         match desk.supervisor() {
             Some(supervisor) => Ok((desk, supervisor)),
+            // The name is there before what supervises it.
+            None if desk.doorbell().is_none() => {
+                Err(StartError::supervisor(&"it is being made, or has no actor; ask again when it runs"))
+            }
             None => Err(StartError::supervisor(&"its supervisor is not one of treewarden's")),
         }
     }
@@ -231,6 +235,8 @@ fn not_started(desk: &Desk, error: &RestartChildError) -> StartError {
     match error {
         _ if desk.is_being_removed() => StartError::being_removed(&desk.name),
         RestartChildError::NotFound => StartError::forgotten(&desk.name),
+        RestartChildError::Running => StartError::runs(&desk.name),
+        RestartChildError::Restarting => StartError::restarts(&desk.name),
         error => StartError::supervisor(error),
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use treewarden::{Prompt, TurnId};
 use treewarden_service::{Request, Streaming};
 
 use super::printed::Printed;
 use crate::args::{Output, Place};
-use crate::client::{Client, PATIENCE, TreeEnded, silent};
+use crate::client::{Client, TreeEnded};
 use crate::exit::{self, Exit};
 use crate::output;
 use crate::verbs::turn::{self, untold};
@@ -22,9 +22,10 @@ const RETURN: Duration = Duration::from_secs(120);
 /// How long until it is looked for again.
 const KNOCK: Duration = Duration::from_millis(200);
 
-/// A prompt that was sent.
+/// A prompt on its way.
 struct Asked {
     client: Client,
+    request: Request,
     printed: Printed,
 }
 
@@ -32,7 +33,7 @@ struct Asked {
 pub(super) async fn for_a_pipe(name: &str, prompt: String, place: &Place) -> anyhow::Result<Value> {
     let mut asked = Asked::open(name, prompt, place).await?;
     let opened = Cell::new(None);
-    let report = match (asked.follow(&opened).await?, opened.get()) {
+    let report = match (asked.follow(&opened, place).await?, opened.get()) {
         (Some(report), _) => report,
         // The turn is stored, and whoever asked has its id from nowhere else.
         (None, Some(turn)) => untold(&turn.to_string(), Some(name)),
@@ -50,7 +51,7 @@ pub(super) async fn for_a_person(name: &str, prompt: String, place: &Place) -> a
     let opened = Cell::new(None);
     let followed = {
         // Kept over a Ctrl-C: a line that has come in part would be lost with it.
-        let follow = asked.follow(&opened);
+        let follow = asked.follow(&opened, place);
         tokio::pin!(follow);
         let mut is_ended = false;
         loop {
@@ -130,19 +131,22 @@ async fn found_again(turn: TurnId, name: &str, place: &Place) -> anyhow::Result<
 impl Asked {
     async fn open(name: &str, prompt: String, place: &Place) -> anyhow::Result<Self> {
         // A connection for each: one that is idle may be hung up on.
-        let mut client = Client::connect(place).await?;
+        let client = Client::connect(place).await?;
         // Whoever chats is the operator, and expects of `/compact` and `@file` what the CLI makes of them.
         let command = !Prompt::from(prompt.as_str()).is_inert();
         let stream = Streaming::Text;
-        client.send(&Request::Ask { name: name.to_owned(), prompt, command, stream, detach: false }).await?;
-        Ok(Self { client, printed: Printed::default() })
+        let request = Request::Ask { name: name.to_owned(), prompt, command, stream, detach: false };
+        Ok(Self { client, request, printed: Printed::default() })
     }
 
-    /// Shows what comes before the outcome, notes the turn once it is stored, and returns its report; `None` if the tree ended
+    /// Sends it, shows what comes before the outcome, notes the turn once it is stored, and returns its report; `None` if the tree ended
     /// first.
-    async fn follow(&mut self, opened: &Cell<Option<TurnId>>) -> anyhow::Result<Option<Value>> {
-        // A tree that takes the connection and says nothing may be suspended.
-        let mut told = timeout(PATIENCE, self.client.item()).await.map_err(|_| silent())?;
+    async fn follow(
+        &mut self,
+        opened: &Cell<Option<TurnId>>,
+        place: &Place,
+    ) -> anyhow::Result<Option<Value>> {
+        let mut told = self.client.ask(&self.request, place).await;
         loop {
             let item = match told {
                 Ok(Ok(item)) => item,
@@ -161,7 +165,6 @@ impl Asked {
     /// Shows how the turn came out, with its text if nothing was shown of that.
     fn show(&mut self, report: &Value, with_text: bool) -> anyhow::Result<()> {
         self.printed.end_line()?;
-        self.printed.denials(report)?;
         turn::show(report, Output { json: false }, with_text)
     }
 }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use tokio::io::{AsyncBufRead, BufReader};
+use treewarden::no_such;
 use treewarden_service::Request;
 
 use super::turn;
@@ -40,25 +41,7 @@ async fn see_that_it_is_there(name: &str, place: &Place) -> anyhow::Result<()> {
     if names.contains(&name) {
         return Ok(());
     }
-    let meant = match near(name, &names).as_slice() {
-        [] => String::new(),
-        near => format!(" did you mean {}?", near.join(" or ")),
-    };
-    let text = format!("no session is named {name:?};{meant} `treewarden ps` lists them");
-    Err(Failure::new(Exit::NotFound, text).into())
-}
-
-/// Up to three of the names that are near to one that was typed, the nearest first.
-fn near<'n>(typed: &str, names: &[&'n str]) -> Vec<&'n str> {
-    let begins = |long: &str, short: &str| short.len() >= 3 && long.starts_with(short);
-    let far = |name: &str| {
-        let far = strsim::osa_distance(typed, name);
-        (far <= name.chars().count().max(3) / 3 || begins(name, typed) || begins(typed, name)).then_some(far)
-    };
-    let mut near: Vec<(usize, &str)> =
-        names.iter().filter_map(|name| far(name).map(|far| (far, *name))).collect();
-    near.sort_unstable();
-    near.into_iter().take(3).map(|(_, name)| name).collect()
+    Err(Failure::new(Exit::NotFound, no_such("session", name, &names)).into())
 }
 
 /// Prompts from a terminal, until the person leaves.
@@ -121,14 +104,6 @@ async fn next_line(input: &mut (impl AsyncBufRead + Unpin)) -> anyhow::Result<Op
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_typo_finds_the_names_that_may_be_meant_and_noise_finds_none() {
-        let names = ["assistant", "assistant-2", "reviewer", "a"];
-        assert_eq!(near("assitant", &names), ["assistant", "assistant-2"]);
-        assert_eq!(near("rev", &names), ["reviewer"]);
-        assert_eq!(near("temperature", &names), [""; 0]);
-    }
 
     #[tokio::test]
     async fn the_last_line_needs_no_end_and_a_blank_one_is_not_the_end() {

@@ -41,16 +41,6 @@ impl Printed {
         }
     }
 
-    /// Shows the tool calls that were denied, by the turn's report.
-    pub(super) fn denials(&mut self, report: &Value) -> io::Result<()> {
-        let denials = report["result"]["permission_denials"].as_array();
-        for denial in denials.into_iter().flatten() {
-            let input = shown::json(&denial["tool_input"]);
-            self.note(&format!("denied: {}", called(denial["tool_name"].as_str(), &input)))?;
-        }
-        Ok(())
-    }
-
     /// Says something about the turn, on a line of its own.
     pub(super) fn note(&mut self, text: &str) -> io::Result<()> {
         self.end_line()?;

@@ -64,8 +64,11 @@ impl Desk {
     pub(crate) async fn adopt(&self, id: SessionId, config_dir: PathBuf) -> Result<(), QueryError> {
         let refused = |why: &str| QueryError::not_adopted(&self.name, id, why);
         if self.lock().identity.lost().is_none() {
-            return Err(refused("its record is there; `clear` it first if that is to be left"));
+            return Err(refused(
+                "its record is there, with a conversation of its own; `resume` in its table of the config file has it carry on another",
+            ));
         }
+        self.host.refuse_anothers(&self.name, id).await.map_err(|why| refused(&why))?;
         let record = SessionRecord::new(self.name.clone(), id);
         if !carries_on(&record, &self.options()) {
             return Err(refused(

@@ -12,6 +12,9 @@ use treewarden_core::session::{Outcome, StopReason};
 use super::Desk;
 use super::rooms::Command;
 
+/// How long a removal waits for turns that are on their way to the journal.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
 impl Desk {
     /// Takes no more turns for this reason, ends the CLI in good order, the running turn with it, and cancels those that
     /// wait; the actor lives on.
@@ -35,6 +38,22 @@ impl Desk {
     pub(crate) async fn put_down_for_removal(&self, why: &str) {
         self.lock().service.begin_removal(why);
         self.end_turns().await;
+        // A turn that was on its way to the journal was accepted before: left open, it would be run by whoever has the
+        // name next.
+        let _late = tokio::time::timeout(ARRIVAL, self.all_have_arrived()).await;
+        self.settle_all(&Outcome::Cancelled);
+    }
+
+    /// Waits until no turn has a place that it has not taken.
+    async fn all_have_arrived(&self) {
+        loop {
+            // Before the look, as in `quiet`.
+            let quiet = self.quiet.notified();
+            if !self.lock().queue.awaits_turns() {
+                return;
+            }
+            quiet.await;
+        }
     }
 
     async fn end_turns(&self) {

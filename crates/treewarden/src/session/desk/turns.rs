@@ -33,6 +33,8 @@ impl Place {
     fn fill(mut self, rooms: &mut Rooms) {
         rooms.queue.give_back(self.bytes);
         self.filled = true;
+        // Whoever removes the session waits for it, and looks when the lock is free: the turn is there by then.
+        self.desk.quiet.notify_waiters();
     }
 }
 
@@ -44,6 +46,8 @@ impl Drop for Place {
             let mut rooms = self.desk.lock();
             rooms.queue.give_back(self.bytes);
             rooms.service.used(Instant::now());
+            drop(rooms);
+            self.desk.quiet.notify_waiters();
         }
     }
 }
@@ -128,6 +132,11 @@ impl Desk {
                 rooms.queue.push(Entry::Turn(Box::new(entry)));
                 drop(rooms);
                 self.settle(turn, outcome, None);
+            }
+            // Whoever removes the session waits for the turns that were on their way, and cancels them.
+            Standing::Closed(_) if rooms.service.is_being_removed() => {
+                rooms.queue.push(Entry::Turn(Box::new(entry)));
+                self.publish(Happening::TurnOpened { turn });
             }
             Standing::Closed(why) => {
                 // The turn stays open in the journal: the next host, or the next session of this name, runs
