@@ -41,7 +41,8 @@ pub fn answer_to(
     id: SessionId,
     turn: TurnId,
 ) -> Result<Option<DiskAnswer>, TranscriptError> {
-    let Some(path) = find(config_dir, id) else { return Ok(None) };
+    let found = find(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
+    let Some(path) = found else { return Ok(None) };
     read_answer(&path, turn).map_err(TranscriptError::of(&path))
 }
 

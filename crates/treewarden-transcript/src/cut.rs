@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use treewarden_proto::SessionId;
 
 use crate::line::scan;
-use crate::{TranscriptError, find, kept};
+use crate::{TranscriptError, find_any};
 
 /// What a file ends with, if that is no line that can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub struct CutLine {
 ///
 /// [`TranscriptError`] if the file cannot be read.
 pub fn cut_line(config_dir: &Path, id: SessionId) -> Result<Option<CutLine>, TranscriptError> {
-    let Some(path) = find(config_dir, id).or_else(|| kept(config_dir, id)) else { return Ok(None) };
+    let found = find_any(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
+    let Some(path) = found else { return Ok(None) };
     let line = line(&path).map_err(TranscriptError::of(&path))?;
     Ok(line.map(|line| CutLine { path, line }))
 }

@@ -41,8 +41,9 @@ pub fn keep(config_dir: &Path, id: SessionId) -> Kept {
     match find(config_dir, id) {
         // Here nobody has looked whether the CLI's file is whole: an empty one must not take the name of the
         // only copy.
-        Some(path) => keep_file(config_dir, &path, id, Standing::Stays),
-        None => Kept::NoTranscript,
+        Ok(Some(path)) => keep_file(config_dir, &path, id, Standing::Stays),
+        Ok(None) => Kept::NoTranscript,
+        Err(error) => Kept::Impossible { reason: error.to_string() },
     }
 }
 
@@ -97,10 +98,26 @@ fn project_of(path: &Path) -> String {
 }
 
 /// The second name of a transcript, if it has one.
-pub fn kept(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
+///
+/// # Errors
+///
+/// An [`io::Error`] if its folders cannot be looked through.
+pub fn kept(config_dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> {
     let found = crate::place::newest_below(&root(config_dir), id)?;
     // A link that somebody placed here would have a resume read, and restore, another file.
-    regular(&found).is_ok().then_some(found)
+    Ok(found.filter(|found| regular(found).is_ok()))
+}
+
+/// The transcript of a conversation: the CLI's file, or where that is gone its second name.
+///
+/// # Errors
+///
+/// An [`io::Error`] if the folders cannot be looked through.
+pub fn find_any(config_dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> {
+    match find(config_dir, id)? {
+        Some(path) => Ok(Some(path)),
+        None => kept(config_dir, id),
+    }
 }
 
 /// Gives a transcript its first name back, if that is gone and the second is there; returns it.
@@ -110,10 +127,10 @@ pub fn kept(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
 /// An [`io::Error`] if the first name cannot be made.
 pub fn restore(config_dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> {
     // The CLI's name is there: whatever is in it, it is not this function's to replace.
-    if let Some(path) = find(config_dir, id) {
+    if let Some(path) = find(config_dir, id)? {
         return Ok(Some(path));
     }
-    let Some(ours) = kept(config_dir, id) else { return Ok(None) };
+    let Some(ours) = kept(config_dir, id)? else { return Ok(None) };
     let project = ours.parent().and_then(Path::file_name).unwrap_or_default();
     let dir = config_dir.join("projects").join(project);
     DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
@@ -135,9 +152,9 @@ pub fn restore(config_dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> 
 ///
 /// An [`io::Error`] if it cannot be removed.
 pub fn release(config_dir: &Path, id: SessionId) -> io::Result<()> {
-    let Some(path) = find(config_dir, id) else { return Ok(()) };
+    let Some(path) = find(config_dir, id)? else { return Ok(()) };
     // A conversation that moved to another project's folder has one there, too.
-    for ours in crate::place::files_below(&root(config_dir), id) {
+    for ours in crate::place::files_below(&root(config_dir), id)? {
         // A second name of another file may be all that is left of a conversation, and stays.
         if regular(&ours).is_ok_and(|own| regular(&path).is_ok_and(|file| is_same(&own, &file))) {
             remove(&ours)?;

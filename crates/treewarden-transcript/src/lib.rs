@@ -38,7 +38,7 @@ mod tree;
 pub use answer::{DiskAnswer, answer_to};
 pub use cut::{CutLine, cut_line};
 pub use error::TranscriptError;
-pub use keep::{Kept, are_one, keep, kept, release, restore, second_name};
+pub use keep::{Kept, are_one, find_any, keep, kept, release, restore, second_name};
 pub use look::{Look, Saved, holds, look};
 pub use place::{NoConfigDir, config_dir, find};
 pub use prepare::{Resumable, prepare};

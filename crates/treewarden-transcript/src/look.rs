@@ -51,7 +51,7 @@ pub struct Look {
 ///
 /// [`TranscriptError`] if the file cannot be read.
 pub fn look(config_dir: &Path, id: SessionId, known: &Known) -> Result<Look, TranscriptError> {
-    let path = find(config_dir, id);
+    let path = find(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
     let saved = holds_at(config_dir, path.as_deref(), id, known)?;
     let (mut first, mut kept) = (None, None);
     // Only for a file that was just found to hold what is known: the second name of one that was emptied
@@ -71,7 +71,8 @@ pub fn look(config_dir: &Path, id: SessionId, known: &Known) -> Result<Look, Tra
 ///
 /// [`TranscriptError`] if the file cannot be read.
 pub fn holds(config_dir: &Path, id: SessionId, known: &Known) -> Result<Saved, TranscriptError> {
-    holds_at(config_dir, find(config_dir, id).as_deref(), id, known)
+    let path = find(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
+    holds_at(config_dir, path.as_deref(), id, known)
 }
 
 fn holds_at(
@@ -81,7 +82,11 @@ fn holds_at(
     known: &Known,
 ) -> Result<Saved, TranscriptError> {
     // The second name will do: a start gives the first back from it.
-    let Some(path) = path.map(Path::to_owned).or_else(|| kept(config_dir, id)) else {
+    let path = match path {
+        Some(path) => Some(path.to_owned()),
+        None => kept(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?,
+    };
+    let Some(path) = path else {
         let first = || known.first.clone().map(|first| Saved::Cut { first });
         let turn = known.written().map(|missing| Saved::No { missing });
         return Ok(turn.or_else(first).unwrap_or(Saved::Yes));
@@ -118,8 +123,9 @@ fn judge(config_dir: &Path, path: &Path, id: SessionId, known: &Known) -> io::Re
     }
     // A file that begins in the middle is a loss only if another file has what was before; otherwise nobody
     // knows that there was anything.
-    let is_loss =
-        |hole: &resume::Hole| hole.before.is_some() || loss::another(config_dir, path, id).is_some();
-    let hole = resume::hole(&whole, leaf).filter(is_loss);
-    Ok(hole.map_or(Saved::Yes, |hole| Saved::Incomplete { missing: whole.name(hole.missing) }))
+    let Some(hole) = resume::hole(&whole, leaf) else { return Ok(Saved::Yes) };
+    let is_loss = hole.before.is_some() || loss::another(config_dir, path, id)?.is_some();
+    Ok(Some(hole)
+        .filter(|_| is_loss)
+        .map_or(Saved::Yes, |hole| Saved::Incomplete { missing: whole.name(hole.missing) }))
 }

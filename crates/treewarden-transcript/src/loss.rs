@@ -1,5 +1,6 @@
 //! What of a conversation is lost, and in which words that is said.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use treewarden_proto::{SessionId, TurnId};
@@ -32,16 +33,19 @@ pub(crate) fn look(
     tree: &Tree,
     known: &Known,
     open: Option<TurnId>,
-) -> Result<Option<Point>, Loss> {
+) -> io::Result<Result<Option<Point>, Loss>> {
     // What must be there comes first: that a file begins in the middle matters only if all else is in it.
-    let point = resume::sound(tree, known, open).map_err(Loss::Missing)?;
+    let point = match resume::sound(tree, known, open) {
+        Ok(point) => point,
+        Err(missing) => return Ok(Err(Loss::Missing(missing))),
+    };
     let missing = point.and_then(|point| resume::begins_amid(tree, point.leaf));
     if let Some(missing) = missing
-        && let Some(ours) = another(config_dir, path, id)
+        && let Some(ours) = another(config_dir, path, id)?
     {
-        return Err(Loss::Beginning { missing: tree.name(missing), ours });
+        return Ok(Err(Loss::Beginning { missing: tree.name(missing), ours }));
     }
-    Ok(point)
+    Ok(Ok(point))
 }
 
 impl Loss {
@@ -72,11 +76,14 @@ impl Loss {
             _ => "",
         };
         let elsewhere = match another(config_dir, path, id) {
-            Some(ours) if tail::whole(&ours).is_ok_and(|tree| resume::sound(&tree, known, None).is_ok()) => {
+            Err(error) => format!("whether another copy is kept cannot be seen: {error}"),
+            Ok(Some(ours))
+                if tail::whole(&ours).is_ok_and(|tree| resume::sound(&tree, known, None).is_ok()) =>
+            {
                 format!("{} has it: stop the session and put that in its place", ours.display())
             }
-            Some(ours) => format!("nor is it in {}", ours.display()),
-            None => "no other copy is kept".to_owned(),
+            Ok(Some(ours)) => format!("nor is it in {}", ours.display()),
+            Ok(None) => "no other copy is kept".to_owned(),
         };
         format!("{what}{how}; {elsewhere}")
     }
@@ -101,6 +108,6 @@ pub(crate) fn without_file(config_dir: &Path, id: SessionId, known: &Known) -> R
 }
 
 /// A file of the conversation that has our second name and is not the CLI's.
-pub(crate) fn another(config_dir: &Path, path: &Path, id: SessionId) -> Option<PathBuf> {
-    kept(config_dir, id).filter(|ours| !are_one(ours, path))
+pub(crate) fn another(config_dir: &Path, path: &Path, id: SessionId) -> io::Result<Option<PathBuf>> {
+    Ok(kept(config_dir, id)?.filter(|ours| !are_one(ours, path)))
 }

@@ -1,6 +1,7 @@
 //! Where the CLI keeps its files.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
@@ -85,25 +86,52 @@ fn password_home() -> Result<PathBuf, NoConfigDir> {
 ///
 /// The CLI keeps it below a folder that it names after the working directory. The folder is not derived but looked for,
 /// since only the file's name is certain.
-pub fn find(config_dir: &Path, id: SessionId) -> Option<PathBuf> {
-    let all = files_below(&config_dir.join("projects"), id);
+///
+/// # Errors
+///
+/// An [`io::Error`] if the folders cannot be looked through, as without a descriptor to do so: taken for a conversation that has
+/// no transcript, one that is there would be begun anew, or told as lost.
+pub fn find(config_dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> {
+    let all = files_below(&config_dir.join("projects"), id)?;
     // Of several, the one that has our second name is the conversation; others are copies, as of a folder
     // that was moved.
-    let ours = if all.len() > 1 { crate::kept(config_dir, id) } else { None };
+    let ours = if all.len() > 1 { crate::kept(config_dir, id)? } else { None };
     let own = ours.and_then(|ours| all.iter().find(|path| crate::keep::are_one(path, &ours)).cloned());
-    own.or_else(|| newest(all))
+    Ok(own.or_else(|| newest(all)))
 }
 
 /// The newest file of a conversation in the folders below `dir`.
-pub(crate) fn newest_below(dir: &Path, id: SessionId) -> Option<PathBuf> {
-    newest(files_below(dir, id))
+pub(crate) fn newest_below(dir: &Path, id: SessionId) -> io::Result<Option<PathBuf>> {
+    files_below(dir, id).map(newest)
 }
 
-pub(crate) fn files_below(dir: &Path, id: SessionId) -> Vec<PathBuf> {
+pub(crate) fn files_below(dir: &Path, id: SessionId) -> io::Result<Vec<PathBuf>> {
     let file = format!("{id}.jsonl");
-    // A folder that is not there has no files: no CLI has run with this directory yet.
-    let projects = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    projects.map(|project| project.path().join(&file)).filter(|path| path.is_file()).collect()
+    let projects = match std::fs::read_dir(dir) {
+        Ok(projects) => projects,
+        // A folder that is not there has no files: no CLI has run with this directory yet.
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = Vec::new();
+    for project in projects {
+        let path = project?.path().join(&file);
+        match path.metadata() {
+            Ok(meta) if meta.is_file() => files.push(path),
+            Ok(_) => {}
+            // A project that may not be looked into is another user's; a CLI of this one keeps nothing there.
+            Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
+}
+
+/// Whether an error says that there is nothing at a path.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        // A link to itself leads to nothing.
+        || error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32)
 }
 
 fn newest(files: Vec<PathBuf>) -> Option<PathBuf> {
@@ -167,5 +195,20 @@ mod tests {
     #[test]
     fn the_password_file_has_a_home_for_whoever_runs_this() {
         assert!(password_home().is_ok_and(|home| home.is_absolute()));
+    }
+
+    #[test]
+    fn folders_that_cannot_be_looked_through_are_not_ones_without_a_transcript() {
+        let id = SessionId::random();
+        let dir = tempfile::tempdir().expect("a folder");
+        assert_eq!(find(&dir.path().join("none"), id).expect("nothing is there"), None);
+        std::fs::write(dir.path().join("projects"), "a file").expect("written");
+        assert_eq!(find(dir.path(), id).expect("no folder"), None);
+        // As any error that says nothing of what is there; a want of descriptors is met by `limits` of the command's tests.
+        let unreachable = dir.path().join("x".repeat(300));
+        let found =
+            [find(&unreachable, id), crate::kept(&unreachable, id), crate::find_any(&unreachable, id)];
+        assert!(found.iter().all(Result::is_err), "{found:?}");
+        crate::prepare(&unreachable, id, &crate::Known::default(), None).expect_err("it is not begun anew");
     }
 }

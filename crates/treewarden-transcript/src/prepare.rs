@@ -74,7 +74,7 @@ pub fn prepare(
     // The whole file, whatever its length: a start decides what is lost for good, and may write.
     let mut tree = tail::whole(&path).map_err(error())?;
     let mut from = None;
-    let point = match loss::look(config_dir, &path, id, &tree, known, open) {
+    let point = match loss::look(config_dir, &path, id, &tree, known, open).map_err(error())? {
         Ok(point) => point,
         Err(loss) => {
             from = put_back(config_dir, &path, id, known, open).map_err(error())?;

@@ -32,7 +32,7 @@ pub(crate) fn put_back(
     // resume half of it.
     let moment = path.with_file_name(format!(".{id}.{}.new", std::process::id()));
     let mut first_error = None;
-    for copy in copies(config_dir, path, id) {
+    for copy in copies(config_dir, path, id)? {
         let made = join(&copy, path, &moment).and_then(|joined| {
             let whole = joined && is_whole(&moment, known, open)?;
             // The new file must be on disk before the rename replaces the old one: after a loss of power the
@@ -61,10 +61,10 @@ pub(crate) fn put_back(
 }
 
 /// The other files of the conversation: first what our second name stands for.
-fn copies(config_dir: &Path, path: &Path, id: SessionId) -> Vec<PathBuf> {
-    let others = files_below(&config_dir.join("projects"), id);
-    let all = kept(config_dir, id).into_iter().chain(others);
-    all.filter(|copy| !are_one(copy, path)).collect()
+fn copies(config_dir: &Path, path: &Path, id: SessionId) -> io::Result<Vec<PathBuf>> {
+    let others = files_below(&config_dir.join("projects"), id)?;
+    let all = kept(config_dir, id)?.into_iter().chain(others);
+    Ok(all.filter(|copy| !are_one(copy, path)).collect())
 }
 
 /// Whether nothing that is known is missing in a file.

@@ -19,7 +19,7 @@ fn the_second_name_is_the_same_file_in_folders_of_our_own() {
     let (_, disk) = turn_and_disk();
     assert_eq!(keep(disk.config_dir(), disk.id), Kept::Linked);
     assert_eq!(keep(disk.config_dir(), disk.id), Kept::Already);
-    assert_eq!(kept(disk.config_dir(), disk.id), Some(disk.second_name()));
+    assert_eq!(kept(disk.config_dir(), disk.id).expect("looked for"), Some(disk.second_name()));
     let inode = |path| fs::metadata(path).expect("there").ino();
     assert_eq!(inode(disk.second_name()), inode(disk.path()));
     for folder in disk.second_name().ancestors().skip(1).take(3) {
@@ -36,7 +36,11 @@ fn a_transcript_that_was_cleaned_up_comes_back_as_it_was() {
     let before = disk.bytes();
     fs::remove_dir_all(disk.config_dir().join("projects")).expect("removed");
     assert_eq!(disk.holds(&known(&[answered(turn)])), Saved::Yes);
-    assert_eq!(find(disk.config_dir(), disk.id), None, "whoever only asks puts nothing back");
+    assert_eq!(
+        find(disk.config_dir(), disk.id).expect("looked for"),
+        None,
+        "whoever only asks puts nothing back"
+    );
     assert_eq!(disk.leaf(&[answered(turn)], None), "a1");
     assert_eq!(disk.bytes(), before);
     assert_eq!(restore(disk.config_dir(), disk.id).expect("there"), Some(disk.path()));

@@ -125,7 +125,7 @@ async fn a_transcript_that_ends_in_the_middle_of_a_line_is_not_taken_over_unless
     let (dir, [lost]) = without_its_database(&lab, ["alice"]).await;
     let host = host(&dir);
     let session = start(&lab, &host, "alice").await;
-    let path = transcript::find(&lab.path().join("claude"), lost).expect("it is there");
+    let path = transcript::find(&lab.path().join("claude"), lost).expect("looked for").expect("it is there");
     let whole = std::fs::read_to_string(&path).expect("read");
     let lines = whole.trim_end().lines().count();
     let cut = whole.trim_end();

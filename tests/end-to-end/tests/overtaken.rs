@@ -45,7 +45,7 @@ async fn start(host: &Host, spec: SessionSpec) -> Session {
 }
 
 fn entries(lab: &Lab, id: SessionId, config: &str) -> Vec<Value> {
-    let path = treewarden_transcript::find(&lab.path().join(config), id);
+    let path = treewarden_transcript::find(&lab.path().join(config), id).expect("looked for");
     let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

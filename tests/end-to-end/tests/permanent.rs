@@ -207,8 +207,9 @@ async fn an_answer_that_is_gone_from_the_transcript_is_missed_by_the_session_tha
     let session = start(&lab, lab.spec("assistant")).await;
     session.query("My name is Alice").await.expect("answered");
     let id = session.status().await.expect("status").session_id.expect("a CLI was started");
-    let transcript =
-        treewarden_transcript::find(&lab.path().join("claude"), id).expect("it has been written");
+    let transcript = treewarden_transcript::find(&lab.path().join("claude"), id)
+        .expect("looked for")
+        .expect("it has been written");
     let before = std::fs::read(&transcript).expect("it can be read");
     let last = session.query("My name is Bob").await.expect("answered");
     faults::kill(session.status().await.expect("status").pid.expect("its CLI lives")).expect("killed");

@@ -24,7 +24,7 @@ async fn at_home(real: &RealLab, name: &str) -> Session {
 /// The file of a session's conversation below a configuration directory.
 async fn transcript(config_dir: &Path, session: &Session) -> PathBuf {
     let id: SessionId = id_of(session).await.parse().expect("an id");
-    treewarden_transcript::find(config_dir, id).expect("it has been written")
+    treewarden_transcript::find(config_dir, id).expect("looked for").expect("it has been written")
 }
 
 async fn answers(session: &Session, prompt: &str) {
@@ -105,8 +105,10 @@ async fn a_transcript_that_somebody_cleaned_up_comes_back() {
     let config_dir = real.config_dir();
     let path = transcript(&config_dir, &session).await;
     let id: SessionId = id_of(&session).await.parse().expect("an id");
-    let second =
-        eventually("it has its second name", async || treewarden_transcript::kept(&config_dir, id)).await;
+    let second = eventually("it has its second name", async || {
+        treewarden_transcript::kept(&config_dir, id).expect("looked for")
+    })
+    .await;
     for n in 2..4 {
         session.stop().await.expect("stopped");
         std::fs::remove_dir_all(path.parent().expect("a folder")).expect("removed");
@@ -126,16 +128,25 @@ async fn a_conversation_that_is_left_is_kept_no_longer() {
     answers(&session, "PROMPT-1").await;
     let config_dir = real.config_dir();
     let left: SessionId = id_of(&session).await.parse().expect("an id");
-    eventually("it has its second name", async || treewarden_transcript::kept(&config_dir, left)).await;
-    session.clear().await.expect("cleared");
-    eventually("it has none", async || {
-        treewarden_transcript::kept(&config_dir, left).is_none().then_some(())
+    eventually("it has its second name", async || {
+        treewarden_transcript::kept(&config_dir, left).expect("looked for")
     })
     .await;
-    assert!(treewarden_transcript::find(&config_dir, left).is_some(), "the CLI has it still");
+    session.clear().await.expect("cleared");
+    eventually("it has none", async || {
+        treewarden_transcript::kept(&config_dir, left).expect("looked for").is_none().then_some(())
+    })
+    .await;
+    assert!(
+        treewarden_transcript::find(&config_dir, left).expect("looked for").is_some(),
+        "the CLI has it still"
+    );
     answers(&session, "PROMPT-2").await;
     let next: SessionId = id_of(&session).await.parse().expect("an id");
-    eventually("the next one has its own", async || treewarden_transcript::kept(&config_dir, next)).await;
+    eventually("the next one has its own", async || {
+        treewarden_transcript::kept(&config_dir, next).expect("looked for")
+    })
+    .await;
     end(&session).await;
 }
 
@@ -196,7 +207,10 @@ async fn a_transcript_that_is_taken_from_a_live_session_is_back_before_its_next_
     let config_dir = real.config_dir();
     let path = transcript(&config_dir, &session).await;
     let id: SessionId = id_of(&session).await.parse().expect("an id");
-    eventually("it has its second name", async || treewarden_transcript::kept(&config_dir, id)).await;
+    eventually("it has its second name", async || {
+        treewarden_transcript::kept(&config_dir, id).expect("looked for")
+    })
+    .await;
     answers(&session, "PROMPT-2").await;
     std::fs::remove_file(&path).expect("as a clean-up does");
     answers(&session, "PROMPT-3").await;

@@ -26,8 +26,9 @@ fn died(lab: Lab) -> (Lab, TurnId, String, PathBuf) {
     first.shutdown_timeout(Duration::from_secs(10));
     treewarden_end_to_end::assert_nothing_left(&id);
     let conversation: SessionId = id.parse().expect("an id");
-    let path =
-        treewarden_transcript::find(&lab.path().join("claude"), conversation).expect("it has been written");
+    let path = treewarden_transcript::find(&lab.path().join("claude"), conversation)
+        .expect("looked for")
+        .expect("it has been written");
     let lab = lab.reopen();
     let reading = tokio::runtime::Runtime::new().expect("a runtime");
     let open = reading.block_on(lab.host.turn(turn)).expect("the journal is readable").expect("it is there");

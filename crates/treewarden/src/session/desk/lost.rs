@@ -161,7 +161,8 @@ pub(in crate::session) async fn whole(
 fn look(config_dir: &Path, id: SessionId, known: &Known) -> Result<Look, String> {
     let failed = |error: TranscriptError| format!("failed to {error}");
     // Of one that is not there nothing can be missing.
-    let path = transcript::find(config_dir, id).or_else(|| transcript::kept(config_dir, id));
+    let path = transcript::find_any(config_dir, id)
+        .map_err(|error| format!("failed to look through {}: {error}", config_dir.display()))?;
     let Some(path) = path else {
         return Err(format!(
             "no transcript of it is in {dir}; put a copy of {id}.jsonl back below {dir}/projects, where its folder is named after the \

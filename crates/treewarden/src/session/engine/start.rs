@@ -4,15 +4,15 @@
 //! The place comes first: whatever takes a file descriptor, a thread or a look at every process is done by as many
 //! sessions at once as CLIs may live, and not by all that wait.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use treewarden_core::session::{Opening as Choice, Passing, Permanent, PermanentKind, Start, StartFailure};
 use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone, is_full, is_shortage};
-use treewarden_proto::TurnId;
 use treewarden_proto::spec::Opening;
+use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::{SessionRecord, StoreError, StoreErrorKind};
 use treewarden_transcript::{self as transcript, Known, OpenPrompt, Resumable};
 
@@ -209,7 +209,7 @@ async fn opening(
         Some(Choice::Resume) => return Ok((Opening::Resume(id), OpenPrompt::Absent, None)),
         None => {}
     }
-    if !desk.owns_id() && !desk.must_exist() && transcript::find(config_dir, id).is_some() {
+    if !desk.owns_id() && !desk.must_exist() && found(config_dir, id)?.is_some() {
         let message = format!(
             "the session id {id} is already in use by another conversation; `resume` it to carry it on, or choose another"
         );
@@ -273,6 +273,17 @@ async fn opening(
             Err(StartFailure::Passing(Passing { how, words: String::new(), spawned: true }))
         }
     }
+}
+
+/// The conversation's transcript. Folders that cannot be looked through are not taken for ones without it.
+fn found(config_dir: &Path, id: SessionId) -> Result<Option<PathBuf>, StartFailure> {
+    transcript::find(config_dir, id).map_err(|error| {
+        let text = format!("failed to look for a transcript below {}: {error}", config_dir.display());
+        match is_shortage(&error) {
+            true => StartFailure::Shortage(text),
+            false => permanent(PermanentKind::Transcript, text),
+        }
+    })
 }
 
 /// What the conversation holds, as far as the store knows; one that another program has locked is waited for.
