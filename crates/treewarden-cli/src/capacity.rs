@@ -31,8 +31,15 @@ const CLIENTS: usize = LASTING + WAITING + 64;
 /// leave not one CLI its descriptors.
 const FEWEST_CLIENTS: usize = 28;
 
-/// How many descriptors a daemon has before the first client (seen: 24, Linux).
+/// How many descriptors a daemon has before the first client (seen: 24, and one more with the first CLI; Linux).
 const AT_REST: u64 = 26;
+
+/// How many descriptors a CLI holds at rest: three pipes, its pidfd, two leases (seen: 6, Linux).
+const FILES_AT_REST: u64 = 6;
+
+/// How many descriptors are for what is open for a moment, as while a CLI starts, or to look whether an idle one may be ended. Without
+/// them no idle CLI could be ended, and all who wait for descriptors would wait for each other.
+const FOR_A_MOMENT: u64 = 4;
 
 /// How many threads and processes a CLI has, with some of its tools (2.1.332: up to 20 threads while it works).
 const PROCESSES: u64 = 32;
@@ -76,7 +83,8 @@ impl Machine {
 
     /// How many CLIs that lets live, at least one; `None` if nothing bounds them.
     pub(crate) fn capacity(self) -> Option<Capacity> {
-        let files = self.open_files.map(|all| (all - OTHER_FILES.min(all / 2)) / FILES);
+        let files =
+            self.open_files.map(|all| all.saturating_sub(OTHER_FILES.min(all / 2).max(BESIDE_CLIS)) / FILES);
         // A quarter of the machine is other programs'.
         let memory = self.memory.map(|all| (all - all / 4) / MEMORY);
         let bounds = [
@@ -90,6 +98,15 @@ impl Machine {
             .min_by_key(|(clis, _)| *clis)?;
         Some(Capacity { clis: usize::try_from(clis).unwrap_or(usize::MAX).max(1), bound })
     }
+}
+
+/// What is left to CLIs is what the daemon itself, the fewest clients and what is open for a moment leave.
+const BESIDE_CLIS: u64 = AT_REST + FEWEST_CLIENTS as u64 + FOR_A_MOMENT;
+
+/// How many CLIs can live with so many descriptors, at least one, whatever the file says.
+fn most_clis(open_files: u64) -> usize {
+    let clis = open_files.saturating_sub(BESIDE_CLIS) / FILES_AT_REST;
+    usize::try_from(clis).unwrap_or(usize::MAX).max(1)
 }
 
 /// How many clients may be connected, and what of them may last.
@@ -147,14 +164,23 @@ fn default_max_live(capacity: Capacity, kept: usize) -> usize {
     capacity.clis.max(kept + usize::from(kept > 0))
 }
 
-/// How many CLIs of a tree may live: as its file says, or as the machine lets it; `None` if nothing bounds them.
-pub(crate) fn max_live(tree: &TreeSpec, capacity: Option<Capacity>) -> Option<usize> {
-    tree.max_live.or_else(|| capacity.map(|capacity| default_max_live(capacity, kept(tree))))
+/// How many CLIs a tree can have of those that its file lets live: one that says more than it has sessions means all of them.
+fn wanted(tree: &TreeSpec, max_live: usize) -> usize {
+    // Of a template any number of sessions may be made.
+    if tree.templates().next().is_some() { max_live } else { max_live.min(tree.sessions().len()) }
 }
 
-/// What is to be said of a tree whose CLIs cannot all live that are to.
-pub(crate) fn too_many(tree: &TreeSpec, capacity: Option<Capacity>) -> Option<String> {
-    let kept = kept(tree);
+/// How many CLIs of a tree may live: as its file says, as far as there are descriptors for them, or as the machine lets it; `None` if
+/// nothing bounds them.
+pub(crate) fn max_live(tree: &TreeSpec, machine: Machine) -> Option<usize> {
+    let default = || machine.capacity().map(|capacity| default_max_live(capacity, kept(tree)));
+    let Some(said) = tree.max_live else { return default() };
+    Some(machine.open_files.map_or(said, |files| said.min(most_clis(files))))
+}
+
+/// What is to be said of a tree whose CLIs cannot all live that are to, or may.
+pub(crate) fn too_many(tree: &TreeSpec, machine: Machine) -> Option<String> {
+    let (kept, capacity) = (kept(tree), machine.capacity());
     let says = |clis: usize, whose: String| {
         format!(
             "{kept} CLIs are to live all the time (`pinned`, `warm`), and {whose}: {clis}; pin or warm fewer"
@@ -164,6 +190,13 @@ pub(crate) fn too_many(tree: &TreeSpec, capacity: Option<Capacity>) -> Option<St
         (Some(most), _) if kept > most => Some(says(most, "`max_live` allows fewer".to_owned())),
         (_, Some(most)) if kept > most.clis => {
             Some(says(most.clis, format!("this machine lets fewer live, by its {}", most.bound)))
+        }
+        (Some(said), _) if max_live(tree, machine).is_some_and(|most| most < wanted(tree, said)) => {
+            let most = machine.open_files.map_or(said, most_clis);
+            Some(format!(
+                "`max_live` lets {said} CLIs live, and the limit of open files {most}: no more live at once; raise that limit \
+                 (`ulimit -n`, systemd's LimitNOFILE) or lower `max_live`"
+            ))
         }
         _ => None,
     }
@@ -210,7 +243,7 @@ mod tests {
         assert_eq!(of(machine(1_024, 100_000, 1_024)), Some((88, "limit of open files")));
         assert_eq!(of(machine(20_000, 640, 1_024)), Some((20, "limit of processes")));
         assert_eq!(of(machine(20_000, 100_000, 16)), Some((48, "memory")));
-        assert_eq!(of(machine(32, 30, 1)), Some((1, "limit of processes")), "one can always be tried");
+        assert_eq!(of(machine(32, 30, 1)), Some((1, "limit of open files")), "one can always be tried");
         assert_eq!(of(Machine::default()), None);
     }
 
@@ -259,12 +292,42 @@ mod tests {
             std::fs::write(&path, text).expect("written");
             treewarden::config::load(&path).expect("valid")
         };
-        let capacity = |clis| Some(Capacity { clis, bound: "memory" });
+        let capacity = |clis: u64| Machine { processes: Some(clis * PROCESSES), ..Machine::default() };
         assert_eq!(kept(&file("")), 4);
         assert_eq!(too_many(&file(""), capacity(4)), None);
         let said = too_many(&file(""), capacity(3)).expect("said");
-        assert!(said.contains("4 CLIs") && said.contains("its memory: 3"), "{said}");
+        assert!(said.contains("4 CLIs") && said.contains("its limit of processes: 3"), "{said}");
         let said = too_many(&file("max_live = 2\n"), capacity(100)).expect("said");
         assert!(said.contains("`max_live` allows fewer: 2"), "{said}");
+    }
+
+    #[test]
+    fn no_file_lets_more_clis_live_than_there_are_descriptors_for() {
+        let file = |text: &str| {
+            let dir = tempfile::tempdir().expect("a folder");
+            let path = dir.path().join("tree.toml");
+            std::fs::write(&path, text).expect("written");
+            treewarden::config::load(&path).expect("valid")
+        };
+        let files = |open_files| Machine { open_files: Some(open_files), ..Machine::default() };
+        let two = |top: &str| file(&format!("{top}[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\n"));
+        assert_eq!(
+            max_live(&two("max_live = 1000\n"), files(64)),
+            Some(1),
+            "28 clients, and what is open for a moment"
+        );
+        assert_eq!(max_live(&two("max_live = 1000\n"), files(1024)), Some(161));
+        assert_eq!(max_live(&two("max_live = 100\n"), files(1024)), Some(100));
+        assert_eq!(max_live(&two(""), files(64)), Some(1));
+        assert_eq!(max_live(&two("max_live = 3\n"), Machine::default()), Some(3));
+        let said = too_many(&two("max_live = 1000\n"), files(64)).expect("said");
+        assert!(said.contains("lets 1000 CLIs live, and the limit of open files 1:"), "{said}");
+        assert_eq!(
+            too_many(&two("max_live = 1000\n"), files(1024)),
+            None,
+            "the sessions that there are can all live"
+        );
+        let template = file("max_live = 1000\n[[template]]\nname = \"chat\"\n");
+        assert!(too_many(&template, files(1024)).is_some());
     }
 }

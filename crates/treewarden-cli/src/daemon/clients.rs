@@ -25,7 +25,7 @@ pub(super) const TO_FINISH: Duration = Duration::from_secs(10);
 /// The places of the clients.
 #[derive(Debug)]
 pub(super) struct Clients {
-    connected: Arc<Semaphore>,
+    connected: Semaphore,
     idle: Mutex<Idlers>,
     unfinished: Arc<Semaphore>,
 }
@@ -37,21 +37,18 @@ struct Idlers {
     hang_up: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
-/// Whether a client has a place.
+/// A client's place; dropped, it is given back, unless it went to another.
 #[derive(Debug)]
-pub(super) enum Admission {
-    Place(OwnedSemaphorePermit),
-    /// Another client is hung up on: its place is this one's.
-    Soon,
-    /// All are at work.
-    Full,
+pub(super) struct Place {
+    clients: Arc<Clients>,
+    /// Its number among the idle ones, while it may be given to another.
+    idle: Option<u64>,
 }
 
-/// A client between two requests; it may be hung up on while this lives.
+/// A client that has asked nothing yet, or has its answer; it may be hung up on while this lives.
 #[derive(Debug)]
-pub(super) struct Idle<'c> {
-    clients: &'c Clients,
-    number: u64,
+pub(super) struct Idle {
+    place: Place,
     hung_up: oneshot::Receiver<()>,
 }
 
@@ -59,42 +56,28 @@ impl Clients {
     /// Places for so many clients.
     pub(super) fn new(connected: usize) -> Self {
         Self {
-            connected: Arc::new(Semaphore::new(connected)),
+            connected: Semaphore::new(connected),
             idle: Mutex::default(),
             unfinished: Arc::new(Semaphore::new(UNFINISHED)),
         }
     }
 
-    /// Looks for a place for one more client, and makes one where somebody is idle.
-    pub(super) fn admit(&self) -> Admission {
-        if let Ok(place) = Arc::clone(&self.connected).try_acquire_owned() {
-            return Admission::Place(place);
-        }
-        // The one that has asked nothing for longest has the lowest number.
-        let idlest = self.idle.lock().unwrap_or_else(PoisonError::into_inner).hang_up.pop_first();
-        match idlest {
-            Some((_, hang_up)) => {
+    /// Gives one more client a place: one that is free, or that of a client that is idle; `None` if all are at work.
+    ///
+    /// The client is idle from this moment on, and not from that at which it is served: of many that come at once, those that are
+    /// served a moment later would count as being at work, and clients would be turned away while nobody asks anything.
+    pub(super) fn admit(self: &Arc<Self>) -> Option<Idle> {
+        match self.connected.try_acquire() {
+            Ok(place) => place.forget(),
+            Err(_) => {
+                // The one that has asked nothing for longest has the lowest number.
+                let (_, hang_up) =
+                    self.idle.lock().unwrap_or_else(PoisonError::into_inner).hang_up.pop_first()?;
                 // One that is gone by itself leaves its place as well.
                 let _gone = hang_up.send(());
-                Admission::Soon
             }
-            None => Admission::Full,
         }
-    }
-
-    /// Gives back the place that was another's, who was hung up on.
-    pub(super) fn give_back(&self) {
-        self.connected.add_permits(1);
-    }
-
-    /// Says that a client has asked nothing yet, or has its answer.
-    pub(super) fn idle(&self) -> Idle<'_> {
-        let (hang_up, hung_up) = oneshot::channel();
-        let mut idlers = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = idlers.next;
-        idlers.next += 1;
-        idlers.hang_up.insert(number, hang_up);
-        Idle { clients: self, number, hung_up }
+        Some(Place { clients: Arc::clone(self), idle: None }.idle())
     }
 
     /// Lets a request grow from `held` to `size` bytes, at the expense of the others; false if they hold too much.
@@ -117,22 +100,44 @@ impl Clients {
     }
 }
 
-impl Idle<'_> {
-    /// Ends the idling of a client that has asked something, or goes; false if its place is another's since, so that it is to
-    /// be hung up on all the same. Served, it would be one client more than may be.
-    pub(super) fn stays(self) -> bool {
-        self.leave()
+impl Place {
+    /// Says that the client has its answer.
+    pub(super) fn idle(mut self) -> Idle {
+        let (hang_up, hung_up) = oneshot::channel();
+        let mut idlers = self.clients.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = idlers.next;
+        idlers.next += 1;
+        idlers.hang_up.insert(number, hang_up);
+        drop(idlers);
+        self.idle = Some(number);
+        Idle { place: self, hung_up }
     }
 
-    /// True if the client still has its place. Under the lock under which `admit` gives it away: one of the two comes first.
-    fn leave(&self) -> bool {
-        self.clients
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .hang_up
-            .remove(&self.number)
-            .is_some()
+    /// Ends the idling; false if the place is another's since. Under the lock under which `admit` gives it away: one of the two
+    /// comes first.
+    fn is_own(&mut self) -> bool {
+        let Some(number) = self.idle else { return true };
+        let own = self.clients.idle.lock().unwrap_or_else(PoisonError::into_inner).hang_up.remove(&number);
+        // One that went stays so, and is given back by nobody but the other.
+        self.idle = self.idle.filter(|_| own.is_none());
+        own.is_some()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_own() {
+            self.clients.connected.add_permits(1);
+        }
+    }
+}
+
+impl Idle {
+    /// Ends the idling of a client that has asked something, or goes; `None` if its place is another's since, so that it is to
+    /// be hung up on all the same. Served, it would be one client more than may be.
+    pub(super) fn stays(self) -> Option<Place> {
+        let mut place = self.place;
+        place.is_own().then_some(place)
     }
 
     /// Ready when the client is to be hung up on. Cancelling loses nothing.
@@ -142,47 +147,52 @@ impl Idle<'_> {
     }
 }
 
-impl Drop for Idle<'_> {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const CLIENTS: usize = 64;
 
-    fn all_places(clients: &Clients) -> Vec<OwnedSemaphorePermit> {
-        let place = |_| match clients.admit() {
-            Admission::Place(place) => place,
-            other => panic!("{other:?}"),
-        };
-        (0..CLIENTS).map(place).collect()
+    fn at_work(clients: &Arc<Clients>, count: usize) -> Vec<Place> {
+        (0..count).map(|_| clients.admit().expect("a place").stays().expect("its own")).collect()
     }
 
     #[test]
     fn one_client_too_many_takes_the_place_of_the_one_that_was_idle_longest() {
-        let clients = Clients::new(CLIENTS);
-        let _places = all_places(&clients);
-        let (mut first, mut second) = (clients.idle(), clients.idle());
-        assert!(matches!(clients.admit(), Admission::Soon));
+        let clients = Arc::new(Clients::new(CLIENTS));
+        let mut places = at_work(&clients, CLIENTS);
+        assert!(clients.admit().is_none(), "nobody is idle");
+        let mut idle = || places.pop().expect("one at work").idle();
+        let (mut first, mut second) = (idle(), idle());
+        let newcomer = clients.admit().expect("the place of the first");
         assert!(first.hung_up.try_recv().is_ok());
         assert!(second.hung_up.try_recv().is_err());
-        drop(second);
-        assert!(matches!(clients.admit(), Admission::Full), "nobody is idle");
+        let _places = [second, newcomer].map(|idle| idle.stays().expect("its own"));
+        assert!(clients.admit().is_none(), "nobody is idle");
+    }
+
+    #[test]
+    fn of_many_that_come_at_once_none_is_turned_away_while_nobody_asks() {
+        let clients = Arc::new(Clients::new(CLIENTS));
+        // None of them has been served when the next comes.
+        let mut came: Vec<Idle> = (0..4 * CLIENTS).map(|_| clients.admit().expect("a place")).collect();
+        let places: Vec<Place> = came.drain(..).filter_map(Idle::stays).collect();
+        assert_eq!(places.len(), CLIENTS);
+        drop(places);
+        assert_eq!(at_work(&clients, CLIENTS).len(), CLIENTS, "each place is given back once");
+        drop(clients.admit().expect("they are free"));
     }
 
     #[test]
     fn whoever_asks_or_goes_after_its_place_was_given_away_has_none() {
-        let clients = Clients::new(CLIENTS);
-        let _places = all_places(&clients);
-        let (early, late) = (clients.idle(), clients.idle());
-        assert!(matches!(clients.admit(), Admission::Soon));
-        assert!(!early.stays(), "its place is the newcomer's");
-        assert!(late.stays());
-        assert!(matches!(clients.admit(), Admission::Full), "who asked is not hung up on");
+        let clients = Arc::new(Clients::new(CLIENTS));
+        let mut places = at_work(&clients, CLIENTS);
+        let mut idle = || places.pop().expect("one at work").idle();
+        let (early, late) = (idle(), idle());
+        let newcomer = clients.admit().expect("the place of the early one");
+        assert!(early.stays().is_none(), "its place is the newcomer's");
+        let _places = [late, newcomer].map(|idle| idle.stays().expect("its own"));
+        assert!(clients.admit().is_none(), "who asked is not hung up on");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use treewarden_service::{Access, Answer, Caller, Code, Gone, Item, Progress, Refusal, Reply, Request, Sink};
 
 use super::Shared;
-use super::clients::{Clients, TO_FINISH};
+use super::clients::{Clients, Idle, Place, TO_FINISH};
 use crate::lines::MAX_REQUEST;
 
 /// A client that takes nothing for so long is given up.
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a client does that has asked nothing.
 enum Next {
-    Request,
+    Request(Place),
     Gone,
     HungUp,
 }
@@ -37,20 +37,20 @@ pub(super) struct Connection {
     held: Option<OwnedSemaphorePermit>,
 }
 
-/// Serves a client until it goes; true if it was hung up on for another.
-pub(super) async fn serve(stream: UnixStream, shared: &Shared) -> bool {
+/// Serves a client until it goes, or is hung up on for another.
+pub(super) async fn serve(stream: UnixStream, mut idle: Idle, shared: &Shared) {
     let (reader, writer) = stream.into_split();
     let mut connection = Connection { reader: BufReader::new(reader), writer, line: Vec::new(), held: None };
     loop {
-        match connection.next(&shared.clients).await {
-            Next::Request => {}
-            Next::Gone => return false,
+        let place = match connection.next(idle).await {
+            Next::Request(place) => place,
+            Next::Gone => return,
             Next::HungUp => {
                 // It may have asked at this very moment, and would take a silent end for that of the tree.
                 let _gone = connection.writer.try_write(&no_place());
-                return true;
+                return;
             }
-        }
+        };
         // A client that sends a byte now and then would keep its place, and the bytes that count for all, for
         // ever.
         let read = tokio::time::timeout(TO_FINISH, connection.read_request(&shared.clients)).await;
@@ -65,7 +65,7 @@ pub(super) async fn serve(stream: UnixStream, shared: &Shared) -> bool {
         if let Err(refusal) = read {
             // Whoever asked wrongly may have gone; the connection ends either way.
             let _gone = connection.end(Err(refusal)).await;
-            return false;
+            return;
         }
         let request = serde_json::from_slice::<Request>(&connection.line);
         // The buffer is let go and not only emptied: up to 16 MiB would stay with each client that asks
@@ -79,8 +79,9 @@ pub(super) async fn serve(stream: UnixStream, shared: &Shared) -> bool {
             Err(error) => connection.end(Err(Refusal::new(Code::BadRequest, error))).await,
         };
         if answered.is_err() {
-            return false;
+            return;
         }
+        idle = place.idle();
     }
 }
 
@@ -102,20 +103,23 @@ fn no_place() -> Vec<u8> {
 
 impl Connection {
     /// Waits for the first byte of a request.
-    async fn next(&mut self, clients: &Clients) -> Next {
-        let mut idle = clients.idle();
-        let next = tokio::select! {
+    async fn next(&mut self, mut idle: Idle) -> Next {
+        let asks = tokio::select! {
             biased;
             // Whoever has asked is not hung up on, unless its place was given away at that very moment.
             bytes = self.reader.fill_buf() => match bytes {
-                Ok(bytes) if !bytes.is_empty() => Next::Request,
-                _ => Next::Gone,
+                Ok(bytes) => !bytes.is_empty(),
+                Err(_) => false,
             },
-            () = idle.hung_up() => Next::HungUp,
+            () = idle.hung_up() => return Next::HungUp,
         };
         // One that asks, or goes, at that moment leaves its place to the other as well: otherwise both would give it back,
         // and each such moment would let one client more in.
-        if idle.stays() { next } else { Next::HungUp }
+        match idle.stays() {
+            Some(place) if asks => Next::Request(place),
+            Some(_) => Next::Gone,
+            None => Next::HungUp,
+        }
     }
 
     /// Reads a line into `line`.

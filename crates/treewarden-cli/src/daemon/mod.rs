@@ -28,7 +28,7 @@ use crate::capacity::{self, ClientLimits, Machine};
 use crate::exit::{Exit, Failure};
 use crate::log::Log;
 use crate::output;
-use clients::{Admission, Clients};
+use clients::Clients;
 use orphans::Reaper;
 use signals::{Signals, Wish};
 use socket::ControlSocket;
@@ -45,7 +45,7 @@ const LAST_WORD: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 struct Shared {
     service: Service,
-    clients: Clients,
+    clients: Arc<Clients>,
 }
 
 /// Runs the tree of a file until it ends or is told to.
@@ -77,7 +77,7 @@ pub(crate) async fn run(file: &Path, place: &Place, log: &Log) -> anyhow::Result
     };
     let file = std::path::absolute(file)?;
     let service = Service::new(tree.clone()).config_file(file).places(limits.lasting, limits.waiting);
-    let shared = Arc::new(Shared { service, clients: Clients::new(limits.connected) });
+    let shared = Arc::new(Shared { service, clients: Arc::new(Clients::new(limits.connected)) });
     let sessions = tree.host().sessions().len();
     tracing::info!(sessions, socket = %socket.path().display(), "the tree is up");
     let are = if sessions == 1 { "is" } else { "are" };
@@ -129,21 +129,19 @@ fn within_limits(builder: TreeBuilder) -> (TreeBuilder, ClientLimits) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
     let machine = Machine::here(treewarden_process::limits());
-    let capacity = machine.capacity();
-    if let Some(said) = capacity::too_many(builder.spec(), capacity) {
+    if let Some(said) = capacity::too_many(builder.spec(), machine) {
         tracing::warn!("{said}");
     }
-    let max_live = capacity::max_live(builder.spec(), capacity);
+    let max_live = capacity::max_live(builder.spec(), machine);
     let clients = ClientLimits::of(machine.open_files, max_live);
     if clients.are_few() {
         tracing::info!("the limit of open files leaves room for {clients} beside the CLIs");
     }
-    let Some((capacity, max_live)) = capacity.zip(max_live).filter(|_| builder.spec().max_live.is_none())
-    else {
-        return (builder, clients);
-    };
-    tracing::info!(max_live, "the file does not say `max_live`: this machine lets live {capacity}");
-    (builder.default_max_live(max_live), clients)
+    let Some(max_live) = max_live else { return (builder, clients) };
+    if let Some(capacity) = machine.capacity().filter(|_| builder.spec().max_live.is_none()) {
+        tracing::info!(max_live, "the file does not say `max_live`: this machine lets live {capacity}");
+    }
+    (builder.max_live(max_live), clients)
 }
 
 /// Sees to it that the kernel can keep limits, where the file has some: before the first CLI, which is born below it.
@@ -236,21 +234,12 @@ async fn accept(
 
 /// Serves a client if there is a place for it, or can be made.
 fn admit(stream: UnixStream, shared: &Arc<Shared>) {
-    let admission = shared.clients.admit();
-    if matches!(admission, Admission::Full) {
+    let Some(place) = shared.clients.admit() else {
         connection::turn_away(&stream);
         return;
-    }
+    };
     let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        // A client that is hung up on leaves its place to the one for which that was done, which is served at once.
-        let left_to_another = connection::serve(stream, &shared).await;
-        match admission {
-            Admission::Place(place) if left_to_another => place.forget(),
-            Admission::Soon if !left_to_another => shared.clients.give_back(),
-            _ => {}
-        }
-    });
+    tokio::spawn(async move { connection::serve(stream, place, &shared).await });
 }
 
 /// Puts a socket back that was removed, and says so; what cannot be mended is said once.

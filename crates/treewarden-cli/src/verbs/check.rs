@@ -26,8 +26,7 @@ pub(super) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
     // As `run` does, so that it is said what that will have.
     let _as_it_was = treewarden_process::raise_open_files();
     let machine = Machine::here(treewarden_process::limits());
-    let capacity = machine.capacity();
-    warned.extend(capacity::too_many(&tree, capacity).map(|said| format!("warning: {said}")));
+    warned.extend(capacity::too_many(&tree, machine).map(|said| format!("warning: {said}")));
     warned.iter().for_each(output::note);
     if let Some(error) = faults {
         output::note(invalid(file, &error));
@@ -37,7 +36,7 @@ pub(super) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
     output::line(format!("{} is valid: {sessions}", file.display()))?;
     let unkept = in_force::unkept(&tree, &treewarden_process::controllers());
     in_force::supervisors(&tree).iter().chain(&unkept).try_for_each(output::line)?;
-    let clients = ClientLimits::of(machine.open_files, capacity::max_live(&tree, capacity));
+    let clients = ClientLimits::of(machine.open_files, capacity::max_live(&tree, machine));
     if clients.are_few() {
         output::line(format!("the limit of open files leaves room for {clients} beside the CLIs"))?;
     }

@@ -26,18 +26,12 @@ pub struct TreeBuilder {
     state_dir: Option<PathBuf>,
     store: Option<Arc<dyn Backend>>,
     containment: ContainmentPolicy,
-    default_max_live: Option<usize>,
+    max_live: Option<usize>,
 }
 
 impl TreeBuilder {
     pub(super) fn new(spec: TreeSpec) -> Self {
-        Self {
-            spec,
-            state_dir: None,
-            store: None,
-            containment: ContainmentPolicy::Best,
-            default_max_live: None,
-        }
+        Self { spec, state_dir: None, store: None, containment: ContainmentPolicy::Best, max_live: None }
     }
 
     /// Keeps records, journal and leases in `dir`, whatever the spec says.
@@ -58,9 +52,9 @@ impl TreeBuilder {
         self
     }
 
-    /// How many CLIs may live at once where the spec does not say: without limit by default.
-    pub fn default_max_live(mut self, max_live: usize) -> Self {
-        self.default_max_live = Some(max_live);
+    /// How many CLIs may live at once at most, also where the spec lets more: without limit by default.
+    pub fn max_live(mut self, max_live: usize) -> Self {
+        self.max_live = Some(max_live);
         self
     }
 
@@ -84,7 +78,7 @@ impl TreeBuilder {
     ///
     /// When the future is dropped, what was started is stopped.
     pub async fn start(self) -> Result<Tree, TreeError> {
-        let Self { spec, state_dir, store, containment, default_max_live } = self;
+        let Self { spec, state_dir, store, containment, max_live } = self;
         // A file was asked when it was read; a program may have put its spec together.
         let doubles = names::doubles(&spec);
         if !doubles.is_empty() {
@@ -107,7 +101,7 @@ impl TreeBuilder {
             .durability(spec.durability)
             .keep(spec.keep())
             .containment(containment);
-        if let Some(max_live) = spec.max_live.or(default_max_live) {
+        if let Some(max_live) = [spec.max_live, max_live].into_iter().flatten().min() {
             options = options.max_live(max_live);
         }
         if let Some(store) = store {
