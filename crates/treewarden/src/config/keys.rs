@@ -44,7 +44,7 @@ pub(super) static SECTIONS: &[Section] = &[
     Section { title: "The whole tree", keys: &[
         tree("state_dir", Kind::Path, "Where records, journal and leases are kept; the user's state directory by default."),
         tree("durability", Kind::Choice(DURABILITIES), "What an accepted turn survives: nothing, as turns are not stored; the death of the process; or a power loss as well."),
-        tree("max_live", Kind::Count(1), "How many CLIs may live at once; idle sessions are parked to make room. Unset, treewarden run goes by what the machine lets it have."),
+        tree("max_live", Kind::Count(1), "How many CLIs may live at once; idle sessions are parked to make room. Unset, treewarden run goes by what the machine lets it have; set, never by more than there are descriptors for."),
         tree("keep_turns", Kind::Count(1), "How many settled turns of each session are kept, counted from the newest; older ones are removed."),
         tree("keep_turns_for", Kind::Duration, "How long settled turns are kept; a turn stays only if keep_turns allows it too."),
         tree("keep_ids", Kind::Duration, "How long the ids of removed turns are known, so that one that is asked again is refused; of the tree's own ids that is known for ever."),
