@@ -10,7 +10,6 @@
 mod backoff;
 mod budget;
 mod exit_reason;
-pub mod near;
 pub mod ring;
 pub mod supervisor;
 

@@ -1,4 +1,4 @@
-//! Whoever brings an event drives the supervisor: what that must not change.
+//! A supervisor is driven by its own task: what callers, starts and ends that come at once may rely on.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 

@@ -14,7 +14,6 @@ use super::timers::Timers;
 use super::{FailedToStartChild, InitError};
 use crate::ExitReason;
 use crate::budget::Budget;
-use crate::near::NearBuild;
 
 /// Says where a supervisor's children come from.
 #[derive(Debug, Clone)]
@@ -98,9 +97,8 @@ pub(super) enum Letter<H: Host> {
 pub struct Machine<H: Host> {
     pub(super) mode: Mode<H::Start>,
     pub(super) flags: Flags,
-    /// Each child is in a box: a table that grows moves its values, and a pointer is moved faster than a
-    /// child.
-    pub(super) children: HashMap<u64, Box<Child<H>>, NearBuild>,
+    /// By their slots, which are given in the order of the first starts.
+    pub(super) children: BTreeMap<u64, Child<H>>,
     /// Slots by rank, the start order; empty when children come and go, which start in the order of their slots.
     pub(super) order: BTreeMap<u64, u64>,
     /// Slots by id; empty when children are not addressed by id.
@@ -191,7 +189,7 @@ impl<H: Host> Machine<H> {
             stops_at_once: !matches!(mode, Mode::Static),
             mode,
             flags,
-            children: HashMap::default(),
+            children: BTreeMap::new(),
             order: BTreeMap::new(),
             ids: HashMap::default(),
             next_slot: 1,
@@ -342,7 +340,7 @@ impl<H: Host> Machine<H> {
             self.ids.insert(spec.id.clone(), slot);
             self.order.insert(rank, slot);
         }
-        let mut child = Box::new(Child::new(spec, slot, rank));
+        let mut child = Child::new(spec, slot, rank);
         // A budget for each child: with one for all, a child that crashes would spend the restarts of its
         // siblings, and they would be parked for it.
         if self.flags.give_up == GiveUp::Park {
@@ -358,10 +356,7 @@ impl<H: Host> Machine<H> {
         if self.is_static() {
             return self.order.values().copied().collect();
         }
-        let mut slots: Vec<u64> = self.children.keys().copied().collect();
-        // A hash map has no order of its own; slots are given in the order of the starts.
-        slots.sort_unstable();
-        slots
+        self.children.keys().copied().collect()
     }
 
     pub(super) fn remove(&mut self, slot: u64) {

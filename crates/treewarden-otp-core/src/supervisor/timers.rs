@@ -3,58 +3,34 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// A set of deadlines, one for each slot. Mostly there is none or a single one, which is kept outside of the
-/// tree.
+/// A set of deadlines, one for each slot.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
-    one: Option<(Instant, u64)>,
-    more: BTreeSet<(Instant, u64)>,
-}
+pub(super) struct Timers(BTreeSet<(Instant, u64)>);
 
 impl Timers {
     /// Sets the deadline of a slot in place of the one it has, which is `current`.
     pub(super) fn replace(&mut self, slot: u64, current: &mut Option<Instant>, new: Option<Instant>) {
-        if let Some(at) = current.take()
-            // A slot has one deadline at most, in one of the two places.
-            && self.one.take_if(|one| one.1 == slot).is_none()
-        {
-            self.more.remove(&(at, slot));
+        if let Some(at) = current.take() {
+            self.0.remove(&(at, slot));
         }
         if let Some(at) = new {
-            self.insert((at, slot));
+            self.0.insert((at, slot));
             *current = new;
         }
     }
 
-    fn insert(&mut self, deadline: (Instant, u64)) {
-        if self.one.is_none() {
-            self.one = Some(deadline);
-        } else {
-            self.more.insert(deadline);
-        }
-    }
-
-    fn first(&self) -> Option<(Instant, u64)> {
-        // `one` is whichever deadline came while it was free, and need not be the earliest.
-        self.one.into_iter().chain(self.more.first().copied()).min()
-    }
-
     pub(super) fn next(&self) -> Option<Instant> {
-        self.first().map(|(at, _)| at)
+        self.0.first().map(|(at, _)| *at)
     }
 
     /// Takes one deadline that has come.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<u64> {
-        let due = self.first().filter(|(at, _)| *at <= now)?;
-        if self.one.take_if(|one| *one == due).is_none() {
-            self.more.remove(&due);
-        }
-        Some(due.1)
+        self.next().filter(|at| *at <= now)?;
+        self.0.pop_first().map(|(_, slot)| slot)
     }
 
     pub(super) fn clear(&mut self) {
-        self.one = None;
-        self.more.clear();
+        self.0.clear();
     }
 }
 

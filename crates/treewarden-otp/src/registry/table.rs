@@ -4,11 +4,11 @@ use std::any::Any;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
-use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
 use ractor::{ActorCell, ActorId, ActorStatus};
+use smallvec::SmallVec;
 
 /// Whose registration it is.
 #[derive(Debug, Clone)]
@@ -54,59 +54,14 @@ impl<V> Slot<V> {
     }
 }
 
-/// The registrations of one key, oldest first. Mostly there is one, which then is found without another step.
-#[derive(Debug)]
-pub(super) enum Slots<V> {
-    One(Slot<V>),
-    Many(Vec<Slot<V>>),
-}
+/// The registrations of one key, oldest first; mostly there is one.
+pub(super) type Slots<V> = SmallVec<[Slot<V>; 1]>;
 
-impl<V> Default for Slots<V> {
-    fn default() -> Self {
-        Self::Many(Vec::new())
-    }
-}
-
-impl<V> Slots<V> {
-    pub(super) fn push(&mut self, slot: Slot<V>) {
-        *self = match std::mem::take(self) {
-            Self::One(first) => Self::Many(vec![first, slot]),
-            Self::Many(slots) if slots.is_empty() => Self::One(slot),
-            Self::Many(mut slots) => {
-                slots.push(slot);
-                Self::Many(slots)
-            }
-        };
-    }
-
-    /// Takes out the slots that match, for the caller to drop once the lock is free.
-    pub(super) fn take(&mut self, mut matches: impl FnMut(&Slot<V>) -> bool) -> Self {
-        match self {
-            Self::One(slot) if !matches(slot) => Self::default(),
-            Self::One(_) => std::mem::take(self),
-            Self::Many(slots) => Self::Many(slots.extract_if(.., |slot| matches(slot)).collect()),
-        }
-    }
-}
-
-impl<V> Deref for Slots<V> {
-    type Target = [Slot<V>];
-
-    fn deref(&self) -> &[Slot<V>] {
-        match self {
-            Self::One(slot) => std::slice::from_ref(slot),
-            Self::Many(slots) => slots,
-        }
-    }
-}
-
-impl<V> DerefMut for Slots<V> {
-    fn deref_mut(&mut self) -> &mut [Slot<V>] {
-        match self {
-            Self::One(slot) => std::slice::from_mut(slot),
-            Self::Many(slots) => slots,
-        }
-    }
+/// Takes out the slots that match, for the caller to drop once the lock is free.
+pub(super) fn take<V>(slots: &mut Slots<V>, matches: impl FnMut(&Slot<V>) -> bool) -> Slots<V> {
+    let (taken, kept) = std::mem::take(slots).into_iter().partition(matches);
+    *slots = kept;
+    taken
 }
 
 pub(super) type Shard<K, V> = HashMap<K, Slots<V>, RandomState>;

@@ -14,7 +14,7 @@ use super::lock::KeyLocks;
 use super::meta::Meta;
 use super::name::Name;
 use super::reaper::{Reap, Reaper};
-use super::table::{Attachment, Owned, Owner, Slot, Tables};
+use super::table::{Attachment, Owned, Owner, Slot, Tables, take};
 
 /// Says whether a key may have more than one owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl<K: Key, V: Value> Inner<K, V> {
     {
         let mut shard = self.tables.write(key);
         let Some(slots) = shard.get_mut(key) else { return 0 };
-        let removed = slots.take(matches);
+        let removed = take(slots, matches);
         if slots.is_empty() {
             shard.remove(key);
         }
@@ -172,13 +172,13 @@ impl<K: Key, V: Value> Inner<K, V> {
         if self.kind == Keys::Unique {
             // Until the reaper comes, an owner that has ended stands here. One in its stop hook still
             // counts: a successor would run beside it.
-            _ended = slots.take(Slot::is_vacant);
+            _ended = take(slots, Slot::is_vacant);
             if let Some(slot) = slots.first() {
                 let claimed = matches!(slot.owner, Owner::Claim(_));
                 if !(claimed && yields(&slot.value)) {
                     return Err(AlreadyRegistered { owner: slot.owner.actor().cloned() });
                 }
-                _yielded = slots.take(|_| true);
+                _yielded = take(slots, |_| true);
             }
         }
         slots.push(Slot { owner, value: value.clone() });

@@ -12,7 +12,7 @@ use treewarden_otp_core::supervisor::{
 
 use super::by_gate;
 use super::child::Child;
-use super::drive::{Bell, Drive};
+use super::drive::{self, Bell};
 use super::driver::{Driver, State};
 use super::feed::{Feed, Observer, SupervisionEvent};
 use super::gate::{Control, Gate};
@@ -20,7 +20,7 @@ use super::handle::{StartError, Supervisor};
 use super::live::{self, Factory};
 use super::spec::ChildSpec;
 use super::start::{Info, Parent, Place, StartChild, StartContext, StartFailure, StartFuture, Started};
-use super::watch::{Notices, Ring, Watcher};
+use super::watch::Watcher;
 use crate::registry::Name;
 
 /// How many calls wait before a caller has to.
@@ -222,15 +222,10 @@ impl SupervisorBuilder {
         let machine = self.machine()?;
         let (done, is_done) = watch::channel(None);
         let bell = Arc::<Bell>::default();
-        let drive = Arc::new(Drive::new(bell.clone()));
-        let ring = Arc::new(Ring::new(bell.clone()));
-        let control = Arc::new(Control::new(bell));
-        let notices = Arc::new(Notices::default());
-        let watcher = Watcher { notices: notices.clone(), ring: ring.clone(), drive: drive.clone() };
-        let (watcher, watcher_task) = spawn(watcher, None).await?;
-        // Before the driver exists: without a watcher its rings would go to the driver's task, and no
-        // `Caught` would ever answer them.
-        ring.attach(&watcher);
+        let control = Arc::new(Control::new(bell.clone()));
+        // Without a bound: a child has one end, and each empty message of the driver one answer.
+        let (note, notices) = mpsc::unbounded_channel();
+        let (watcher, watcher_task) = spawn(Watcher { notices: note }, None).await?;
         let gate = Gate {
             control: control.clone(),
             done: is_done.clone(),
@@ -257,7 +252,6 @@ impl SupervisorBuilder {
         let (initialized, result) = oneshot::channel();
         let supervisor = Supervisor {
             calls,
-            drive: drive.clone(),
             control: control.clone(),
             gate: gate.clone(),
             done: is_done,
@@ -282,12 +276,12 @@ impl SupervisorBuilder {
             lifeline,
             initialized: Some(initialized),
             done,
-            state: State::new(ring),
+            state: State::default(),
         };
         // A start may be dropped half way, as by a limit that a parent sets. The killed gate has the driver
         // take down what was started.
         let guard = KillOnDrop(Some(driver.gate.clone()));
-        let task = ractor::concurrency::spawn(drive.run(driver));
+        let task = ractor::concurrency::spawn(drive::run(driver, bell));
         match result.await {
             Ok(Ok(())) => {
                 guard.disarm();

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use ractor::concurrency::JoinHandle;
@@ -24,7 +24,7 @@ use super::run::{Lifeline, Run};
 use super::runs::Runs;
 use super::start::{Parent, StartContext, Started};
 use super::starting::{Starting, panic_text};
-use super::watch::{Notice, Notices, Ring};
+use super::watch::Notice;
 
 /// A call on its way to the driver.
 pub(super) type Call = (Request, oneshot::Sender<Reply>);
@@ -43,7 +43,7 @@ pub(super) struct Driver {
     pub(super) machine: Machine,
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) control: Arc<Control>,
-    pub(super) notices: Arc<Notices>,
+    pub(super) notices: mpsc::UnboundedReceiver<Notice>,
     pub(super) parent: Arc<Parent>,
     pub(super) watcher_task: JoinHandle<()>,
     pub(super) gate: ActorCell,
@@ -57,13 +57,13 @@ pub(super) struct Driver {
 }
 
 /// What the driver itself remembers.
+#[derive(Default)]
 pub(super) struct State {
     runs: Runs,
     starting: Option<Starting>,
     alarm: Alarm,
-    /// Rung by the tasks of children that end.
-    ring: Arc<Ring>,
-    ring_waker: Waker,
+    /// How many empty messages the watcher was sent.
+    rings: u64,
     initiated: bool,
     /// When those who were told to end, and of whom nothing was heard, are looked after.
     doubt: Option<Instant>,
@@ -77,49 +77,9 @@ pub(super) struct State {
     closed: bool,
 }
 
-impl State {
-    pub(super) fn new(ring: Arc<Ring>) -> Self {
-        Self {
-            ring_waker: ring.clone().into(),
-            ring,
-            runs: Runs::default(),
-            starting: None,
-            alarm: Alarm::default(),
-            initiated: false,
-            doubt: None,
-            retries: VecDeque::new(),
-            calls_since_retry: 0,
-            yielded: false,
-            gate_gone: false,
-            watcher_gone: false,
-            finished: None,
-            closed: false,
-        }
-    }
-}
-
 impl Driver {
     /// Goes as far as it can without waiting; ready when the supervisor has ended.
-    ///
-    /// What it is told by other tasks than the driver's own is looked at: notices, calls, what a child leaves behind.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..STEPS {
-            self.act();
-            if self.state.finished.is_some() {
-                return self.poll_close(cx);
-            }
-            if !self.step(cx) {
-                return Poll::Pending;
-            }
-        }
-        // There is more to do. The driver's task goes on with it: whoever gave this turn, a caller or the
-        // watcher, gets its thread back.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// As [`poll`](Self::poll), for the driver's task, which is woken by deadlines and the ends of gate and watcher.
-    pub(super) fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !std::mem::replace(&mut self.state.initiated, true) {
             self.machine.handle(now(), Event::Init);
         }
@@ -129,19 +89,18 @@ impl Driver {
         if !self.control.is_suspended() && self.state.alarm.poll(cx).is_ready() {
             self.tick();
         }
-        self.poll(cx)
-    }
-
-    /// Says whether a call would be served at once, with no one before it.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.state.initiated
-            && self.state.finished.is_none()
-            && !self.machine.is_busy()
-            && self.state.retries.is_empty()
-            && !self.state.runs.is_reaping()
-            && self.calls.is_empty()
-            && self.control.is_calm()
-            && self.notices.is_empty()
+        for _ in 0..STEPS {
+            self.act();
+            if self.state.finished.is_some() {
+                return self.poll_close(cx);
+            }
+            if !self.step(cx) {
+                return Poll::Pending;
+            }
+        }
+        // There is more to do: others get the thread first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Does everything that the machine wants.
@@ -244,7 +203,8 @@ impl Driver {
             return true;
         }
         let suspended = self.control.is_suspended();
-        if !suspended && let Some(notice) = self.notices.pop() {
+        // The watcher is gone where the channel is closed, which its task tells.
+        if !suspended && let Poll::Ready(Some(notice)) = self.notices.poll_recv(cx) {
             self.noticed(notice);
             return true;
         }
@@ -308,14 +268,11 @@ impl Driver {
     }
 
     /// Sees whether a child that is ending has left nothing behind.
-    ///
-    /// That rings for the watcher and not for the driver's task: the watcher is woken by the end of the actor anyway.
     fn poll_reaped(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.state.runs.is_reaping() {
             return false;
         }
-        let waker = if self.state.watcher_gone { cx.waker() } else { &self.state.ring_waker };
-        let reaped = self.state.runs.poll_reaped(&mut Context::from_waker(waker));
+        let reaped = self.state.runs.poll_reaped(cx);
         let Poll::Ready(Some(id)) = reaped else { return false };
         self.settle(id);
         true
@@ -332,7 +289,7 @@ impl Driver {
         true
     }
 
-    pub(super) fn call(&mut self, (request, caller): Call) {
+    fn call(&mut self, (request, caller): Call) {
         self.state.calls_since_retry += 1;
         self.machine.handle(now(), Event::Call(caller, request));
     }
@@ -352,18 +309,6 @@ impl Driver {
             self.machine.handle(now(), Event::TryAgain(pid));
         }
         true
-    }
-
-    /// Takes a notice at once, if nothing comes before it.
-    pub(super) fn hear(&mut self, notice: Notice) {
-        self.act();
-        // A notice must not overtake those that are queued: the machine restarts in the order in which
-        // children ended.
-        if self.state.finished.is_none() && self.control.is_calm() && self.notices.is_empty() {
-            self.noticed(notice);
-        } else {
-            self.notices.push(notice);
-        }
     }
 
     fn noticed(&mut self, notice: Notice) {
@@ -387,7 +332,12 @@ impl Driver {
                 self.state.runs.note_silent(id, 0);
                 self.settle_silent(0);
             } else {
-                self.state.runs.note_silent(id, self.state.ring.ring());
+                // ractor hands the watcher all ends that were told before the message: with the answer to this one, an end
+                // of which nothing was heard is known to be one that nobody tells.
+                self.state.rings += 1;
+                // A watcher that is gone answers no more; its task tells of that.
+                let _ = self.parent.watcher.send_message(());
+                self.state.runs.note_silent(id, self.state.rings);
             }
         }
     }

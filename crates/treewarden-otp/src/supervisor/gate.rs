@@ -56,11 +56,6 @@ impl Control {
         self.stop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether nothing is wanted.
-    pub(super) fn is_calm(&self) -> bool {
-        !self.is_suspended() && !self.asked.load(Ordering::SeqCst)
-    }
-
     pub(super) fn set_suspended(&self, suspended: bool) {
         self.suspended.store(suspended, Ordering::SeqCst);
         self.bell.ring();

@@ -15,7 +15,6 @@ use super::builder::SupervisorBuilder;
 use super::by_gate;
 use super::child::RunningChild;
 use super::children::{ChildInfo, ChildStarted, ShownSpec, StartChildError};
-use super::drive::Drive;
 use super::driver::Call;
 use super::feed::Feed;
 use super::gate::{Control, Done};
@@ -59,7 +58,6 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct Supervisor {
     pub(super) calls: mpsc::Sender<Call>,
-    pub(super) drive: Arc<Drive>,
     pub(super) control: Arc<Control>,
     pub(super) gate: ActorCell,
     pub(super) done: Done,
@@ -350,11 +348,8 @@ impl Supervisor {
     /// Sends a request and waits for its answer; none means that the supervisor has ended.
     pub(super) async fn call(&self, request: Request) -> Option<Reply> {
         let (caller, answer) = oneshot::channel();
-        // Given back where the driver is busy or lives on another runtime: then the call waits for one of 64
-        // places in the queue, without blocking a thread.
-        if let Some(call) = self.drive.turn_with((request, caller)) {
-            self.calls.send(call).await.ok()?;
-        }
+        // One of 64 places in the queue is waited for, without blocking a thread.
+        self.calls.send((request, caller)).await.ok()?;
         answer.await.ok()
     }
 }

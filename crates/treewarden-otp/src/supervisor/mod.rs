@@ -3,7 +3,7 @@
 //! The decisions are `treewarden_otp_core::supervisor`'s; this module starts and stops real actors for it. A supervisor is
 //! three things: a *gate* (a ractor actor that stands for it in other trees: link it, stop it, kill it), a *watcher*
 //! (a ractor actor that the children are linked to and that notes their ends), and a *driver* (which feeds the machine,
-//! mostly in the task of whoever brings an event). It is not a place for sessions: they are children like any other.
+//! in a task of its own). It is not a place for sessions: they are children like any other.
 //!
 //! It promises: a child's next run begins after its last one's task has ended, its state is dropped and its
 //! [`Resource`] is released; children are stopped newest first, each with its deadline, before the supervisor itself

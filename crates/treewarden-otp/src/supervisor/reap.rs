@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use ractor::ActorId;
 use ractor::concurrency::JoinHandle;
 
@@ -51,40 +50,5 @@ impl Future for Reap {
             ready!(release.as_mut().poll(cx));
         }
         Poll::Ready(self.id)
-    }
-}
-
-/// The runs that are waited for; mostly one at a time, which then costs nothing to wait for.
-#[derive(Default)]
-pub(super) struct Reaping {
-    one: Option<Reap>,
-    more: FuturesUnordered<Reap>,
-}
-
-impl Reaping {
-    pub(super) fn is_empty(&self) -> bool {
-        self.one.is_none() && self.more.is_empty()
-    }
-
-    pub(super) fn push(&mut self, reap: Reap) {
-        if self.one.is_none() {
-            self.one = Some(reap);
-        } else {
-            self.more.push(reap);
-        }
-    }
-
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<ActorId>> {
-        if let Some(reap) = &mut self.one
-            && let Poll::Ready(id) = Pin::new(reap).poll(cx)
-        {
-            self.one = None;
-            return Poll::Ready(Some(id));
-        }
-        match self.more.poll_next_unpin(cx) {
-            // A set with nothing in it is at its end at once, and that would hide that `one` is waited for.
-            Poll::Ready(None) if self.one.is_some() => Poll::Pending,
-            next => next,
-        }
     }
 }

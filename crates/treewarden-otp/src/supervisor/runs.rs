@@ -7,14 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use ractor::concurrency::JoinHandle;
 use ractor::{ActorCell, ActorId};
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::near::NearBuild;
 use treewarden_otp_core::supervisor::Pid;
 
 use super::child::{Resource, RunningChild};
-use super::reap::{Reap, Reaping};
+use super::reap::Reap;
 use super::reason::is_text;
 
 /// What the supervisor owns of a run.
@@ -49,8 +49,8 @@ impl Owned {
 /// will come.
 #[derive(Default)]
 pub(super) struct Runs {
-    runs: HashMap<ActorId, Owned, NearBuild>,
-    reaping: Reaping,
+    runs: HashMap<ActorId, Owned>,
+    reaping: FuturesUnordered<Reap>,
     /// Children that have just started, and may not be linked.
     new: VecDeque<ActorId>,
     /// Runs that were told to end a short while ago; most have by now.
@@ -165,7 +165,7 @@ impl Runs {
 
     /// The next run whose task has ended and whose resources are released.
     pub(super) fn poll_reaped(&mut self, cx: &mut Context<'_>) -> Poll<Option<ActorId>> {
-        let reaped = self.reaping.poll_next(cx);
+        let reaped = self.reaping.poll_next_unpin(cx);
         if let Poll::Ready(Some(id)) = reaped
             && let Some(run) = self.runs.get_mut(&id)
         {
