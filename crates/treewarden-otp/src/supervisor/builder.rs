@@ -223,7 +223,10 @@ impl SupervisorBuilder {
         let (done, is_done) = watch::channel(None);
         let bell = Arc::<Bell>::default();
         let control = Arc::new(Control::new(bell.clone()));
-        // Without a bound: a child has one end, and each empty message of the driver one answer.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a child has one end, and each empty message of the driver one answer: that is the bound"
+        )]
         let (note, notices) = mpsc::unbounded_channel();
         let (watcher, watcher_task) = spawn(Watcher { notices: note }, None).await?;
         let gate = Gate {
