@@ -176,9 +176,12 @@ impl<H: Host> Machine<H> {
                 Kind::Supervisor => counts.supervisors += 1,
             }
             if let Life::Running(handle) = &child.life {
-                // A run whose end waits in the mailbox is not active: OTP asks whether the process is alive,
-                // and it is not.
-                counts.active += usize::from(child.exited.is_none() && H::is_alive(handle));
+                // In a list, a run whose end waits in the mailbox is not active: OTP asks whether the process is alive,
+                // and it is not. Of children that come and go neither OTP nor Elixir asks that: one that unlinked itself and
+                // ended counts until the supervisor is told to end it.
+                let counts_as_it_is = !self.is_static();
+                counts.active +=
+                    usize::from(counts_as_it_is || child.exited.is_none() && H::is_alive(handle));
             }
         }
         if matches!(self.mode, Mode::Template(_)) {
