@@ -57,6 +57,18 @@ fn a_path_that_the_cli_cannot_be_told_of_is_refused_by_the_name_of_its_option() 
     }
     // What is no argument is taken as it is.
     assert_eq!(spec().cwd(&odd).cli_path(&odd).validate(), Ok(()));
+    // The CLI takes JSON there as well, which may be secret.
+    for json in
+        [&b" {\"a\":\"SEKRET\0\"}"[..], b"{\"a\":\"SEKRET\xe9\"}", b"\xef\xbb\xbf{\"a\":\"SEKRET\0\"}"]
+    {
+        for (option, spec) in
+            [("settings", spec().settings(path(json))), ("mcp_config", spec().mcp_config(path(json)))]
+        {
+            let said = spec.validate().expect_err("no argument can carry it").to_string();
+            assert!(said.contains(&format!("`{option}` is JSON text")) && !said.contains("SEKRET"), "{said}");
+            assert!(!format!("{spec:?}").contains("SEKRET"), "{spec:?}");
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use treewarden_proto::SessionId;
-use treewarden_proto::spec::{McpConfig, Opening, SessionSpec, Settings};
+use treewarden_proto::spec::{McpConfig, Opening, SessionSpec, Settings, is_json_text};
 use treewarden_store::placed;
 
 use crate::second_door;
@@ -150,7 +150,7 @@ fn settings(spec: &SessionSpec, cwd: &Path) -> Result<Option<Map<String, Value>>
 /// The CLI takes either a path, seen from its directory, or the JSON itself.
 fn read(path: &Path, cwd: &Path) -> Result<Map<String, Value>, String> {
     let said = path.to_string_lossy();
-    let is_json = is_json(&said);
+    let is_json = is_json_text(path);
     let text = if is_json { Ok(said.into_owned()) } else { text_of(&cwd.join(path)) };
     // What stands in it may be secret, and so only the place is told.
     let place =
@@ -177,21 +177,18 @@ fn mcp_servers(spec: &SessionSpec) -> Result<Option<Value>, String> {
         None => Ok(None),
         Some(McpConfig::Servers(servers)) => Ok(Some(json!({ "mcpServers": servers }))),
         Some(McpConfig::Path(path)) => {
-            let said = path.to_string_lossy();
-            if !is_json(&said) {
+            if !is_json_text(path) {
                 return Ok(None);
             }
+            let said = path.to_string_lossy();
+            let said = said.trim_start_matches('\u{feff}');
             // Only the place is told: the parser's own message may quote what stands there, and a key with
             // it.
-            serde_json::from_str(&said).map(Some).map_err(|error| {
+            serde_json::from_str(said).map(Some).map_err(|error| {
                 format!("`mcp_config` is no JSON object (line {}, column {})", error.line(), error.column())
             })
         }
     }
-}
-
-fn is_json(path: &str) -> bool {
-    path.trim_start().starts_with('{')
 }
 
 fn folder(state_dir: &Path) -> PathBuf {
@@ -322,8 +319,15 @@ mod tests {
         let own = SessionSpec::new().mcp_config("/srv/mcp.json");
         let private = Private::now(&own, Path::new("/")).expect("valid");
         assert!(private.args(&own, &opening).contains(&"--mcp-config=/srv/mcp.json".to_owned()));
-        let broken = SessionSpec::new().mcp_config("{ secret");
-        let said = Private::now(&broken, Path::new("/")).err().expect("refused");
-        assert!(said.contains("`mcp_config`") && !said.contains("secret"), "{said}");
+        // Some editors begin a text with a byte order mark.
+        for broken in ["{ secret", "\u{feff}{ secret"] {
+            for (key, spec) in [
+                ("`mcp_config`", SessionSpec::new().mcp_config(broken)),
+                ("`settings`", SessionSpec::new().settings(broken)),
+            ] {
+                let said = Private::now(&spec, Path::new("/")).err().expect("refused");
+                assert!(said.contains(key) && !said.contains("secret"), "{said}");
+            }
+        }
     }
 }

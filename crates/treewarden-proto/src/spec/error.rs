@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use super::values::is_json_text;
+
 /// Options that contradict each other, or a value that no CLI can take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -78,7 +80,7 @@ impl Faults {
     pub(super) fn path(&mut self, option: &str, path: &Path) {
         self.empty(option, path.to_str());
         if path.as_os_str().as_encoded_bytes().contains(&0) {
-            self.add(&[option], format_args!("`{option}` is {path:?}, which holds a NUL character"));
+            self.add(&[option], format_args!("`{option}` is {}, which holds a NUL character", Shown(path)));
         }
     }
 
@@ -87,13 +89,22 @@ impl Faults {
         self.path(option, path);
         if path.to_str().is_none() {
             // Written as text it would be another path, and the CLI would be let into that.
-            let text =
-                format_args!("`{option}` is {path:?}, which is not UTF-8: the CLI cannot be told of it");
+            let path = Shown(path);
+            let text = format_args!("`{option}` is {path}, which is not UTF-8: the CLI cannot be told of it");
             self.add(&[option], text);
         }
     }
 
     pub(super) fn into_result(self) -> Result<(), SpecError> {
         if self.0.is_empty() { Ok(()) } else { Err(SpecError { faults: self.0 }) }
+    }
+}
+
+/// A path as a fault may show it: what is JSON in the place of one may be secret.
+struct Shown<'p>(&'p Path);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_json_text(self.0) { f.write_str("JSON text") } else { write!(f, "{:?}", self.0) }
     }
 }

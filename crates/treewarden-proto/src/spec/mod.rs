@@ -33,6 +33,7 @@ pub use environment::Environment;
 pub use error::SpecError;
 pub use values::{
     EnvSource, EnvValue, ExtraArg, InheritEnv, McpConfig, PermissionMode, SettingSource, Settings,
+    is_json_text,
 };
 
 /// The options of one session.

@@ -129,9 +129,17 @@ impl fmt::Debug for McpConfig {
     }
 }
 
-/// The CLI takes the JSON itself in the place of a path.
+/// Whether what was given for the path of `settings` or `mcp_config` is JSON, which the CLI takes in the place of one.
+///
+/// It may be secret, and so is neither shown nor given as an argument.
+pub fn is_json_text(path: &Path) -> bool {
+    // What is no UTF-8 behind the brace was meant for JSON as well.
+    let text = path.to_string_lossy();
+    text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').starts_with('{')
+}
+
 fn path_or_hidden(path: &Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    if path.as_os_str().as_encoded_bytes().trim_ascii_start().starts_with(b"{") {
+    if is_json_text(path) {
         return f.write_str("Path(hidden)");
     }
     f.debug_tuple("Path").field(&path).finish()

@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value as Json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use treewarden_core::limits::Size;
+use treewarden_proto::spec::is_json_text;
 use treewarden_proto::{SessionId, SessionName};
 
 use super::backoff;
@@ -286,7 +287,7 @@ impl Checker<'_, '_> {
     fn path_or_table(&mut self, name: &str, value: &Value<'_>) -> Option<Json> {
         match value.get_ref() {
             // The CLI's own flag takes JSON there. Taken for a path, it would be quoted in errors, with its secrets.
-            DeValue::String(text) if text.trim_start().starts_with('{') => {
+            DeValue::String(text) if is_json_text(Path::new(text.as_ref())) => {
                 let help = "write a table, or the path of a file";
                 self.faults
                     .add(&value.span(), format!("`{name}` is JSON text, which is not read here"))
