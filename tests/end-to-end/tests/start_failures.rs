@@ -134,7 +134,7 @@ fn files() -> Vec<Row> {
                 options
             },
         ),
-        row("no working directory", Place::whole, Failed(NotStarted, "working directory")).with(
+        row("no working directory", Place::whole, Failed(NotStarted, "`cwd` names, is not there")).with(
             |mut options| {
                 options.spec = options.spec.cwd("/no/such/folder");
                 options

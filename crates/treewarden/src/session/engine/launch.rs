@@ -5,6 +5,7 @@
 //! a look at the disk takes.
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use treewarden_core::session::{Permanent, PermanentKind, StartFailure};
@@ -131,12 +132,33 @@ fn cwd(desk: &Desk) -> Result<PathBuf, (Permanent, bool)> {
         None => std::env::current_dir()
             .map_err(|error| (gone(format!("the host's own working directory is gone: {error}")), false))?,
     };
-    if cwd.is_dir() {
-        Ok(cwd)
-    } else {
-        let why = format!("the working directory {} is gone; make it again or set `cwd`", cwd.display());
-        Err((gone(why), desk.has_come_up_in(&cwd)))
+    let has_come_up = desk.has_come_up_in(&cwd);
+    let is_own = desk.options().spec.cwd.is_some();
+    match no_folder(&cwd, is_own, has_come_up) {
+        None => Ok(cwd),
+        Some(why) => Err((gone(why), has_come_up)),
     }
+}
+
+/// Why a CLI cannot be started in a folder, which the options chose by `cwd` if it is the session's own; `None` if it can.
+fn no_folder(cwd: &Path, is_own: bool, has_come_up: bool) -> Option<String> {
+    let named = if is_own { ", which `cwd` names," } else { ", the program's own," };
+    let named = format!("the working directory {}{named}", cwd.display());
+    let said = match cwd.metadata() {
+        Ok(meta) if meta.is_dir() => return None,
+        Ok(_) => "is no folder; set `cwd` to one".to_owned(),
+        Err(error) => match error.kind() {
+            // Only what was seen can be gone: another one was perhaps misspelt.
+            ErrorKind::NotFound | ErrorKind::NotADirectory if has_come_up => {
+                "is gone; make it again, or set `cwd` to another".to_owned()
+            }
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                "is not there; make it, or set `cwd` to another".to_owned()
+            }
+            _ => format!("cannot be looked at: {error}"),
+        },
+    };
+    Some(format!("{named} {said}"))
 }
 
 /// The CLI that the spec names by its place, or the first file of its name, or of `claude`, on the PATH that it would get.
@@ -185,4 +207,24 @@ fn config_dir(environment: &Environment, cwd: &Path) -> Result<PathBuf, Permanen
 
 pub(super) fn permanent(kind: PermanentKind, message: impl Into<String>) -> StartFailure {
     StartFailure::Permanent(Permanent::new(kind, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_is_gone_only_if_a_cli_has_come_up_in_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (none, file) = (dir.path().join("none"), dir.path().join("file"));
+        std::fs::write(&file, "").expect("written");
+        assert_eq!(no_folder(dir.path(), true, false), None);
+        let said = |cwd: &Path, is_own, has_come_up| no_folder(cwd, is_own, has_come_up).expect("said");
+        let named = format!("the working directory {}, which `cwd` names,", none.display());
+        assert!(said(&none, true, true).starts_with(&format!("{named} is gone;")));
+        assert!(said(&none, true, false).starts_with(&format!("{named} is not there;")));
+        assert!(said(&file.join("x"), true, false).contains("is not there;"), "a file is above it");
+        assert!(said(&file, true, true).contains("is no folder;"));
+        assert!(said(&none, false, false).contains("the program's own, is not there"));
+    }
 }
