@@ -27,7 +27,7 @@ const REST: Duration = Duration::from_millis(500);
 const COMMAND: &str = "TREEWARDEN_COMMAND";
 
 /// The longest value; the system itself takes no variable that is longer than 128 KiB.
-const MAX: usize = 1 << 20;
+pub(crate) const MAX: usize = 1 << 20;
 
 /// Why the variables of a CLI are not known.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,14 +84,20 @@ async fn one(name: &str, source: &EnvSource, policy: ContainmentPolicy) -> Resul
         }
     };
     // A file that is being written anew is empty for a moment.
-    if is_blank(&value) {
-        return Err(missing(format!("{} is empty", named(source))));
+    if let Some(why) = no_value(&value) {
+        return Err(missing(format!("{} {why}", named(source))));
     }
     cut_line_end(&mut value);
-    if value.contains(&0) {
-        return Err(missing(format!("{} holds a NUL character", named(source))));
-    }
     Ok(OsString::from_vec(value))
+}
+
+/// Why what stands somewhere is no value of a variable: a CLI would go by an empty one, and none can hold a NUL.
+pub(crate) fn no_value(found: &[u8]) -> Option<&'static str> {
+    match () {
+        () if is_blank(found) => Some("is empty"),
+        () if found.contains(&0) => Some("holds a NUL character"),
+        () => None,
+    }
 }
 
 fn is_blank(value: &[u8]) -> bool {

@@ -26,12 +26,16 @@ pub(super) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
     // As `run` does, so that it is said what that will have.
     let _as_it_was = treewarden_process::raise_open_files();
     let machine = Machine::here(treewarden_process::limits());
-    warned.extend(capacity::too_many(&tree, machine).map(|said| format!("warning: {said}")));
+    let of_machine = tree.as_ref().and_then(|tree| capacity::too_many(tree, machine));
+    warned.extend(of_machine.map(|said| format!("warning: {said}")));
     warned.iter().for_each(output::note);
-    if let Some(error) = faults {
-        output::note(invalid(file, &error));
-        return Ok(Exit::Config.into());
-    }
+    let tree = match (tree, faults) {
+        (Some(tree), None) => tree,
+        (_, faults) => {
+            faults.iter().for_each(|error| output::note(invalid(file, error)));
+            return Ok(Exit::Config.into());
+        }
+    };
     let sessions = output::count(tree.sessions().len(), "session");
     output::line(format!("{} is valid: {sessions}", file.display()))?;
     let unkept = in_force::unkept(&tree, &treewarden_process::controllers());

@@ -139,6 +139,12 @@ fn check_warns_of_what_is_absent_here_and_fails_for_it_when_it_is_strict() {
     let strict = world.run(&["check", "--strict"]);
     assert_eq!(strict.status.code(), Some(3));
     assert!(text(&strict.stderr).starts_with(said.trim_end()), "{}", text(&strict.stderr));
+    // Also beside what the file is refused for.
+    world.rewrite("[[child]]\nname = \"a\"\ncwd = \"none\"\nmodle = \"opus\"\n");
+    let refused = world.run(&["check"]);
+    let both = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{both}");
+    assert!(both.starts_with(said.trim_end()) && both.contains("unknown key `modle`"), "{both}");
 }
 
 #[test]

@@ -60,7 +60,8 @@ pub fn load_with(path: impl AsRef<Path>, types: &ChildTypes) -> Result<TreeSpec,
 ///
 /// # Errors
 ///
-/// As [`load`]: a file that is refused is held against nothing.
+/// [`ConfigError`] if it cannot be read. What is wrong with it is in [`Checked::faults`], beside the warnings: of a file that is
+/// refused, the sessions with which nothing is wrong are held against the machine as well.
 ///
 /// # Examples
 ///
@@ -71,7 +72,7 @@ pub fn load_with(path: impl AsRef<Path>, types: &ChildTypes) -> Result<TreeSpec,
 /// let file = dir.path().join("treewarden.toml");
 /// std::fs::write(&file, "[[child]]\nname = \"a\"\ncwd = \"no-such-folder\"")?;
 /// let checked = check(&file, &ChildTypes::default(), &Here)?;
-/// assert!(checked.faults.is_none());
+/// assert!(checked.tree.is_some() && checked.faults.is_none());
 /// assert!(checked.warnings.to_string().contains("there is no such folder"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -89,9 +90,8 @@ pub(super) fn check_text(
 ) -> Result<Checked, ConfigError> {
     let mut faults = Faults::new(text);
     let mut declared = Vec::new();
-    let Some(tree) = resolved(text, path, types, &mut faults, Some(&mut declared))? else {
-        return Err(faults.into_error(path));
-    };
+    let tree = resolved(text, path, types, &mut faults, Some(&mut declared))?;
+    // Also of a file that is refused: it is to be mended in one go.
     against::hold(&declared, look, &mut faults);
     let (faults, warnings) = faults.into_findings(path);
     Ok(Checked { tree, faults, warnings })

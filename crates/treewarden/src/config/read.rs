@@ -47,6 +47,12 @@ impl Fields {
         self.known.get(key).map_or(&self.header, |field| &field.span)
     }
 
+    /// Where a value within a table stands, or the table where that is not known, as in a file of its own.
+    pub(super) fn at(&self, key: &str, part: &str) -> &Range<usize> {
+        let field = self.known.get(key);
+        field.and_then(|field| field.parts.get(part)).unwrap_or_else(|| self.span(key))
+    }
+
     /// Where a value within a table stands, such as that of `env.HOME`.
     pub(super) fn part(&self, option: &str) -> Option<&Range<usize>> {
         // The rest is the table's key, whatever stands in it.

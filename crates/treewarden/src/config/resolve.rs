@@ -245,7 +245,9 @@ impl Resolver<'_, '_> {
         if !limits.is_empty() || invalid.is_some() {
             return None;
         }
-        if let Some(declared) = &mut self.declared {
+        // One of which something was refused could not be held against a machine as it will be.
+        let is_whole = fields.refused.is_empty() && self.defaults.refused.is_empty();
+        if let Some(declared) = self.declared.as_mut().filter(|_| is_whole) {
             declared.push(Declared { spec: options.spec.clone(), fields: fields.clone() });
         }
         Some(options)

@@ -14,6 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -24,15 +25,15 @@ pub use self::look::{Found, Here, Look};
 use super::error::{ConfigError, Faults, Warnings};
 use super::read::Fields;
 use super::spec::TreeSpec;
-use crate::lookup;
+use crate::{env_sources, lookup};
 
 /// A file that was read and held against a machine.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Checked {
-    /// The tree that the file declares: it could be started.
-    pub tree: TreeSpec,
-    /// What keeps sessions of it from starting, wherever it is started.
+    /// The tree that the file declares, which could be started; `None` if the file is refused.
+    pub tree: Option<TreeSpec>,
+    /// What the file is refused for, and what keeps sessions of it from starting wherever it is started.
     pub faults: Option<ConfigError>,
     /// What keeps sessions of it from starting here, and what is taken otherwise than it seems to be meant.
     pub warnings: Warnings,
@@ -73,14 +74,12 @@ impl Against<'_, '_> {
         }
         self.program(spec, fields);
         if self.is_new("mcp_config", fields) {
-            self.mcp_config(spec, fields.span("mcp_config"));
+            self.mcp_config(spec, fields);
         }
         if self.is_new("settings", fields) {
             self.settings(spec, fields.span("settings"));
         }
-        if self.is_new("env", fields) {
-            self.sources(spec, fields.span("env"));
-        }
+        self.sources(spec, fields);
     }
 
     fn is_new(&mut self, key: &'static str, fields: &Fields) -> bool {
@@ -136,14 +135,15 @@ impl Against<'_, '_> {
         self.faults.warn(span, message).help(help);
     }
 
-    fn mcp_config(&mut self, spec: &SessionSpec, span: &Range<usize>) {
+    fn mcp_config(&mut self, spec: &SessionSpec, fields: &Fields) {
         match &spec.mcp_config {
             None => {}
-            Some(McpConfig::Servers(servers)) => self.servers(span, servers),
+            Some(McpConfig::Servers(servers)) => self.servers(fields, servers),
             Some(McpConfig::Path(path)) => {
+                let span = fields.span("mcp_config");
                 let Some(file) = self.table("mcp_config", span, path) else { return };
                 match mcp::servers(&file) {
-                    Ok(servers) => self.servers(span, servers),
+                    Ok(servers) => self.servers(fields, servers),
                     Err(why) => {
                         let message =
                             format!("`mcp_config` is {}, which the CLI refuses: {why}", path.display());
@@ -155,12 +155,12 @@ impl Against<'_, '_> {
     }
 
     /// What the CLI does without may be what a tool call waits for, but keeps no session from starting.
-    fn servers(&mut self, span: &Range<usize>, servers: &Map<String, Value>) {
+    fn servers(&mut self, fields: &Fields, servers: &Map<String, Value>) {
         for (name, server) in servers {
             if let Some(why) = mcp::left_out(server) {
                 let message =
                     format!("`mcp_config`: the CLI leaves the server {name:?} out, without a word: {why}");
-                self.faults.warn(span, message);
+                self.faults.warn(fields.at("mcp_config", name), message);
             }
         }
     }
@@ -174,27 +174,50 @@ impl Against<'_, '_> {
     }
 
     /// The variables whose values stand elsewhere; what a command would print is not asked.
-    fn sources(&mut self, spec: &SessionSpec, span: &Range<usize>) {
+    fn sources(&mut self, spec: &SessionSpec, fields: &Fields) {
         for (name, source) in spec.sources() {
+            let span = fields.at("env", name);
+            // By itself: a session has variables of its own beside those that all have by default.
+            if !self.seen.insert(("env", span.start)) {
+                continue;
+            }
             match source {
-                EnvSource::File(path) => {
-                    let found = self.at(&format!("env.{name}"), span, path, "file");
-                    if found.is_some_and(|found| !matches!(found, Found::File { .. })) {
-                        let message = format!("`env.{name}` is {}, which is no regular file", path.display());
-                        self.faults.add(span, message);
-                    }
-                }
-                EnvSource::Var(variable) if !self.has(variable) => {
-                    let message = format!("`env.{name}` is taken from {variable}, which is not set here");
-                    self.faults.warn(span, message);
-                }
+                EnvSource::File(path) => self.value_in(path, name, span),
+                EnvSource::Var(variable) => self.value_of(variable, name, span),
                 _ => {}
             }
         }
     }
 
-    fn has(&self, variable: &str) -> bool {
-        self.variables.iter().any(|(name, _)| name == variable)
+    fn value_in(&mut self, path: &Path, name: &str, span: &Range<usize>) {
+        let Some(found) = self.at(&format!("env.{name}"), span, path, "file") else { return };
+        let shown = path.display();
+        if !matches!(found, Found::File { .. }) {
+            self.faults.add(span, format!("`env.{name}` is {shown}, which is no regular file"));
+            return;
+        }
+        let why = match self.look.read(path) {
+            Ok(value) if value.len() > env_sources::MAX => {
+                format!("is larger than {} bytes", env_sources::MAX)
+            }
+            // It may be filled before the tree is started, so that it is no fault.
+            Ok(value) => match env_sources::no_value(&value) {
+                Some(why) => format!("{why} here: no session with it starts"),
+                None => return,
+            },
+            Err(error) => format!("cannot be read here: {error}"),
+        };
+        self.faults.warn(span, format!("`env.{name}` is {shown}, which {why}"));
+    }
+
+    fn value_of(&mut self, variable: &str, name: &str, span: &Range<usize>) {
+        let value = self.variables.iter().find(|(name, _)| name == variable).map(|(_, value)| value);
+        let why = match value.map(|value| env_sources::no_value(value.as_bytes())) {
+            None => "is not set here",
+            Some(Some(why)) => why,
+            Some(None) => return,
+        };
+        self.faults.warn(span, format!("`env.{name}` is taken from {variable}, which {why}"));
     }
 
     /// What is at a path; what is not there, or may not be looked at, may be so here alone.

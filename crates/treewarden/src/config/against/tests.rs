@@ -183,7 +183,7 @@ fn what_all_sessions_have_by_default_is_told_once_where_it_stands() {
     assert_eq!(faults, Vec::<String>::new());
     let expected = [
         "2:7 `cwd` is /srv/none: there is no such folder here",
-        "3:7 `env.T` is taken from NONE, which is not set here",
+        "3:13 `env.T` is taken from NONE, which is not set here",
         "4:12 `settings` is /srv/none: there is no such file here",
         "5:12 `cli_path` is /srv/./none: there is no such file here",
     ];
@@ -231,10 +231,10 @@ fn a_server_that_the_cli_leaves_out_is_warned_of_in_a_file_and_in_a_table() {
     let said = "`mcp_config`: the CLI leaves the server \"bad\" out, without a word: it has no `command`, which is a string";
     is_warning(&machine, "mcp_config = \"mcp.json\"", &format!("3:14 {said}"));
     let table = "mcp_config = { good = { command = \"x\" }, bad = { cmd = \"SEKRET\" } }";
-    is_warning(&machine, table, &format!("3:14 {said}"));
+    is_warning(&machine, table, &format!("3:48 {said}"));
     let shown = machine.check(&format!("[[child]]\nname = \"a\"\n{table}")).warnings.to_string();
     assert!(
-        shown.starts_with("warning: /srv/treewarden.toml:3:14: ") && !shown.contains("SEKRET"),
+        shown.starts_with("warning: /srv/treewarden.toml:3:48: ") && !shown.contains("SEKRET"),
         "{shown}"
     );
 }
@@ -259,23 +259,68 @@ fn settings_that_are_no_object_are_a_fault() {
 }
 
 #[test]
-fn a_source_of_a_variable_that_is_absent_is_warned_of() {
-    let machine = Machine::with(&[("/run/dir", At::Folder)]);
-    is_warning(
-        &machine,
-        "env = { T = { file = \"/run/none\" } }",
-        "3:7 `env.T` is /run/none: there is no such file here",
-    );
+fn a_source_of_a_variable_that_has_no_value_is_warned_of() {
+    let mut machine = Machine::with(&[
+        ("/run/dir", At::Folder),
+        ("/run/empty", At::File(" \n")),
+        ("/run/nul", At::File("SEK\0RET")),
+        ("/run/closed", At::Program),
+    ]);
+    machine.variables.push(("BLANK", " "));
+    let warned = |source: &str, expected: &str| {
+        is_warning(
+            &machine,
+            &format!("env = {{ T = {{ {source} }} }}"),
+            &format!("3:13 `env.T` is {expected}"),
+        );
+    };
+    warned("file = \"/run/none\"", "/run/none: there is no such file here");
+    warned("file = \"/run/empty\"", "/run/empty, which is empty here: no session with it starts");
+    warned("file = \"/run/nul\"", "/run/nul, which holds a NUL character here: no session with it starts");
+    warned("file = \"/run/closed\"", "/run/closed, which cannot be read here: permission denied");
+    warned("var = \"NONE\"", "taken from NONE, which is not set here");
+    warned("var = \"BLANK\"", "taken from BLANK, which is empty");
     is_fault(
         &machine,
         "env = { T = { file = \"/run/dir\" } }",
-        "3:7 `env.T` is /run/dir, which is no regular file",
+        "3:13 `env.T` is /run/dir, which is no regular file",
     );
-    is_warning(
-        &machine,
-        "env = { T = { var = \"NONE\" } }",
-        "3:7 `env.T` is taken from NONE, which is not set here",
+}
+
+#[test]
+fn each_source_is_told_once_where_it_stands() {
+    let text = "[defaults.env]\nA = \"x\"\nB = { var = \"NONE\" }\n[[child]]\nname = \"a\"\n[child.env]\nC = \"x\"\n\
+                D = { file = \"none\" }\nE.var = \"NONE\"\n[[child]]\nname = \"b\"\nenv.F = { var = \"NONE\" }";
+    let (faults, warnings) = Machine::with(&[]).file(text);
+    assert_eq!(faults, Vec::<String>::new());
+    let lines: Vec<_> =
+        warnings.iter().map(|said| said.split_once(' ').expect("a place and words")).collect();
+    let said = |name: &str| format!("`env.{name}` is taken from NONE, which is not set here");
+    let lines: Vec<(&str, &str)> =
+        lines.iter().map(|(at, what)| (at.split(':').next().unwrap_or(at), *what)).collect();
+    let none = "`env.D` is /srv/none: there is no such file here";
+    assert_eq!(lines, [("3", &*said("B")), ("8", none), ("9", &*said("E")), ("12", &*said("F"))]);
+}
+
+#[test]
+fn a_file_that_is_refused_is_told_its_warnings_too_but_none_of_what_was_refused() {
+    let sessions = "[[child]]\nname = \"a\"\nenv = { PATH = 1 }\n[[child]]\nname = \"b\"\ncwd = \"none\"\n\
+                    [[child]]\nname = \"c\"\nenv = { T = \"$T\" }\nmodle = \"x\"";
+    let checked = Machine::with(&[]).check(sessions);
+    assert!(checked.tree.is_none());
+    let faults = said(checked.faults.expect("it is refused").faults());
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].starts_with("3:") && faults[1].starts_with("10:"), "{faults:?}");
+    let warnings = said(checked.warnings.all());
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].contains("there is no such folder") && warnings[1].contains("`env.T`"),
+        "{warnings:?}"
     );
+    // What cannot be parsed is held against nothing.
+    let checked =
+        Machine { at: BTreeMap::new(), ..Machine::with(&[]) }.check("[[child]]\nname = \"a\"\ncwd = ");
+    assert!(checked.tree.is_none() && checked.faults.is_some() && checked.warnings.is_empty());
 }
 
 #[test]
