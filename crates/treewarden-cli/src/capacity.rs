@@ -41,6 +41,15 @@ const FILES_AT_REST: u64 = 6;
 /// them no idle CLI could be ended, and all who wait for descriptors would wait for each other.
 const FOR_A_MOMENT: u64 = 4;
 
+/// With how many descriptors a daemon is started at the least: with fewer it would be up, and say of no turn why that does not run.
+///
+/// Seen (Linux; at 40 also with CLI 2.1.332): below 35 no turn runs, with 35 those of one session alone, as no idle CLI can be ended,
+/// and with 36 all, two clients at once.
+const LEAST_FILES: u64 = AT_REST + FILES + FEW_CLIENTS;
+
+/// How many clients the least daemon has: one that waits for its turn, and some that have a look, or end it.
+const FEW_CLIENTS: u64 = 6;
+
 /// How many threads and processes a CLI has, with some of its tools (2.1.332: up to 20 threads while it works).
 const PROCESSES: u64 = 32;
 
@@ -79,6 +88,15 @@ impl Machine {
             processes: [limits.processes, tasks].into_iter().flatten().min(),
             memory: [memory_of_all(), bytes].into_iter().flatten().min(),
         }
+    }
+
+    /// Why no daemon can be started here; `None` if one can be.
+    pub(crate) fn too_few_files(self) -> Option<String> {
+        let files = self.open_files.filter(|files| *files < LEAST_FILES)?;
+        Some(format!(
+            "the limit of open files is {files}, and a daemon with one CLI and a few clients needs {LEAST_FILES}: raise it (`ulimit -n`, \
+             systemd's LimitNOFILE)"
+        ))
     }
 
     /// How many CLIs that lets live, at least one; `None` if nothing bounds them.
@@ -262,7 +280,8 @@ mod tests {
             (Some(64), Some(4), (28, 16, 8)),
             // One CLI has its descriptors all the same.
             (Some(48), Some(4), (14, 8, 4)),
-            // One can always be tried.
+            // The least that is started.
+            (Some(LEAST_FILES), Some(1), (6, 4, 1)),
             (Some(0), Some(usize::MAX), (2, 1, 0)),
         ];
         for (open_files, max_live, expected) in cases {
@@ -270,6 +289,14 @@ mod tests {
             assert_eq!((connected, lasting, waiting), expected, "{open_files:?} {max_live:?}");
             assert!(connected > lasting + waiting, "there is room for control");
         }
+    }
+
+    #[test]
+    fn no_daemon_is_started_with_fewer_descriptors_than_a_turn_needs() {
+        let said = |open_files| Machine { open_files, ..Machine::default() }.too_few_files();
+        assert_eq!((said(None), said(Some(LEAST_FILES))), (None, None));
+        let few = said(Some(32)).expect("said");
+        assert!(few.contains("is 32,") && few.contains("needs 40:") && few.contains("`ulimit -n`"), "{few}");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) async fn run(file: &Path, place: &Place, log: &Log) -> anyhow::Result
         read = reading => read?,
         () = signals.end() => return Ok(ExitCode::SUCCESS),
     };
-    let (builder, limits) = within_limits(read.map_err(|error| Failure::new(Exit::Config, error))?);
+    let (builder, limits) = within_limits(read.map_err(|error| Failure::new(Exit::Config, error))?)?;
     let chosen = builder.spec().state_dir.clone();
     let state_dir = place.state_dir(chosen.as_ref())?;
     // The socket is bound before the tree starts: a second daemon on it is refused before it has started
@@ -123,12 +123,15 @@ pub(crate) async fn run(file: &Path, place: &Place, log: &Log) -> anyhow::Result
 }
 
 /// Has the tree go by what the machine lets it have, and says how many clients may be beside its CLIs: a tree that runs out of
-/// descriptors serves nobody.
-fn within_limits(builder: TreeBuilder) -> (TreeBuilder, ClientLimits) {
+/// descriptors serves nobody. One that could serve nobody at all is not started.
+fn within_limits(builder: TreeBuilder) -> Result<(TreeBuilder, ClientLimits), Failure> {
     if let Err(error) = treewarden_process::raise_open_files() {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
     let machine = Machine::here(treewarden_process::limits());
+    if let Some(said) = machine.too_few_files() {
+        return Err(Failure::new(Exit::Failed, said));
+    }
     if let Some(said) = capacity::too_many(builder.spec(), machine) {
         tracing::warn!("{said}");
     }
@@ -137,11 +140,11 @@ fn within_limits(builder: TreeBuilder) -> (TreeBuilder, ClientLimits) {
     if clients.are_few() {
         tracing::info!("the limit of open files leaves room for {clients} beside the CLIs");
     }
-    let Some(max_live) = max_live else { return (builder, clients) };
+    let Some(max_live) = max_live else { return Ok((builder, clients)) };
     if let Some(capacity) = machine.capacity().filter(|_| builder.spec().max_live.is_none()) {
         tracing::info!(max_live, "the file does not say `max_live`: this machine lets live {capacity}");
     }
-    (builder.max_live(max_live), clients)
+    Ok((builder.max_live(max_live), clients))
 }
 
 /// Sees to it that the kernel can keep limits, where the file has some: before the first CLI, which is born below it.

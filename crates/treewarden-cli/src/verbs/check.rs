@@ -26,7 +26,8 @@ pub(super) fn run(file: &Path, strict: bool) -> anyhow::Result<ExitCode> {
     // As `run` does, so that it is said what that will have.
     let _as_it_was = treewarden_process::raise_open_files();
     let machine = Machine::here(treewarden_process::limits());
-    let of_machine = tree.as_ref().and_then(|tree| capacity::too_many(tree, machine));
+    let of_machine = machine.too_few_files().into_iter();
+    let of_machine = of_machine.chain(tree.as_ref().and_then(|tree| capacity::too_many(tree, machine)));
     warned.extend(of_machine.map(|said| format!("warning: {said}")));
     warned.iter().for_each(output::note);
     let tree = match (tree, faults) {

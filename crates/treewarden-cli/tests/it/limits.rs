@@ -4,10 +4,14 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::support::{World, eventually};
+
+/// With so many open files a daemon serves one CLI and a few clients, and with fewer it does not start.
+const LEAST: u64 = 40;
 
 /// A world with so many sessions.
 fn world(sessions: usize, top: &str, defaults: &str) -> World {
@@ -222,4 +226,54 @@ fn check_says_how_many_clients_a_small_limit_of_open_files_leaves_room_for() {
     let checked = limited.current_dir(world.path(".")).output().expect("it runs");
     let said = String::from_utf8_lossy(&checked.stdout);
     assert!(said.contains("room for 28 clients at once (16 asks and followers, and 8 that wait)"), "{said}");
+}
+
+/// The command below so low a limit of open files.
+fn below(limit: u64, world: &World, args: &[&str]) -> Output {
+    let own = world.command(args);
+    let mut limited = std::process::Command::new("sh");
+    let script = format!("ulimit -n {limit}; exec \"$@\"");
+    limited.args(["-c", &script, "sh"]).arg(own.get_program()).args(own.get_args());
+    limited.current_dir(world.path(".")).output().expect("it runs")
+}
+
+#[test]
+fn a_daemon_that_could_run_no_turn_is_refused_with_what_it_needs() {
+    let world = World::new();
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let refused = below(LEAST - 1, &world, &["run", "--state-dir", "state"]);
+    let why = said(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{why}");
+    let limits = format!("the limit of open files is {}", LEAST - 1);
+    assert!(why.contains(&limits) && why.contains(&format!("needs {LEAST}:")), "{why}");
+    assert!(why.contains("ulimit -n") && why.contains("LimitNOFILE"), "{why}");
+    assert!(!world.path("state").exists(), "nothing was begun");
+    for (strict, code) in [(None, 0), (Some("--strict"), 3)] {
+        let args: Vec<&str> = ["check", "treewarden.toml"].into_iter().chain(strict).collect();
+        let checked = below(LEAST - 1, &world, &args);
+        assert_eq!(checked.status.code(), Some(code), "{}", said(&checked));
+        assert!(said(&checked).contains(&format!("warning: {limits}")), "{}", said(&checked));
+        let enough = said(&below(LEAST, &world, &args));
+        assert!(!enough.contains("the limit of open files is"), "{enough}");
+    }
+}
+
+#[test]
+fn the_least_daemon_serves_turns_and_whoever_looks_at_them() {
+    let world = world(2, "max_restarts = 0", "idle_timeout = \"1s\"");
+    let before = ["-c", &format!("ulimit -n {LEAST}; exec \"$@\""), "sh"];
+    let mut daemon = world.start_below("sh", &before, &["run", "--state-dir", "state"]);
+    eventually("the daemon answers", || world.run(&["ps"]).status.success().then_some(()));
+    for name in ["s0", "s1"] {
+        let asked = world.command(&["ask", name, "hello DELAY=600000"]).stderr(Stdio::null()).spawn();
+        let mut asked = asked.expect("it runs");
+        world.when(name, "busy");
+        assert!(world.run(&["interrupt", name]).status.success());
+        assert_eq!(asked.wait().expect("it ends").code(), Some(7), "{}", world.log());
+        let answer = world.json_of(&["ask", name, "hello", "--json"]);
+        assert_eq!(answer["outcome"], "completed", "{answer}\n{}", world.log());
+    }
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    world.nothing_is_left();
 }
