@@ -3,7 +3,7 @@
 //! ```text
 //! accepted ─► connected (so many) ─► request read (UNFINISHED bytes, TO_FINISH) ─► the service: control is answered at once,
 //!     └ full: the client that has                                                  asks, waits and followers have places there
-//!       asked nothing for longest is hung up on
+//!       asked nothing for longest is hung up on; where all have asked, the one that has taken nothing for longest
 //! ```
 
 use std::collections::BTreeMap;
@@ -26,23 +26,35 @@ pub(super) const TO_FINISH: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Clients {
     connected: Semaphore,
-    idle: Mutex<Idlers>,
+    offers: Mutex<Offers>,
     unfinished: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
-struct Idlers {
+struct Offers {
     next: u64,
-    /// By the order in which they became idle. Whoever is removed from here gives its place to somebody else.
-    hang_up: BTreeMap<u64, oneshot::Sender<()>>,
+    /// The places that may be given away, in that order. Whoever is removed from here gives its place to somebody else.
+    hang_up: BTreeMap<Offer, oneshot::Sender<()>>,
+}
+
+/// A place among those that may be given away: by why it may, and since when.
+type Offer = (Why, u64);
+
+/// Why a client may be hung up on; the first kind goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    /// It has asked nothing yet, or has its answer: it loses nothing.
+    Idle,
+    /// It takes nothing of its answer.
+    Blocked,
 }
 
 /// A client's place; dropped, it is given back, unless it went to another.
 #[derive(Debug)]
 pub(super) struct Place {
     clients: Arc<Clients>,
-    /// Its number among the idle ones, while it may be given to another.
-    idle: Option<u64>,
+    /// Where it stands while it may be given to another.
+    offer: Option<Offer>,
 }
 
 /// A client that has asked nothing yet, or has its answer; it may be hung up on while this lives.
@@ -57,12 +69,13 @@ impl Clients {
     pub(super) fn new(connected: usize) -> Self {
         Self {
             connected: Semaphore::new(connected),
-            idle: Mutex::default(),
+            offers: Mutex::default(),
             unfinished: Arc::new(Semaphore::new(UNFINISHED)),
         }
     }
 
-    /// Gives one more client a place: one that is free, or that of a client that is idle; `None` if all are at work.
+    /// Gives one more client a place: one that is free, or that of a client that is idle, or else of one that takes nothing;
+    /// `None` if all are at work.
     ///
     /// The client is idle from this moment on, and not from that at which it is served: of many that come at once, those that are
     /// served a moment later would count as being at work, and clients would be turned away while nobody asks anything.
@@ -70,14 +83,14 @@ impl Clients {
         match self.connected.try_acquire() {
             Ok(place) => place.forget(),
             Err(_) => {
-                // The one that has asked nothing for longest has the lowest number.
+                // The one that is so for longest has the lowest number of its kind.
                 let (_, hang_up) =
-                    self.idle.lock().unwrap_or_else(PoisonError::into_inner).hang_up.pop_first()?;
+                    self.offers.lock().unwrap_or_else(PoisonError::into_inner).hang_up.pop_first()?;
                 // One that is gone by itself leaves its place as well.
                 let _gone = hang_up.send(());
             }
         }
-        Some(Place { clients: Arc::clone(self), idle: None }.idle())
+        Some(Place { clients: Arc::clone(self), offer: None }.idle())
     }
 
     /// Lets a request grow from `held` to `size` bytes, at the expense of the others; false if they hold too much.
@@ -103,23 +116,49 @@ impl Clients {
 impl Place {
     /// Says that the client has its answer.
     pub(super) fn idle(mut self) -> Idle {
-        let (hang_up, hung_up) = oneshot::channel();
-        let mut idlers = self.clients.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = idlers.next;
-        idlers.next += 1;
-        idlers.hang_up.insert(number, hang_up);
-        drop(idlers);
-        self.idle = Some(number);
+        let hung_up = self.offer(Why::Idle);
         Idle { place: self, hung_up }
     }
 
-    /// Ends the idling; false if the place is another's since. Under the lock under which `admit` gives it away: one of the two
+    /// Waits for a client that takes nothing, who may be hung up on meanwhile: `None` if it is to be, as its place is another's.
+    ///
+    /// # Cancel safety
+    ///
+    /// The place stays to be had until the next call, or until it is dropped.
+    pub(super) async fn while_blocked<T>(&mut self, taken: impl Future<Output = T>) -> Option<T> {
+        // Of a call that was dropped: two offers would be two clients let in for one place.
+        if !self.is_own() {
+            return None;
+        }
+        let hung_up = self.offer(Why::Blocked);
+        let taken = tokio::select! {
+            biased;
+            taken = taken => taken,
+            // The sender goes away without a word only together with this.
+            _told = hung_up => return None,
+        };
+        // Taken too late: another has the place already.
+        self.is_own().then_some(taken)
+    }
+
+    fn offer(&mut self, why: Why) -> oneshot::Receiver<()> {
+        let (hang_up, hung_up) = oneshot::channel();
+        let mut offers = self.clients.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let offer = (why, offers.next);
+        offers.next += 1;
+        offers.hang_up.insert(offer, hang_up);
+        drop(offers);
+        self.offer = Some(offer);
+        hung_up
+    }
+
+    /// Ends the offer; false if the place is another's since. Under the lock under which `admit` gives it away: one of the two
     /// comes first.
     fn is_own(&mut self) -> bool {
-        let Some(number) = self.idle else { return true };
-        let own = self.clients.idle.lock().unwrap_or_else(PoisonError::into_inner).hang_up.remove(&number);
+        let Some(offer) = self.offer else { return true };
+        let own = self.clients.offers.lock().unwrap_or_else(PoisonError::into_inner).hang_up.remove(&offer);
         // One that went stays so, and is given back by nobody but the other.
-        self.idle = self.idle.filter(|_| own.is_none());
+        self.offer = self.offer.filter(|_| own.is_none());
         own.is_some()
     }
 }
@@ -193,6 +232,56 @@ mod tests {
         assert!(early.stays().is_none(), "its place is the newcomer's");
         let _places = [late, newcomer].map(|idle| idle.stays().expect("its own"));
         assert!(clients.admit().is_none(), "who asked is not hung up on");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_hung_up_on_when_nobody_is_idle() {
+        let clients = Arc::new(Clients::new(CLIENTS));
+        let mut places = at_work(&clients, CLIENTS);
+        let (mut first, mut second) = (places.pop().expect("one"), places.pop().expect("one"));
+        let idle = places.pop().expect("one").idle();
+        let (taken, is_taken) = oneshot::channel();
+        let newcomers = async {
+            // Both are blocked by now, the first one for longer.
+            let of_idle = clients.admit().expect("the place of the idle one").stays().expect("its own");
+            let of_first = clients.admit().expect("the place of the first").stays().expect("its own");
+            // The second one takes something before its place is wanted.
+            taken.send(7).expect("it is waited for");
+            tokio::task::yield_now().await;
+            (of_idle, of_first)
+        };
+        let (hung_up, went_on, newcomers) = tokio::join!(
+            biased;
+            first.while_blocked(std::future::pending::<()>()),
+            second.while_blocked(is_taken),
+            newcomers
+        );
+        assert_eq!((hung_up, went_on), (None, Some(Ok(7))));
+        assert!(idle.stays().is_none(), "an idle one goes first");
+        assert!(clients.admit().is_none(), "who takes something is not hung up on");
+        assert_eq!(second.while_blocked(std::future::ready(1)).await, Some(1));
+        assert_eq!(first.while_blocked(std::future::ready(1)).await, None, "it stays hung up on");
+        drop((first, second, newcomers, places));
+        assert_eq!(at_work(&clients, CLIENTS).len(), CLIENTS, "each place is given back once");
+        assert!(clients.offers.lock().expect("nobody panics").hang_up.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_given_up_leaves_one_offer_and_takes_it_back() {
+        let clients = Arc::new(Clients::new(1));
+        let mut place = at_work(&clients, 1).pop().expect("one");
+        for _ in 0..2 {
+            let waits = place.while_blocked(std::future::pending::<()>());
+            tokio::select! {
+                biased;
+                _ = waits => panic!("nobody came"),
+                () = std::future::ready(()) => {}
+            }
+            assert_eq!(clients.offers.lock().expect("nobody panics").hang_up.len(), 1);
+        }
+        drop(place);
+        assert!(clients.offers.lock().expect("nobody panics").hang_up.is_empty());
+        drop(clients.admit().expect("it is free"));
     }
 
     #[test]

@@ -10,14 +10,18 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use treewarden_service::{Access, Answer, Caller, Code, Gone, Item, Progress, Refusal, Reply, Request, Sink};
 
 use super::Shared;
 use super::clients::{Clients, Idle, Place, TO_FINISH};
 use crate::lines::MAX_REQUEST;
 
-/// A client that takes nothing for so long is given up.
+/// A client that has not taken a line within this time is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A client that takes nothing of its answer for so long may be hung up on for another.
+const BLOCKED: Duration = Duration::from_secs(1);
 
 /// What a client does that has asked nothing.
 enum Next {
@@ -28,7 +32,7 @@ enum Next {
 
 /// A client's connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+struct Connection {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     /// The request at hand.
@@ -37,12 +41,19 @@ pub(super) struct Connection {
     held: Option<OwnedSemaphorePermit>,
 }
 
+/// A client that has asked: its answer goes to its connection, and its place to another while it takes nothing of that.
+#[derive(Debug)]
+struct Asker<'c> {
+    connection: &'c mut Connection,
+    place: &'c mut Place,
+}
+
 /// Serves a client until it goes, or is hung up on for another.
 pub(super) async fn serve(stream: UnixStream, mut idle: Idle, shared: &Shared) {
     let (reader, writer) = stream.into_split();
     let mut connection = Connection { reader: BufReader::new(reader), writer, line: Vec::new(), held: None };
     loop {
-        let place = match connection.next(idle).await {
+        let mut place = match connection.next(idle).await {
             Next::Request(place) => place,
             Next::Gone => return,
             Next::HungUp => {
@@ -51,34 +62,7 @@ pub(super) async fn serve(stream: UnixStream, mut idle: Idle, shared: &Shared) {
                 return;
             }
         };
-        // A client that sends a byte now and then would keep its place, and the bytes that count for all, for
-        // ever.
-        let read = tokio::time::timeout(TO_FINISH, connection.read_request(&shared.clients)).await;
-        let read = read.unwrap_or_else(|_| {
-            let limit = TO_FINISH.as_secs();
-            Err(Refusal::new(
-                Code::BadRequest,
-                format!("the request did not end within {limit} s of its first byte"),
-            ))
-        });
-        // The rest of a line that was not read to its end would be taken for the next request.
-        if let Err(refusal) = read {
-            // Whoever asked wrongly may have gone; the connection ends either way.
-            let _gone = connection.end(Err(refusal)).await;
-            return;
-        }
-        let request = serde_json::from_slice::<Request>(&connection.line);
-        // The buffer is let go and not only emptied: up to 16 MiB would stay with each client that asks
-        // nothing more.
-        connection.line = Vec::new();
-        let answered = match request {
-            // The socket is its owner's and the super-user's, who could do anything to the tree without it.
-            Ok(request) => {
-                shared.service.answer(request, Caller::with(Access::Change), &mut connection).await
-            }
-            Err(error) => connection.end(Err(Refusal::new(Code::BadRequest, error))).await,
-        };
-        if answered.is_err() {
+        if connection.answer(&mut place, shared).await.is_err() {
             return;
         }
         idle = place.idle();
@@ -122,6 +106,40 @@ impl Connection {
         }
     }
 
+    /// Reads a request, and has it answered.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`] if that was the last one: the client went or was hung up on, or what follows could not be read.
+    async fn answer(&mut self, place: &mut Place, shared: &Shared) -> Result<(), Gone> {
+        // A client that sends a byte now and then would keep its place, and the bytes that count for all, for
+        // ever.
+        let read = timeout(TO_FINISH, self.read_request(&shared.clients)).await;
+        let read = read.unwrap_or_else(|_| {
+            let limit = TO_FINISH.as_secs();
+            Err(Refusal::new(
+                Code::BadRequest,
+                format!("the request did not end within {limit} s of its first byte"),
+            ))
+        });
+        // The buffer is let go and not only emptied: up to 16 MiB would stay with each client that asks
+        // nothing more.
+        let line = std::mem::take(&mut self.line);
+        let mut asker = Asker { connection: self, place };
+        // The rest of a line that was not read to its end would be taken for the next request.
+        if let Err(refusal) = read {
+            asker.end(Err(refusal)).await?;
+            return Err(Gone);
+        }
+        let request = serde_json::from_slice::<Request>(&line);
+        drop(line);
+        match request {
+            // The socket is its owner's and the super-user's, who could do anything to the tree without it.
+            Ok(request) => shared.service.answer(request, Caller::with(Access::Change), &mut asker).await,
+            Err(error) => asker.end(Err(Refusal::new(Code::BadRequest, error))).await,
+        }
+    }
+
     /// Reads a line into `line`.
     async fn read_request(&mut self, clients: &Clients) -> Result<(), Refusal> {
         loop {
@@ -152,6 +170,16 @@ impl Connection {
         }
     }
 
+    /// Writes as much as the client takes at once, or as soon as it takes something.
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Gone> {
+        match self.writer.write(bytes).await {
+            Ok(0) | Err(_) => Err(Gone),
+            Ok(written) => Ok(written),
+        }
+    }
+}
+
+impl Asker<'_> {
     /// Writes one line. What it was made of is dropped first: a client that reads slowly keeps no event and no frame alive.
     async fn send(&mut self, reply: Reply<Item, Answer>) -> Result<(), Gone> {
         let mut line = serde_json::to_vec(&reply).map_err(|_| Gone)?;
@@ -159,42 +187,123 @@ impl Connection {
         // client reads.
         drop(reply);
         line.push(b'\n');
-        // A client that reads nothing would keep its answer, and its place among the clients, for ever.
-        match tokio::time::timeout(PATIENCE, self.writer.write_all(&line)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
+        // A client that reads nothing would keep its answer, and its place where nobody else wants that, for ever.
+        timeout(PATIENCE, self.write_all(&line)).await.unwrap_or(Err(Gone))
+    }
+
+    async fn write_all(&mut self, mut line: &[u8]) -> Result<(), Gone> {
+        while !line.is_empty() {
+            let written = match timeout(BLOCKED, self.connection.write(line)).await {
+                Ok(written) => written?,
+                Err(_) => match self.place.while_blocked(self.connection.write(line)).await {
+                    Some(written) => written?,
+                    None => {
+                        tracing::info!("a client that takes nothing of its answer is hung up on for another");
+                        return Err(Gone);
+                    }
+                },
+            };
+            line = &line[written..];
         }
+        Ok(())
     }
 }
 
-impl Sink for Connection {
+impl Sink for Asker<'_> {
     async fn item(&mut self, item: Item) -> Result<(), Gone> {
         // The prompt is stored: its bytes are the turn's from now on, however long that runs.
         if matches!(item, Item::Progress(Progress::Opened { .. })) {
-            self.held = None;
+            self.connection.held = None;
         }
         self.send(Reply::Item(item)).await
     }
 
     async fn end(&mut self, end: Result<Answer, Refusal>) -> Result<(), Gone> {
-        self.held = None;
+        self.connection.held = None;
         self.send(end.map_or_else(Reply::Error, Reply::Ok)).await
     }
 
     /// Ready also when the client speaks out of turn, which ends the connection too.
     async fn gone(&mut self) -> Gone {
         // A connection that cannot be read has ended as well, so that the result does not matter.
-        let _end_or_noise = self.reader.fill_buf().await;
+        let _end_or_noise = self.connection.reader.fill_buf().await;
         Gone
     }
 
     /// Whether the client has closed the connection; one that only says no more still listens.
     fn is_gone(&self) -> bool {
-        let stream: &UnixStream = self.reader.get_ref().as_ref();
+        let stream: &UnixStream = self.connection.reader.get_ref().as_ref();
         // No event is asked for: the kernel tells of a hangup in any case, and bytes that the client sends
         // are no hangup.
         let mut asked = [PollFd::new(stream, PollFlags::empty())];
         let polled = poll(&mut asked, Some(&Timespec::default()));
         polled.is_ok() && asked[0].revents().contains(PollFlags::HUP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// A connection, and the client's end of it.
+    fn connected() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let (reader, writer) = ours.into_split();
+        (Connection { reader: BufReader::new(reader), writer, line: Vec::new(), held: None }, theirs)
+    }
+
+    /// More than a socket holds.
+    fn answer() -> Result<Answer, Refusal> {
+        Err(Refusal::new(Code::Failed, "x".repeat(8 << 20)))
+    }
+
+    // The clock is the test's: it goes on when nothing else can.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_hung_up_on_for_another_before_it_is_given_up() {
+        let clients = Arc::new(Clients::new(1));
+        let mut place = clients.admit().expect("it is free").stays().expect("its own");
+        let (mut connection, _reads_nothing) = connected();
+        let begun = Instant::now();
+        let mut asker = Asker { connection: &mut connection, place: &mut place };
+        let newcomer = async {
+            loop {
+                match clients.admit() {
+                    Some(idle) => return idle,
+                    None => sleep(BLOCKED / 4).await,
+                }
+            }
+        };
+        let (told, _newcomer) = tokio::join!(asker.end(answer()), newcomer);
+        assert_eq!(told, Err(Gone));
+        assert!(begun.elapsed() >= BLOCKED && begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_whose_place_nobody_wants_is_waited_for_and_then_given_up() {
+        let clients = Arc::new(Clients::new(1));
+        let mut place = clients.admit().expect("it is free").stays().expect("its own");
+        let (mut connection, mut client) = connected();
+        // It begins to read when it has been blocked for long.
+        let reads = async {
+            sleep(PATIENCE / 2).await;
+            tokio::io::copy(&mut client, &mut tokio::io::sink()).await.expect("read")
+        };
+        let told = async {
+            let mut asker = Asker { connection: &mut connection, place: &mut place };
+            let told = asker.end(answer()).await;
+            drop(connection);
+            told
+        };
+        let (told, read) = tokio::join!(told, reads);
+        assert_eq!(told, Ok(()));
+        assert!(read > 8 << 20, "all of it: {read}");
+        let (mut connection, _reads_nothing) = connected();
+        let begun = Instant::now();
+        let told = Asker { connection: &mut connection, place: &mut place }.end(answer()).await;
+        assert_eq!((told, begun.elapsed()), (Err(Gone), PATIENCE));
     }
 }

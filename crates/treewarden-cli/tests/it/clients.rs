@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
 use super::support::{World, eventually};
@@ -26,6 +27,12 @@ fn line(stream: &UnixStream) -> Value {
     let mut text = String::new();
     BufReader::new(stream).read_line(&mut text).expect("it answers");
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text:?}"))
+}
+
+/// Whether the daemon has closed the connection.
+fn is_hung_up(stream: &UnixStream) -> bool {
+    let mut asked = [PollFd::new(stream, PollFlags::empty())];
+    poll(&mut asked, Some(&Timespec::default())).is_ok() && asked[0].revents().contains(PollFlags::HUP)
 }
 
 #[track_caller]
@@ -76,6 +83,34 @@ fn clients_that_ask_nothing_keep_nobody_out() {
     let last = idle.last().expect("there are some");
     writeln!({ last }, "{}", json!({ "op": "ps" })).expect("it reads");
     assert!(line(last)["ok"].is_object(), "whoever was idle for the shortest time is still served");
+}
+
+#[test]
+fn clients_that_take_nothing_of_their_answers_keep_nobody_out() {
+    let world = World::new();
+    // Six places, which are soon taken.
+    let before = ["-c", "ulimit -n 40; exec \"$@\"", "sh"];
+    let _daemon = world.start_below("sh", &before, &["run", "--state-dir", "state"]);
+    eventually("the daemon answers", || world.run(&["ps"]).status.success().then_some(()));
+    // A turn whose report is more than a socket holds.
+    let asked = request(&world, &json!({ "op": "ask", "name": "a", "prompt": "x".repeat(200 << 10) }));
+    let lines = BufReader::new(&asked).lines().map_while(Result::ok);
+    let mut lines = lines.map(|line| serde_json::from_str::<Value>(&line).expect("it is JSON"));
+    let opened = lines.next().expect("it is taken up");
+    let ended = lines.find(|line| line["item"].is_null()).expect("it ends");
+    assert_eq!(ended["ok"]["outcome"], "completed", "{}", ended["error"]);
+    let wanted = json!({ "op": "turn", "turn": opened["item"]["turn"] });
+    let mut blocked = Vec::new();
+    eventually("one that takes nothing is hung up on for another", || {
+        let mut stream = connect(&world);
+        // Whoever is turned away is not heard.
+        let _turned_away = writeln!(stream, "{wanted}");
+        blocked.push(stream);
+        // Those that were turned away: this process would have too many open.
+        blocked.retain(|stream| !is_hung_up(stream));
+        world.log().contains("takes nothing of its answer is hung up on for another").then_some(())
+    });
+    eventually("`ps` is answered", || world.run(&["ps"]).status.success().then_some(()));
 }
 
 #[test]
