@@ -25,9 +25,10 @@ pub(crate) async fn ask(
     let session = service.tree.find_session(&name)?;
     if detach {
         // The turn goes on without its caller, who has the id to ask for it.
-        return Ok(Answer::Detached { turn: session.submit(prompt).await?, name });
+        let turn = session.submit(prompt).await.map_err(|error| in_words(service, error))?;
+        return Ok(Answer::Detached { turn, name });
     }
-    let turn = session.stream(prompt).await?;
+    let turn = session.stream(prompt).await.map_err(|error| in_words(service, error))?;
     // A caller who goes here drops the turn, which interrupts it.
     sink.item(Progress::Opened { turn: turn.id() }.into()).await?;
     follow(service, sink, &name, turn, stream).await
@@ -48,7 +49,10 @@ pub(crate) async fn wait(
         Ok(Some(joined)) => follow(service, sink, name, joined, Streaming::None).await,
         // It was settled just now, or nobody serves its session, as after a reload without it: the turn is there all
         // the same.
-        Ok(None) => Ok(left(service, turn, &format!("the session {name:?} is stopped")).await?),
+        Ok(None) => {
+            let whose = if service.tree.is_stopping() { "the tree was stopped: " } else { "" };
+            Ok(left(service, turn, &format!("{whose}the session {name:?} is stopped")).await?)
+        }
         Err(error) if error.kind() == QueryErrorKind::NoSuchSession => {
             Ok(left(service, turn, &format!("the tree has no session {name:?}")).await?)
         }
@@ -101,10 +105,20 @@ async fn ended_first(service: &Service, turn: TurnId, error: QueryError) -> Resu
     // A journal that does not have the turn (`durability = "nothing"`), or cannot be read, carries it on for nobody.
     match service.tree.host().turn(turn).await {
         Ok(Some(_)) if error.kind() == QueryErrorKind::Stopped => {
-            Ok(left(service, turn, &error.to_string()).await?)
+            Ok(left(service, turn, &in_words(service, error).message).await?)
         }
-        _ => Err(error.into()),
+        _ => Err(in_words(service, error).into()),
     }
+}
+
+/// Why a session did nothing, and that its tree did not want more, where that is why.
+fn in_words(service: &Service, error: QueryError) -> Refusal {
+    let is_trees = error.kind() == QueryErrorKind::Stopped && service.tree.is_stopping();
+    let mut refusal = Refusal::from(error);
+    if is_trees {
+        refusal.message = format!("the tree was stopped: {}", refusal.message);
+    }
+    refusal
 }
 
 /// Tells what comes before the outcome.

@@ -45,6 +45,7 @@ fn an_ask_whose_daemon_ends_is_told_that_its_turn_is_open_and_how_to_wait_for_it
     let mut daemon = world.daemon();
     let output = ask_during(&world, &[], || daemon.signal("-TERM"));
     let (turn, said) = said_open(&output);
+    assert!(said.contains("the tree was stopped: "), "{said}");
     assert!(said.contains("the turn stays open until its session is started again"), "{said}");
     assert_eq!(daemon.wait(), Some(0), "{}", world.log());
     assert_eq!(world.run(&["turn", &turn, "--wait"]).status.code(), Some(4), "nobody listens");
@@ -113,6 +114,6 @@ fn a_turn_that_no_journal_has_is_not_said_to_go_on() {
     let output = ask_during(&world, &[], || daemon.signal("-TERM"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("stopped") && !said.contains("stays open"), "{said}");
+    assert!(said.contains("the tree was stopped: ") && !said.contains("stays open"), "{said}");
     assert_eq!(daemon.wait(), Some(0), "{}", world.log());
 }

@@ -298,6 +298,11 @@ impl Tree {
         reason
     }
 
+    /// Whether the tree has begun to stop, or has ended: no change of it is begun any more.
+    pub fn is_stopping(&self) -> bool {
+        self.current.is_stopping()
+    }
+
     async fn freed(&self) {
         let mut lock = self.lock.clone();
         // An error says that the task is gone, and the lock with it.
