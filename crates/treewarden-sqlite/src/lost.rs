@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use treewarden_store::dir::companions;
-use treewarden_store::{LostNames, ProblemKind, StateDir, lease_files, newest_of_each, placed};
+use treewarden_store::{LostNames, ProblemKind, StateDir, lease_files, placed};
 use uuid::Uuid;
 
 use crate::error::Fault;
@@ -62,9 +62,9 @@ pub(crate) fn put_log_aside(path: &Path) -> io::Result<()> {
 }
 
 /// Notes in a database that is being made what went with the one that was removed, of which `mark` is left.
-pub(crate) fn begin(to: &Transaction<'_>, dir: &Path, mark: &Path) -> Result<(), Fault> {
-    let path = crate::error::database(dir);
-    follow(to, dir, "the state database that held its record was removed", false)?;
+pub(crate) fn begin(to: &Transaction<'_>, mark: &Path) -> Result<(), Fault> {
+    let path = crate::error::database(to.dir());
+    follow(to, "the state database that held its record was removed", false)?;
     let why = format!(
         "the state database was removed, and {} shows that it held something: another one was begun, and each name that a \
          lease file names has lost its record{}; to have all back, end the program and put a copy back with `treewarden restore DIR --force`",
@@ -93,16 +93,16 @@ pub(crate) fn after_damage(
     why: &str,
     knows_all_names: bool,
 ) -> Result<(), Fault> {
-    in_a_transaction(db, |to| follow(to, dir, why, knows_all_names))
+    in_a_transaction(db, dir, |to| follow(to, why, knows_all_names))
 }
 
 /// Loses the names of the database before this one.
-fn follow(to: &Transaction<'_>, dir: &Path, why: &str, knows_all_names: bool) -> Result<(), Fault> {
-    if let Some(Ok(Seen { generation, .. })) = witness::look(dir)? {
+fn follow(to: &Transaction<'_>, why: &str, knows_all_names: bool) -> Result<(), Fault> {
+    if let Some(Ok(Seen { generation, .. })) = witness::look(to.dir())? {
         meta::put(to.db(), meta::AFTER, generation.as_bytes().as_slice())?;
     }
-    lose_named(to, dir, why)?;
-    let files = lease_files(dir)?;
+    lose_named(to, why)?;
+    let files = lease_files(to.dir())?;
     // Whose conversation a file is that names nobody is not known; and where there is no file, whether there was a name.
     if !knows_all_names && (files.is_empty() || files.iter().any(|file| file.name.is_none())) {
         meta::put(to.db(), meta::LOST, format!("{why}, and its lease files do not say which names it had"))?;
@@ -112,11 +112,12 @@ fn follow(to: &Transaction<'_>, dir: &Path, why: &str, knows_all_names: bool) ->
 
 fn in_a_transaction(
     db: &Connection,
+    dir: &Path,
     op: impl FnOnce(&Transaction<'_>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     db.execute_batch("BEGIN IMMEDIATE")?;
     let done = (|| {
-        let to = Transaction::of(db)?;
+        let to = Transaction::of(db, dir)?;
         op(&to)?;
         to.count()?;
         Ok(db.execute_batch("COMMIT")?)
@@ -128,11 +129,8 @@ fn in_a_transaction(
 }
 
 /// Each name that a lease file names, and that has no record, is lost.
-fn lose_named(to: &Transaction<'_>, dir: &Path, why: &str) -> Result<(), Fault> {
-    for (name, id) in newest_of_each(&lease_files(dir)?) {
-        lose_as(to, name, why, Some(id))?;
-    }
-    Ok(())
+fn lose_named(to: &Transaction<'_>, why: &str) -> Result<(), Fault> {
+    to.leases()?.keys().try_for_each(|name| lose_as(to, name.clone(), why, None))
 }
 
 /// What a name is told that the database has no row of; `None` if it never had a record.
@@ -188,8 +186,8 @@ pub(crate) fn compare(db: &Connection, dir: &Path, seen: Option<Result<Seen, Fin
     let Some(finding) = found else { return Ok(()) };
     let at = seen.and_then(Result::ok).map_or(0, |seen| seen.at);
     let (kind, why) = words(finding, at);
-    in_a_transaction(db, |to| {
-        lose_named(to, dir, "the state database has no record of it any more")?;
+    in_a_transaction(db, dir, |to| {
+        lose_named(to, "the state database has no record of it any more")?;
         let lost = names(db)?;
         let why = match lost.names.is_empty() {
             true => why,

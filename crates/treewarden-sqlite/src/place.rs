@@ -66,6 +66,11 @@ impl Place {
         Ok(made)
     }
 
+    /// The state directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The database.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -1,7 +1,9 @@
 //! What could not be read: set aside into a table of its own, from which [`problems`](crate::problems) tells of it.
 //!
 //! Nothing is thrown away: the quarantine keeps the text of the row. Nothing is repaired either, but an index, which holds
-//! nothing that its table does not hold. A name whose row is set aside is not forgotten: it stays as one whose record is lost.
+//! nothing that its table does not hold. A name whose row is set aside is not forgotten: it stays as one whose record is lost. Which
+//! conversation it had is told by its lease file: what stands in a row whose checksum does not fit may be told as doubtful, and must
+//! never be believed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,22 +84,37 @@ pub(crate) fn set_names_aside(to: &Transaction<'_>, bad: &[Bad]) -> Result<(), F
         names.extend([key, record["name"].as_str().unwrap_or_default().to_owned()]);
         let names: Vec<SessionName> = names.iter().filter_map(|name| SessionName::new(name).ok()).collect();
         let key = names.iter().map(SessionName::as_str).collect::<Vec<_>>().join(", ");
+        let leases = to.leases()?;
+        let reason = match doubtful(&record) {
+            Some(doubtful) if !names.iter().any(|name| leases.contains_key(name)) => {
+                format!("{reason}; {doubtful}")
+            }
+            _ => reason.clone(),
+        };
         tracing::error!(reason, name = key, "the record of a session cannot be read and is set aside");
-        note(db, ProblemKind::Record, &key, reason, &body)?;
+        note(db, ProblemKind::Record, &key, &reason, &body)?;
         to.note_problems();
         remove(db, "DELETE FROM names WHERE id = ?", *row)?;
-        let id = record["session_id"].as_str().and_then(|id| id.parse().ok());
-        lost.extend(names.into_iter().map(|name| (name, reason, id)));
+        lost.extend(names.into_iter().map(|name| (name, reason.clone())));
     }
     if lost.is_empty() {
         return Ok(());
     }
     // The entry that went may have been another row's, whose name this one said that it had.
     reindex(db, "names")?;
-    lost.into_iter().try_for_each(|(name, reason, id)| lose(to, name, reason, id))
+    lost.into_iter().try_for_each(|(name, reason)| lose(to, name, &reason, None))
 }
 
-/// Has a name be known as one whose record is lost, unless the store holds its record, or knows that already.
+/// What a damaged record says of its session, for a person: any letter of it may be another one than was written.
+fn doubtful(record: &Value) -> Option<String> {
+    let id: SessionId = record["session_id"].as_str()?.parse().ok()?;
+    let template = record["template"].as_str().and_then(|template| SessionName::new(template).ok());
+    let of = template.map_or_else(String::new, |template| format!(", and its template {template}"));
+    Some(format!("the damaged record says, and may be wrong, that its conversation was {id}{of}"))
+}
+
+/// Has a name be known as one whose record is lost, unless the store holds its record, or knows that already; `session_id` is the
+/// conversation that it had, where its lease file does not say that.
 pub(crate) fn lose(
     to: &Transaction<'_>,
     name: SessionName,
@@ -114,15 +131,20 @@ pub(crate) fn lose_as(
     why: &str,
     session_id: Option<SessionId>,
 ) -> Result<(), Fault> {
+    let of_lease = to.leases()?.get(&name).copied();
     let mut row = match NameRow::find(to.db(), &name)? {
         // Somebody took it, and what was stored after that is gone: it would begin blank.
         Some(Ok(row)) if row.record.is_none() && row.lost.is_none() => row,
+        // Known as lost from where no lease file said it, as a copy is that was put back into another directory.
+        Some(Ok(row)) if row.record.is_none() && of_lease.is_some() && row.lost_id != of_lease => {
+            return NameRow { lost_id: of_lease, ..row }.put(to.db());
+        }
         Some(_) => return Ok(()),
         None => NameRow::new(to.number()?, name),
     };
     row.epoch = to.number()?.cast_unsigned();
     row.lost = Some(why.into());
-    row.lost_id = session_id;
+    row.lost_id = of_lease.or(session_id);
     row.put(to.db())
 }
 

@@ -199,10 +199,10 @@ fn create(db: &Connection, path: &Path, mark: Option<&Path>, who: Who) -> Result
     make_tables(db)?;
     meta::put(db, meta::GENERATION, Uuid::new_v4().as_bytes().as_slice())?;
     let dir = path.parent().unwrap_or(path);
-    let to = Transaction::of(db)?;
+    let to = Transaction::of(db, dir)?;
     // Of one that is damaged it is found out first what can still be read.
     if let Some(mark) = mark.filter(|_| who == Who::Alone) {
-        lost::begin(&to, dir, mark)?;
+        lost::begin(&to, mark)?;
     }
     // They belong to a database that is gone, and whatever they hold is taken.
     if who != Who::OfCopy && import::a_segment(dir)?.is_some() {

@@ -113,15 +113,15 @@ fn prepare(backup: &Path, fresh: &Path, dir: &Path, damaged: bool) -> Result<Opt
     if let Some(why) = found.clone().filter(|_| !damaged) {
         return Err(RestoreError::Damaged { copy: backup.to_owned(), why });
     }
-    begin_generation(fresh).map_err(failed)?;
+    begin_generation(fresh, dir).map_err(failed)?;
     step("prepared");
     Ok(found)
 }
 
-fn begin_generation(fresh: &Path) -> Result<(), Fault> {
+fn begin_generation(fresh: &Path, dir: &Path) -> Result<(), Fault> {
     let db = Connection::open(fresh)?;
     db.execute_batch("BEGIN IMMEDIATE")?;
-    let to = Transaction::of(&db)?;
+    let to = Transaction::of(&db, dir)?;
     meta::put(&db, meta::GENERATION, Uuid::new_v4().as_bytes().as_slice())?;
     to.count()?;
     db.execute_batch("COMMIT")?;

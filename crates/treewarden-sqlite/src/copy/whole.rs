@@ -14,7 +14,7 @@ use treewarden_store::{StoreError, StoreErrorKind, placed};
 use super::backup::part;
 use super::{PATIENCE, copy, journal, remove_left, source};
 use crate::error::{Fault, database};
-use crate::opening::{Begun, carried_anew, damaged_in_others, find, readable};
+use crate::opening::{Begun, Found, carried_anew, damaged_in_others, find, readable};
 use crate::options::SqliteOptions;
 use crate::schema::{self, Who};
 use crate::{meta, problems};
@@ -30,7 +30,7 @@ pub(super) fn prepare(backup: &Path, fresh: &Path, dir: &Path) -> Result<Option<
     refuse_other_files(backup, &from)?;
     schema::refuse_newer_file(&from)?;
     remove_left(fresh)?;
-    match rows(&from, fresh) {
+    match rows(&from, fresh, dir) {
         Err(fault) if fault.kind() == StoreErrorKind::Corrupt => pages(&from, fresh, dir, &fault).map(Some),
         damaged => damaged,
     }
@@ -63,23 +63,16 @@ fn refuse_other_files(backup: &Path, from: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Copies row by row; what of the rows is damaged is set aside in the copy.
-fn rows(from: &Path, fresh: &Path) -> Result<Option<String>, Fault> {
+/// Copies row by row; what of the rows is damaged is set aside in the copy, for the state directory `dir`.
+fn rows(from: &Path, fresh: &Path, dir: &Path) -> Result<Option<String>, Fault> {
     copy(&open(from)?, fresh)?;
     let db = Connection::open(fresh)?;
     schema::refuse_other(&db, from)?;
     // Before anything is set aside, which is a row of its own there.
-    let others = damaged_in_others(&db)?;
-    let (all_names, all_turns) = (count(&db, "names")?, count(&db, "turns")?);
     let told = problems::last_number(&db)?.unsigned_abs();
-    let found = find(&db, from, true)?;
-    let (names, turns) = found.damaged();
-    found.mend(&db)?;
-    if (names, turns) == (0, 0) && others.is_empty() {
-        return Ok(None);
-    }
-    let mut said = vec![format!("{names} of {all_names} names and {turns} of {all_turns} turns")];
-    said.extend(others);
+    let (found, said) = look(&db, from)?;
+    found.mend(&db, dir)?;
+    let Some(said) = said else { return Ok(None) };
     let mut each: Vec<String> = problems::problems(&db, told)?
         .into_iter()
         .filter(|problem| problem.is_new)
@@ -91,7 +84,21 @@ fn rows(from: &Path, fresh: &Path) -> Result<Option<String>, Fault> {
         each.push(format!("and {more} more"));
     }
     let each = each.iter().map(|each| format!("; {each}")).collect::<String>();
-    Ok(Some(format!("{} are damaged{each}", said.join(", "))))
+    Ok(Some(format!("{said}{each}")))
+}
+
+/// Reads every row; returns what cannot be read, and how much of all rows that is, in words.
+fn look(db: &Connection, from: &Path) -> Result<(Found, Option<String>), Fault> {
+    let others = damaged_in_others(db)?;
+    let (all_names, all_turns) = (count(db, "names")?, count(db, "turns")?);
+    let found = find(db, from, true)?;
+    let (names, turns) = found.damaged();
+    if (names, turns) == (0, 0) && others.is_empty() {
+        return Ok((found, None));
+    }
+    let mut said = vec![format!("{names} of {all_names} names and {turns} of {all_turns} turns")];
+    said.extend(others);
+    Ok((found, Some(format!("{} are damaged", said.join(", ")))))
 }
 
 fn count(db: &Connection, table: &str) -> Result<u64, Fault> {

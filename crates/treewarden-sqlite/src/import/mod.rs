@@ -57,7 +57,7 @@ pub(crate) fn carry_over(db: &Connection, dir: &Path, from: i64) -> Result<(), F
     step(1);
     schema::make_tables(db)?;
     meta::put(db, meta::GENERATION, Uuid::new_v4().as_bytes().as_slice())?;
-    let to = Transaction::of(db)?;
+    let to = Transaction::of(db, dir)?;
     carry::records(&to, dir)?;
     if from >= 2 {
         // After the records: one that was put in the place of one that is set aside is not lost.

@@ -71,8 +71,8 @@ pub(crate) fn carried_anew(
     let File::Ready(db) = open_file(fresh, options, begun.who)? else {
         unreachable!("nobody else knows the file")
     };
-    let carried = salvage::carry_over(damaged, &db)?;
     let Begun { dir, key, why, lost, .. } = begun;
+    let carried = salvage::carry_over(damaged, &db, dir)?;
     quarantine::note(
         &db,
         ProblemKind::Database,

@@ -24,11 +24,11 @@ use crate::transaction::Transaction;
 
 /// Looks, sets aside what cannot be read, and makes indexes anew that do not fit.
 pub(super) fn look(db: &Connection, path: &Path, all: bool) -> Result<(), Fault> {
-    let found = find(db, path, all)?;
+    let (found, dir) = (find(db, path, all)?, path.parent().unwrap_or(path));
     if found.is_nothing() {
         return Ok(());
     }
-    match found.mend(db) {
+    match found.mend(db, dir) {
         // What can be read is served all the same; what cannot is found again.
         Err(fault) if matches!(fault.kind(), StoreErrorKind::DiskFull | StoreErrorKind::ReadOnly) => {
             tracing::error!(%fault, "what is damaged in the state database cannot be set aside");
@@ -79,10 +79,11 @@ impl Found {
         (self.names.bad.len() + self.names.gone.len(), self.turns.bad.len())
     }
 
-    /// Sets aside what cannot be read, and makes indexes anew that do not fit, in a transaction of its own.
-    pub(crate) fn mend(self, db: &Connection) -> Result<(), Fault> {
+    /// Sets aside what cannot be read, and makes indexes anew that do not fit, in a transaction of its own; `dir` is the state
+    /// directory, by whose lease files it is known which conversations those names had.
+    pub(crate) fn mend(self, db: &Connection, dir: &Path) -> Result<(), Fault> {
         db.execute_batch("BEGIN IMMEDIATE")?;
-        let mended = self.mend_in(&Transaction::of(db)?).and_then(|()| Ok(db.execute_batch("COMMIT")?));
+        let mended = self.mend_in(&Transaction::of(db, dir)?).and_then(|()| Ok(db.execute_batch("COMMIT")?));
         if mended.is_err() && !db.is_autocommit() {
             db.execute_batch("ROLLBACK")?;
         }

@@ -19,7 +19,7 @@ mod names;
 mod salvage;
 
 pub(crate) use aside::{Begun, carried_anew, if_there};
-pub(crate) use look::find;
+pub(crate) use look::{Found, find};
 pub(crate) use names::refuse_another;
 pub(crate) use salvage::{damaged_in_others, readable};
 

@@ -77,15 +77,15 @@ impl fmt::Display for Carried {
     }
 }
 
-/// Carries over what can be read of a [damaged](readable) database, all or nothing.
+/// Carries over what can be read of a [damaged](readable) database, all or nothing; `dir` is the state directory.
 ///
 /// # Errors
 ///
 /// What the new database says. That of the damaged one nothing can be read is no failure.
-pub(super) fn carry_over(damaged: Option<Connection>, to: &Connection) -> Result<Carried, Fault> {
+pub(super) fn carry_over(damaged: Option<Connection>, to: &Connection, dir: &Path) -> Result<Carried, Fault> {
     let Some(from) = damaged else { return Ok(Carried::default()) };
     to.execute_batch("BEGIN IMMEDIATE")?;
-    let carried = carry(&from, to).and_then(|carried| {
+    let carried = carry(&from, to, dir).and_then(|carried| {
         to.execute_batch("COMMIT")?;
         Ok(carried)
     });
@@ -110,7 +110,7 @@ pub(crate) fn readable(db: Connection) -> Result<Connection, Fault> {
     Ok(db)
 }
 
-fn carry(from: &Connection, to: &Connection) -> Result<Carried, Fault> {
+fn carry(from: &Connection, to: &Connection, dir: &Path) -> Result<Carried, Fault> {
     let (mut carried, mut seen) = (Carried::default(), BTreeMap::new());
     (carried.names, carried.knows_all_names) = NAMES.carry(from, to)?;
     (carried.turns, _) = TURNS.carry(from, to)?;
@@ -123,7 +123,7 @@ fn carry(from: &Connection, to: &Connection) -> Result<Carried, Fault> {
     let drawn = meta::count(from, meta::NUMBERS).unwrap_or_default();
     meta::put(to, meta::NUMBERS, drawn.max(meta::beyond(to)?))?;
     let before = rows(to, "names")?;
-    let transaction = Transaction::of(to)?;
+    let transaction = Transaction::of(to, dir)?;
     for (name, id) in seen {
         lose(&transaction, name, "its row is in a part that is damaged", id)?;
     }

@@ -121,7 +121,7 @@ impl Group<'_> {
     /// Runs all of them and commits. Each failure stands at the place of its job.
     fn try_together(&self, jobs: &mut [Box<dyn Job>]) -> (Ended, Vec<Option<Fault>>) {
         let mut failures = Vec::with_capacity(jobs.len());
-        let to = match Transaction::of(self.db) {
+        let to = match Transaction::of(self.db, self.place.dir()) {
             Ok(to) => to,
             Err(fault) => {
                 self.take_back();

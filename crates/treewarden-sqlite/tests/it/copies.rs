@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rusqlite::Connection;
+use treewarden_proto::SessionId;
 use treewarden_sqlite::{Restore, RestoreError, SqliteOptions, SqliteStore, restore};
-use treewarden_store::{Backend, Change, NewTurn, StoreErrorKind, StoredTurn, Told};
+use treewarden_store::{Backend, Change, Holder, Lease, NewTurn, StoreErrorKind, StoredTurn, Told};
 
 use crate::support::{name, new_turn, of_record, open, record, settles, sql, tenure};
 
@@ -250,6 +251,36 @@ async fn a_copy_with_a_bit_that_flipped_is_refused_by_what_it_was_and_the_rest_c
     let told = store.problems().await.unwrap();
     assert!(told.iter().any(|problem| problem.concern.turns() == [done.turn]), "{told:?}");
     assert!(told.iter().any(|problem| problem.concern.names() == [name("a")]), "{told:?}");
+}
+
+/// Also where it was put back elsewhere, without lease files, and comes to them by hand.
+#[tokio::test]
+async fn of_a_damaged_copy_that_is_put_back_the_lease_files_say_which_conversation_each_name_had() {
+    let (dir, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, ..) = used(dir.path()).await;
+    let Told::Record(record) = store.record(name("a")).await.unwrap() else { panic!("it was stored") };
+    let holder = Holder::this_process(&name("a"));
+    drop(Lease::acquire(&dir.path().join("config"), dir.path(), record.session_id, &holder).unwrap());
+    let copy = place.path().join("copy");
+    store.backup(copy.clone()).await.unwrap();
+    drop(store);
+    let (id, wrong) = (record.session_id.to_string(), SessionId::random().to_string());
+    assert!(exchange(&copy, id.as_bytes(), wrong.as_bytes()) > 0);
+    let said = restore(&copy, dir.path(), Restore { replace: true, damaged: true }).unwrap().damaged;
+    assert!(said.is_some_and(|said| !said.contains(&wrong)), "a lease file says otherwise");
+    let elsewhere = place.path().join("elsewhere");
+    let said = restore(&copy, &elsewhere, DAMAGED).unwrap().damaged;
+    assert!(said.is_some_and(|said| said.contains(&wrong)), "nothing else says which one it was");
+    for by_hand in [false, true] {
+        if by_hand {
+            fs::rename(elsewhere.join("treewarden.db"), dir.path().join("treewarden.db")).unwrap();
+        }
+        let told = open(dir.path()).record(name("a")).await.unwrap();
+        assert!(
+            matches!(told, Told::Lost { session_id: Some(id), .. } if id == record.session_id),
+            "{told:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use treewarden_proto::SessionId;
 use treewarden_sqlite::{SqliteOptions, SqliteStore};
-use treewarden_store::{Backend, ProblemKind, StoreErrorKind, Told};
+use treewarden_store::{Backend, Holder, Lease, ProblemKind, StoreErrorKind, Told};
 
 use crate::support::{
     Role, my_role, name, new_turn, of_record, open, record, say, settles, sql, tenure, wait_for_the_end,
@@ -93,6 +93,37 @@ async fn a_name_of_which_any_cell_is_damaged_is_lost_and_never_blank() {
             drop(store);
             assert_eq!(open(dir.path()).problems().await.unwrap(), [], "{change}");
         }
+    }
+}
+
+/// Which conversation it had is what its lease file says; without one, what the record says is told as that, and not as true.
+#[tokio::test]
+async fn a_damaged_record_is_not_believed_where_a_lease_file_says_something_and_told_as_damaged_elsewhere() {
+    for (has_lease, is_open) in [(true, true), (true, false), (false, true), (false, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let (id, wrong) = (put(&store, "a").await, SessionId::random());
+        if has_lease {
+            let holder = Holder::this_process(&name("a"));
+            drop(Lease::acquire(&dir.path().join("config"), dir.path(), id, &holder).unwrap());
+        }
+        let change = format!("UPDATE names SET record = replace(record, '{id}', '{wrong}') WHERE name = 'a'");
+        let store = if is_open {
+            sql(dir.path(), &change);
+            store
+        } else {
+            drop(store);
+            sql(dir.path(), &change);
+            open(dir.path())
+        };
+        let Told::Lost { why, session_id } = told(&store, "a").await else { panic!("it is damaged") };
+        assert_eq!(session_id, has_lease.then_some(id), "{why}");
+        let reason = store.problems().await.unwrap().remove(0).reason;
+        for said in [why, reason] {
+            assert_eq!(said.contains(&wrong.to_string()), !has_lease, "{said}");
+            assert_eq!(said.contains("the damaged record says, and may be wrong"), !has_lease, "{said}");
+        }
+        assert_eq!(store.lost().await.unwrap().names, [(name("a"), has_lease.then_some(id))]);
     }
 }
 
