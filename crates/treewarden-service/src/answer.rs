@@ -120,10 +120,12 @@ pub enum Answer {
         /// Which.
         names: Vec<SessionName>,
     },
+    /// To `adopt` of a name that no session has.
+    TakenOver(OfTemplate<LostName>),
     /// To `adopt_lost`.
     Adopted {
         /// Each name that is lost.
-        names: Vec<Adopted>,
+        names: Vec<OfTemplate<Adopted>>,
         /// Why names of which nothing is known are lost as well, if they are.
         others: Option<String>,
     },
@@ -165,9 +167,20 @@ pub struct Sessions {
     /// Why no turn is taken, if that is so.
     pub removed: Option<String>,
     /// The names whose records are lost and that no session of the tree has: one that has lost its record says so itself.
-    pub lost: Vec<LostName>,
+    pub lost: Vec<OfTemplate<LostName>>,
     /// What of the store is not whole, until that is over, the newest last.
     pub problems: Vec<StoreProblem>,
+}
+
+/// A lost name, with whether the tree has the template that its session was made of.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct OfTemplate<T> {
+    /// What is known of the name.
+    #[serde(flatten)]
+    pub name: T,
+    /// The tree has the template now, of which `new` can make the session again; `false` also where the template is not known.
+    pub has_template: bool,
 }
 
 /// Something stored that is not whole.

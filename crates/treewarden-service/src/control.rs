@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use treewarden::session::{QueryError, QueryErrorKind};
+use treewarden::session::{Adopted, QueryError, QueryErrorKind};
 use treewarden::tree::RestartError;
 use treewarden::{SessionId, SessionName, TurnId};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, OfTemplate};
 use crate::refusal::{Code, Refusal, Unanswered};
 use crate::service::{Service, still_there};
 use crate::sink::Sink;
@@ -38,8 +38,17 @@ pub(crate) async fn clear(service: &Service, name: &str) -> Result<Answer, Unans
 /// A name that no session has, if its record is lost; otherwise there is no such session.
 async fn unheld(service: &Service, name: &str, error: QueryError) -> Result<SessionName, Unanswered> {
     let lost = service.tree.host().lost().await.map_err(Refusal::failed)?.names;
-    let found = lost.into_iter().map(|(lost, _)| lost).find(|lost| lost.as_str() == name);
-    found.ok_or_else(|| error.into())
+    if let Some((found, _)) = lost.into_iter().find(|(lost, _)| lost.as_str() == name) {
+        return Ok(found);
+    }
+    // Another may have ended the loss since it was seen: then that is what there is to say.
+    let name = SessionName::new(name).map_err(|_| error.clone())?;
+    match service.tree.host().why_not_lost(&name).await {
+        Some(why) => {
+            Err(Refusal::new(Code::NoSuchSession, format!("no session is named {name}: {why}")).into())
+        }
+        None => Err(error.into()),
+    }
 }
 
 pub(crate) async fn clear_lost(service: &Service) -> Result<Answer, Unanswered> {
@@ -54,7 +63,12 @@ pub(crate) async fn clear_lost(service: &Service) -> Result<Answer, Unanswered> 
 pub(crate) async fn adopt(service: &Service, name: &str, id: SessionId) -> Result<Answer, Unanswered> {
     match service.tree.find_session(name) {
         Ok(session) => session.adopt(id).await?,
-        Err(error) => service.tree.host().adopt_unheld(&unheld(service, name, error).await?, id).await?,
+        Err(error) => {
+            let name = unheld(service, name, error).await?;
+            let name = service.tree.host().adopt_unheld(&name, id).await?;
+            let has_template = service.has_template(name.template.as_ref());
+            return Ok(Answer::TakenOver(OfTemplate { name, has_template }));
+        }
     }
     Ok(Answer::Done {})
 }
@@ -62,6 +76,8 @@ pub(crate) async fn adopt(service: &Service, name: &str, id: SessionId) -> Resul
 pub(crate) async fn adopt_lost(service: &Service) -> Result<Answer, Unanswered> {
     let host = service.tree.host();
     let names = host.adopt_lost().await.map_err(Refusal::failed)?;
+    let of = |name: Adopted| OfTemplate { has_template: service.has_template(name.template.as_ref()), name };
+    let names = names.into_iter().map(of).collect();
     let others = host.lost().await.map_err(Refusal::failed)?.others;
     Ok(Answer::Adopted { names, others })
 }

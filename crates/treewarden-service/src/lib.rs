@@ -14,7 +14,9 @@ mod turns;
 mod unsaved;
 
 pub use access::{Access, Caller, VERBS};
-pub use answer::{Answer, Hello, Item, NotReloaded, Progress, Reloaded, Sessions, StoreProblem, TurnAnswer};
+pub use answer::{
+    Answer, Hello, Item, NotReloaded, OfTemplate, Progress, Reloaded, Sessions, StoreProblem, TurnAnswer,
+};
 pub use limits::{LASTING, WAITING};
 pub use message::{Reply, Request, Streaming, VERSION};
 pub use refusal::{Code, Refusal};

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, RwLock, SemaphorePermit};
 use treewarden::session::{LostName, Status};
-use treewarden::{Prompt, Tree};
+use treewarden::{Prompt, SessionName, Tree};
 
 use crate::access::Caller;
-use crate::answer::{Answer, Hello, Progress, Reloaded, Sessions, StoreProblem};
+use crate::answer::{Answer, Hello, OfTemplate, Progress, Reloaded, Sessions, StoreProblem};
 use crate::limits::{LASTING, Places, WAITING};
 use crate::message::{Request, VERSION};
 use crate::refusal::{Code, Refusal, Unanswered};
@@ -194,12 +194,20 @@ impl Service {
     }
 
     /// The lost names that none of these has; none while the store does not say.
-    async fn lost(&self, sessions: &[Status]) -> Vec<LostName> {
+    async fn lost(&self, sessions: &[Status]) -> Vec<OfTemplate<LostName>> {
         let names = tokio::time::timeout(LOST, self.tree.host().lost_names()).await;
         let mut names = names.ok().and_then(Result::ok).unwrap_or_default();
         // They are in the order of their names.
         names.retain(|lost| sessions.binary_search_by(|session| session.name.cmp(&lost.name)).is_err());
-        names
+        let of =
+            |name: LostName| OfTemplate { has_template: self.has_template(name.template.as_ref()), name };
+        names.into_iter().map(of).collect()
+    }
+
+    /// Tells whether the tree has this template now: a file that was read again may have it no more.
+    pub(crate) fn has_template(&self, template: Option<&SessionName>) -> bool {
+        let spec = self.tree.spec();
+        template.is_some_and(|template| spec.templates().any(|(known, _)| known == template))
     }
 
     /// Reads the config file again and makes the tree what it says, once whoever does that now is done.

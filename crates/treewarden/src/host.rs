@@ -47,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) scales: Scales,
     /// Looks at transcripts, one place each.
     pub(crate) looks: Arc<Semaphore>,
+    /// Whoever ends the loss of a name that no session has: one after the other, so that of two the second sees what the first did.
+    pub(crate) endings: Semaphore,
     /// Removes what is old as long as the host is there.
     pruning: OnceLock<Pruning>,
     /// Tells what the store finds as long as the host is there.
@@ -219,6 +221,7 @@ impl HostOptions {
                 guards: Guards::default(),
                 scales: Scales::default(),
                 looks: Arc::new(Semaphore::new(LOOKS)),
+                endings: Semaphore::new(1),
                 pruning: OnceLock::new(),
                 telling: OnceLock::new(),
                 problems: Mutex::default(),

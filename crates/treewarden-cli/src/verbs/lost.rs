@@ -1,13 +1,15 @@
-//! What is done about all sessions whose records are lost.
+//! What is done about sessions whose records are lost, and what makes those again whose names no session has.
 
 use std::process::ExitCode;
 
 use serde_json::Value;
+use treewarden::SessionId;
 use treewarden_service::Request;
 
 use crate::args::Place;
 use crate::client::Client;
 use crate::output;
+use crate::shown::{self, Lines};
 
 pub(super) async fn clear(place: &Place) -> anyhow::Result<ExitCode> {
     let answer = Client::connect(place).await?.call(&Request::ClearLost {}).await?;
@@ -25,25 +27,45 @@ pub(super) async fn clear(place: &Place) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What makes a session again whose name nobody has.
-fn made_again(adopted: &Value) -> String {
-    if adopted["is_held"] != false {
-        return String::new();
-    }
-    let name = adopted["name"].as_str().unwrap_or_default();
-    match adopted["template"].as_str() {
-        Some(template) => format!(
-            ", and no session has that name: the tree has no template {template} now, and once it has one the session comes back, \
-             with the next start or by `treewarden new {template} {name}`"
+/// What makes a session again whose name nobody has, as a clause of its own.
+pub(super) fn made_again(lost: &Value) -> String {
+    let word = |key: &str| lost[key].as_str().map(|word| shown::text(word, Lines::Escape));
+    let name = word("name").unwrap_or_default();
+    match word("template") {
+        // A daemon of an earlier version does not say whether it has it.
+        Some(template) if lost["has_template"] == false => format!(
+            "the tree has no template {template} now; declare that, or a session {name}, in its config file and reload, and the \
+             session is made again"
         ),
+        Some(template) => format!("`treewarden new {template} {name}` makes it again"),
         None => format!(
-            ", and no session has that name: `treewarden new TEMPLATE {name}` makes it, of the template that it had"
+            "`treewarden new TEMPLATE {name}` makes it again, of the template that it had, if it was of one; else declare it in the \
+             config file and reload"
         ),
     }
 }
 
+/// The end of what is said of a name that has its conversation again.
+fn if_unheld(adopted: &Value) -> String {
+    format!(", and no session has that name: {}", made_again(adopted))
+}
+
+/// Takes one over.
+pub(super) async fn adopt_one(
+    name: String,
+    session_id: SessionId,
+    place: &Place,
+) -> anyhow::Result<ExitCode> {
+    let done = format!("{name} has the conversation {session_id}");
+    let answer = Client::connect(place).await?.call(&Request::Adopt { name, session_id }).await?;
+    // Of a name that a session has there is nothing to add.
+    let rest = if answer["name"].is_string() { if_unheld(&answer) } else { String::new() };
+    output::line(format!("{done}{rest}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Takes all over; the exit code says whether all could be.
-pub(super) async fn adopt(place: &Place) -> anyhow::Result<ExitCode> {
+pub(super) async fn adopt_all(place: &Place) -> anyhow::Result<ExitCode> {
     let answer = Client::connect(place).await?.call(&Request::AdoptLost {}).await?;
     let names = answer["names"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut refused = false;
@@ -58,7 +80,8 @@ pub(super) async fn adopt(place: &Place) -> anyhow::Result<ExitCode> {
             }
             None => {
                 let id = adopted["session_id"].as_str().unwrap_or_default();
-                output::line(format!("{name} has the conversation {id}{}", made_again(adopted)))?;
+                let rest = if adopted["is_held"] == false { if_unheld(adopted) } else { String::new() };
+                output::line(format!("{name} has the conversation {id}{rest}"))?;
             }
         }
     }

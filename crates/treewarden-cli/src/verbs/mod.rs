@@ -59,10 +59,9 @@ pub(crate) async fn run(verb: Verb, log: &Log) -> anyhow::Result<ExitCode> {
         }
         Verb::Clear { name: None, place, .. } => lost::clear(&place).await,
         Verb::Adopt { name: Some(name), id: Some(session_id), place, .. } => {
-            let done = format!("{name} has the conversation {session_id}");
-            simple::run(Request::Adopt { name, session_id }, &done, &place).await
+            lost::adopt_one(name, session_id, &place).await
         }
-        Verb::Adopt { place, .. } => lost::adopt(&place).await,
+        Verb::Adopt { place, .. } => lost::adopt_all(&place).await,
         Verb::Interrupt(Target { name, place }) => simple::interrupt(name, &place).await,
         Verb::Tree { output, place } => tree::run(output, &place).await,
         Verb::Events { follow, since, output, place } => events::run(follow, since, output, &place).await,

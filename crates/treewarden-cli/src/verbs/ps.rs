@@ -10,6 +10,7 @@ use crate::args::{Output, Place};
 use crate::client::Client;
 use crate::output::{self, Paint};
 use crate::shown::{self, Lines};
+use crate::verbs::lost::made_again;
 
 pub(super) async fn run(output: Output, place: &Place) -> anyhow::Result<ExitCode> {
     let answer = Client::connect(place).await?.call(&Request::Ps {}).await?;
@@ -168,14 +169,10 @@ fn lost(lost: &Value) -> String {
     let all = lost.as_array().map(Vec::as_slice).unwrap_or_default();
     let line = |lost: &Value| {
         let (name, id) = (cell(&lost["name"]), lost["session_id"].as_str().unwrap_or("ID"));
-        let template = match &lost["template"] {
-            Value::String(template) => shown::text(template, Lines::Escape).into_owned(),
-            _ => "TEMPLATE".to_owned(),
-        };
         format!(
-            "\n{name}: its conversation is lost, and no session has the name: `treewarden new {template} {name}` makes it again, if it \
-             was of a template; `treewarden adopt {name} {id}` takes over the conversation that it had, `treewarden clear {name}` begins \
-             anew\n"
+            "\n{name}: its conversation is lost, and no session has the name: {}; `treewarden adopt {name} {id}` takes over the \
+             conversation that it had, `treewarden clear {name}` begins anew\n",
+            made_again(lost)
         )
     };
     let mut text: String = all.iter().take(SHOWN).map(line).collect();
@@ -268,6 +265,12 @@ mod tests {
         );
         assert!(
             text.contains("`treewarden new TEMPLATE bob`") && text.contains("`treewarden adopt bob ID`"),
+            "{text}"
+        );
+        let gone = serde_json::json!([{ "name": "alice", "template": "chat", "has_template": false }]);
+        let text = super::lost(&gone);
+        assert!(
+            !text.contains("treewarden new") && text.contains("no template chat now; declare that"),
             "{text}"
         );
         assert_eq!(super::lost(&Value::Null), "");

@@ -1,6 +1,7 @@
 //! Sessions of templates whose records are lost with the database: shown, taken over and members still.
 
 use std::fs;
+use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
@@ -33,15 +34,18 @@ fn members(world: &World) -> Vec<String> {
     names
 }
 
+/// Makes a session of the template that knows its name; returns the id of its conversation.
+fn make(world: &World, name: &str) -> String {
+    code(world, &["new", "chat", name], 0);
+    let answer = world.json(&["ask", name, &format!("My name is {name}"), "--json"]);
+    answer["session_id"].as_str().expect("an id").to_owned()
+}
+
 /// Makes sessions of the template, has each know its name, removes the last, and ends the daemon and its database; returns
 /// the ids of the conversations.
 fn without_its_database<const N: usize>(world: &World, names: [&str; N]) -> [String; N] {
     let mut daemon = world.daemon();
-    let ids = names.map(|name| {
-        code(world, &["new", "chat", name], 0);
-        let answer = world.json(&["ask", name, &format!("My name is {name}"), "--json"]);
-        answer["session_id"].as_str().expect("an id").to_owned()
-    });
+    let ids = names.map(|name| make(world, name));
     code(world, &["remove", names[N - 1]], 0);
     daemon.signal("-TERM");
     assert_eq!(daemon.wait(), Some(0), "{}", world.log());
@@ -157,4 +161,107 @@ fn members_that_begin_anew_together_are_named_and_stay_members() {
     let _daemon = world.daemon();
     assert_eq!(members(&world), ["Alice"]);
     assert_eq!(world.session("Alice")["lost"], Value::Null);
+}
+
+/// Changes a text of the same length wherever it stands in a file.
+fn exchange(path: &Path, from: &str, to: &str) {
+    let mut bytes = fs::read(path).expect("read");
+    let is_here = |window: &(usize, &[u8])| window.1 == from.as_bytes();
+    let places: Vec<_> = bytes.windows(from.len()).enumerate().filter(is_here).map(|(at, _)| at).collect();
+    assert!(!places.is_empty() && from.len() == to.len(), "{from} is not there");
+    places.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to.as_bytes()));
+    fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn a_member_whose_record_is_damaged_in_a_copy_comes_back_with_the_conversation_that_its_lease_names() {
+    let world = World::with(CHAT);
+    let mut daemon = world.daemon();
+    let [alice, bob] = ["Alice", "Bob"].map(|name| make(&world, name));
+    code(&world, &["backup", "copy"], 0);
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    // Of one the id is another one, and of one nothing can be read.
+    let copy = world.path("copy/treewarden.db");
+    let wrong = "0".repeat(8) + &alice[8..];
+    let key = |name: &str, key: &str, id: &str| format!(r#""name":"{name}","{key}":"{id}"#);
+    exchange(&copy, &key("Alice", "session_id", &alice), &key("Alice", "session_id", &wrong));
+    exchange(&copy, &key("Bob", "session_id", &bob), &key("Bob", "session_ie", &bob));
+    let said = code(&world, &["restore", "copy", "--state-dir", "state", "--force", "--damaged"], 0);
+    assert!(said.contains("2 of 2 names and 0 of 2 turns are damaged") && !said.contains(&wrong), "{said}");
+    let mut daemon = world.daemon();
+    assert_eq!(members(&world), ["Alice", "Bob"]);
+    let shown = code(&world, &["ps"], 0);
+    for (name, id) in [("Alice", &alice), ("Bob", &bob)] {
+        assert!(shown.contains(&format!("`treewarden adopt {name} {id}`")), "{shown}");
+    }
+    assert!(!shown.contains(&wrong), "{shown}");
+    assert!(code(&world, &["adopt", "--all-lost"], 0).contains("2 of 2 lost sessions taken over"));
+    assert!(code(&world, &["ask", "Bob", "What is my name?"], 0).contains("Bob"));
+    daemon.signal("-KILL");
+    daemon.wait();
+    let _daemon = world.daemon();
+    assert_eq!(members(&world), ["Alice", "Bob"], "they are members still");
+    assert!(code(&world, &["ask", "Alice", "What is my name?"], 0).contains("Alice"));
+}
+
+#[test]
+fn of_an_adoption_and_a_clear_of_one_name_at_once_one_is_done_and_the_other_says_what_happened() {
+    let names: Vec<String> = (0..24).map(|n| format!("s{n}")).collect();
+    let world = World::with(CHAT);
+    let mut daemon = world.daemon();
+    let ids: Vec<String> = names.iter().map(|name| make(&world, name)).collect();
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    fs::remove_file(world.path("state/treewarden.db")).expect("removed");
+    world.rewrite("[[child]]\nname = \"lobby\"\n");
+    // Where the daemon's own CLIs would have their transcripts is where those of the template had them.
+    let mut command = world.command(&[]);
+    command.env("CLAUDE_CONFIG_DIR", world.path("home"));
+    let log = fs::File::options().create(true).append(true).open(world.path("log")).expect("opened");
+    let mut daemon = world.daemon_with(command, log);
+    let shown = code(&world, &["ps"], 0);
+    assert!(shown.contains("s3: its conversation is lost, and no session has the name"), "{shown}");
+    assert!(
+        shown.contains("the tree has no template chat now; declare that")
+            && !shown.contains("treewarden new"),
+        "{shown}"
+    );
+    let mut adopted = Vec::new();
+    for (name, id) in names.iter().zip(&ids) {
+        let [adopt, clear] = std::thread::scope(|scope| {
+            let verbs: [Vec<&str>; 2] = [vec!["adopt", name, id], vec!["clear", name]];
+            let world = &world;
+            let asked =
+                verbs.map(|args| scope.spawn(move || world.command(&args).output().expect("it runs")));
+            asked.map(|asked| asked.join().expect("no panic"))
+        });
+        let said = [told(&adopt), told(&clear)];
+        let is_done = [&adopt, &clear].map(|output| output.status.success());
+        assert_eq!(is_done.iter().filter(|done| **done).count(), 1, "{name}: {said:?}");
+        let [winner, loser] = if is_done[0] { [0, 1] } else { [1, 0] };
+        assert!(
+            said[loser].contains("its record is not lost any more, or never was: it has the conversation"),
+            "{name}: {said:?}"
+        );
+        assert!(
+            !said[loser].contains("another process") && !said[winner].contains("its record is"),
+            "{said:?}"
+        );
+        if is_done[0] {
+            assert!(said[0].contains("the tree has no template chat now"), "{said:?}");
+            assert!(said[1].contains(id), "it says which one: {said:?}");
+        }
+        adopted.push(is_done[0]);
+    }
+    daemon.signal("-KILL");
+    daemon.wait();
+    world.rewrite(CHAT);
+    let _daemon = world.daemon();
+    assert_eq!(members(&world).len(), names.len(), "they come back with their template");
+    for ((name, id), adopted) in names.iter().zip(&ids).zip(adopted) {
+        let session = world.session(name);
+        assert_eq!(session["session_id"] == **id, adopted, "{name}: {session}");
+        assert_eq!(session["lost"], Value::Null, "{name}");
+    }
 }
