@@ -130,7 +130,9 @@ impl From<NewSessionError> for Refusal {
         let code = match error {
             NewSessionError::NoSuchTemplate { .. } => Code::NoSuchTemplate,
             NewSessionError::InvalidName(_) => Code::BadRequest,
-            NewSessionError::Taken(_) | NewSessionError::NameOf { .. } => Code::Taken,
+            NewSessionError::Declared(_) | NewSessionError::Taken(_) | NewSessionError::NameOf { .. } => {
+                Code::Taken
+            }
             NewSessionError::Limit { .. } | NewSessionError::Down(_) | NewSessionError::Busy => Code::Busy,
             NewSessionError::Stopping => Code::Stopped,
             _ => Code::Failed,

@@ -49,10 +49,15 @@ async fn a_name_that_any_session_has_is_refused_and_of_many_that_ask_at_once_one
     let ground = Ground::new();
     let tree = ground.start(&(child("lobby") + &template("chat", "") + &template("work", ""))).await;
     tree.new_session("chat", "alice").await.expect("it is made");
-    for (of, name) in [("chat", "alice"), ("work", "alice"), ("chat", "lobby")] {
-        let error = tree.new_session(of, name).await.expect_err("the name is taken");
+    for of in ["chat", "work"] {
+        let error = tree.new_session(of, "alice").await.expect_err("the name is taken");
         assert!(matches!(error, NewSessionError::Taken(_)), "{error}");
     }
+    // What the file declares cannot be removed, and the refusal does not say that it can.
+    let error = tree.new_session("chat", "lobby").await.expect_err("the name is taken");
+    assert!(matches!(error, NewSessionError::Declared(_)), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("the config file declares") && !said.contains("remove"), "{said}");
     tree.session("alice").stop().await.expect("it stops");
     let error = tree.new_session("chat", "alice").await.expect_err("one that is stopped has its name");
     assert!(matches!(error, NewSessionError::Taken(_)), "{error}");

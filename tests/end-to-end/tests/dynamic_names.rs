@@ -142,7 +142,7 @@ async fn a_name_that_another_child_of_the_tree_has_is_refused_and_the_refusal_sa
         assert!(error.to_string().contains(&format!("{holder} of the tree has that name")), "{error}");
     }
     let error = tree.new_session("chat", "member").await.expect_err("the name is taken");
-    assert!(matches!(error, NewSessionError::Taken(_)), "{error}");
+    assert!(matches!(error, NewSessionError::Declared(_)), "{error}");
     tree.restart_supervisor("team").await.expect("it is reached by its name");
     tree.restart_supervisor("chat").await.expect("it is reached by its name");
     tree.stop().await;

@@ -30,7 +30,10 @@ fn a_session_is_made_asked_and_removed_and_each_refusal_has_its_code() {
     let chat = &tree["children"][1];
     assert_eq!((chat["name"].as_str(), chat["children"][0]["name"].as_str()), (Some("chat"), Some("alice")));
     assert!(code(&world, &["new", "chat", "alice"], 6).contains("choose another name"));
-    assert!(code(&world, &["new", "chat", "lobby"], 6).contains("there is one of that name"));
+    assert!(
+        code(&world, &["new", "chat", "lobby"], 6)
+            .contains("the config file declares a session of that name")
+    );
     assert!(code(&world, &["new", "chat", "chat"], 6).contains("a template of the tree has that name"));
     assert!(code(&world, &["new", "chta", "bob"], 5).contains("did you mean \"chat\"?"));
     assert!(code(&world, &["new", "work", "bob"], 5).contains("there are: chat"));

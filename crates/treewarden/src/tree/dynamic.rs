@@ -59,7 +59,13 @@ pub enum NewSessionError {
          dot, at most 128 bytes"
     )]
     InvalidName(String),
-    /// A session has the name, whether it was declared or made, runs or is stopped.
+    /// The file declares a session of the name: it is there, runs or is stopped, and is not one to be removed.
+    #[error(
+        "make the session {0}: the config file declares a session of that name; use that one, take it out of the file and reload, or \
+         choose another name"
+    )]
+    Declared(SessionName),
+    /// A session that was made has the name, runs or is stopped.
     #[error(
         "make the session {0}: there is one of that name; use it, remove it first, or choose another name"
     )]

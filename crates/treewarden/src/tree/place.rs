@@ -36,7 +36,9 @@ impl Template {
         let found = Self::find(&current.made_of(), of)?;
         // A session that is stopped, or that its supervisor is about to restart, has its name as well.
         if host.find(name.as_str()).is_some() {
-            return Err(NewSessionError::Taken(name.clone()));
+            let is_declared = current.made_of().spec.names().contains(name);
+            let taken = if is_declared { NewSessionError::Declared } else { NewSessionError::Taken };
+            return Err(taken(name.clone()));
         }
         if let Some(what) = names::holder(&current.made_of().spec, name) {
             return Err(NewSessionError::NameOf { name: name.clone(), what });
