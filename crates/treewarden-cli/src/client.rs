@@ -295,7 +295,9 @@ fn no_daemon(path: &Path, error: &io::Error) -> Failure {
     let message = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             let what_to_do = dangling(path).unwrap_or_else(|| {
-                "start one with `treewarden run`, or name its socket with --socket".to_owned()
+                "start one with `treewarden run`; of one that runs elsewhere name the state directory with --state-dir, as `state_dir` of \
+                 its treewarden.toml says, or the socket with --socket"
+                    .to_owned()
             });
             format!("no tree listens on {}; {what_to_do}", path.display())
         }

@@ -28,7 +28,18 @@ const VARIABLE: &str = "TREEWARDEN_SOCKET";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SocketPlace {
     path: PathBuf,
-    is_of_variable: bool,
+    by: By,
+}
+
+/// Who chose a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// An argument.
+    Argument,
+    /// `$TREEWARDEN_SOCKET`.
+    Variable,
+    /// Neither: it is in the state directory that the file chooses, for `run`, or in the usual one.
+    Nobody,
 }
 
 impl SocketPlace {
@@ -39,12 +50,31 @@ impl SocketPlace {
     /// What failed at this place, with what chose it if that was no argument: whoever reads the refusal would look for the
     /// path in vain on the command line and in the file.
     pub(crate) fn tell(&self, error: anyhow::Error) -> anyhow::Error {
-        if !self.is_of_variable {
-            return error;
+        let chosen = match self.by {
+            By::Argument => None,
+            By::Variable => {
+                Some(format!("${VARIABLE} names this socket; --socket and --state-dir come before it"))
+            }
+            By::Nobody if code(&error) == Exit::NoDaemon => self.of_the_file_here(),
+            By::Nobody => None,
+        };
+        match chosen {
+            Some(chosen) => Failure::new(code(&error), format!("{error:#} ({chosen})")).into(),
+            None => error,
         }
-        let text =
-            format!("{error:#} (${VARIABLE} names this socket; --socket and --state-dir come before it)");
-        Failure::new(code(&error), text).into()
+    }
+
+    /// Where the tree may be instead: `run` reads the file here, and clients do not.
+    fn of_the_file_here(&self) -> Option<String> {
+        let file = Path::new(FILE);
+        // One that is not valid chooses nothing yet: `run` says so.
+        let dir = file.is_file().then(|| config::load_regular(file).ok())??.state_dir?;
+        (dir.join(NAME) != self.path).then(|| {
+            format!(
+                "{FILE} here chooses another state directory: name that with --state-dir {}",
+                dir.display()
+            )
+        })
     }
 }
 
@@ -74,13 +104,13 @@ impl Place {
         variable: Option<PathBuf>,
         state_dir: impl FnOnce() -> anyhow::Result<PathBuf>,
     ) -> anyhow::Result<SocketPlace> {
-        let by_argument = |path| SocketPlace { path, is_of_variable: false };
-        Ok(match (&self.socket, &self.state_dir, variable) {
-            (Some(socket), _, _) => by_argument(socket.clone()),
-            (None, Some(dir), _) => by_argument(dir.join(NAME)),
-            (None, None, Some(path)) => SocketPlace { path, is_of_variable: true },
-            (None, None, None) => by_argument(state_dir()?.join(NAME)),
-        })
+        let (path, by) = match (&self.socket, &self.state_dir, variable) {
+            (Some(socket), _, _) => (socket.clone(), By::Argument),
+            (None, Some(dir), _) => (dir.join(NAME), By::Argument),
+            (None, None, Some(path)) => (path, By::Variable),
+            (None, None, None) => (state_dir()?.join(NAME), By::Nobody),
+        };
+        Ok(SocketPlace { path, by })
     }
 
     /// The state directory of the tree that `run` starts in this folder, and who chose it.
@@ -136,30 +166,30 @@ mod tests {
     fn an_argument_comes_before_the_variable_and_that_before_the_rest() {
         let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
         let cases = [
-            // --socket, --state-dir, the variable: the socket, and whether the variable named it.
-            ("/s", "/d", "/v", "/s", false),
-            ("/s", "", "/v", "/s", false),
-            ("", "/d", "/v", "/d/control.sock", false),
-            ("", "", "/v", "/v", true),
-            ("", "/d", "", "/d/control.sock", false),
-            ("", "", "", "/usual/control.sock", false),
+            // --socket, --state-dir, the variable: the socket, and who named it.
+            ("/s", "/d", "/v", "/s", By::Argument),
+            ("/s", "", "/v", "/s", By::Argument),
+            ("", "/d", "/v", "/d/control.sock", By::Argument),
+            ("", "", "/v", "/v", By::Variable),
+            ("", "/d", "", "/d/control.sock", By::Argument),
+            ("", "", "", "/usual/control.sock", By::Nobody),
         ];
-        for (socket, state_dir, variable, expected, is_of_variable) in cases {
+        for (socket, state_dir, variable, expected, by) in cases {
             let place = Place { socket: path(socket), state_dir: path(state_dir) };
             let found = place.chosen(path(variable), || Ok("/usual".into())).expect("there is one");
-            let expected = SocketPlace { path: expected.into(), is_of_variable };
+            let expected = SocketPlace { path: expected.into(), by };
             assert_eq!(found, expected, "{socket:?} {state_dir:?} {variable:?}");
         }
     }
 
     #[test]
     fn a_refusal_names_the_variable_where_that_chose_the_place_and_keeps_its_code() {
-        let told = |is_of_variable| {
-            let place = SocketPlace { path: "/v".into(), is_of_variable };
+        let told = |by| {
+            let place = SocketPlace { path: "/v".into(), by };
             place.tell(Failure::new(Exit::Held, "process 1 listens on /v").into())
         };
-        assert_eq!(told(false).to_string(), "process 1 listens on /v");
-        let said = told(true);
+        assert_eq!(told(By::Argument).to_string(), "process 1 listens on /v");
+        let said = told(By::Variable);
         assert!(said.to_string().contains("listens on /v ($TREEWARDEN_SOCKET names"), "{said}");
         assert_eq!(code(&said), Exit::Held);
     }

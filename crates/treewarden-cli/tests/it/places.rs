@@ -122,3 +122,24 @@ fn a_refusal_names_the_variable_that_chose_the_socket_and_a_state_directory_that
     is(&refused, 6, &[&pid, "state/control.sock"]);
     assert!(!String::from_utf8_lossy(&refused.stderr).contains("TREEWARDEN_SOCKET"));
 }
+
+#[test]
+fn where_nobody_listens_and_the_file_here_chooses_another_directory_the_refusal_names_that() {
+    let world = World::new();
+    world.rewrite_all("state_dir = \"chosen\"", "", "[[child]]\nname = \"a\"\n");
+    let chosen = world.path("chosen");
+    let ask = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.env_remove("TREEWARDEN_SOCKET").env("XDG_STATE_HOME", world.path("usual"));
+        command.output().expect("it runs")
+    };
+    let named = format!("name that with --state-dir {}", chosen.display());
+    is(&ask(&["ps"]), 4, &["no tree listens on", "`state_dir` of its treewarden.toml", &named]);
+    let given = ask(&["ps", "--state-dir", "chosen"]);
+    is(&given, 4, &["no tree listens on", "--state-dir"]);
+    assert!(!String::from_utf8_lossy(&given.stderr).contains("chooses another"), "it was named");
+    fs::remove_file(world.path("treewarden.toml")).expect("removed");
+    let without = ask(&["ps"]);
+    is(&without, 4, &["no tree listens on"]);
+    assert!(!String::from_utf8_lossy(&without.stderr).contains("chooses another"), "there is no file");
+}
