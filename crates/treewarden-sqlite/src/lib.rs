@@ -40,7 +40,7 @@ mod unwritable;
 mod witness;
 mod writer;
 
-pub use copy::{Restore, RestoreError, Restored, restore};
+pub use copy::{Restore, RestoreError, Restored, damage, restore};
 pub use options::SqliteOptions;
 pub use schema::is_of_earlier_version;
 pub use store::SqliteStore;

@@ -39,7 +39,23 @@ pub(super) async fn backup(to: &Path, place: &Place) -> anyhow::Result<ExitCode>
         (Err(error), _) => return Err(error),
     };
     output::line(format!("{} has a copy of {of}", to.display()))?;
+    say_damage(to).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what of a copy is damaged, as what was copied is: it is the one that there is, and whoever has an older one is to keep that.
+async fn say_damage(copy: PathBuf) -> anyhow::Result<()> {
+    let at = copy.clone();
+    match tokio::task::spawn_blocking(move || treewarden_sqlite::damage(&at)).await? {
+        Ok(None) => {}
+        Ok(Some(why)) => output::note(format!(
+            "what was copied is damaged, and so is the copy: {why}; keep an earlier one, and `treewarden restore {}` says whose that is",
+            copy.display()
+        )),
+        // As where the tree is another user's, whose copy is for that one alone.
+        Err(error) => output::note(format!("whether the copy is whole is not known: failed to {error}")),
+    }
+    Ok(())
 }
 
 /// Has a file that may not grow any more be an error of the write, which is told, and not the end of this process.

@@ -140,3 +140,31 @@ fn where_the_id_is_known_ps_says_what_to_type_and_the_problem_is_over_when_that_
     assert!(!ps(&world).contains("store:"), "{}", ps(&world));
     assert_eq!(store_problems(&world), Vec::<Value>::new());
 }
+
+#[test]
+fn of_damaged_rows_a_copy_is_made_that_says_so_and_of_whole_ones_nothing_is_said() {
+    let world = World::new();
+    let mut daemon = world.daemon();
+    world.json(&["ask", "a", "PROMPT-7", "--json"]);
+    let said = |args: &[&str]| {
+        let output = world.run(args);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        said
+    };
+    assert!(!said(&["backup", "whole"]).contains("damaged"));
+    daemon.signal("-TERM");
+    daemon.wait();
+    damage(&world, "\"PROMPT-7\"", "\"PROMPX-7\"");
+    let words = "names and 1 of 1 turns are damaged";
+    let without_a_tree = said(&["backup", "first", "--state-dir", "state"]);
+    assert!(
+        without_a_tree.contains("first has a copy") && without_a_tree.contains(words),
+        "{without_a_tree}"
+    );
+    let _daemon = world.daemon();
+    let of_a_tree = said(&["backup", "second"]);
+    assert!(of_a_tree.contains("of the tree that runs") && of_a_tree.contains(words), "{of_a_tree}");
+    let refused = text(&world.run(&["restore", "second", "--state-dir", "another"]).stderr);
+    assert!(refused.contains(words) && refused.contains("a turn of a "), "it says whose: {refused}");
+}

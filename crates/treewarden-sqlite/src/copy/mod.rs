@@ -21,6 +21,7 @@ use treewarden_store::dir::{companions, prepare_file};
 use crate::error::Fault;
 
 pub use restore::{Restore, RestoreError, Restored, restore};
+pub use whole::damage;
 
 /// How long another program is waited for that keeps a database locked: that of a copy, and that which is replaced.
 const PATIENCE: Duration = Duration::from_secs(5);

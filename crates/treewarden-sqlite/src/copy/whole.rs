@@ -101,6 +101,27 @@ fn look(db: &Connection, from: &Path) -> Result<(Found, Option<String>), Fault> 
     Ok((found, Some(format!("{} are damaged", said.join(", ")))))
 }
 
+/// Says how much of a copy is damaged, in words; `None` if all of it is whole.
+///
+/// It blocks, for as long as every row of the copy is read with its checksum, as [`restore`](super::restore()) does. Nothing is
+/// written.
+///
+/// # Errors
+///
+/// [`StoreError`] if the folder is no copy, or the copy cannot be read.
+pub fn damage(backup: &Path) -> Result<Option<String>, StoreError> {
+    let from = database(backup);
+    let looked = (|| {
+        let from = placed::target(&from)?;
+        refuse_other_files(backup, &from)?;
+        match look(&open(&from)?, &from) {
+            Err(fault) if fault.kind() == StoreErrorKind::Corrupt => Ok(Some(fault.to_string())),
+            looked => Ok(looked?.1),
+        }
+    })();
+    looked.map_err(|fault: Fault| fault.tell(&from))
+}
+
 fn count(db: &Connection, table: &str) -> Result<u64, Fault> {
     let rows: i64 = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
     Ok(rows.unsigned_abs())
