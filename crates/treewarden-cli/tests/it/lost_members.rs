@@ -265,3 +265,37 @@ fn of_an_adoption_and_a_clear_of_one_name_at_once_one_is_done_and_the_other_says
         assert_eq!(session["lost"], Value::Null, "{name}");
     }
 }
+
+#[test]
+fn what_a_damaged_record_says_is_told_as_what_may_be_wrong_where_no_lease_file_names_its_session() {
+    let world = World::with(CHAT);
+    let mut daemon = world.daemon();
+    let alice = make(&world, "Alice");
+    code(&world, &["backup", "copy"], 0);
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0), "{}", world.log());
+    let wrong = "0".repeat(8) + &alice[8..];
+    let record = |id: &str| format!(r#""name":"Alice","session_id":"{id}"#);
+    exchange(&world.path("copy/treewarden.db"), &record(&alice), &record(&wrong));
+    fs::remove_dir_all(world.path("state/leases")).expect("removed");
+    let doubtful = format!(
+        "the damaged record says, and may be wrong, that its conversation was {wrong}, and its template chat"
+    );
+    let said = code(&world, &["restore", "copy", "--state-dir", "state", "--force", "--damaged"], 0);
+    assert!(said.contains(&doubtful), "{said}");
+    let _daemon = world.daemon();
+    assert_eq!(members(&world), [""; 0], "nothing that is believed says of which template it was");
+    let shown = code(&world, &["ps"], 0);
+    assert!(shown.contains(&doubtful) && shown.contains("`treewarden adopt Alice ID`"), "{shown}");
+    assert!(!shown.contains(&format!("adopt Alice {wrong}")), "it is not offered: {shown}");
+    let said = code(&world, &["adopt", "--all-lost"], 1);
+    assert!(
+        said.contains("no lease file says which conversation it had") && said.contains(&doubtful),
+        "{said}"
+    );
+    // By hand it can be tried, and its transcript decides.
+    code(&world, &["new", "chat", "Alice"], 0);
+    assert!(code(&world, &["adopt", "Alice", &wrong], 1).contains("no transcript of it is in"));
+    code(&world, &["adopt", "Alice", &alice], 0);
+    assert!(code(&world, &["ask", "Alice", "What is my name?"], 0).contains("Alice"));
+}
