@@ -15,6 +15,7 @@ mod kind;
 mod repair;
 mod result;
 mod scan;
+mod spent;
 mod system;
 mod turn_ids;
 
@@ -30,6 +31,7 @@ pub use head::{Frame, NotAFrame};
 pub use kind::{FrameKind, InternalKind, SystemKind};
 pub use repair::{repair, value};
 pub use result::{PermissionDenial, ResultFrame, ResultSubtype, TerminalReason};
+pub use spent::{ModelUsage, Spent, TokenUsage};
 pub use system::{
     ApiRetry, BackgroundTasksChanged, CompactBoundary, ControlRequestProgress, Hook, Informational, Init,
     LocalCommandOutput, McpServer, ModelFallback, Notification, PermissionDenied, PromptSubmitOutcome,

@@ -1,12 +1,14 @@
 //! The end of a turn.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::content::Usage;
 use super::json::Cursor;
 use super::repair::repair;
-use super::{Frame, FrameKind};
+use super::{Frame, FrameKind, ModelUsage};
 use crate::wire::{wire, words};
 use crate::{SessionId, TurnId};
 
@@ -47,12 +49,15 @@ wire! {
         duration_ms: f64,
         /// The time spent in the API.
         duration_api_ms: f64,
-        /// The cost of the process so far, carried through a resume: take the latest, never the sum.
+        /// The cost of the process so far, never to be summed; carried through a resume where the process before ended by itself,
+        /// and 0 again behind a `/clear` (2.1.332).
         total_cost_usd: f64,
-        /// The tokens of the turn, main conversation only.
+        /// The tokens of the turn, main conversation only, without a request that was cut off.
         usage: Usage,
-        /// The tokens and cost by model, over the process so far.
+        /// The tokens and cost by model, over the same time as `total_cost_usd`.
         model_usage: Value = "modelUsage",
+        /// The tokens and cost by model since the last result; see [`spent`](Self::spent).
+        model_usage_since_last_result: BTreeMap<String, ModelUsage>,
         /// The answer in the shape that was asked for.
         structured_output: Value,
         /// The tool calls that were refused.
@@ -67,7 +72,7 @@ wire! {
 }
 
 impl Frame {
-    /// How the turn ended, if this is a `result`: of the fields only those that say so.
+    /// How the turn ended and what it took, if this is a `result`: of the fields only those that say so.
     ///
     /// A fraction of what [`body`](Self::body) costs, as most of a result is accounts.
     pub fn verdict(&self) -> Option<Box<ResultFrame>> {
@@ -87,6 +92,7 @@ impl Frame {
                 b"errors" => verdict.errors = typed(value),
                 b"terminal_reason" => verdict.terminal_reason = typed(value),
                 b"api_error_status" => verdict.api_error_status = typed(value),
+                b"model_usage_since_last_result" => verdict.model_usage_since_last_result = typed(value),
                 b"startup_failure_reason" => verdict.startup_failure_reason = typed(value),
                 _ => {}
             }

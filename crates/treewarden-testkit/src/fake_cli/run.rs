@@ -53,6 +53,8 @@ pub(super) struct Cli {
     pub(super) model: String,
     pub(super) mode: String,
     pub(super) results: u64,
+    /// What the model was paid by this process, in thousandths of a dollar.
+    pub(super) paid: u64,
     pub(super) queue: VecDeque<Prompt>,
     pub(super) interrupted: bool,
     /// The tool calls that the host refused in this turn.
@@ -206,6 +208,7 @@ impl Cli {
             transcript,
             ignore_eof,
             results: 0,
+            paid: 0,
             queue: VecDeque::new(),
             interrupted: false,
             denials: Vec::new(),

@@ -433,12 +433,24 @@ impl Cli {
         result["uuid"] = json!(uuid());
         let denials = std::mem::take(&mut self.denials);
         if !words.has("MISSING") {
+            // A result that says what it cost is not of the model.
+            let asked = result.get("total_cost_usd").is_none();
+            self.paid += u64::from(asked);
             let usage = json!({ "input_tokens": 10, "output_tokens": 5 });
+            // 2.1.332 tells it beside the sums, and 2.1.197 does not.
+            if self.script.lifecycle {
+                let mut since = json!({});
+                if asked {
+                    since[&self.model] = json!({ "inputTokens": 10, "outputTokens": 5, "cacheReadInputTokens": 0,
+                        "cacheCreationInputTokens": 0, "costUSD": 0.001 });
+                }
+                result["model_usage_since_last_result"] = since;
+            }
             for (key, value) in [
                 ("duration_ms", json!(5)),
                 ("duration_api_ms", json!(4)),
                 ("num_turns", json!(1)),
-                ("total_cost_usd", json!(0.001)),
+                ("total_cost_usd", json!(self.paid as f64 / 1000.0)),
                 ("usage", usage),
                 ("modelUsage", json!({})),
                 ("permission_denials", json!(denials)),
