@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use treewarden::events::{Gap, HostEvent, Position};
 use treewarden::host::WarmStatus;
-use treewarden::session::{Adopted, Denied, LostName, Status};
+use treewarden::session::{Adopted, Denied, LostName, Status, TokenUsage};
 use treewarden::tree::{NodeDiff, Outline};
 use treewarden::{Problem, SessionId, SessionName, TurnId};
 
@@ -228,6 +228,10 @@ pub struct TurnAnswer {
     pub session_id: Option<SessionId>,
     /// How many CLIs died while they worked at it.
     pub interruptions: u32,
+    /// What the turn alone cost, in US dollars; `None` if there is no answer, or that is unknown.
+    pub cost_usd: Option<f64>,
+    /// The tokens of the same.
+    pub usage: Option<TokenUsage>,
     /// The kind of failure.
     pub failure: Option<String>,
     /// What happened, in words; of an open turn, why nobody works at it.
@@ -309,6 +313,8 @@ mod tests {
             text: None,
             session_id: None,
             interruptions: 1,
+            cost_usd: None,
+            usage: None,
             failure: None,
             message: None,
             stored: true,
@@ -320,6 +326,7 @@ mod tests {
             Answer::Turn(open),
             &json!({
                 "turn": turn, "name": "a", "outcome": null, "text": null, "session_id": null, "interruptions": 1,
+                "cost_usd": null, "usage": null,
                 "failure": null, "message": null, "stored": true, "unstored": null, "denied": [],
                 "result": null,
             }),

@@ -1,7 +1,7 @@
 //! Turns: asked, streamed, waited for, and interrupted when the caller goes.
 
 use serde_json::Value;
-use treewarden::session::{Denied, Event, QueryError, QueryErrorKind, TextEvent, Turn, TurnReport};
+use treewarden::session::{Denied, Event, QueryError, QueryErrorKind, Spent, TextEvent, Turn, TurnReport};
 use treewarden::{Prompt, SessionName, StoreErrorKind, TurnId};
 
 use crate::answer::{Answer, Progress, TurnAnswer};
@@ -242,6 +242,7 @@ async fn report_of(service: &Service, found: TurnReport) -> TurnAnswer {
         session_id = service.tree.session(found.name.as_str()).id().await.ok().flatten();
     }
     let unstored = if found.stored { None } else { unstored(service, &found.name).await };
+    let spent: Option<Spent> = take("spent").and_then(|spent| serde_json::from_value(spent).ok());
     let result = take("result");
     TurnAnswer {
         turn: found.turn,
@@ -250,6 +251,8 @@ async fn report_of(service: &Service, found: TurnReport) -> TurnAnswer {
         text: text(take("text")),
         session_id,
         interruptions: found.interruptions,
+        cost_usd: spent.map(|spent| spent.cost_usd),
+        usage: spent.map(|spent| spent.usage),
         failure: text(take("failure")),
         message: text(take("message")),
         stored: found.stored,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use treewarden_proto::frame::Spent;
 use treewarden_proto::{SessionId, SessionName};
 
 /// The message with which a conversation begins, as it was seen in its transcript.
@@ -49,6 +50,9 @@ pub struct SessionRecord {
     /// The template of which it was made, as long as it was not removed: with it the session comes back when its tree starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SessionName>,
+    /// What its CLIs are known to have spent, over all conversations and hosts; `None` until one said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Spent>,
     /// When it was made, in Unix milliseconds.
     #[serde(default)]
     pub created_at: u64,
@@ -75,6 +79,7 @@ impl SessionRecord {
             permission_mode: None,
             stopped: false,
             template: None,
+            spent: None,
             created_at: crate::now(),
             updated_at: 0,
             extra: Map::new(),
@@ -100,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_of_a_record_survives_a_version_that_does_not_know_it() {
+    fn the_template_and_the_accounts_of_a_record_survive_a_version_that_does_not_know_them() {
         let chat = Some("chat".parse::<SessionName>().expect("a name"));
         // As the version before templates wrote it, and as it reads it.
         #[derive(serde::Serialize, serde::Deserialize)]
@@ -116,17 +121,18 @@ mod tests {
       "created_at":1,"updated_at":2}"#;
         let mut record: SessionRecord = serde_json::from_str(WRITTEN).expect("JSON");
         assert_eq!((record.template.as_ref(), record.stopped, record.persisted), (None, true, true));
-        assert!(
-            !serde_json::to_string(&record).expect("JSON").contains("template"),
-            "it is written as it was"
-        );
-        record.template = chat.clone();
+        assert_eq!(record.spent, None, "nothing is known of it, which is not nothing");
+        let as_it_was = serde_json::to_string(&record).expect("JSON");
+        assert!(!as_it_was.contains("template") && !as_it_was.contains("spent"), "it is written as it was");
+        let mut spent = Spent::default();
+        (spent.cost_usd, spent.usage.output_tokens) = (0.1 + 0.2, 7);
+        (record.template, record.spent) = (chat.clone(), Some(spent));
         let mut before: Before =
             serde_json::from_str(&serde_json::to_string(&record).expect("JSON")).expect("JSON");
         before.stopped = false;
         let after: SessionRecord =
             serde_json::from_str(&serde_json::to_string(&before).expect("JSON")).expect("JSON");
-        assert_eq!((after.template, after.stopped), (chat.clone(), false));
+        assert_eq!((after.template, after.stopped, after.spent), (chat.clone(), false, Some(spent)));
         assert_eq!((after.cwd, after.created_at), (record.cwd, 1));
     }
 }

@@ -128,6 +128,7 @@ mod tests {
             interruptions: 0,
             stored: true,
             result: Some(Box::new(Frame::parse(line.to_string().into()).expect("a frame"))),
+            spent: None,
         };
         let denied = Outcome::Completed(answer.clone()).denied();
         assert_eq!(denied, [Denied { tool: "Bash".into(), rule: "Bash(ls:*)".into() }]);

@@ -3,7 +3,7 @@
 //! Whether a turn is settled, and as what, is the machine's to say. An outcome is made of what its verdict carries and of
 //! nothing else: it must never be made of what somebody happens to handle at the time, or it could be another turn's.
 
-use treewarden_proto::frame::{Body, Frame, ResultFrame, ResultSubtype, SystemBody, TerminalReason};
+use treewarden_proto::frame::{Body, Frame, ResultFrame, ResultSubtype, Spent, SystemBody, TerminalReason};
 use treewarden_proto::{SessionId, TurnId};
 
 use super::event::Verdict;
@@ -31,6 +31,8 @@ pub struct Whose {
     pub session_id: SessionId,
     /// How many CLIs died while they worked at it.
     pub interruptions: u32,
+    /// What its results before this one took, those behind which the CLI was asked to go on; `None` if one did not say.
+    pub earlier: Option<Spent>,
 }
 
 impl Verdict<Evidence> {
@@ -108,15 +110,24 @@ impl Evidence {
         match self {
             Self::Result(frame, says) => of_result(&frame, &says, whose),
             Self::Notice(frame) => of_refusal(&frame, whose),
-            Self::OnDisk(text) => whose.completed(text, None),
+            // Who read it there has no result that would say what it took.
+            Self::OnDisk(text) => whose.completed(text, None, None),
         }
     }
 }
 
 impl Whose {
-    fn completed(self, text: String, result: Option<Box<Frame>>) -> Outcome {
-        let Self { turn, session_id, interruptions } = self;
-        Outcome::Completed(Answer { turn, session_id, text, interruptions, stored: true, result })
+    fn completed(self, text: String, result: Option<Box<Frame>>, spent: Option<Spent>) -> Outcome {
+        let Self { turn, session_id, interruptions, .. } = self;
+        Outcome::Completed(Answer { turn, session_id, text, interruptions, stored: true, result, spent })
+    }
+
+    /// What the turn took that ended with this result.
+    ///
+    /// A CLI that dies takes with it what it had spent since its last result, and nothing tells that later.
+    fn spent(self, result: &ResultFrame) -> Option<Spent> {
+        let known = self.interruptions == 0;
+        known.then(|| result.spent()).flatten().zip(self.earlier).map(|(last, earlier)| earlier + last)
     }
 }
 
@@ -127,7 +138,7 @@ fn of_refusal(notice: &Frame, whose: Whose) -> Outcome {
         Ok(Body::System(SystemBody::Informational(notice))) => notice.content,
         _ => None,
     };
-    whose.completed(text.unwrap_or_default(), Some(Box::new(notice.unshared())))
+    whose.completed(text.unwrap_or_default(), Some(Box::new(notice.unshared())), None)
 }
 
 fn of_result(frame: &Frame, result: &ResultFrame, whose: Whose) -> Outcome {
@@ -137,7 +148,7 @@ fn of_result(frame: &Frame, result: &ResultFrame, whose: Whose) -> Outcome {
     if result.is_error() || !succeeded {
         Outcome::Failed(Failure { kind: failure_kind(result), message: message(result), result: frame })
     } else {
-        whose.completed(result.result.clone().unwrap_or_default(), frame)
+        whose.completed(result.result.clone().unwrap_or_default(), frame, whose.spent(result))
     }
 }
 
@@ -201,7 +212,7 @@ mod tests {
     }
 
     fn whose() -> Whose {
-        Whose { turn: TurnId::new(), session_id: SessionId::random(), interruptions: 2 }
+        Whose { turn: TurnId::new(), session_id: SessionId::random(), interruptions: 2, earlier: None }
     }
 
     fn failure(verdict: Verdict<Evidence>) -> Failure {
@@ -227,6 +238,29 @@ mod tests {
                 (whose.turn, whose.session_id, 2)
             );
         }
+    }
+
+    #[test]
+    fn what_a_turn_took_is_known_if_no_cli_died_under_it_and_each_of_its_results_says_so() {
+        let model = r#"{"inputTokens":1,"outputTokens":2,"cacheReadInputTokens":3,"cacheCreationInputTokens":4,"costUSD":0.5}"#;
+        let told = format!(r#""subtype":"success","model_usage_since_last_result":{{"a":{model}}}"#);
+        let none = Some(Spent::default());
+        let of = |fields: &str, interruptions, earlier| {
+            let whose = Whose { interruptions, earlier, ..whose() };
+            let outcome = Verdict::Result(result(fields)).into_outcome(whose);
+            let answer = outcome.answer().cloned().expect("it has an answer");
+            (answer.cost_usd(), answer.usage().map(|usage| usage.output_tokens))
+        };
+        assert_eq!(of(&told, 0, none), (Some(0.5), Some(2)));
+        let mut before = Spent::default();
+        (before.cost_usd, before.usage.output_tokens) = (0.25, 40);
+        assert_eq!(of(&told, 0, Some(before)), (Some(0.75), Some(42)), "the model API had failed it once");
+        assert_eq!(of(&told, 0, None), (None, None), "a result before it did not say");
+        assert_eq!(of(&told, 1, none), (None, None), "a CLI died under it");
+        assert_eq!(of(r#""subtype":"success""#, 0, none), (None, None), "an old CLI does not say");
+        let on_disk = Verdict::Transcript(Evidence::OnDisk("yes".to_owned()));
+        let on_disk = on_disk.into_outcome(Whose { interruptions: 0, earlier: none, ..whose() });
+        assert_eq!(on_disk.answer().and_then(Answer::cost_usd), None, "there is no result");
     }
 
     #[test]

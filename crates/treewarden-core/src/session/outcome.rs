@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use treewarden_proto::frame::Frame;
+use treewarden_proto::frame::{Frame, Spent, TokenUsage};
 use treewarden_proto::{SessionId, TurnId};
 
 /// The one terminal outcome of a turn.
@@ -43,6 +43,27 @@ pub struct Answer {
     /// between storing and printing it. Where a hook refused a prompt within a turn of the CLI's own, which has no
     /// result, it is the notice that says so.
     pub result: Option<Box<Frame>>,
+    /// What the model calls of the turn took; `None` if that is unknown, see [`cost_usd`](Self::cost_usd).
+    pub spent: Option<Spent>,
+}
+
+impl Answer {
+    /// What the turn alone cost by the CLI's price list, in US dollars; `None` if that is unknown.
+    ///
+    /// It is what the CLI spent since the result before, sub-agents included. So work of its own that had no result yet is counted
+    /// to the turn that ends next, and a turn whose prompt was woven into such work has it all.
+    ///
+    /// It is unknown where a CLI died under the turn, as nothing says what was spent until then; where the answer was read from
+    /// the transcript, or a hook gave it; with a CLI that does not tell (2.1.197 does not, 2.1.330 does); and for an answer
+    /// that an earlier version of treewarden stored. A CLI that answers by itself, without the model, spends 0.
+    pub fn cost_usd(&self) -> Option<f64> {
+        self.spent.map(|spent| spent.cost_usd)
+    }
+
+    /// The tokens of the turn alone, of all models; `None` where [`cost_usd`](Self::cost_usd) is.
+    pub fn usage(&self) -> Option<TokenUsage> {
+        self.spent.map(|spent| spent.usage)
+    }
 }
 
 impl fmt::Display for Answer {
@@ -153,6 +174,8 @@ pub struct OutcomeRecord<'a> {
     failure: Option<FailureKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spent: Option<Spent>,
     #[serde(default, skip_serializing)]
     result: Option<Box<Frame>>,
 }
@@ -195,6 +218,7 @@ impl<'a> OutcomeRecord<'a> {
             interruptions: 0,
             failure: None,
             message: None,
+            spent: None,
             result: None,
         };
         match outcome {
@@ -202,6 +226,7 @@ impl<'a> OutcomeRecord<'a> {
                 record.text = Some(Cow::Borrowed(&answer.text));
                 record.session_id = Some(answer.session_id);
                 record.interruptions = answer.interruptions;
+                record.spent = answer.spent;
             }
             Outcome::Failed(failure) => {
                 record.failure = Some(failure.kind);
@@ -222,6 +247,7 @@ impl<'a> OutcomeRecord<'a> {
                 interruptions: self.interruptions,
                 stored: true,
                 result: self.result,
+                spent: self.spent,
             }),
             "interrupted" => Outcome::Interrupted,
             "cancelled" => Outcome::Cancelled,
@@ -251,6 +277,8 @@ mod tests {
         ] {
             let frame = Frame::parse(line.to_vec().into()).expect("it is a frame");
             let raw = frame.json().trim().to_owned();
+            let mut spent = Spent::default();
+            (spent.cost_usd, spent.usage.cache_read_input_tokens) = (0.1 + 0.2, 7);
             let answer = Answer {
                 turn,
                 session_id,
@@ -258,6 +286,7 @@ mod tests {
                 interruptions: 2,
                 stored: true,
                 result: Some(Box::new(frame.clone())),
+                spent: Some(spent),
             };
             let failure = Failure {
                 kind: FailureKind::Api,
@@ -268,7 +297,9 @@ mod tests {
                 let json = outcome.to_json().expect("it can be written");
                 let record: OutcomeRecord<'_> = serde_json::from_str(&json).expect("it can be read");
                 let (text, interruptions, result) = match record.into_outcome(turn, SessionId::random()) {
-                    Outcome::Completed(answer) if answer.session_id == session_id => {
+                    Outcome::Completed(answer)
+                        if (answer.session_id, answer.spent) == (session_id, Some(spent)) =>
+                    {
                         (answer.text, answer.interruptions, answer.result)
                     }
                     Outcome::Failed(failure) if failure.kind == FailureKind::Api => {
@@ -280,6 +311,16 @@ mod tests {
                 assert_eq!(result.expect("it is there").json(), raw);
             }
         }
+    }
+
+    /// As the version before the accounts wrote it.
+    #[test]
+    fn an_answer_of_an_earlier_version_does_not_say_what_it_took() {
+        let json = r#"{"outcome":"completed","text":"yes","interruptions":0,"result":{"type":"result","total_cost_usd":3}}"#;
+        let record: OutcomeRecord<'_> = serde_json::from_str(json).expect("it can be read");
+        let outcome = record.into_outcome(TurnId::new(), SessionId::random());
+        let answer = outcome.answer().expect("it is an answer");
+        assert_eq!((answer.text.as_str(), answer.cost_usd(), answer.usage()), ("yes", None, None));
     }
 
     #[test]

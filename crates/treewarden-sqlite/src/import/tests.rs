@@ -227,6 +227,7 @@ async fn a_directory_that_was_ended_in_order_is_carried_over_with_its_templates(
         ("visitor", Some("chat"))
     );
     assert_eq!(record.first_message(), Some("5e550000-0000-4000-8000-0000000000ff"));
+    assert_eq!(record.spent, None, "nothing is known of what it took");
     assert_eq!((lost.len(), problems.len()), (0, 0));
     let state: Vec<_> = turns.iter().map(|row| (number(row.turn), row.state)).collect();
     assert_eq!(state, [(1, TurnState::Settled), (2, TurnState::Queued)]);

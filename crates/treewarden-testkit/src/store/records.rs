@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use treewarden_proto::SessionId;
+use treewarden_proto::frame::Spent;
 use treewarden_store::{Change, Seen, SessionRecord, Told};
 
 use super::setup::{Hand, Place, name, new, plain, saying};
@@ -19,6 +20,9 @@ fn full(of: &str) -> SessionRecord {
     record.permission_mode = Some(String::new());
     record.stopped = true;
     record.template = Some(name("template"));
+    let mut spent = Spent::default();
+    (spent.cost_usd, spent.usage.input_tokens) = (0.1 + 0.2, u64::MAX);
+    record.spent = Some(spent);
     let newer =
         json!({ "a_field": { "of": [1, 2.5, null] }, "another": "x".repeat(100_000), "\0": "\u{1f980}" });
     record.extra = newer.as_object().expect("an object").clone();

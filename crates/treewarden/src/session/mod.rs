@@ -51,4 +51,5 @@ pub use treewarden_core::session::{
     FailureKind, InvalidVersion, OnLimit, Outcome, Permanent, PermanentKind, Prompt, SessionState,
     StopReason,
 };
+pub use treewarden_proto::frame::{Spent, TokenUsage};
 pub use turn::Turn;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use treewarden_core::session::SessionState;
+use treewarden_proto::frame::TokenUsage;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
 /// What was found out about a session's CLI that decides what holds after a crash.
@@ -73,6 +74,11 @@ pub struct Status {
     pub recycled: u64,
     /// How many of its turns were settled in this host.
     pub turns: u64,
+    /// What its CLIs are known to have spent by their price list, in US dollars, over all conversations and hosts; `None` until one
+    /// said so. What a CLI that died had spent since its last result is not in it.
+    pub cost_usd: Option<f64>,
+    /// The tokens of the same, of all models.
+    pub usage: Option<TokenUsage>,
     /// How its processes are held together.
     pub containment: Option<Box<str>>,
     /// How its last CLI ended.

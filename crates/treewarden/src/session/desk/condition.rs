@@ -67,6 +67,7 @@ impl Desk {
         let session_id = rooms.identity.record().map(|record| record.session_id);
         // Whose it was is known.
         let session_id = session_id.or_else(|| rooms.identity.lost()?.session_id);
+        let spent = rooms.identity.record().and_then(|record| record.spent);
         let unstored = rooms.commits.unstored();
         let lost = rooms.identity.lost().map(|lost| lost.why.clone().into());
         let is_open = |turn| rooms.queue.turn(turn).is_some() || rooms.commits.untold().contains(&turn);
@@ -78,6 +79,7 @@ impl Desk {
         if is_over && status.state == SessionState::Busy {
             (status.state, status.turn) = (SessionState::Ready, None);
         }
+        (status.cost_usd, status.usage) = (spent.map(|spent| spent.cost_usd), spent.map(|spent| spent.usage));
         status.unstored = unstored.map(Into::into);
         status.lost = lost;
         // Where the state directory itself is gone, no session's turns are taken.

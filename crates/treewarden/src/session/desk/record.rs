@@ -10,6 +10,7 @@ use std::sync::MutexGuard;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
+use treewarden_proto::frame::Spent;
 use treewarden_proto::{SessionId, SessionName};
 use treewarden_store::{Seen, SessionRecord};
 
@@ -26,6 +27,17 @@ pub(crate) struct Change {
 }
 
 impl Change {
+    /// Two changes that are stored as one, in this order.
+    pub(crate) fn both(first: Option<Self>, then: Self) -> Self {
+        let Some(mut first) = first else { return then };
+        let Self { mut edit, left } = then;
+        let edit: Edit = Box::new(move |record| {
+            let is_news = (first.edit)(record);
+            edit(record) || is_news
+        });
+        Self { edit, left: first.left.or(left) }
+    }
+
     /// For the store.
     pub(super) fn into_job(self) -> Job {
         Job::held(self.edit).releasing(self.left)
@@ -178,6 +190,18 @@ impl Desk {
                 self.store(change);
             }
         }
+    }
+
+    /// Counts what a CLI of the session has spent; `None` if that was nothing and is known to have been.
+    ///
+    /// The sum is made once: made again on a record that has it in it already, as one may whose commit was not answered, it would
+    /// count twice.
+    pub(crate) fn note_spent(&self, spent: Spent) -> Option<Change> {
+        let mut sum = None;
+        self.shown(Box::new(move |record: &mut SessionRecord| {
+            let sum = *sum.get_or_insert_with(|| record.spent.unwrap_or_default() + spent);
+            record.spent.replace(sum) != Some(sum)
+        }))
     }
 
     /// Notes durably of which template the session was made, or that it is of none any more; either way it is not stopped.
@@ -337,6 +361,29 @@ mod tests {
         desk.all_stored(PATIENCE).await.expect("it can be stored");
         assert_eq!(stored(&desk).await.session_id, third);
         assert_eq!(stored(&desk).await.earlier_ids, [first, second]);
+    }
+
+    #[tokio::test]
+    async fn what_was_spent_is_counted_once_however_often_it_is_stored() {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        let desk = desk(dir.path()).await;
+        let before = desk.record();
+        let mut spent = Spent::default();
+        (spent.cost_usd, spent.usage.output_tokens) = (0.25, 5);
+        let mut first = desk.note_spent(spent).expect("it is news");
+        assert_eq!(desk.status().cost_usd, Some(0.25), "it is shown at once");
+        // As when the store's answer was lost: the record that is read anew may have it in it, or not.
+        let (mut stored_already, mut unstored) = (desk.record(), before);
+        assert!(!(first.edit)(&mut stored_already) && (first.edit)(&mut unstored));
+        assert_eq!((stored_already.spent, unstored.spent), (Some(spent), Some(spent)));
+        let next = SessionId::random();
+        let both = Change::both(desk.follow(next), desk.note_spent(spent).expect("it is news"));
+        desk.store(first);
+        desk.store(both);
+        desk.all_stored(PATIENCE).await.expect("it can be stored");
+        let record = stored(&desk).await;
+        assert_eq!((record.session_id, record.spent), (next, Some(spent + spent)), "over conversations");
+        assert!(desk.note_spent(Spent::default()).is_none(), "nothing was spent");
     }
 
     #[tokio::test]

@@ -26,7 +26,8 @@ impl Desk {
         let last = rooms.shown.last_exit().unwrap_or("it is being started again").to_owned();
         let outcome = match reason {
             DrainReason::TimedOut => {
-                let whose = Whose { turn, session_id: entry.asked_in, interruptions: entry.interruptions };
+                let (session_id, interruptions) = (entry.asked_in, entry.interruptions);
+                let whose = Whose { turn, session_id, interruptions, earlier: None };
                 Verdict::<Evidence>::NotInTime(last).into_outcome(whose)
             }
             // One that was sent before may have run tools, so that `Cancelled`, which promises that it never ran, would be a

@@ -35,6 +35,7 @@ use tokio::sync::watch;
 use treewarden_core::session::{End, Evidence, SessionState, Start, StartFailure, State};
 use treewarden_process::Line;
 use treewarden_proto::TurnId;
+use treewarden_proto::frame::Spent;
 use treewarden_transcript::DiskAnswer;
 
 use self::cli::{Cli, Closing};
@@ -76,8 +77,10 @@ struct Engine {
     closing: Option<Closing>,
     /// What has to be stored, or to be known of the CLI, before a turn is sent, and that turn.
     sending: Option<(TurnId, Task<Result<(), NotStored>>)>,
-    /// The conversation has another id, which is stored together with the outcome that said so.
-    followed: Option<Change>,
+    /// What a result says of the record, which is stored together with the outcome that it leads to: another id, what was spent.
+    noted: Option<Change>,
+    /// What the turn at hand took in results that were not its end; `None` if one did not say.
+    earlier: Option<Spent>,
     reading: Option<Task<(TurnId, Option<DiskAnswer>)>>,
     /// The look whether the last turn is on disk, and whether another is to follow it.
     looking: Option<Task<Look>>,
@@ -150,7 +153,8 @@ impl Engine {
             cli: None,
             closing: None,
             sending: None,
-            followed: None,
+            noted: None,
+            earlier: Some(Spent::default()),
             reading: None,
             looking: None,
             look_once_more: false,

@@ -18,7 +18,7 @@ use super::limits::Reported;
 use super::verbatim::Version;
 use super::{Engine, Fact};
 use crate::events::Happening;
-use crate::session::desk::Shown;
+use crate::session::desk::{Change, Shown};
 use crate::session::event::Event as TurnEvent;
 
 /// The prompts that the CLI says it works at.
@@ -187,11 +187,13 @@ impl Engine {
     fn result(&mut self, frame: Frame) {
         let Some(result) = frame.verdict() else { return self.content(frame) };
         let is_ours = self.owner().is_some() || self.machine.is_one_at_hand(frame.turns());
-        let told = frame.clone();
+        let (told, spent) = (frame.clone(), result.spent());
         let fact = self.result_fact(frame, result);
         match is_ours {
             // It is not the end of the turn: whoever reads up to the result would miss the answer.
-            true if self.machine.pauses(Instant::now(), &fact) => {}
+            true if self.machine.pauses(Instant::now(), &fact) => {
+                self.earlier = self.earlier.zip(spent).map(|(earlier, more)| earlier + more);
+            }
             true => self.batch.push(TurnEvent::Frame(told)),
             false => self.unsolicited(&told),
         }
@@ -208,11 +210,15 @@ impl Engine {
                 cli.note_result(result);
             }
         }
+        // Whosever result it is: the CLI's own work is the session's as well.
+        if let Some(change) = spent.and_then(|spent| self.desk.note_spent(spent)) {
+            self.noted = Some(Change::both(self.noted.take(), change));
+        }
         self.fact(Fact::Result(fact));
         // The machine's actions are carried out here, and not behind the batch: its next frames may be the
         // next turn's, and have to find this one settled.
         self.perform();
-        self.store_followed();
+        self.store_noted();
     }
 
     fn result_fact(&mut self, frame: Frame, result: Box<ResultFrame>) -> ResultFact<Evidence> {
@@ -256,15 +262,15 @@ impl Engine {
         if self.cli.as_ref().is_some_and(|cli| cli.started)
             && let Some(change) = self.desk.follow(id)
         {
-            self.store_followed();
-            self.followed = Some(change);
+            self.store_noted();
+            self.noted = Some(change);
             self.desk.publish(Happening::Conversation { session_id: id });
         }
     }
 
-    /// Has the store told that the conversation goes by another id, if that went with no outcome.
-    pub(super) fn store_followed(&mut self) {
-        if let Some(change) = self.followed.take() {
+    /// Has the store told what a result said of the record, if that went with no outcome.
+    pub(super) fn store_noted(&mut self) {
+        if let Some(change) = self.noted.take() {
             self.desk.store(change);
         }
     }
@@ -276,7 +282,7 @@ impl Engine {
             SystemKind::Init => {
                 if let Some(id) = frame.session_id() {
                     self.follow(id);
-                    self.store_followed();
+                    self.store_noted();
                 }
                 self.read_version(&frame);
                 self.fact(Fact::TurnBegan);

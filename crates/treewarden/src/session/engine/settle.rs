@@ -5,6 +5,7 @@
 
 use treewarden_core::session::{Evidence, Outcome, PermanentKind, Verdict, Whose};
 use treewarden_proto::TurnId;
+use treewarden_proto::frame::Spent;
 
 use super::{Engine, Event};
 use crate::session::desk::Shown;
@@ -24,8 +25,9 @@ impl Engine {
             self.sending = None;
         }
         let (session_id, interruptions) = (self.desk.session_id(), self.desk.interruptions(turn));
+        let earlier = self.earlier.replace(Spent::default());
         let (held_up, limited) = (matches!(verdict, Verdict::HeldUp), matches!(verdict, Verdict::Limited));
-        let mut outcome = verdict.into_outcome(Whose { turn, session_id, interruptions });
+        let mut outcome = verdict.into_outcome(Whose { turn, session_id, interruptions, earlier });
         if held_up && let Outcome::Failed(failure) = &mut outcome {
             failure.message = format!("{}: {}", failure.message, self.desk.why_unstored());
         }
@@ -33,6 +35,6 @@ impl Engine {
             failure.message = format!("{}: {}", failure.message, self.limit_in_words());
         }
         self.desk.note(Shown::Attributed(self.machine.attributes_by_id()));
-        self.desk.settle(turn, outcome, self.followed.take());
+        self.desk.settle(turn, outcome, self.noted.take());
     }
 }

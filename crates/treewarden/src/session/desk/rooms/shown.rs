@@ -180,6 +180,8 @@ impl Condition {
             restarts: shown.restarts,
             recycled: shown.recycled,
             turns: shown.turns,
+            cost_usd: None,
+            usage: None,
             containment: shown.containment,
             last_exit: shown.last_exit,
             reason: shown.reason,
