@@ -15,7 +15,7 @@ use treewarden_examples::Stage;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let stage = Stage::new()?;
-    let spec = stage.spec().include_partial_messages(true);
+    let spec = stage.spec();
     let session = Session::start(stage.options(spec)).await?;
 
     // As it comes.

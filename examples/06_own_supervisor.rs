@@ -66,7 +66,7 @@ impl Actor for Boss {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let stage = Stage::new()?;
-    let spec = stage.spec().name("charge".parse()?).include_partial_messages(true);
+    let spec = stage.spec().name("charge".parse()?);
     let (boss, ended) = Actor::spawn(None, Boss, stage.options(spec)).await?;
     let session = Session::named_in(stage.host(), "charge");
 

@@ -17,7 +17,7 @@ use treewarden_testkit::faults;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let stage = Stage::new()?;
-    let spec = stage.spec().name("assistant".parse()?).include_partial_messages(true);
+    let spec = stage.spec().name("assistant".parse()?);
     let session = Session::start(stage.options(spec)).await?;
     println!("{}", session.query("My name is Alice.").await?);
 

@@ -121,11 +121,17 @@ fn every_value_is_joined_to_its_flag() {
     }
     assert!(argv.contains(&format!("--session-id={}", id(1))));
     let fork = SessionSpec::new().argv(&Opening::Fork { from: id(1), to: id(2) });
-    assert!(fork.ends_with(&[
-        format!("--resume={}", id(1)),
-        "--fork-session".into(),
-        format!("--session-id={}", id(2))
-    ]));
+    let flags = [format!("--resume={}", id(1)), "--fork-session".into(), format!("--session-id={}", id(2))];
+    assert!(fork.windows(flags.len()).any(|some| some == flags), "{fork:?}");
+}
+
+#[test]
+fn an_answer_is_streamed_unless_that_is_turned_off() {
+    let is_asked_for = |spec: SessionSpec| {
+        spec.argv(&Opening::Fresh(id(1))).contains(&"--include-partial-messages".to_owned())
+    };
+    assert!(is_asked_for(SessionSpec::new()));
+    assert!(!is_asked_for(SessionSpec::new().include_partial_messages(false)));
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn every_key_of_a_session_has_its_effect() {
         ("mcp_config = \"x.json\"", "mcp_config", Effect::NextCli),
         ("settings = \"x.json\"", "settings", Effect::NextCli),
         ("setting_sources = []", "setting_sources", Effect::NextCli),
-        ("include_partial_messages = true", "include_partial_messages", Effect::NextCli),
+        ("include_partial_messages = false", "include_partial_messages", Effect::NextCli),
         ("cli_path = \"x\"", "cli_path", Effect::NextCli),
         ("cwd = \"x\"", "cwd", Effect::NextCli),
         ("add_dirs = [\"x\"]", "add_dirs", Effect::NextCli),

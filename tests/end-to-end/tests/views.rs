@@ -1,7 +1,7 @@
 //! The views of a turn's stream: each gives what it says, whatever becomes of the CLI that streams it.
 
-use treewarden::Session;
 use treewarden::session::{Event, TextEvent};
+use treewarden::{Session, SessionOptions};
 use treewarden_end_to_end::{Lab, end};
 
 #[tokio::test]
@@ -49,7 +49,8 @@ async fn each_view_of_a_stream_gives_what_it_says() {
 #[tokio::test]
 async fn without_partial_messages_the_deltas_are_the_whole_messages() {
     let lab = Lab::new();
-    let session = Session::start(lab.options("assistant")).await.expect("started");
+    let spec = lab.spec("assistant").include_partial_messages(false);
+    let session = Session::start(SessionOptions::from(spec).host(&lab.host)).await.expect("started");
     let mut turn = session.stream("PROMPT-1").await.expect("opened");
     let mut deltas = Vec::new();
     while let Some(text) = turn.text_deltas().next().await {

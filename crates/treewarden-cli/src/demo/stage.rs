@@ -18,7 +18,6 @@ const MARK: &str = "TREEWARDEN_DEMO";
 const CONFIG: &str = r#"strategy = "one_for_one"
 
 [defaults]
-include_partial_messages = true
 cli_path = @CLI
 cwd = "."
 

@@ -56,6 +56,13 @@ fn ask_prints_the_answer_and_ps_shows_the_session() {
         (&"a".into(), &2.into(), &"parked".into())
     );
     assert_eq!(ps[0]["session_id"], second["session_id"]);
+    // What the turn took alone, and both of the session's turns together.
+    assert_eq!((&second["cost_usd"], &ps[0]["cost_usd"]), (&0.001.into(), &0.002.into()), "{second}");
+    assert_eq!(
+        (&second["usage"]["output_tokens"], &ps[0]["usage"]["output_tokens"]),
+        (&5.into(), &10.into())
+    );
+    assert_eq!((&ps[1]["cost_usd"], &ps[1]["usage"]), (&serde_json::Value::Null, &serde_json::Value::Null));
     let turn = second["turn"].as_str().expect("a turn has an id");
     assert_eq!(world.json(&["turn", turn, "--json"]), second);
 }

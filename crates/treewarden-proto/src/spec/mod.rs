@@ -123,7 +123,7 @@ pub struct SessionSpec {
     /// How long one turn may take, all retries included.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// Whether the answer is streamed as it is made.
+    /// Whether the answer is streamed as it is made; `true`.
     pub include_partial_messages: bool,
     /// The CLI to run; unset is the one that is found.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,7 +200,7 @@ impl Default for SessionSpec {
             setting_sources: None,
             peer_messages: false,
             timeout: Self::DEFAULT_TIMEOUT,
-            include_partial_messages: false,
+            include_partial_messages: true,
             cli_path: None,
             cwd: None,
             add_dirs: Vec::new(),

@@ -116,7 +116,7 @@ pub(super) static SECTIONS: &[Section] = &[
     ] },
     Section { title: "A session: its process", keys: &[
         cli("timeout", Kind::Duration, "How long one turn may take from when it is the next one, starts and restarts of its CLI included; 5 minutes by default.").on_change(Effect::NextTurn),
-        cli("include_partial_messages", Kind::Bool, "Whether the answer is streamed as it is made."),
+        cli("include_partial_messages", Kind::Bool, "Whether the answer is streamed as it is made; otherwise each message comes whole, which takes a little less of the machine."),
         cli("cli_path", Kind::Program, "The CLI to run: a path, or a name to look up in PATH."),
         cli("cwd", Kind::Path, "The directory in which the CLI works."),
         cli("add_dirs", Kind::PathList, "More directories that its tools may use."),

@@ -94,7 +94,7 @@ mod tests {
             spec.clone().model("opus"),
             spec.clone().system_prompt("You review code"),
             spec.clone().env("KEY", "value"),
-            spec.clone().include_partial_messages(true),
+            spec.clone().include_partial_messages(false),
         ];
         for other in &others {
             assert!(launch(&spec) != launch(other), "{other:?}");
