@@ -1,4 +1,7 @@
 //! The registry itself.
+//!
+//! It is for finding who has a key. It is not for starting anybody, and it must never call a program's code under a lock but where the
+//! method's doc says so.
 
 use std::any::Any;
 use std::borrow::Borrow;
@@ -36,6 +39,9 @@ pub struct Entry<V> {
 }
 
 /// Keys, their owners and their values; a cheap clone.
+///
+/// It is in memory alone, and of this process. An actor's keys go with the actor: nobody has to unregister. A look-up finds nobody
+/// who has ended, and no actor that is stopping.
 ///
 /// # Examples
 ///
@@ -234,6 +240,36 @@ impl<K: Key, V: Value> Registry<K, V> {
     }
 
     /// Registers a key for an actor. It keeps it until it unregisters or has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ractor::{Actor, ActorProcessingErr, ActorRef};
+    /// use treewarden_otp::registry::Registry;
+    ///
+    /// # struct Idle;
+    /// # impl Actor for Idle {
+    /// #     type Msg = ();
+    /// #     type State = ();
+    /// #     type Arguments = ();
+    /// #     async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let users: Registry<u32, &str> = Registry::unique().build();
+    /// let (actor, task) = Idle::spawn(None, Idle, ()).await?;
+    /// users.register(&actor.get_cell(), 7, "ann")?;
+    /// assert!(users.register(&actor.get_cell(), 7, "again").is_err(), "the same actor is refused as well");
+    /// assert!(users.whereis(&7)?.is_some());
+    ///
+    /// actor.stop(None);
+    /// task.await?;
+    /// assert!(users.lookup(&7).is_empty(), "its keys went with it");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// The owner of a unique key that has ended, stop hook and all, is replaced at once.
     ///
@@ -440,6 +476,19 @@ impl<K: Key, V: Value> Registry<K, V> {
     }
 
     /// Calls `act` with all registrations of a key, outside of any lock; not at all when there are none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use treewarden_otp::registry::Registry;
+    ///
+    /// let topics: Registry<&str, u8> = Registry::duplicate().build();
+    /// let _subscribed = [1, 2].map(|who| topics.claim("news", who, |_| false).expect("a duplicate key is never taken"));
+    /// let mut told = Vec::new();
+    /// topics.dispatch("news", |entries| told.extend(entries.iter().map(|entry| entry.value)));
+    /// topics.dispatch("weather", |_| unreachable!("nobody listens"));
+    /// assert_eq!(told, [1, 2]);
+    /// ```
     pub fn dispatch<Q>(&self, key: &Q, act: impl FnOnce(Vec<Entry<V>>))
     where
         K: Borrow<Q>,
@@ -455,6 +504,26 @@ impl<K: Key, V: Value> Registry<K, V> {
     ///
     /// Work under other keys is not held up. Those that wait are served in their order. It is a lock of its own, which
     /// neither needs nor hinders a registration of the key. Work that locks the key that it runs under never ends.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use std::cell::Cell;
+    ///
+    /// use treewarden_otp::registry::Registry;
+    ///
+    /// let accounts: Registry<&str> = Registry::unique().build();
+    /// let running = Cell::new(0);
+    /// let work = || async {
+    ///     assert_eq!(running.replace(1), 0, "nobody else is at this key");
+    ///     tokio::task::yield_now().await;
+    ///     running.set(0);
+    /// };
+    /// tokio::join!(accounts.lock("ann", work()), accounts.lock("ann", work()));
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///

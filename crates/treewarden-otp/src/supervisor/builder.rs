@@ -1,4 +1,7 @@
 //! Describes a supervisor, and starts it: as a root, under a user's own actor, or as a child of another supervisor.
+//!
+//! It is not for what a supervisor does once it runs: that is its driver's. A start must never leave anything behind when it fails or
+//! is dropped: neither an actor, nor a child, nor a name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +30,28 @@ use crate::registry::Name;
 const CALLS: usize = 64;
 
 /// A supervisor's description, with Elixir's names and defaults: 3 restarts in 5 seconds.
+///
+/// Unless it says otherwise a supervisor has a list of children, restarts the one that failed alone
+/// ([`OneForOne`](Strategy::OneForOne)), allows 3 restarts within 5 s, never ends with its children
+/// ([`AutoShutdown::Never`]), and ends itself when the budget is spent ([`GiveUp::Escalate`]).
+///
+/// # Examples
+///
+/// Users that come and go, of whom one that fails for good takes nobody along:
+///
+/// ```
+/// use treewarden_otp::supervisor::{ChildSpec, ExitReason, GiveUp, StartContext, StartFailure, Started, Supervisor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let users = Supervisor::builder().name("users").dynamic(Some(100)).give_up(GiveUp::Park).start().await?;
+/// let nothing = |_: StartContext| async { Ok::<_, StartFailure>(Started::Ignore) };
+/// let started = users.start_child(ChildSpec::new("ann", nothing)).await?;
+/// assert!(started.child().is_none(), "this start had nothing to run");
+/// users.stop(ExitReason::Shutdown).await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct SupervisorBuilder {
@@ -63,6 +88,10 @@ impl SupervisorBuilder {
     }
 
     /// Makes the children come and go: Elixir's `DynamicSupervisor`, with at most `max_children` of them.
+    ///
+    /// `None` is no limit. Children that are added to the builder are not started then, and an id names no child alone: two may have
+    /// the same. One is found by its run ([`ChildInfo`](super::ChildInfo), [`RunningChild::pid`](super::RunningChild::pid)), and
+    /// stopped by [`terminate_run`](Supervisor::terminate_run), which forgets it. The strategy is `OneForOne`, whatever was set.
     pub fn dynamic(mut self, max_children: Option<usize>) -> Self {
         self.mode = Shape::Dynamic(max_children);
         self
@@ -77,6 +106,8 @@ impl SupervisorBuilder {
     }
 
     /// Sets the name that a root has in paths and reports.
+    ///
+    /// It is for people, and empty by default. A supervisor below another one has its child's id instead.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
@@ -97,30 +128,44 @@ impl SupervisorBuilder {
     }
 
     /// Sets which children are restarted when one fails.
+    ///
+    /// [`OneForOne`](Strategy::OneForOne) by default.
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.flags.strategy = strategy;
         self
     }
 
     /// Sets how many restarts are allowed within `max_seconds`.
+    ///
+    /// 3 by default, as in Elixir; with 0 the first failure spends the budget. All children count together, but where the supervisor
+    /// [parks](GiveUp::Park) what fails: then each has a budget of its own.
     pub fn max_restarts(mut self, restarts: u32) -> Self {
         self.flags.max_restarts = restarts;
         self
     }
 
     /// Sets the length of the window for `max_restarts`.
+    ///
+    /// 5 s by default; with 0 the supervisor does not start, as in OTP.
     pub fn max_seconds(mut self, seconds: u32) -> Self {
         self.flags.max_seconds = seconds;
         self
     }
 
     /// Sets whether the supervisor ends with its significant children.
+    ///
+    /// [`Never`](AutoShutdown::Never) by default, with which no child may be significant; a [`dynamic`](Self::dynamic) supervisor
+    /// allows nothing else.
     pub fn auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> Self {
         self.flags.auto_shutdown = auto_shutdown;
         self
     }
 
     /// Sets what happens when the restart budget is spent.
+    ///
+    /// By default the supervisor stops its children and ends ([`GiveUp::Escalate`]), as in OTP, and it is up to the one above to start it
+    /// again. A root has nobody above: its program has to [wait](Supervisor::wait) for its end, or to have it
+    /// [park](GiveUp::Park) what fails.
     pub fn give_up(mut self, give_up: GiveUp) -> Self {
         self.flags.give_up = give_up;
         self

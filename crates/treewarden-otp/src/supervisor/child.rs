@@ -1,4 +1,6 @@
 //! A running child: its actor, its task, and whatever else must be gone before the next one starts.
+//!
+//! It is for what a start function gives, and for what others are shown of it. It must never end a child: that is its supervisor's.
 
 use std::any::Any;
 use std::fmt;

@@ -1,4 +1,6 @@
 //! The handle of a supervisor: OTP's API.
+//!
+//! It is for asking a supervisor, and decides nothing. A call must never wait for anything but the supervisor's own steps.
 
 use std::fmt;
 use std::sync::Arc;
@@ -78,6 +80,8 @@ impl Supervisor {
     }
 
     /// Adds a child and starts it.
+    ///
+    /// It is ready when the child has started, or when its start has failed; the supervisor answers no other call meanwhile.
     ///
     /// # Errors
     ///
@@ -328,6 +332,34 @@ impl Supervisor {
     }
 
     /// Begins to listen to the reports of this supervisor and of those below it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ractor::{Actor, ActorProcessingErr, ActorRef};
+    /// use treewarden_otp::supervisor::{ChildSpec, ExitReason, Report, Supervisor};
+    ///
+    /// # struct Idle;
+    /// # impl Actor for Idle {
+    /// #     type Msg = ();
+    /// #     type State = ();
+    /// #     type Arguments = ();
+    /// #     async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let root = Supervisor::builder().name("root").start().await?;
+    /// let mut feed = root.subscribe();
+    /// root.start_child(ChildSpec::actor("idle", || (Idle, ()))).await?;
+    /// let event = feed.next().await?;
+    /// assert_eq!(&*event.supervisor, "root");
+    /// assert!(matches!(event.report, Report::Progress(..)), "{:?}", event.report);
+    /// root.stop(ExitReason::Shutdown).await;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn subscribe(&self) -> Feed {
         self.feed.subscribe()

@@ -1,4 +1,7 @@
 //! Many copies of one child, with work routed to them by key: Elixir's `PartitionSupervisor`.
+//!
+//! It is for work that has to run in order for each key, and side by side for different ones. It is not for keeping anything: a
+//! partition is a child like any other, and what it held is gone when it is restarted.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
@@ -12,6 +15,27 @@ use super::handle::{StartError, Supervisor};
 use super::spec::ChildSpec;
 
 /// A supervisor of `n` children with the ids `0` to `n - 1`; a cheap clone.
+///
+/// # Examples
+///
+/// ```
+/// use std::num::NonZeroUsize;
+///
+/// use treewarden_otp::supervisor::{ChildSpec, ExitReason, PartitionSupervisor, Supervisor};
+/// # use treewarden_otp::supervisor::{StartContext, StartFailure, Started};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let start = |_: StartContext| async { Ok::<_, StartFailure>(Started::Ignore) };
+/// let four = NonZeroUsize::new(4).expect("it is not zero");
+/// let make = move |id: String, _number: usize| ChildSpec::new(id, start);
+/// let workers = PartitionSupervisor::start(Supervisor::builder(), four, make).await?;
+/// assert_eq!(workers.partition_of("ann"), workers.partition_of("ann"));
+/// assert_eq!(workers.partition_of_number(-7), 3, "the remainder, whatever the sign");
+/// workers.supervisor().stop(ExitReason::Shutdown).await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct PartitionSupervisor {
     supervisor: Supervisor,

@@ -1,4 +1,6 @@
 //! The spec of a child, as users write it.
+//!
+//! It is not for what a supervisor makes of it, which is the core's: here a factory is shared and shown. It must never call one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,6 +48,40 @@ pub struct ChildSpec(pub(super) core::ChildSpec<Arc<dyn StartChild>>);
 
 impl ChildSpec {
     /// Makes the spec of a permanent worker that `start` starts.
+    ///
+    /// # Examples
+    ///
+    /// A start that is told which it is, and that gives its supervisor a typed handle besides:
+    ///
+    /// ```
+    /// use ractor::{Actor, ActorProcessingErr, ActorRef};
+    /// use treewarden_otp::supervisor::{Child, ChildSpec, ExitReason, StartContext, StartFailure, Started, Supervisor};
+    ///
+    /// struct Counter;
+    ///
+    /// impl Actor for Counter {
+    ///     type Msg = ();
+    ///     type State = ();
+    ///     type Arguments = ();
+    ///
+    ///     async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// async fn start(context: StartContext) -> Result<Started, StartFailure> {
+    ///     let (actor, task) = Counter::spawn_linked(None, Counter, (), context.supervisor()).await?;
+    ///     Ok(Child::new(actor, task).extension(context.incarnation()).into())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let root = Supervisor::builder().child(ChildSpec::new("counter", start)).start().await?;
+    /// assert_eq!(root.child("counter").await?.extension::<u64>(), Some(&1));
+    /// root.stop(ExitReason::Shutdown).await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(id: impl Into<ChildId>, start: impl StartChild) -> Self {
         Self::from_arc(id, Arc::new(start))
     }
@@ -67,24 +103,33 @@ impl ChildSpec {
     }
 
     /// Sets when the child is started again.
+    ///
+    /// [`Permanent`](Restart::Permanent) by default: always.
     pub fn restart(mut self, restart: Restart) -> Self {
         self.0.restart = restart;
         self
     }
 
     /// Sets whether the child's end counts for the supervisor's `auto_shutdown`.
+    ///
+    /// It does not by default. A permanent child cannot be significant, nor any child of a supervisor whose `auto_shutdown` is `Never`:
+    /// such a spec is refused when it is given to one.
     pub fn significant(mut self, significant: bool) -> Self {
         self.0.significant = significant;
         self
     }
 
     /// Sets how the child is stopped.
+    ///
+    /// By default a worker is told to stop and killed after 5 s, and a supervisor is waited for without limit.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.0.shutdown = Some(shutdown);
         self
     }
 
     /// Sets what the child is.
+    ///
+    /// A [`Worker`](Kind::Worker) by default; it says how the child is counted, and which `shutdown` it has by default.
     pub fn kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
         self
@@ -97,6 +142,8 @@ impl ChildSpec {
     }
 
     /// Sets how long a start may take; without it, as long as it likes.
+    ///
+    /// While a child starts its supervisor does nothing else, as in OTP. A start that takes longer is dropped, and has failed.
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.0.start_timeout = Some(limit);
         self

@@ -1,4 +1,6 @@
 //! How a child is started: a factory, so that nothing it needs must be `Clone`.
+//!
+//! It is for what a start is told, and what it may come to. It is not for when a child is started, which is the core's to say.
 
 use std::any::Any;
 use std::fmt;
@@ -16,6 +18,9 @@ use super::handle::Supervisor;
 use super::run::{Lifeline, Run};
 
 /// What a start is told about itself.
+///
+/// A start that differs with what went before looks here: [`attempt`](Self::attempt) and [`last_exit`](Self::last_exit) tell a first start from a
+/// restart, and why that is.
 #[derive(Clone)]
 pub struct StartContext {
     pub(super) run: Arc<Run>,

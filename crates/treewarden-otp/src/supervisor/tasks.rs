@@ -28,6 +28,26 @@ use super::start::{StartContext, StartFailure};
 type Work = Pin<Box<dyn Future<Output = Result<(), ExitReason>> + Send>>;
 
 /// A supervisor of tasks; a cheap clone.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden_otp::supervisor::{ExitReason, Supervisor, Tasks};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tasks = Tasks::start(Supervisor::builder(), Some(8)).await?;
+/// let sum = tasks.spawn("sum", async { 1 + 2 }).await?;
+/// assert_eq!(sum.join().await.ok(), Some(3));
+///
+/// // One that panics gives its reason, and takes nobody along.
+/// let fails = tasks.spawn("fails", async { panic!("no luck") }).await?;
+/// let how: Result<(), ExitReason> = fails.join().await;
+/// assert!(matches!(how, Err(ExitReason::Panic(_))), "{how:?}");
+/// tasks.supervisor().stop(ExitReason::Shutdown).await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tasks {
     supervisor: Supervisor,
@@ -43,6 +63,8 @@ pub struct Task<T> {
 
 impl Tasks {
     /// Starts a supervisor of at most `max` tasks at a time.
+    ///
+    /// `None` is no limit. A task that is one too many is refused; it does not wait.
     ///
     /// # Errors
     ///
