@@ -1,4 +1,7 @@
 //! Time in tests: a clock that a test advances, and a poll with a deadline.
+//!
+//! A test polls for what it waits for, and never sleeps until it should be there: on a busy machine it is not. A deadline is there to
+//! end a test that would hang, so it may be generous; two minutes cost nothing where all is well.
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +40,20 @@ impl VirtualClock {
 }
 
 /// Polls `check` until it gives a value or the time is over; `None` means that it was over.
+///
+/// It looks every 5 ms, once at least, and once more when the time is over. It blocks its thread: on a runtime use [`eventually`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use treewarden_testkit::poll_until;
+///
+/// let dir = std::env::temp_dir();
+/// let found = poll_until(Duration::from_secs(120), || dir.is_dir().then_some("it is there"));
+/// assert_eq!(found, Some("it is there"));
+/// assert_eq!(poll_until(Duration::ZERO, || None::<()>), None);
+/// ```
 pub fn poll_until<T>(limit: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {

@@ -1,4 +1,25 @@
 //! Faults for real processes: kill, terminate, freeze, thaw, and a look at what is left. Linux finds by `/proc`.
+//!
+//! They are for processes of the test: whoever gives a pid has to know that it is still the one that is meant. Nothing here finds a
+//! process by its name, so that no test can hit another's.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::process::Command;
+//! use std::time::Duration;
+//!
+//! use treewarden_testkit::faults;
+//!
+//! let mut child = Command::new("sleep").arg("600").spawn()?;
+//! faults::freeze(child.id())?;
+//! faults::thaw(child.id())?;
+//! faults::kill(child.id())?;
+//! assert!(!child.wait()?.success());
+//! // Nothing carries the mark of a conversation that never was.
+//! faults::assert_no_process_left("no-such-conversation", Duration::from_secs(60));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::io;
 use std::time::Duration;
@@ -34,6 +55,8 @@ pub fn terminate(pid: u32) -> io::Result<()> {
 
 /// Stops one process with SIGSTOP, until [`thaw`].
 ///
+/// It keeps its pipes open and answers nothing, as a CLI that hangs; SIGTERM waits until it is thawed, and SIGKILL does not.
+///
 /// # Errors
 ///
 /// The error of the system call; a pid of 0 is refused.
@@ -68,6 +91,8 @@ pub fn processes_with_cookie(cookie: &str) -> io::Result<Vec<u32>> {
 }
 
 /// Waits until no process carries the cookie.
+///
+/// It blocks its thread, and looks every 5 ms.
 ///
 /// # Panics
 ///

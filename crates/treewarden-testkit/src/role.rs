@@ -19,6 +19,32 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// This test binary, running its ignored test of a name on a directory.
 ///
 /// Each method panics where the role does not do what is waited for within two minutes.
+///
+/// # Examples
+///
+/// A test, and the ignored test that is its other process:
+///
+/// ```no_run
+/// use treewarden_testkit::role::{Role, my_role, say};
+///
+/// #[test]
+/// fn a_lock_is_free_when_its_holder_is_killed() {
+///     let dir = std::env::temp_dir();
+///     let holder = Role::start("role_holds_the_lock", &dir, "exclusive");
+///     assert_eq!(holder.said(), "locked");
+///     holder.kill();
+///     // … the lock can be had.
+/// }
+///
+/// #[test]
+/// #[ignore = "a role of another test"]
+/// fn role_holds_the_lock() {
+///     let Some((_dir, _argument)) = my_role() else { return };
+///     // … takes the lock in that directory.
+///     say("locked");
+///     std::thread::park();
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Role {
     child: Child,

@@ -2,6 +2,8 @@
 //!
 //! It is below the sessions, and never looks at one: who holds a name is a [`Holder`] here, and whatever a host tells of its
 //! sessions is `session/directory.rs`'s.
+//!
+//! It is kept by its handles: the last that goes ends the readers of its events, and what removes old turns.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -183,6 +185,9 @@ impl HostOptions {
     }
 
     /// Opens the host.
+    ///
+    /// It reads and may write the disk, and waits for other programs that open, recover or close the same database, up to 30 s: on a
+    /// runtime it belongs into `spawn_blocking`.
     ///
     /// # Errors
     ///

@@ -1,8 +1,14 @@
 //! The script of a fake CLI, built in Rust.
+//!
+//! It is for the words around a test: those of a single turn may stand in its prompt. It checks no word: one that the fake CLI does
+//! not know is a part of the prompt, as in any prompt.
 
 use serde_json::{Value, json};
 
 /// A script for the variable `TREEWARDEN_FAKE`: what the fake CLI does at its start, and on which prompts.
+///
+/// A session gets it by its environment: `spec.env(key, value)`. Rules count in their order: the words of all that fit add up, and of
+/// the answers the last one holds. A rule fits where the prompt contains its text, upper and lower case told apart.
 ///
 /// # Examples
 ///
@@ -49,6 +55,9 @@ impl FakeCli {
     }
 
     /// Does what these words say at every start; several calls add up.
+    ///
+    /// `CRASH=spawn` and `CRASH=initialize`, `REFUSE` and `REFUSE_INITIALIZE` can stand here alone. With `ONCE=<k>` they hold for the first k
+    /// starts of each conversation.
     pub fn start(mut self, words: &str) -> Self {
         self.start = format!("{} {words}", self.start).trim().to_owned();
         self

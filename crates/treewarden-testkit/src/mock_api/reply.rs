@@ -1,4 +1,6 @@
 //! What the mock API answers, and the server-sent events that it becomes.
+//!
+//! It is for one answer to one request. Which answer that is, is the handler's; the wire is the server's.
 
 use std::time::Duration;
 
@@ -7,6 +9,28 @@ use serde_json::{Value, json};
 use super::request::{Request, tags_of};
 
 /// One scripted answer.
+///
+/// # Examples
+///
+/// A model that calls a tool once, and then says what came of it:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+/// use std::time::Duration;
+///
+/// use treewarden_testkit::mock_api::{MockApi, Reply};
+///
+/// let api = MockApi::builder().reply(|request| {
+///     if request.after_tool {
+///         Reply::text("the tests pass").stream(3, Duration::from_millis(10))
+///     } else {
+///         Reply::bash("cargo test")
+///     }
+/// });
+/// let api = api.start().await?;
+/// # drop(api);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a reply does nothing until the handler returns it"]
 pub struct Reply {
@@ -50,11 +74,15 @@ impl Reply {
     }
 
     /// Never answers.
+    ///
+    /// The request is held until the client goes or the [`MockApi`](super::MockApi) is dropped.
     pub fn hang() -> Self {
         Self::new(Body::Hang)
     }
 
     /// Waits so long before the first byte.
+    ///
+    /// The request is recorded before, so that a test can wait for it and act while the answer is held back. Not at all by default.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self

@@ -1,4 +1,7 @@
 //! A recorded request, and what it says about the context that the model saw.
+//!
+//! It is for asking what the model was told, which is more than the CLI says it sent: a prompt that was lost, doubled or woven in shows
+//! here. It must never show a secret: headers that hold one are dropped before anything is recorded.
 
 use std::sync::Arc;
 
@@ -15,6 +18,8 @@ pub struct Request {
     /// How many messages the context has.
     pub messages: usize,
     /// The `PROMPT-…` words of each user message of the context, in order.
+    ///
+    /// A word goes from `PROMPT-` to the next blank. A test that gives each prompt one of its own reads the conversation off them.
     pub tags: Vec<Vec<String>>,
     /// Whether the context ends with a tool's result.
     pub after_tool: bool,

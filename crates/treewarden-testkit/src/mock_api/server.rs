@@ -1,4 +1,7 @@
 //! The HTTP side of the mock API: one task for the listener, one for each connection, none besides.
+//!
+//! It listens on 127.0.0.1 alone, and knows `POST /v1/messages` and what is below it; anything else is a 404. It must never ask
+//! anybody else, nor outlive its handle.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -26,6 +29,23 @@ type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 type BoxBody = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 
 /// A running mock API; dropping it ends the server and its connections.
+///
+/// It needs the runtime on which it was started. A real CLI is pointed at it by its [environment](Self::env).
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+/// use treewarden_testkit::mock_api::MockApi;
+///
+/// let api = MockApi::start().await?;
+/// let environment = api.env();
+/// assert!(environment.contains(&("ANTHROPIC_BASE_URL".to_owned(), api.base_url())));
+/// // After turns of a CLI: what the model was asked, without the CLI's titles and counts.
+/// assert_eq!(api.turns(), 0);
+/// assert!(api.prompts_in_last_context().is_empty());
+/// # Ok(()) }
+/// ```
 pub struct MockApi {
     address: SocketAddr,
     state: Arc<State>,
@@ -67,6 +87,8 @@ impl Seen {
 }
 
 /// The settings of a [`MockApi`] that is not started yet.
+///
+/// By default it takes a free port, answers as the words of the prompts say, keeps the bodies of the 16 newest requests, and writes no log.
 #[must_use = "a builder does nothing until it is started"]
 pub struct MockApiBuilder {
     handler: Box<Handler>,
@@ -140,12 +162,17 @@ impl MockApi {
 
 impl MockApiBuilder {
     /// Answers the requests of the conversation by this function; background requests get `ok`.
+    ///
+    /// It is called on the task of the connection, for several requests at once where several CLIs ask; it must not block. Without it
+    /// [`Reply::from_words`] answers.
     pub fn reply(mut self, handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         self.handler = Box::new(handler);
         self
     }
 
     /// Listens on this port instead of a free one.
+    ///
+    /// A port that somebody has is an error of the start. It is for a server that a person looks at: tests that run at once take free ones.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self

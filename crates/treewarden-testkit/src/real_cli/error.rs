@@ -1,4 +1,6 @@
 //! Why the real command could not be installed.
+//!
+//! It is for whoever reads a test that failed: each text says what to do.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,4 +1,7 @@
 //! Runs the checks, and tells which failed.
+//!
+//! Each check has a store of its own, and 300 s: one that takes longer hangs, and has failed. It is not for their order: a backend that
+//! passes only after another check breaks the contract.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,4 +1,6 @@
 //! A whole tree, resolved: nothing in it can be refused later.
+//!
+//! It is what a file, or a program, says. It is not what runs, which is [`Tree`](crate::Tree)'s.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -24,14 +26,18 @@ pub struct TreeSpec {
     /// Where records, journal and leases are kept; unset is the user's state directory.
     pub state_dir: Option<PathBuf>,
     /// What an accepted turn survives.
+    /// The death of the host, unless it says otherwise.
     pub durability: Durability,
     /// How many CLIs may live at once; unset is no limit.
     pub max_live: Option<usize>,
     /// How many settled turns of each session are kept.
+    /// 1,000 by default.
     pub keep_turns: usize,
     /// How long settled turns are kept.
+    /// Three months by default.
     pub keep_turns_for: Duration,
     /// How long the ids of removed turns are known.
+    /// A year by default.
     pub keep_ids: Duration,
     /// The root supervisor.
     pub root: SupervisorDecl,

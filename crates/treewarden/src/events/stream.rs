@@ -110,6 +110,22 @@ impl Events {
 
     /// Goes on behind the last event that was seen.
     ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(host: treewarden::Host) {
+    /// let events = host.events();
+    /// let mut reader = events.kept();
+    /// let seen = match reader.next().await {
+    ///     Some(Ok(event)) => event.position(),
+    ///     _ => events.latest(),
+    /// };
+    /// // A client that was away: it gets what it missed, or is told how much of that is gone.
+    /// let mut again = events.since(seen);
+    /// # again.next().await;
+    /// # }
+    /// ```
+    ///
     /// What is kept since then comes first, and then what happens. If some of it is not kept any more, a [`Gap`] with its
     /// number comes before. A position of another life of the host, or with a number that this one has not given yet, gives a gap without a
     /// number, and then all that is kept.

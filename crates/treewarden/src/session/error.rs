@@ -1,4 +1,6 @@
 //! Why a call to a session failed.
+//!
+//! It is for the callers of a session; why one did not start is [`StartError`](super::StartError)'s.
 
 use std::fmt;
 

@@ -1,9 +1,13 @@
 //! What the stream of a turn yields.
+//!
+//! It is for one turn. What happens to sessions, whoever asks, is told by [`crate::events`].
 
 use treewarden_core::session::Outcome;
 use treewarden_proto::frame::Frame;
 
 /// One item of a turn's stream.
+///
+/// The items come in this order: frames and `Resumed`, any number of them, and one `Outcome`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {

@@ -1,4 +1,7 @@
 //! The handle of a session: a cheap clone that keeps nothing alive.
+//!
+//! It is for asking a session, from anywhere in the program. It is not for the session's state, which is the desk's. It must never wait
+//! for a lock over an await, nor keep a session alive that its supervisor has let go.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +24,9 @@ use crate::supervisor::Supervisor;
 ///
 /// A cheap clone; dropping it stops nothing. A handle that was made by name finds whoever holds the name at each call, as does
 /// any handle once its session was stopped.
+///
+/// A prompt that was taken has exactly one outcome, whatever dies meanwhile: the CLI, the session's actor, or the host, which carries
+/// its open turns on when it starts again. Up to 64 turns wait in a session's queue; one more is refused at once.
 ///
 /// # Examples
 ///
@@ -159,6 +165,25 @@ impl Session {
     /// Its words reach the model as they are: what the CLI is to act on is a [`Prompt::command`]. Turns run one at a time, in
     /// order. While the session is being restarted, the call waits.
     ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use treewarden::Session;
+    /// use treewarden::session::{FailureKind, QueryErrorKind};
+    ///
+    /// # async fn run() {
+    /// match Session::named("assistant").query("Summarize the README.").await {
+    ///     Ok(answer) => println!("{answer} (after {} crashes)", answer.interruptions),
+    ///     Err(error) if error.is_retryable() => println!("ask again later: {error}"),
+    ///     Err(error) => match error.kind() {
+    ///         QueryErrorKind::NoSuchSession => println!("nobody has that name: {error}"),
+    ///         QueryErrorKind::Failed(FailureKind::GivenUp) => println!("its CLI crashes too often: {error}"),
+    ///         _ => println!("{error}"),
+    ///     },
+    /// }
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`QueryError`]: nobody holds the name, the prompt is blank, the queue is full, the turn cannot be stored, or it came to
@@ -205,6 +230,23 @@ impl Session {
     /// It yields what comes from now on. A turn that is joined is not interrupted when the returned value is dropped.
     /// Its consumers, 64 at most, get every frame, and so go at the pace of the slowest: none is ahead of another by
     /// more than the 1 MiB that a stream buffers.
+    ///
+    /// # Examples
+    ///
+    /// A page that was reloaded goes on with the turn that it had asked:
+    ///
+    /// ```no_run
+    /// # async fn run(session: treewarden::Session, id: treewarden::TurnId) -> Result<(), Box<dyn std::error::Error>> {
+    /// use treewarden::Session;
+    ///
+    /// match session.attach(id).await? {
+    ///     Some(turn) => println!("{}", turn.answer().await?),
+    ///     // It is settled, or of another session: the host knows its outcome by its id.
+    ///     None => println!("the turn is not open here"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -258,6 +300,8 @@ impl Session {
     }
 
     /// Begins a new conversation, in its place behind the turns that wait; the session and its name stay.
+    ///
+    /// Turns that were asked before it belong to the old conversation, those after it to the new one.
     ///
     /// # Errors
     ///

@@ -1,4 +1,7 @@
 //! What a session is started with, besides the options of its CLI.
+//!
+//! It is for what may be said of a session, with the default of each. It is not for what is done about it: times and limits are kept by the
+//! session's machine, and supervision is the supervisor's.
 
 use std::time::Duration;
 
@@ -38,6 +41,26 @@ pub enum CutOffTools {
 /// the session's machine keeps to, or in [`Limits`] if it is something of the machine that the session may take; its row in the table of keys (`config/keys.rs`) is the other edit.
 ///
 /// # Examples
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use treewarden::session::Delivery;
+/// use treewarden::{Host, Session, SessionOptions, SessionSpec};
+///
+/// # async fn run(host: Host) -> Result<(), Box<dyn std::error::Error>> {
+/// let spec = SessionSpec::new().name("payments".parse()?).timeout(Duration::from_secs(600));
+/// let options = SessionOptions::from(spec)
+///     .host(&host)
+///     .idle_timeout(Duration::from_secs(900))
+///     // A turn that moves money is not run twice: it fails with its CLI.
+///     .delivery(Delivery::AtMostOnce);
+/// let session = Session::start(options).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The same from text, as a file has it:
 ///
 /// ```
 /// use treewarden::{SessionOptions, SessionSpec};

@@ -1,4 +1,6 @@
 //! What is known of a session at any time.
+//!
+//! It is for showing. Nothing may be decided by it that another caller could change meanwhile: a call says by its error what was so.
 
 use serde::Serialize;
 use treewarden_core::session::SessionState;
@@ -62,9 +64,9 @@ pub struct Status {
     pub session_id: Option<SessionId>,
     /// What it is doing.
     pub state: SessionState,
-    /// The process id of its CLI.
+    /// The process id of its CLI; `None` while none lives: before the first turn, parked, between two CLIs, stopped.
     pub pid: Option<u32>,
-    /// The turn that its CLI works at.
+    /// The turn that its CLI works at; `None` between two turns.
     pub turn: Option<TurnId>,
     /// How many CLIs it has had in this host.
     pub generation: u64,

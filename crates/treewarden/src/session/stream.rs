@@ -33,6 +33,19 @@ pub enum TextEvent {
 }
 
 /// Everything that a turn came to.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn run(session: treewarden::Session) -> Result<(), Box<dyn std::error::Error>> {
+/// let all = session.stream("Which files are tests?").await?.collect().await?;
+/// for tool in &all.tool_uses {
+///     println!("it called {}", tool.name.as_deref().unwrap_or("a tool"));
+/// }
+/// println!("{} ({}, {} crashes)", all.text, all.outcome.word(), all.interruptions);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Collected {

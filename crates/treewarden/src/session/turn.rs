@@ -1,4 +1,7 @@
 //! A turn as its caller holds it: a stream of events that ends with the outcome.
+//!
+//! It is for reading, and for ending the turn. It settles nothing: the outcome is the session's, and is stored whoever reads. It must
+//! never have a CLI wait for a reader who reads no more.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -207,6 +210,20 @@ impl Turn {
     }
 
     /// Lets the turn run on without a consumer; its outcome can be asked for by its id.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(host: treewarden::Host, session: treewarden::Session) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = session.stream("Refactor the parser.").await?.detach();
+    /// // Later, also in another process on the same state directory.
+    /// match host.turn(id).await?.and_then(|report| report.outcome) {
+    ///     Some(outcome) => println!("{outcome}"),
+    ///     None => println!("{id} is open, or not known"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn detach(mut self) -> TurnId {
         self.detached = true;
         self.sink.close_frames();
@@ -216,6 +233,9 @@ impl Turn {
     /// Asks for the turn to end: cancelled if it waits, interrupted if it runs.
     ///
     /// The stream goes on to the outcome.
+    ///
+    /// A CLI that does not end the turn within [`drain_timeout`](super::SessionOptions::drain_timeout), 10 s, is killed; the conversation
+    /// goes on with another one.
     pub fn interrupt(&self) {
         self.session.interrupt(self.id);
     }

@@ -1,4 +1,7 @@
 //! A tree that is about to start.
+//!
+//! It is for what has to be there before the first child: the lock of the directory, the store, the end of what dead hosts left. A start
+//! that fails, or is dropped, must never leave a child behind, nor the directory locked.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +22,25 @@ use crate::host::Host;
 use crate::supervisor::SupervisionEvent;
 
 /// A tree that is about to start.
+///
+/// It comes of [`Tree::from_file`] or [`Tree::builder`]. Unless it says otherwise, the state directory is the spec's, or else the
+/// user's, and turns and records are kept in an SQLite database there.
+///
+/// # Examples
+///
+/// A tree without a file; with it, the same tables stand in `treewarden.toml`:
+///
+/// ```no_run
+/// use treewarden::{Tree, config};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let spec = config::parse("[[child]]\nname = \"assistant\"", "treewarden.toml".as_ref())?;
+/// let tree = Tree::builder(spec).state_dir("/var/lib/chat").max_live(8).start().await?;
+/// println!("{}", tree.session("assistant").query("Hello!").await?);
+/// tree.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct TreeBuilder {

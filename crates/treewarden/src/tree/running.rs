@@ -1,4 +1,7 @@
 //! A tree that runs.
+//!
+//! It is the handle, and asks others for everything: `dynamic.rs` makes and removes sessions, `apply.rs` changes the tree. It must never keep
+//! the tree alive: that is its root supervisor's.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +26,9 @@ use crate::session::{QueryError, Session};
 use crate::supervisor::Supervisor;
 
 /// A running tree; a cheap clone, and dropping it stops nothing.
+///
+/// It has its state directory for itself: a second tree on it is refused until the first has ended and its last CLI is gone. It ends by
+/// [`stop`](Self::stop), or when its root supervisor gives up; [`Supervisor::wait`] on [`supervisor`](Self::supervisor) tells of either.
 ///
 /// # Examples
 ///
