@@ -1,4 +1,7 @@
 //! The clock of what passes while the machine sleeps, and how long the machine slept.
+//!
+//! It is for usage limits, which are lifted whether the machine is awake or not. It is not for deadlines of work, which stands still
+//! while the machine sleeps: those go by [`Instant`].
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,6 +11,30 @@ use std::time::{Duration, Instant};
 /// A usage limit is lifted by it. Every other deadline goes by [`Instant`], which on Linux stops while the machine sleeps. A
 /// program has the system's unless it gives its host another, as tests do:
 /// [`HostOptions::clock`](crate::host::HostOptions::clock).
+///
+/// # Examples
+///
+/// A clock that a test moves:
+///
+/// ```
+/// use std::sync::Mutex;
+/// use std::time::Duration;
+///
+/// use treewarden::clock::Clock;
+///
+/// #[derive(Debug, Default)]
+/// struct Hand(Mutex<Duration>);
+///
+/// impl Clock for Hand {
+///     fn now(&self) -> Duration {
+///         *self.0.lock().expect("no test panics with it")
+///     }
+/// }
+///
+/// let clock = Hand::default();
+/// *clock.0.lock().expect("nobody has it") += Duration::from_secs(3_600);
+/// assert_eq!(clock.now(), Duration::from_secs(3_600));
+/// ```
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The time since some moment that stays the same as long as the program lives.
     fn now(&self) -> Duration;

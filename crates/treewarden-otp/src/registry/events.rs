@@ -44,6 +44,22 @@ pub enum Missed {
 /// oldest.
 ///
 /// How many bytes a key and its value hold is what the registry was [told](super::RegistryBuilder::weigh).
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use treewarden_otp::registry::{Registry, RegistryEvent};
+///
+/// let rooms: Registry<&str, u16> = Registry::unique().build();
+/// let mut listener = rooms.listen();
+/// drop(rooms.claim("lobby", 7, |_| false)?);
+/// assert!(matches!(listener.next().await?, RegistryEvent::Registered { key: "lobby", value: 7, .. }));
+/// assert!(matches!(listener.next().await?, RegistryEvent::Unregistered { key: "lobby", .. }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Listener<K, V>(Listening<RegistryEvent<K, V>>);
 

@@ -1,4 +1,7 @@
 //! A name that something can be started under and found by, whatever registry and key it stands for.
+//!
+//! It is for who starts or finds an actor and need not know the types of a registry. It is not a registration: that begins when the
+//! actor [registers](Name::register), and ends with it.
 
 use std::any::Any;
 use std::fmt;
@@ -13,6 +16,29 @@ use super::types::{Key, Registry, Value};
 /// A key of some registry: Elixir's `{:via, …}`.
 ///
 /// A cheap clone. Keys of a registry with duplicate keys never resolve.
+///
+/// # Examples
+///
+/// A supervisor that is found by a number:
+///
+/// ```
+/// use treewarden_otp::registry::Registry;
+/// use treewarden_otp::supervisor::{ExitReason, Supervisor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tenants: Registry<u32> = Registry::unique().build();
+/// let seven = tenants.name(7, ());
+/// assert!(Supervisor::via(&seven).is_none(), "a name that nobody has finds nobody");
+///
+/// let started = Supervisor::builder().via(seven.clone()).start().await?;
+/// let found = Supervisor::via(&seven).expect("it was started under that name");
+/// assert_eq!(found.count_children().await?.specs, 0);
+/// assert!(Supervisor::builder().via(seven).start().await.is_err(), "the name has an owner");
+/// started.stop(ExitReason::Shutdown).await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Name(Arc<dyn Resolve>);
 

@@ -19,6 +19,56 @@ use super::run::{Extension, Run};
 ///
 /// The supervisor calls [`release`](Self::release) after the child's task has ended and before anything else is done
 /// about that: the child counts as running until the returned future is ready.
+///
+/// # Examples
+///
+/// ```
+/// use std::pin::Pin;
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+///
+/// use ractor::{Actor, ActorProcessingErr, ActorRef};
+/// use treewarden_otp::supervisor::{
+///     Child, ChildSpec, ExitReason, Resource, StartContext, StartFailure, Started, Supervisor,
+/// };
+///
+/// #[derive(Default)]
+/// struct Lease(AtomicBool);
+///
+/// impl Resource for Lease {
+///     fn release(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+///         Box::pin(async { self.0.store(true, Ordering::SeqCst) })
+///     }
+/// }
+///
+/// # struct Idle;
+/// # impl Actor for Idle {
+/// #     type Msg = ();
+/// #     type State = ();
+/// #     type Arguments = ();
+/// #     async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+/// #         Ok(())
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let lease = Arc::<Lease>::default();
+/// let held = Arc::clone(&lease);
+/// let start = move |context: StartContext| {
+///     let held = Arc::clone(&held);
+///     async move {
+///         let (actor, task) = Idle::spawn_linked(None, Idle, (), context.supervisor()).await?;
+///         Ok::<_, StartFailure>(Started::from(Child::new(actor, task).resource(held)))
+///     }
+/// };
+/// let root = Supervisor::builder().child(ChildSpec::new("holder", start)).start().await?;
+/// assert!(!lease.0.load(Ordering::SeqCst));
+/// root.terminate_child("holder").await?;
+/// assert!(lease.0.load(Ordering::SeqCst), "it was let go before the call was answered");
+/// root.stop(ExitReason::Shutdown).await;
+/// # Ok(())
+/// # }
+/// ```
 pub trait Resource: Send + Sync + 'static {
     /// Lets go of everything, and is ready when it is gone.
     fn release(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;

@@ -20,6 +20,34 @@ use super::live::{Factory, Reply, Request};
 use super::spec::ChildSpec;
 
 /// What an update would do.
+///
+/// # Examples
+///
+/// ```
+/// use ractor::{Actor, ActorProcessingErr, ActorRef};
+/// use treewarden_otp::supervisor::{ChildSpec, ExitReason, Supervisor};
+///
+/// # struct Idle;
+/// # impl Actor for Idle {
+/// #     type Msg = ();
+/// #     type State = ();
+/// #     type Arguments = ();
+/// #     async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+/// #         Ok(())
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let spec = |id: &str| ChildSpec::actor(id, || (Idle, ()));
+/// let root = Supervisor::builder().child(spec("old")).start().await?;
+/// let diff = root.diff(vec![spec("new")]).await?;
+/// assert_eq!(diff.to_string(), "- old\n+ new\n");
+/// root.apply(diff).await?;
+/// assert!(root.child("new").await.is_ok() && root.child("old").await.is_err());
+/// root.stop(ExitReason::Shutdown).await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Diff {
     added: Vec<ChildSpec>,

@@ -1,4 +1,7 @@
 //! Turns that nobody waits for.
+//!
+//! It is for work whose outcome is fetched later, by whoever has the id. It must not return before the turn is in the journal: the id
+//! is all that its caller has.
 
 use treewarden_core::session::Prompt;
 use treewarden_proto::TurnId;
@@ -11,6 +14,24 @@ impl Session {
     ///
     /// Such a turn waits for a usage limit to be lifted, unless [`on_limit`](crate::SessionOptions::on_limit) says otherwise. One
     /// that is [detached](super::Turn::detach) after it was opened keeps to what holds for a turn that somebody waits for.
+    ///
+    /// It is ready when the turn is stored and queued, so that it outlives this process.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(host: treewarden::Host, session: treewarden::Session) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = session.submit("Write the release notes.").await?;
+    /// // Whenever, and by whomever:
+    /// if let Some(report) = host.turn(id).await? {
+    ///     match report.outcome {
+    ///         Some(outcome) => println!("{outcome}"),
+    ///         None => println!("{} is at it, after {} crashes", report.name, report.interruptions),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

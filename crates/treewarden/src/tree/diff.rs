@@ -31,6 +31,21 @@ use crate::config::{ChildDecl, ChildKind, Effect, SupervisorDecl, TreeSpec};
 ///
 /// Made by [`Tree::diff`](super::Tree::diff), or by [`between`](Self::between) for two specs; its `Display` is for
 /// people, its fields are for programs.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden::config;
+/// use treewarden::tree::{Change, TreeDiff};
+///
+/// let read = |text: &str| config::parse(text, "/etc/treewarden.toml".as_ref());
+/// let old = read("[[child]]\nname = \"a\"")?;
+/// let new = read("[[child]]\nname = \"a\"\nidle_timeout = \"15m\"\n\n[[child]]\nname = \"b\"")?;
+/// let diff = TreeDiff::between(&old, &new);
+/// let of = |name: &str| diff.nodes.iter().find(|node| node.name == name).map(|node| node.change);
+/// assert_eq!((of("a"), of("b")), (Some(Change::Changed), Some(Change::Added)));
+/// # Ok::<(), config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TreeDiff {

@@ -1,4 +1,6 @@
 //! Why a tree did not start.
+//!
+//! It is for a start alone: why a tree could not be changed is [`ApplyError`](super::ApplyError)'s.
 
 use std::fmt;
 use std::path::Path;

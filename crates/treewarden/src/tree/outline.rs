@@ -1,4 +1,7 @@
 //! The shape of a running tree, as data.
+//!
+//! It is a look at one moment, made by asking each supervisor in turn: what it shows may have changed when it is read. Nothing may be
+//! decided by it.
 
 use std::future::Future;
 use std::pin::Pin;
