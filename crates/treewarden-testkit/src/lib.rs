@@ -9,6 +9,34 @@
 //! * [`VirtualClock`], [`poll_until`], [`eventually`]: time in tests.
 //!
 //! It is for tests; a running tree needs none of it.
+//!
+//! # Examples
+//!
+//! The fake CLI driven by hand, with one prompt, a line of JSON each way:
+//!
+//! ```no_run
+//! use std::io::Write;
+//! use std::process::{Command, Stdio};
+//!
+//! use treewarden_testkit::fake_cli::{FakeCli, fake_cli_path};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let (key, script) = FakeCli::new().answer("weather", "it rains").env();
+//! let home = std::env::temp_dir().join("home-of-the-fake-cli");
+//! let mut cli = Command::new(fake_cli_path()?)
+//!     .args(["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"])
+//!     .env("CLAUDE_CONFIG_DIR", &home)
+//!     .env(key, script)
+//!     .stdin(Stdio::piped())
+//!     .stdout(Stdio::piped())
+//!     .spawn()?;
+//! let prompt = r#"{"type":"user","message":{"role":"user","content":"how is the weather?"}}"#;
+//! writeln!(cli.stdin.as_mut().expect("it is a pipe"), "{prompt}")?;
+//! let said = cli.wait_with_output()?.stdout;
+//! assert!(String::from_utf8_lossy(&said).contains("it rains"));
+//! # Ok(())
+//! # }
+//! ```
 
 mod clock;
 pub mod fake_cli;

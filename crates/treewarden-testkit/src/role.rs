@@ -22,12 +22,11 @@ const MOMENT: Duration = Duration::from_millis(200);
 ///
 /// # Examples
 ///
-/// A test, and the ignored test that is its other process:
+/// A test, and its other process, which is a test that is ignored (`#[ignore = "a role of another test"]`):
 ///
 /// ```no_run
 /// use treewarden_testkit::role::{Role, my_role, say};
 ///
-/// #[test]
 /// fn a_lock_is_free_when_its_holder_is_killed() {
 ///     let dir = std::env::temp_dir();
 ///     let holder = Role::start("role_holds_the_lock", &dir, "exclusive");
@@ -36,14 +35,14 @@ const MOMENT: Duration = Duration::from_millis(200);
 ///     // … the lock can be had.
 /// }
 ///
-/// #[test]
-/// #[ignore = "a role of another test"]
 /// fn role_holds_the_lock() {
 ///     let Some((_dir, _argument)) = my_role() else { return };
 ///     // … takes the lock in that directory.
 ///     say("locked");
 ///     std::thread::park();
 /// }
+/// # a_lock_is_free_when_its_holder_is_killed();
+/// # role_holds_the_lock();
 /// ```
 #[derive(Debug)]
 pub struct Role {

@@ -341,6 +341,24 @@ impl Host {
     /// A session has its name over all its incarnations, until it is removed or the last who could start it again is gone.
     /// It [claims](Registry::claim) it, so that no actor is found by it; the actor of the moment is found by a name that
     /// [`SessionOptions::via`](crate::SessionOptions::via) gives it.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(host: treewarden::Host) -> Result<(), Box<dyn std::error::Error>> {
+    /// use treewarden::registry::RegistryEvent;
+    ///
+    /// let mut names = host.names().listen();
+    /// while let Ok(event) = names.next().await {
+    ///     match event {
+    ///         RegistryEvent::Registered { key, .. } => println!("{key} is taken"),
+    ///         RegistryEvent::Unregistered { key, .. } => println!("{key} is free"),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn names(&self) -> &Registry<SessionName, Holder> {
         &self.inner.names
     }

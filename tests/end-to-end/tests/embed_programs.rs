@@ -217,8 +217,8 @@ async fn an_image_reaches_the_model_of_the_real_cli() {
     let answer = session.query(prompt).await.expect("answered");
     assert!(answer.text.contains("answer to PROMPT-1"), "{answer}");
     let requests = real.api.requests();
-    let bodies = requests.iter().filter_map(|request| Some(request.content.as_ref()?.body.to_string()));
-    assert!(bodies.into_iter().any(|body| body.contains("image/png") && body.contains("PROMPT-1")));
+    let mut bodies = requests.iter().filter_map(|request| Some(request.content.as_ref()?.body.to_string()));
+    assert!(bodies.any(|body| body.contains("image/png") && body.contains("PROMPT-1")));
     end(&session).await;
 }
 

@@ -1,4 +1,6 @@
 //! The arguments of the fake CLI: those of 2.1.332 are known, most of them to be ignored.
+//!
+//! One that is not known is refused, as the real CLI does, so that a test sees a flag that no CLI takes.
 
 /// The flags without a value.
 const SWITCHES: &[&str] = &[

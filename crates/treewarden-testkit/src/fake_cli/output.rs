@@ -1,4 +1,7 @@
 //! Writing frames to stdout, and making ids. It ends the process when nobody reads.
+//!
+//! A frame is one line, flushed whole, so that a crash behind it leaves no half of it: halves are what `CRASH=half_result` and `PARTIAL`
+//! ask for.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;

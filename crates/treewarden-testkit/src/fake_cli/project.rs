@@ -1,4 +1,6 @@
 //! The name of the folder that the CLI keeps for a working directory.
+//!
+//! It has to be what the real CLI makes of the same path, or else a transcript is looked for where none is.
 
 use std::path::Path;
 

@@ -1,4 +1,7 @@
 //! What the fake CLI does before it reads the first prompt: it waits for `initialize`, and resumes.
+//!
+//! It is for what differs between a new conversation and one that is carried on: the tasks that died with the last CLI, and the prompt
+//! that nothing answered.
 
 use serde_json::{Value, json};
 

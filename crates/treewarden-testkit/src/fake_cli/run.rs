@@ -1,4 +1,6 @@
 //! The life of one fake CLI: start, the loop over stdin, control requests, the end.
+//!
+//! It is for what holds between turns; a turn is `turn.rs`'s. It must never outlive its stdin, unless it was told to.
 
 use std::collections::VecDeque;
 use std::io::BufRead;

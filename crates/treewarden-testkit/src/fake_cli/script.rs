@@ -1,4 +1,7 @@
 //! The script language: words of a prompt, and the JSON script around them.
+//!
+//! It reads words and decides nothing: what a word does is done where it acts. A script that cannot be read ends the CLI at its start,
+//! with the reason, so that no test runs without the faults that it asked for.
 
 use std::path::Path;
 use std::time::Duration;

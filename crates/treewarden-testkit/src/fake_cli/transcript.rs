@@ -1,4 +1,7 @@
 //! The JSONL transcript: a tree of entries by `uuid` and `parentUuid`, append-only.
+//!
+//! It is written as the real CLI writes it, as far as a resume reads it. It must never change a line that stands there: what was
+//! answered is looked for by others while this runs.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;

@@ -1,4 +1,7 @@
 //! One turn of the fake CLI, with the faults that its words ask for.
+//!
+//! It is for what the model would do. It must never answer otherwise to the same prompt in the same conversation, so that a turn that is
+//! run again can be told from one that ran once by its transcript alone.
 
 use std::io::Write;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,6 @@
 //! One event of the stream, and what a reader is told of those that it missed.
+//!
+//! It is for the shape that all events have. What can happen is [`Happening`]'s.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! What a turn came to, as its callers get it.
+//!
+//! It is for one caller. What the journal has of a turn is a [`TurnReport`](super::TurnReport).
 
 use treewarden_core::session::Outcome;
 

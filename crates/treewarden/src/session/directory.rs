@@ -111,6 +111,9 @@ impl Host {
 
     /// The outcome of a turn, as far as it has one: also of a turn that an earlier host settled, or that the store does not take.
     ///
+    /// `None` if no turn of this id is known. One that was settled and is older than what is [kept](crate::host::HostOptions::keep) is told
+    /// apart from one that never was by [`has_expired`](Self::has_expired).
+    ///
     /// # Errors
     ///
     /// [`treewarden_store::StoreError`] if the journal cannot be read.

@@ -1,4 +1,6 @@
 //! Why a session did not start.
+//!
+//! It is for the start of the session, which starts no CLI: why that does not come up is told by its turns, and in its status.
 
 use std::fmt;
 

@@ -55,6 +55,25 @@ fn is_at_least(version: &str, least: [u64; 3]) -> Option<bool> {
 }
 
 /// What is known of a session; the answer comes at once, whatever the session is doing.
+///
+/// No count outlives the host. Text is for people, and may be worded otherwise
+/// in another version; a program goes by [`state`](Self::state), by whether a field is `None`, and by the events.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn run(session: treewarden::Session) -> Result<(), Box<dyn std::error::Error>> {
+/// use treewarden::session::SessionState;
+///
+/// let status = session.status().await?;
+/// match status.state {
+///     SessionState::GivenUp => println!("{}: {}", status.name, status.reason.as_deref().unwrap_or("no reason is known")),
+///     _ if status.unstored.is_some() => println!("{}: its store takes nothing", status.name),
+///     _ => println!("{}: {} turns wait or run, {} restarts", status.name, status.queued, status.restarts),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Status {

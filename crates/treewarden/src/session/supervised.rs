@@ -24,6 +24,22 @@ impl Session {
     /// [`start_again`](Self::start_again), [`restart`](Self::restart) or [`start`](Self::start), or is added to a supervisor that
     /// runs. A supervisor whose children come and go forgets it, and its name is free.
     ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(session: treewarden::Session) -> Result<(), Box<dyn std::error::Error>> {
+    /// // The CLI may hold the only copy of the last answer: a stop would lose it.
+    /// if let Some(why) = session.unsaved().await? {
+    ///     return Err(why.into());
+    /// }
+    /// session.stop().await?;
+    /// assert!(!session.is_alive().await);
+    /// // Its conversation is kept, and goes on.
+    /// session.start_again().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`QueryError`] if nobody holds the name, or if processes of the session live on that may not be ended: then the session

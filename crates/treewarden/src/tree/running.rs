@@ -71,6 +71,8 @@ impl Tree {
     }
 
     /// Makes a tree of a spec.
+    ///
+    /// Of a file that was read by [`config::load`](crate::config::load), or of text by [`config::parse`](crate::config::parse).
     pub fn builder(spec: TreeSpec) -> TreeBuilder {
         TreeBuilder::new(spec)
     }
@@ -250,6 +252,22 @@ impl Tree {
     }
 
     /// The shape of the tree at this moment.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(tree: treewarden::Tree) {
+    /// use treewarden::tree::NodeState;
+    ///
+    /// let outline = tree.outline().await;
+    /// for child in &outline.children {
+    ///     match child.state {
+    ///         NodeState::Parked => println!("{} spent its restarts, and waits to be started", child.name),
+    ///         state => println!("{}: {state:?}, its start number {:?}", child.name, child.incarnation),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
