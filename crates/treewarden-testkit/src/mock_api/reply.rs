@@ -95,6 +95,9 @@ impl Reply {
     }
 
     /// The answer that the words of the prompt ask for.
+    ///
+    /// It is what a [`MockApi`](super::MockApi) without a handler answers; a handler falls back to it for prompts that are not its own. The
+    /// words are those of the [table](super). Without any the answer is three deltas and `answer to <tag>`.
     pub fn from_words(request: &Request) -> Self {
         let ask = request.prompt();
         let number = |key| digits(ask, key).unwrap_or(0);

@@ -31,9 +31,14 @@ pub use error::RealCliError;
 use crate::mock_api::MockApi;
 
 /// The version that [`RealCli::install`] installs, and that this workspace is measured with.
+///
+/// What this workspace says of the CLI's behaviour was seen with it. Another one may differ, so that a test of a program that embeds
+/// treewarden pins a version too.
 pub const PINNED_VERSION: &str = "2.1.332";
 
 /// An installed `claude` command.
+///
+/// It stays installed when the value goes: in cargo's target folder, one folder for each version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RealCli {
     path: PathBuf,

@@ -79,6 +79,25 @@ static AGAIN: [Check; 2] = checks![
 ];
 
 /// A run of all checks over one kind of store.
+///
+/// 39 checks, and two more with [`opens_again`](Self::opens_again). They run one after another, each on stores that `open` makes anew.
+///
+/// # Examples
+///
+/// A store that keeps its rows in a folder, and does not keep one promise yet:
+///
+/// ```no_run
+/// use treewarden_store::MemoryStore;
+/// use treewarden_testkit::store::Conformance;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// Conformance::new(|_folder| async { MemoryStore::new() })
+///     .except("pruning_leaves_the_newest_open_turns_and_what_the_cli_must_have", "nothing is removed yet")
+///     .run()
+///     .await;
+/// # }
+/// ```
 #[must_use = "nothing is checked until it is run"]
 pub struct Conformance {
     open: Open,

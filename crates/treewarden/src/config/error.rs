@@ -38,6 +38,16 @@ pub struct Fault {
 ///
 /// Its `Display` names every fault as `file:line:column: what`, with the line and what to do; of more than a hundred it names the
 /// first hundred that were found, and says how many there are besides.
+///
+/// # Examples
+///
+/// ```
+/// let text = "[[child]]\nname = \"a\"\nmodle = \"sonnet\"\ntimeout = 3";
+/// let error = treewarden::config::parse(text, "/etc/treewarden.toml".as_ref()).expect_err("two keys are wrong");
+/// let lines: Vec<_> = error.faults().iter().filter_map(|fault| Some(fault.place.as_ref()?.line)).collect();
+/// assert_eq!(lines, [3, 4], "all that is wrong is told at once");
+/// assert!(error.to_string().contains("modle") && error.more() == 0);
+/// ```
 #[derive(Debug, Clone)]
 pub struct ConfigError {
     path: PathBuf,

@@ -29,6 +29,9 @@ use crate::supervisor::{ChildSpec, ChildState, Supervisor, UpdateError};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a tree was not changed, or not wholly.
+///
+/// After [`Stale`](Self::Stale) and [`Partial`](Self::Partial) another diff has to be made, which shows what is left; after
+/// [`Busy`](Self::Busy) as well, if the change that was under way changed anything.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {

@@ -42,6 +42,23 @@ use crate::supervisor::{ChildId, ChildSpec, StartChildError, Supervisor};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a session was not made.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn run(tree: treewarden::Tree) -> Result<(), Box<dyn std::error::Error>> {
+/// use treewarden::tree::NewSessionError;
+///
+/// let session = match tree.new_session("chat", "user/ann").await {
+///     Ok(session) => session,
+///     // Another request of hers made it a moment ago.
+///     Err(NewSessionError::Taken(name)) => tree.find_session(name.as_str())?,
+///     Err(error) => return Err(error.into()),
+/// };
+/// println!("{}", session.query("Hello!").await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum NewSessionError {

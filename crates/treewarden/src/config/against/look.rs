@@ -1,4 +1,7 @@
 //! What is asked of a machine, and how this one answers.
+//!
+//! It is for questions, and judges none of the answers: what is a fault and what a warning is `mod.rs`'s. It must never change anything,
+//! nor wait for a file that never ends.
 
 use std::ffi::OsString;
 use std::io;
@@ -28,6 +31,50 @@ pub enum Found {
 /// What [`check`](crate::config::check()) asks of a machine.
 ///
 /// A program that checks files for another machine answers for that one.
+///
+/// # Examples
+///
+/// A machine on which nothing is there yet:
+///
+/// ```
+/// use std::ffi::OsString;
+/// use std::io;
+/// use std::path::{Path, PathBuf};
+///
+/// use treewarden::config::{ChildTypes, Found, Look, check};
+///
+/// struct Bare;
+///
+/// impl Look for Bare {
+///     fn at(&self, _: &Path) -> io::Result<Found> {
+///         Err(io::ErrorKind::NotFound.into())
+///     }
+///
+///     fn may_enter(&self, _: &Path) -> io::Result<()> {
+///         Err(io::ErrorKind::NotFound.into())
+///     }
+///
+///     fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+///         Err(io::ErrorKind::NotFound.into())
+///     }
+///
+///     fn variables(&self) -> Vec<(OsString, OsString)> {
+///         Vec::new()
+///     }
+///
+///     fn folder(&self) -> Option<PathBuf> {
+///         Some("/srv".into())
+///     }
+/// }
+///
+/// let dir = tempfile::tempdir()?;
+/// let file = dir.path().join("treewarden.toml");
+/// std::fs::write(&file, "[[child]]\nname = \"a\"\ncwd = \"/srv/chat\"")?;
+/// let checked = check(&file, &ChildTypes::default(), &Bare)?;
+/// assert!(checked.faults.is_none(), "what is absent may be there when the tree is started");
+/// assert!(checked.warnings.to_string().contains("/srv/chat"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Look {
     /// What is at a path.
     ///
