@@ -319,6 +319,17 @@ impl Host {
 
     /// Writes a copy of the store, as it is at one moment, into a folder that is made; sessions go on meanwhile.
     ///
+    /// The transcripts of the conversations are not in it: they are the CLI's, in its configuration folder.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(host: treewarden::Host) -> Result<(), Box<dyn std::error::Error>> {
+    /// host.backup("/var/backups/chat-2026-12-01").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`StoreError`] if it cannot be written, the folder is there and not empty, or the store is one that cannot be copied.

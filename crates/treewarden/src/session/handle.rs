@@ -102,6 +102,8 @@ impl Session {
     }
 
     /// A handle for whoever holds `name` in `host` when it is used.
+    ///
+    /// It may be made before the session is, and kept while that comes and goes: a call finds nobody, or whoever has the name then.
     pub fn named_in(host: &Host, name: &str) -> Self {
         Self { target: Target::Name(Some(host.clone()), name.into()) }
     }
@@ -360,6 +362,23 @@ impl Session {
     ///
     /// A turn that no CLI has been sent yet is taken back, whatever it waits for; one that runs is interrupted. Background
     /// tasks of an idle CLI are no such work: they go on.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(session: treewarden::Session) -> Result<(), Box<dyn std::error::Error>> {
+    /// use treewarden::session::Outcome;
+    ///
+    /// let turn = session.stream("Count all the words of this book.").await?;
+    /// assert!(session.interrupt().await?, "there is a turn");
+    /// match turn.outcome().await? {
+    ///     Outcome::Cancelled => println!("no CLI had been sent it"),
+    ///     Outcome::Interrupted => println!("it ended before its answer"),
+    ///     other => println!("it had come to an end already: {}", other.word()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

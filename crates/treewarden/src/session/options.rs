@@ -85,7 +85,7 @@ pub struct SessionOptions {
     /// What its CLI and the processes that this starts may take.
     #[serde(flatten)]
     pub limits: Limits,
-    /// What a crash means to a turn.
+    /// What a crash means to a turn; it is carried on by default.
     pub delivery: Delivery,
     /// What becomes of a tool that was running when its CLI died.
     pub cut_off_tools: CutOffTools,
@@ -96,9 +96,9 @@ pub struct SessionOptions {
     pub limit_wait: Option<Duration>,
     /// The versions that its CLI may have; any that is not older than the conversation's unless it is set.
     pub cli_version: Option<CliVersion>,
-    /// Whether its CLI is kept once it is started.
+    /// Whether its CLI is kept once it is started; not by default.
     pub pinned: bool,
-    /// How many CLIs are kept initialized for sessions that are started alike.
+    /// How many CLIs are kept initialized for sessions that are started alike; none by default.
     pub warm: usize,
     /// An option of the tests alone, which goes through all that is made of the table of keys.
     #[cfg(test)]

@@ -72,7 +72,7 @@ impl Tree {
 
     /// Makes a tree of a spec.
     ///
-    /// Of a file that was read by [`config::load`](crate::config::load), or of text by [`config::parse`](crate::config::parse).
+    /// Of a file that was read by [`config::load`], or of text by [`config::parse`].
     pub fn builder(spec: TreeSpec) -> TreeBuilder {
         TreeBuilder::new(spec)
     }
