@@ -58,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
         actor.cast(13)?;
     }
     let second = next_run(&root, &first).await?;
-    println!("single is on its run {}", second.pid().incarnation);
+    println!("single is on its run {}", second.run_id().incarnation);
 
     root.stop(ExitReason::Shutdown).await;
     println!("stopped, newest first");

@@ -33,15 +33,15 @@ pub enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
     Busy,
-    /// Idle, since the time in its standing.
-    Idle(Standing),
+    /// Idle, since the time in its priority.
+    Idle(Priority),
     /// Asked to go, or going by itself.
     Leaving,
 }
 
 /// Who is asked to go first, by the order of the fields: a spare before a session, then the one idle longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Standing {
+struct Priority {
     is_session: bool,
     since: u64,
 }
@@ -61,7 +61,7 @@ pub struct Places {
     /// Who waits, in the order in which they asked, and whether they are pinned.
     waiting: BTreeMap<Ticket, bool>,
     /// Idle holders that are not pinned.
-    idle: BTreeMap<Standing, Ticket>,
+    idle: BTreeMap<Priority, Ticket>,
     pinned: usize,
     leaving: usize,
     orders: VecDeque<Order>,
@@ -107,9 +107,9 @@ impl Places {
         }
         let ticket = Ticket(self.stamp());
         // Idle from the beginning, so that the spare can be asked to go as soon as a session needs its place.
-        let standing = Standing { is_session: false, since: ticket.0 };
-        self.holders.insert(ticket, Holder { pinned: false, does: Use::Idle(standing) });
-        self.idle.insert(standing, ticket);
+        let priority = Priority { is_session: false, since: ticket.0 };
+        self.holders.insert(ticket, Holder { pinned: false, does: Use::Idle(priority) });
+        self.idle.insert(priority, ticket);
         Some(ticket)
     }
 
@@ -124,7 +124,7 @@ impl Places {
 
     /// The holder has nothing to do.
     pub fn idle(&mut self, ticket: Ticket) {
-        let standing = Standing { is_session: true, since: self.stamp() };
+        let priority = Priority { is_session: true, since: self.stamp() };
         let Some(holder) = self.holders.get(&ticket) else { return };
         // A holder that is told idle twice keeps its first time: with the later one it would never be the one
         // that has been idle longest. A pinned holder is never in `idle`, which is the list of those that can
@@ -133,8 +133,8 @@ impl Places {
             return;
         }
         // This takes a holder that was asked to go, and stays, out of `leaving` as well.
-        self.uses(ticket, Use::Idle(standing));
-        self.idle.insert(standing, ticket);
+        self.uses(ticket, Use::Idle(priority));
+        self.idle.insert(priority, ticket);
         self.settle();
     }
 
@@ -185,7 +185,7 @@ impl Places {
     fn uses(&mut self, ticket: Ticket, does: Use) {
         let Some(holder) = self.holders.get_mut(&ticket) else { return };
         match std::mem::replace(&mut holder.does, does) {
-            Use::Idle(standing) => drop(self.idle.remove(&standing)),
+            Use::Idle(priority) => drop(self.idle.remove(&priority)),
             Use::Leaving => self.leaving -= 1,
             Use::Busy => {}
         }

@@ -138,7 +138,7 @@ fn a_request_that_is_given_up_takes_nothing_with_it() {
 
 /// What the world knows of a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum TicketState {
     Waits,
     Busy,
     Idle,
@@ -157,13 +157,13 @@ enum Step {
 #[derive(Default)]
 struct World {
     /// Pinned or not, and what it does; in the order of asking.
-    tickets: BTreeMap<Ticket, (bool, Standing)>,
+    tickets: BTreeMap<Ticket, (bool, TicketState)>,
     queue: VecDeque<Ticket>,
     refused: Vec<Ticket>,
 }
 
 impl World {
-    fn count(&self, what: impl Fn(&(bool, Standing)) -> bool) -> usize {
+    fn count(&self, what: impl Fn(&(bool, TicketState)) -> bool) -> usize {
         self.tickets.values().filter(|ticket| what(ticket)).count()
     }
 
@@ -172,12 +172,12 @@ impl World {
             match order {
                 Order::Grant(ticket) => {
                     prop_assert_eq!(self.queue.pop_front(), Some(ticket), "first come, first served");
-                    self.tickets.get_mut(&ticket).expect("known").1 = Standing::Busy;
+                    self.tickets.get_mut(&ticket).expect("known").1 = TicketState::Busy;
                 }
                 Order::Park(ticket) => {
-                    let (pinned, standing) = self.tickets.get_mut(&ticket).expect("known");
-                    prop_assert!(!*pinned && *standing == Standing::Idle, "only who is idle and not pinned");
-                    *standing = Standing::Asked;
+                    let (pinned, state) = self.tickets.get_mut(&ticket).expect("known");
+                    prop_assert!(!*pinned && *state == TicketState::Idle, "only who is idle and not pinned");
+                    *state = TicketState::Asked;
                 }
                 Order::Refuse(ticket) => {
                     self.queue.retain(|queued| *queued != ticket);
@@ -186,43 +186,43 @@ impl World {
                 }
             }
         }
-        let holders = self.count(|(_, standing)| *standing != Standing::Waits);
-        let (waiting, asked) = (self.queue.len(), self.count(|(_, standing)| *standing == Standing::Asked));
-        let idle = self.count(|(pinned, standing)| !pinned && *standing == Standing::Idle);
+        let holders = self.count(|(_, state)| *state != TicketState::Waits);
+        let (waiting, asked) = (self.queue.len(), self.count(|(_, state)| *state == TicketState::Asked));
+        let idle = self.count(|(pinned, state)| !pinned && *state == TicketState::Idle);
         prop_assert!(holders <= places.limit());
         prop_assert!(waiting == 0 || holders == places.limit(), "no place is free while somebody waits");
         prop_assert!(waiting <= asked || idle == 0, "nobody idles while somebody waits in vain");
-        let pinned = self.count(|(pinned, standing)| *pinned && *standing != Standing::Waits);
+        let pinned = self.count(|(pinned, state)| *pinned && *state != TicketState::Waits);
         prop_assert!(waiting == 0 || pinned < places.limit(), "nobody waits for what cannot come");
         prop_assert!(self.refused.is_empty() || pinned == places.limit());
         self.refused.clear();
         Ok(())
     }
 
-    fn nth(&self, n: usize, what: impl Fn(Standing) -> bool) -> Option<Ticket> {
+    fn nth(&self, n: usize, what: impl Fn(TicketState) -> bool) -> Option<Ticket> {
         let fit: Vec<Ticket> =
             self.tickets.iter().filter(|(_, (_, is))| what(*is)).map(|(ticket, _)| *ticket).collect();
         (!fit.is_empty()).then(|| fit[n % fit.len()])
     }
 
     fn step(&mut self, places: &mut Places, step: &Step) {
-        let holds = |standing| standing != Standing::Waits;
+        let holds = |state| state != TicketState::Waits;
         match *step {
             Step::Ask(pinned) => {
                 let ticket = places.ask(pinned);
-                self.tickets.insert(ticket, (pinned, Standing::Waits));
+                self.tickets.insert(ticket, (pinned, TicketState::Waits));
                 self.queue.push_back(ticket);
             }
             Step::Idle(n) => {
-                if let Some(ticket) = self.nth(n, |standing| standing == Standing::Busy) {
+                if let Some(ticket) = self.nth(n, |state| state == TicketState::Busy) {
                     places.idle(ticket);
-                    self.tickets.get_mut(&ticket).expect("known").1 = Standing::Idle;
+                    self.tickets.get_mut(&ticket).expect("known").1 = TicketState::Idle;
                 }
             }
             Step::Busy(n) => {
                 if let Some(ticket) = self.nth(n, holds) {
                     places.busy(ticket);
-                    self.tickets.get_mut(&ticket).expect("known").1 = Standing::Busy;
+                    self.tickets.get_mut(&ticket).expect("known").1 = TicketState::Busy;
                 }
             }
             Step::MakeRoom => places.make_room(),
@@ -260,13 +260,13 @@ proptest! {
         // When all who work come to an end, and all who are asked go, nobody waits any more.
         for _ in 0..=steps.len() {
             let working: Vec<Ticket> =
-                world.tickets.iter().filter(|(_, is)| is.1 == Standing::Busy).map(|(ticket, _)| *ticket).collect();
+                world.tickets.iter().filter(|(_, is)| is.1 == TicketState::Busy).map(|(ticket, _)| *ticket).collect();
             for ticket in working {
                 places.idle(ticket);
-                world.tickets.get_mut(&ticket).expect("known").1 = Standing::Idle;
+                world.tickets.get_mut(&ticket).expect("known").1 = TicketState::Idle;
             }
             world.obey(&mut places)?;
-            while let Some(ticket) = world.nth(0, |standing| standing == Standing::Asked) {
+            while let Some(ticket) = world.nth(0, |state| state == TicketState::Asked) {
                 places.leave(ticket);
                 world.tickets.remove(&ticket);
                 world.obey(&mut places)?;

@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::supervisor::{Action, ChildSpec, Event, Flags, Host, Machine, Pid, StartOutcome};
+use treewarden_otp_core::supervisor::{Action, ChildSpec, Event, Flags, Machine, RunId, StartOutcome, Types};
 
 /// Children are their own pids.
 #[derive(Debug)]
 enum Paper {}
 
-impl Host for Paper {
+impl Types for Paper {
     type Start = ();
-    type Child = Pid;
+    type Child = RunId;
     type Info = ();
     type Caller = ();
 
-    fn is_alive(_: &Pid) -> bool {
+    fn is_alive(_: &RunId) -> bool {
         true
     }
 }
@@ -28,7 +28,7 @@ const WINDOW: u32 = 10_000;
 struct Bench {
     machine: Machine<Paper>,
     now: Instant,
-    last: Option<Pid>,
+    last: Option<RunId>,
 }
 
 impl Bench {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::{
-    Action, ChildSpec, Event, Flags, Kind, Machine, Pid, Request, Shutdown, StartOutcome, Target,
+    Action, ChildSpec, Event, Flags, Kind, Machine, Request, RunId, Shutdown, StartOutcome, Target,
 };
 
 use paper::Paper;
@@ -17,7 +17,7 @@ use paper::Paper;
 struct Bench {
     machine: Machine<Paper>,
     now: Instant,
-    child: Pid,
+    child: RunId,
 }
 
 impl Bench {

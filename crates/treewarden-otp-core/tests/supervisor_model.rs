@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::{
-    AutoShutdown, ChildState, Event, Flags, Machine, Pid, Request, Restart, Strategy as Restarts, Target,
+    AutoShutdown, ChildState, Event, Flags, Machine, Request, Restart, RunId, Strategy as Restarts, Target,
 };
 
 use documented::{Course, is_clean};
@@ -305,7 +305,7 @@ fn tell(driven: &mut Driven, event: Event<Paper>) {
 }
 
 fn listed(driven: &Driven) -> Vec<(String, State)> {
-    let state = |state: &ChildState<Pid>| match state {
+    let state = |state: &ChildState<RunId>| match state {
         ChildState::Running(..) => State::Up,
         ChildState::Restarting => State::Restarting,
         _ => State::Down,

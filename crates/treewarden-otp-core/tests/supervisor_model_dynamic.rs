@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::{
-    AutoShutdown, ChildState, Event, Flags, Machine, Mode, Pid, Request, Restart, Shutdown, Target,
+    AutoShutdown, ChildState, Event, Flags, Machine, Mode, Request, Restart, RunId, Shutdown, Target,
 };
 
 use documented::{Course, Stop, is_clean};
@@ -167,7 +167,7 @@ fn template_shutdown(seed: u8) -> Shutdown {
 /// The machine, and the run that each child had last.
 struct Beside {
     driven: Driven,
-    last: Vec<(String, Pid)>,
+    last: Vec<(String, RunId)>,
 }
 
 impl Beside {
@@ -181,7 +181,7 @@ impl Beside {
 
     fn listed(&mut self) -> Vec<State> {
         self.driven.tell(Event::Call(0, Request::WhichChildren));
-        let state = |state: &ChildState<Pid>| match state {
+        let state = |state: &ChildState<RunId>| match state {
             ChildState::Running(..) => State::Up,
             _ => State::Restarting,
         };
@@ -217,7 +217,7 @@ fn put_through(step: &Step, model: &mut Model, beside: &mut Beside) {
             if *is_gone {
                 pid.incarnation += 1_000;
             }
-            beside.tell(Event::Call(0, Request::TerminateChild(Target::Pid(pid))));
+            beside.tell(Event::Call(0, Request::TerminateChild(Target::RunId(pid))));
             let answer = match model.find(&id) {
                 _ if !model.course.alive => "noproc",
                 Some(at) if !is_gone => model.terminate(at),

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::{
-    Action, AutoShutdown, ChildSpec, Context, Event, Flags, Kind, Machine, Mode, Pid, Place, Reason, Reply,
-    Report, Request, Restart, Shutdown, StartOutcome, Target,
+    Action, AutoShutdown, ChildSpec, Context, Event, Flags, Kind, Machine, Mode, Place, Reason, Reply,
+    Report, Request, Restart, RunId, Shutdown, StartOutcome, Target,
 };
 
 use paper::{Paper, flags, restart};
@@ -41,10 +41,10 @@ enum Step {
 struct World {
     machine: Machine<Paper>,
     now: Instant,
-    alive: BTreeMap<u64, Pid>,
+    alive: BTreeMap<u64, RunId>,
     outcomes: VecDeque<u8>,
     deaf: bool,
-    retries: VecDeque<Pid>,
+    retries: VecDeque<RunId>,
     calls: usize,
     answers: Vec<usize>,
     started_after_stop: bool,
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, pid: Pid) {
+    fn start(&mut self, pid: RunId) {
         assert!(!self.alive.contains_key(&pid.slot), "a second run of child {} was started", pid.slot);
         let last = self.starts_of.insert(pid.slot, pid.incarnation).unwrap_or(0);
         assert!(pid.incarnation > last, "incarnation {pid} was used twice");
@@ -145,7 +145,7 @@ impl World {
         self.machine.handle(self.now, Event::Started(pid, outcome));
     }
 
-    fn end(&mut self, pid: Pid, reason: ExitReason) {
+    fn end(&mut self, pid: RunId, reason: ExitReason) {
         if self.alive.get(&pid.slot) == Some(&pid) {
             self.alive.remove(&pid.slot);
             self.machine.handle(self.now, Event::Exited(pid, reason));
@@ -167,15 +167,15 @@ impl World {
 
     fn target(&self, id: u8) -> Target {
         match self.alive.values().nth(usize::from(id)) {
-            Some(pid) if !self.is_static => Target::Pid(*pid),
+            Some(pid) if !self.is_static => Target::RunId(*pid),
             _ => Target::Id(format!("c{id}").into()),
         }
     }
 
     /// The last run of some child, whether it lives or not.
-    fn some_run(&self, nth: u8) -> Option<Pid> {
+    fn some_run(&self, nth: u8) -> Option<RunId> {
         let runs: BTreeMap<u64, u64> = self.starts_of.iter().map(|(slot, run)| (*slot, *run)).collect();
-        runs.into_iter().nth(usize::from(nth)).map(|(slot, incarnation)| Pid { slot, incarnation })
+        runs.into_iter().nth(usize::from(nth)).map(|(slot, incarnation)| RunId { slot, incarnation })
     }
 
     fn step(&mut self, step: &Step) {

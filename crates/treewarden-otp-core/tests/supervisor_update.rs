@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use treewarden_otp_core::supervisor::{
-    Action, AutoShutdown, ChildInfo, ChildSpec, ChildState, Event, Flags, GiveUp, Host, Machine, Mode, Pid,
-    Place, Reply, Report, Request, Restart, SpecError, StartOutcome, Strategy, UpdateError,
+    Action, AutoShutdown, ChildInfo, ChildSpec, ChildState, Event, Flags, GiveUp, Machine, Mode, Place,
+    Reply, Report, Request, Restart, RunId, SpecError, StartOutcome, Strategy, Types, UpdateError,
 };
 use treewarden_otp_core::{Backoff, ExitReason};
 
@@ -13,13 +13,13 @@ use treewarden_otp_core::{Backoff, ExitReason};
 #[derive(Debug)]
 enum Paper {}
 
-impl Host for Paper {
+impl Types for Paper {
     type Start = &'static str;
-    type Child = Pid;
+    type Child = RunId;
     type Info = ();
     type Caller = ();
 
-    fn is_alive(_: &Pid) -> bool {
+    fn is_alive(_: &RunId) -> bool {
         true
     }
 }
@@ -30,7 +30,7 @@ struct Bench {
     now: Instant,
     /// What does not start when it is to, once for each entry.
     fails: Vec<&'static str>,
-    retries: VecDeque<Pid>,
+    retries: VecDeque<RunId>,
     /// What was started, by the word that starts it.
     started: Vec<&'static str>,
     given_up: Vec<(&'static str, GiveUp)>,
@@ -121,7 +121,7 @@ impl Bench {
     }
 
     /// The children in their order.
-    fn children(&mut self) -> Vec<ChildInfo<Pid>> {
+    fn children(&mut self) -> Vec<ChildInfo<RunId>> {
         match self.call(Request::WhichChildren) {
             Reply::WhichChildren(mut children) => {
                 children.reverse();
@@ -135,7 +135,7 @@ impl Bench {
         self.children().iter().map(|child| child.id.to_string()).collect()
     }
 
-    fn run_of(&mut self, id: &str) -> Option<Pid> {
+    fn run_of(&mut self, id: &str) -> Option<RunId> {
         self.children().into_iter().find(|child| child.id.as_str() == id).and_then(|child| {
             match child.state {
                 ChildState::Running(pid, _) => Some(pid),

@@ -62,7 +62,8 @@ fn crash(child: &RunningChild) {
 }
 
 async fn next_run(supervisor: &Supervisor, id: &str, after: &RunningChild) -> RunningChild {
-    eventually(async || supervisor.child(id).await.ok().filter(|child| child.pid() != after.pid())).await
+    eventually(async || supervisor.child(id).await.ok().filter(|child| child.run_id() != after.run_id()))
+        .await
 }
 
 #[tokio::test]
@@ -84,7 +85,7 @@ async fn a_child_that_fails_is_restarted() {
     let first = supervisor.child("a").await.unwrap();
     crash(&first);
     let second = next_run(&supervisor, "a", &first).await;
-    assert_eq!(second.pid().incarnation, 2);
+    assert_eq!(second.run_id().incarnation, 2);
     assert!(!first.is_alive());
     supervisor.stop(ExitReason::Shutdown).await;
 }
@@ -205,7 +206,7 @@ async fn a_transient_child_that_stops_normally_is_kept_and_can_be_started_again(
     first.cell().stop(None);
     eventually(async || (supervisor.count_children().await.unwrap().active == 0).then_some(())).await;
     supervisor.restart_child("a").await.unwrap();
-    assert_eq!(supervisor.child("a").await.unwrap().pid().incarnation, 2);
+    assert_eq!(supervisor.child("a").await.unwrap().run_id().incarnation, 2);
     supervisor.stop(ExitReason::Shutdown).await;
 }
 

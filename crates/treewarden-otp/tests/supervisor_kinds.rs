@@ -25,7 +25,7 @@ async fn a_dynamic_supervisor_refuses_a_child_over_its_maximum_and_takes_one_whe
     supervisor.start_child(worker("x")).await.unwrap();
     let refused = supervisor.start_child(worker("x")).await;
     assert!(matches!(refused, Err(StartChildError::MaxChildren { max: 2, .. })));
-    let pid = first.child().unwrap().pid();
+    let pid = first.child().unwrap().run_id();
     supervisor.terminate_run(pid).await.unwrap();
     assert_eq!(supervisor.terminate_run(pid).await, Err(FindChildError::NotFound));
     supervisor.start_child(worker("x")).await.unwrap();
@@ -113,9 +113,9 @@ async fn a_child_that_comes_and_goes_is_restarted_by_any_of_its_runs_where_it_is
     let builder = Supervisor::builder().dynamic(Some(1)).max_restarts(1).give_up(GiveUp::Park);
     let supervisor = builder.start().await.unwrap();
     let first = supervisor.start_child(worker("a")).await.unwrap().child().unwrap().clone();
-    let second = supervisor.restart_run(first.pid()).await.unwrap().child().unwrap().clone();
+    let second = supervisor.restart_run(first.run_id()).await.unwrap().child().unwrap().clone();
     assert!(!first.is_alive() && second.is_alive(), "the first has ended before the second began");
-    let gone = supervisor.restart_run(first.pid()).await;
+    let gone = supervisor.restart_run(first.run_id()).await;
     assert!(matches!(gone, Err(RestartChildError::NotFound)), "while it runs it is found by its run alone");
     crash(&second);
     let third = eventually(async || supervisor.child("a").await.ok().filter(|child| *child != second)).await;
@@ -126,10 +126,10 @@ async fn a_child_that_comes_and_goes_is_restarted_by_any_of_its_runs_where_it_is
     })
     .await;
     // The budget is spent: it is whole again for whoever restarts the child by hand.
-    let fourth = supervisor.restart_run(second.pid()).await.unwrap().child().unwrap().clone();
+    let fourth = supervisor.restart_run(second.run_id()).await.unwrap().child().unwrap().clone();
     crash(&fourth);
     let fifth = eventually(async || supervisor.child("a").await.ok().filter(|child| *child != fourth)).await;
-    supervisor.terminate_run(fifth.pid()).await.unwrap();
+    supervisor.terminate_run(fifth.run_id()).await.unwrap();
     assert_eq!(supervisor.count_children().await.unwrap().specs, 0);
     supervisor.stop(ExitReason::Shutdown).await;
 }
@@ -139,7 +139,7 @@ async fn a_temporary_child_that_comes_and_goes_is_not_stopped_for_a_restart_that
     let supervisor = Supervisor::builder().dynamic(None).start().await.unwrap();
     let spec = worker("a").restart(Restart::Temporary);
     let child = supervisor.start_child(spec).await.unwrap().child().unwrap().clone();
-    let refused = supervisor.restart_run(child.pid()).await;
+    let refused = supervisor.restart_run(child.run_id()).await;
     assert!(matches!(refused, Err(RestartChildError::Temporary)), "{refused:?}");
     assert!(child.is_alive());
     supervisor.stop(ExitReason::Shutdown).await;
@@ -186,7 +186,7 @@ async fn a_child_that_waits_for_its_restart_is_restarting_and_can_be_terminated(
     let supervisor = Supervisor::builder().child(worker("a").backoff(backoff)).start().await.unwrap();
     for run in 1..=2 {
         let child = eventually(async || {
-            supervisor.child("a").await.ok().filter(|child| child.pid().incarnation == run)
+            supervisor.child("a").await.ok().filter(|child| child.run_id().incarnation == run)
         })
         .await;
         crash(&child);

@@ -85,7 +85,8 @@ async fn an_observer_may_use_the_supervisor_that_reports() {
     handle.set(supervisor.clone()).unwrap();
     let first = supervisor.child("a").await.unwrap();
     crash(&first);
-    eventually(async || supervisor.child("a").await.ok().filter(|child| child.pid() != first.pid())).await;
+    eventually(async || supervisor.child("a").await.ok().filter(|child| child.run_id() != first.run_id()))
+        .await;
     supervisor.stop(ExitReason::Shutdown).await;
 }
 
@@ -123,7 +124,8 @@ async fn a_suspended_supervisor_serves_no_caller_and_sees_no_end() {
     let call = supervisor.count_children();
     assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err(), "it was served");
     supervisor.resume();
-    eventually(async || supervisor.child("a").await.ok().filter(|child| child.pid() != first.pid())).await;
+    eventually(async || supervisor.child("a").await.ok().filter(|child| child.run_id() != first.run_id()))
+        .await;
     supervisor.stop(ExitReason::Shutdown).await;
 }
 

@@ -94,7 +94,8 @@ fn tell(child: &RunningChild, what: Do) {
 }
 
 async fn next_run(supervisor: &Supervisor, id: &str, after: &RunningChild) -> RunningChild {
-    eventually(async || supervisor.child(id).await.ok().filter(|child| child.pid() != after.pid())).await
+    eventually(async || supervisor.child(id).await.ok().filter(|child| child.run_id() != after.run_id()))
+        .await
 }
 
 #[tokio::test]

@@ -130,8 +130,10 @@ async fn a_panic_in_every_callback_restarts_its_child_and_nobody_else() {
             let weak = supervisor.child("weak").await.unwrap();
             weak.extension::<ActorRef<Msg>>().unwrap().cast(Msg::Go).unwrap();
         }
-        eventually(async || supervisor.child("weak").await.ok().filter(|child| child.pid().incarnation == 2))
-            .await;
+        eventually(async || {
+            supervisor.child("weak").await.ok().filter(|child| child.run_id().incarnation == 2)
+        })
+        .await;
         assert_eq!(supervisor.child("bystander").await.unwrap(), bystander, "{place:?}");
         supervisor.stop(ExitReason::Shutdown).await;
     }
@@ -171,7 +173,8 @@ async fn a_panic_in_an_observer_or_a_resource_does_not_reach_the_supervisor() {
         .await
         .unwrap();
     supervisor.child("a").await.unwrap().cell().kill();
-    eventually(async || supervisor.child("a").await.ok().filter(|child| child.pid().incarnation == 2)).await;
+    eventually(async || supervisor.child("a").await.ok().filter(|child| child.run_id().incarnation == 2))
+        .await;
     assert!(matches!(supervisor.stop(ExitReason::Shutdown).await, ExitReason::Shutdown));
 }
 
@@ -263,7 +266,7 @@ async fn trap_17_supervisors_that_link_and_unlink_at_once_do_not_wait_for_each_o
         let supervisor = Supervisor::builder().dynamic(None).start().await.unwrap();
         for _ in 0..100 {
             let started = supervisor.start_child(panics("a", In::Nowhere, &runs)).await.unwrap();
-            supervisor.terminate_run(started.child().unwrap().pid()).await.unwrap();
+            supervisor.terminate_run(started.child().unwrap().run_id()).await.unwrap();
         }
         supervisor.stop(ExitReason::Shutdown).await;
     };

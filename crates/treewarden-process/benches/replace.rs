@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
-use treewarden_process::{ContainmentPolicy, Cookie, Ladder, Program, Tree, spawn};
+use treewarden_process::{ContainmentPolicy, Cookie, Ladder, ProcessTree, Program, spawn};
 
 const TRUE: &str = "/bin/true";
 
@@ -16,7 +16,7 @@ fn program(path: &str, args: &[&str]) -> Program {
     Program { path: path.into(), args, env: BTreeMap::new(), cwd: "/".into() }
 }
 
-async fn start(program: Program, policy: ContainmentPolicy) -> Tree {
+async fn start(program: Program, policy: ContainmentPolicy) -> ProcessTree {
     spawn(program, Cookie::new("bench"), policy).await.expect("it can be spawned")
 }
 

@@ -5,7 +5,7 @@
 //!
 //! # What it promises
 //!
-//! * A [`Tree`] owns its processes: dropping it starts their end, with or without a runtime.
+//! * A [`ProcessTree`] owns its processes: dropping it starts their end, with or without a runtime.
 //! * [`TreeGone`] is a value that only this crate can make. It means that the leader has ended and that no live process
 //!   of the tree is left: none in its cgroup, in the leader's process group or session, with its [`Cookie`] in its
 //!   environment, or that descends from it. What cannot be looked at is never taken for gone. After a crash in a cgroup
@@ -67,5 +67,5 @@ pub use spawn_error::{SpawnError, SpawnErrorKind};
 pub use stderr::StderrTail;
 pub use stop::{Ladder, Rung};
 pub use sweep::{Swept, sweep};
-pub use tree::{Containment, Tree, spawn};
+pub use tree::{Containment, ProcessTree, spawn};
 pub use writer::LineWriter;

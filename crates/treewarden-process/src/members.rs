@@ -1,6 +1,6 @@
 //! The processes of a tree: where they are looked for, and how they are killed until nothing is left.
 //!
-//! It knows neither pipes nor deadlines of a polite end: those are the [tree](crate::Tree)'s and the ladder's. It must never
+//! It knows neither pipes nor deadlines of a polite end: those are the [tree](crate::ProcessTree)'s and the ladder's. It must never
 //! say that a tree is gone while something could not be looked at.
 
 use std::io;

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::os;
 use crate::pid::{Pid, Process};
-use crate::tree::Tree;
+use crate::tree::ProcessTree;
 
 /// Looks at one tree from beside whoever owns it; a clone looks at the same.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ impl Meter {
     }
 }
 
-impl Tree {
+impl ProcessTree {
     /// What looks at the tree's memory, and limits that; it outlives the tree and then finds nothing.
     pub fn meter(&self) -> Meter {
         let members = self.members.as_ref();

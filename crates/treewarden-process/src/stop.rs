@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::ending::Ending;
 use crate::members::{Members, Scope};
 use crate::proof::{NotGone, TreeGone};
-use crate::tree::Tree;
+use crate::tree::ProcessTree;
 use crate::writer::LineWriter;
 
 /// How long the tail of stderr is waited for once nobody is left to write it.
@@ -47,7 +47,7 @@ impl Ladder {
     }
 }
 
-impl Tree {
+impl ProcessTree {
     /// Ends the tree and proves it gone, wherever its processes went.
     ///
     /// What the leader still prints must be read meanwhile, or it may wait for that for ever.

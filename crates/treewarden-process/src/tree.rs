@@ -40,7 +40,7 @@ impl fmt::Display for Containment {
 
 /// The processes that descend from one leader; dropping it starts their end.
 #[derive(Debug)]
-pub struct Tree {
+pub struct ProcessTree {
     pub(crate) members: Option<Members>,
     leader: Process,
     containment: Containment,
@@ -62,13 +62,18 @@ pub struct Tree {
 /// # Cancel safety
 ///
 /// A tree that is spawned after the future was dropped is ended again.
-pub async fn spawn(program: Program, cookie: Cookie, policy: ContainmentPolicy) -> Result<Tree, SpawnError> {
+pub async fn spawn(
+    program: Program,
+    cookie: Cookie,
+    policy: ContainmentPolicy,
+) -> Result<ProcessTree, SpawnError> {
     let path = program.path.clone();
     let spawned = spawn::spawned(program, cookie, policy).await?;
-    Tree::new(spawned).map_err(|error| SpawnError::new(SpawnErrorKind::NoResources, path, error.to_string()))
+    ProcessTree::new(spawned)
+        .map_err(|error| SpawnError::new(SpawnErrorKind::NoResources, path, error.to_string()))
 }
 
-impl Tree {
+impl ProcessTree {
     /// Takes the tree over; if a pipe cannot be registered, the tree is ended.
     pub(crate) fn new(spawned: Spawned) -> io::Result<Self> {
         let Spawned { members, stdin, stdout, stderr } = spawned;
@@ -128,7 +133,7 @@ impl Tree {
         self.members.as_ref().is_none_or(|members| members.leader.has_exited())
     }
 
-    /// Waits until the leader ends by itself. Whatever it started may live on; [`Tree::stop`] ends that.
+    /// Waits until the leader ends by itself. Whatever it started may live on; [`ProcessTree::stop`] ends that.
     ///
     /// # Cancel safety
     ///
@@ -144,7 +149,7 @@ impl Tree {
     }
 }
 
-impl Drop for Tree {
+impl Drop for ProcessTree {
     fn drop(&mut self) {
         if let Some(members) = self.members.take() {
             drop(Ending::new(members));

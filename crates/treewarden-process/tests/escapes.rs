@@ -16,7 +16,7 @@ use std::time::Instant;
 use roles::{Copied, NOBODY, can_have, is_root, role, said};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use support::{Killed, LIMIT, lives, start, until};
-use treewarden_process::{Containment, ContainmentPolicy, Ladder, Tree, adopt_orphans, reap_orphans};
+use treewarden_process::{Containment, ContainmentPolicy, Ladder, ProcessTree, adopt_orphans, reap_orphans};
 
 /// A tool that does what is asked of it, says its id in a file, and waits to be ended.
 #[test]
@@ -104,7 +104,7 @@ impl Way {
 }
 
 /// A tree of which a tool has slipped out, and that tool.
-async fn escaped(way: Way, policy: ContainmentPolicy) -> (Tree, u32) {
+async fn escaped(way: Way, policy: ContainmentPolicy) -> (ProcessTree, u32) {
     let folder = std::env::current_dir().expect("there is one");
     let file = folder.join(format!("{way:?}-{}-{policy:?}", std::process::id()));
     let _none = fs::remove_file(&file);

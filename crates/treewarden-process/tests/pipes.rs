@@ -7,9 +7,9 @@ use std::io;
 
 use bytes::Bytes;
 use support::{LIMIT, all, line, resident, start, until};
-use treewarden_process::{ContainmentPolicy, Ladder, Line, Tree};
+use treewarden_process::{ContainmentPolicy, Ladder, Line, ProcessTree};
 
-async fn end(tree: Tree) {
+async fn end(tree: ProcessTree) {
     tree.stop(Ladder::kill(), None).await.expect("it can be ended");
 }
 

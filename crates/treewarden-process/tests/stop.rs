@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use support::{LIMIT, POLICIES, cookie, exists, line, lives, marked, shell, start, until};
-use treewarden_process::{ContainmentPolicy, Ladder, Rung, Tree, prove_gone, spawn};
+use treewarden_process::{ContainmentPolicy, Ladder, ProcessTree, Rung, prove_gone, spawn};
 
 const LONG: Duration = Duration::from_secs(30);
 
 /// A leader with a child of its own, and what it says of it.
-async fn with_child(how: &str, policy: ContainmentPolicy) -> (Tree, treewarden_process::Cookie, u32) {
+async fn with_child(how: &str, policy: ContainmentPolicy) -> (ProcessTree, treewarden_process::Cookie, u32) {
     let script = format!("{how} sh -c 'echo $$; exec sleep 600' & sleep 600");
     let (mut tree, cookie) = start(&script, policy).await;
     let child = line(&mut tree.take_stdout().expect("the first time")).await;

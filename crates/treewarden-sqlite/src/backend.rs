@@ -6,9 +6,9 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{
-    Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NewTurn, OpenError, Pending,
-    Problem, Pruned, SessionRecord, Standing, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told,
-    TurnRow,
+    Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NameState, NewTurn,
+    OpenError, Pending, Problem, Pruned, SessionRecord, StoreError, StoreErrorKind, StoredTurn, Taken,
+    Tenure, Told, TurnRow,
 };
 
 use crate::commit::{self, Lost, digest};
@@ -75,11 +75,11 @@ impl Backend for SqliteStore {
         })
     }
 
-    fn standing(&self, name: SessionName) -> Pending<'_, Result<Standing, StoreError>> {
+    fn name_state(&self, name: SessionName) -> Pending<'_, Result<NameState, StoreError>> {
         Box::pin(async move {
-            let (told, open) = self.inner.readers.ask(move |db| read::standing(db, &name)).await?;
+            let (told, open) = self.inner.readers.ask(move |db| read::name_state(db, &name)).await?;
             let told = self.without_bad_names(told).await;
-            Ok(Standing { told, open: self.without_bad_turns(open).await })
+            Ok(NameState { told, open: self.without_bad_turns(open).await })
         })
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn record(db: &Connection, name: &SessionName) -> Result<Found<Told>,
 }
 
 /// What is known of a name, and its open turns.
-pub(crate) fn standing(
+pub(crate) fn name_state(
     db: &Connection,
     name: &SessionName,
 ) -> Result<(Found<Told>, Found<Vec<TurnRow>>), Fault> {

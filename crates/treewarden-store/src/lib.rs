@@ -31,8 +31,8 @@ mod turn_row;
 
 pub use contract::expiry;
 pub use contract::{
-    Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NewTurn, OpenError, Pending,
-    Pruned, Settle, Standing, StoredTurn, Taken, Tenure, Told, is_written,
+    Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NameState, NewTurn,
+    OpenError, Pending, Pruned, Settle, StoredTurn, Taken, Tenure, Told, is_written,
 };
 pub use dir::default_state_dir;
 pub use durability::Durability;

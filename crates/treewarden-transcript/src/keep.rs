@@ -41,7 +41,7 @@ pub fn keep(config_dir: &Path, id: SessionId) -> Kept {
     match find(config_dir, id) {
         // Here nobody has looked whether the CLI's file is whole: an empty one must not take the name of the
         // only copy.
-        Ok(Some(path)) => keep_file(config_dir, &path, id, Standing::Stays),
+        Ok(Some(path)) => keep_file(config_dir, &path, id, OtherFile::Stays),
         Ok(None) => Kept::NoTranscript,
         Err(error) => Kept::Impossible { reason: error.to_string() },
     }
@@ -49,20 +49,20 @@ pub fn keep(config_dir: &Path, id: SessionId) -> Kept {
 
 /// What happens to a second name that stands for another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum OtherFile {
     Stays,
     /// The CLI's file was just found to hold all that it must.
     GivesWay,
 }
 
-pub(crate) fn keep_file(config_dir: &Path, path: &Path, id: SessionId, standing: Standing) -> Kept {
-    link(config_dir, path, id, standing)
+pub(crate) fn keep_file(config_dir: &Path, path: &Path, id: SessionId, other: OtherFile) -> Kept {
+    link(config_dir, path, id, other)
         // Told and not failed: a session whose file system has no hard links works as it is, and only a
         // clean-up could take its transcript away.
         .unwrap_or_else(|error| Kept::Impossible { reason: error.to_string() })
 }
 
-fn link(config_dir: &Path, path: &Path, id: SessionId, standing: Standing) -> io::Result<Kept> {
+fn link(config_dir: &Path, path: &Path, id: SessionId, other: OtherFile) -> io::Result<Kept> {
     // No symbolic link: the second name would be one of whatever the link leads to.
     let file = regular(path)?;
     let dir = folders(config_dir, &project_of(path))?;
@@ -70,7 +70,7 @@ fn link(config_dir: &Path, path: &Path, id: SessionId, standing: Standing) -> io
     match regular(&ours) {
         // Asked by device and inode: both names have one content, but so have two copies.
         Ok(own) if is_same(&own, &file) => return Ok(Kept::Already),
-        Ok(_) if standing == Standing::Stays => return Ok(Kept::Another),
+        Ok(_) if other == OtherFile::Stays => return Ok(Kept::Another),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),

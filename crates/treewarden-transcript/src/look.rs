@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use treewarden_proto::{SessionId, TurnId};
 
-use crate::keep::{Standing, keep_file, kept};
+use crate::keep::{OtherFile, keep_file, kept};
 use crate::resume::{self, Missing};
 use crate::{Kept, Known, TranscriptError, find, loss, tail};
 
@@ -60,7 +60,7 @@ pub fn look(config_dir: &Path, id: SessionId, known: &Known) -> Result<Look, Tra
         if known.first.is_none() {
             first = tail::whole(path).map_err(TranscriptError::of(path))?.first();
         }
-        kept = Some(keep_file(config_dir, path, id, Standing::GivesWay));
+        kept = Some(keep_file(config_dir, path, id, OtherFile::GivesWay));
     }
     Ok(Look { saved, path, first, kept })
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use treewarden_proto::{SessionId, TurnId};
 
-use crate::keep::{Kept, Standing, keep_file, restore};
+use crate::keep::{Kept, OtherFile, keep_file, restore};
 use crate::line::HINT;
 use crate::loss;
 use crate::put_back::put_back;
@@ -105,7 +105,7 @@ pub fn prepare(
     append(&path, &lines).map_err(error())?;
     // After the file was found whole and was mended: a second name for another file has nothing that is
     // missing here.
-    let kept = keep_file(config_dir, &path, id, Standing::GivesWay);
+    let kept = keep_file(config_dir, &path, id, OtherFile::GivesWay);
     let (first, open, hint_written) = (tree.first(), point.open, point.hint);
     let written_by = tree.last_written_by().map(str::to_owned);
     Ok(Resumable::At { leaf, hint_written, open, mended, path, first, put_back: from, kept, written_by })

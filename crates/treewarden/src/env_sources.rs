@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use treewarden_process::{
-    ContainmentPolicy, Cookie, Ladder, LineReader, Program, SpawnError, SpawnErrorKind, Tree,
+    ContainmentPolicy, Cookie, Ladder, LineReader, ProcessTree, Program, SpawnError, SpawnErrorKind,
 };
 use treewarden_proto::SessionId;
 use treewarden_proto::spec::{EnvSource, Environment, SessionSpec};
@@ -192,7 +192,7 @@ async fn run(command: &str, policy: ContainmentPolicy) -> Result<Ran, SpawnError
 }
 
 /// Reads until the command has ended and its pipe has, or nothing more comes.
-async fn read_out(tree: &Tree, mut reader: LineReader) -> (ExitStatus, Option<Vec<u8>>) {
+async fn read_out(tree: &ProcessTree, mut reader: LineReader) -> (ExitStatus, Option<Vec<u8>>) {
     let mut printed = Vec::new();
     let mut is_read = false;
     let status = loop {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use serde_json::{Value, json};
-use treewarden_otp::supervisor::{Child, ExitReason, Info, Lifeline, StartContext, StartFailure, Started};
+use treewarden_otp::supervisor::{Child, ExitReason, ExitReasons, Info, StartContext, StartFailure, Started};
 
 use crate::term::{failure, normalized, raised, reason, term};
 use crate::world::{Gone, Proc, World};
@@ -30,7 +30,7 @@ pub(crate) struct Kid {
     on_stop: Value,
     outcome: Value,
     context: StartContext,
-    lifeline: Lifeline,
+    exit_reasons: ExitReasons,
     gone: Arc<Gone>,
     /// How it ends by itself, once that is decided.
     decided: Mutex<Option<ExitReason>>,
@@ -137,7 +137,7 @@ impl Actor for Kid {
 
     async fn post_stop(&self, _: ActorRef<KidMsg>, fate: &mut Fate) -> Result<(), ActorProcessingErr> {
         let decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let told = self.lifeline.told();
+        let told = self.exit_reasons.told();
         let end = match (decided, told) {
             (Some(own), _) => self.terminate(own).await,
             (None, told) => {
@@ -146,15 +146,16 @@ impl Actor for Kid {
             }
         };
         fate.reason = Some(term(&end));
-        self.lifeline.exit_with(end);
+        self.exit_reasons.exit_with(end);
         Ok(())
     }
 }
 
 /// `{error, {already_started, Pid}}`.
 fn name_taken(world: &World, owner: Option<&ractor::ActorCell>) -> ExitReason {
-    let pid =
-        owner.and_then(|owner| world.find_cell(owner)).map_or_else(|| json!("?#0"), |process| process.pid());
+    let pid = owner
+        .and_then(|owner| world.find_cell(owner))
+        .map_or_else(|| json!("?#0"), |process| process.run_id());
     failure(json!(["already_started", pid]))
 }
 
@@ -204,7 +205,7 @@ pub(crate) async fn start(
         name: name.clone(),
         on_stop: spec.get("on_stop").cloned().unwrap_or_else(|| json!("obey")),
         outcome: outcome.clone(),
-        lifeline: context.lifeline(),
+        exit_reasons: context.exit_reasons(),
         context: context.clone(),
         gone: Arc::default(),
         decided: Mutex::default(),
@@ -228,7 +229,7 @@ pub(crate) async fn start(
         kid: Some(kid),
         supervisor: None,
         gone,
-        run: context.pid(),
+        run: context.run_id(),
         starter,
     };
     world.add(process.clone());

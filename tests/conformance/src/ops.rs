@@ -114,7 +114,7 @@ impl Stage {
         let name = step["name"].as_str().unwrap_or_default();
         let owner = self.world.names.whereis(name).ok().flatten();
         let owner = owner.and_then(|cell| self.world.find_cell(&cell));
-        owner.map_or_else(|| json!("undefined"), |process| process.pid())
+        owner.map_or_else(|| json!("undefined"), |process| process.run_id())
     }
 
     /// The supervisor that a step is for.

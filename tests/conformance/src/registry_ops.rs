@@ -14,7 +14,7 @@ fn key(step: &Value) -> String {
 }
 
 fn pid(world: &World, owner: Option<&ractor::ActorCell>) -> Value {
-    owner.and_then(|owner| world.find_cell(owner)).map_or_else(|| json!("?#0"), |process| process.pid())
+    owner.and_then(|owner| world.find_cell(owner)).map_or_else(|| json!("?#0"), |process| process.run_id())
 }
 
 fn argument_error(message: &str) -> Value {

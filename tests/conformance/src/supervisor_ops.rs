@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use treewarden_otp::supervisor::{
     AutoShutdown, ChildInfo, ChildSpec, ChildStarted, ChildState, DeleteChildError, FindChildError, Kind,
-    Pid, RestartChildError, RunningChild, Shutdown, StartChildError, StartFailure, Supervisor, UpdateError,
+    RestartChildError, RunId, RunningChild, Shutdown, StartChildError, StartFailure, Supervisor, UpdateError,
 };
 
 use crate::term::{exit, noproc, term, verbatim, without_exit};
@@ -49,7 +49,7 @@ impl Target<'_> {
 
     /// What Elixir's call to a dead supervisor exits with.
     fn elixir_noproc(&self, request: Value) -> Value {
-        exit(json!(["noproc", ["Elixir.GenServer", "call", [self.process.pid(), request, "infinity"]]]))
+        exit(json!(["noproc", ["Elixir.GenServer", "call", [self.process.run_id(), request, "infinity"]]]))
     }
 
     pub(crate) async fn start_child(&self, step: &Value) -> Value {
@@ -136,7 +136,7 @@ impl Target<'_> {
                     Err(error) => Err(error),
                 };
                 if self.role.style == Style::Dynamic && result == Err(FindChildError::NoProc) {
-                    return Ok(self.elixir_noproc(json!(["terminate_child", process.pid()])));
+                    return Ok(self.elixir_noproc(json!(["terminate_child", process.run_id()])));
                 }
                 match result {
                     // OTP says ok for a pid that is dead, whoever's it was.
@@ -153,7 +153,7 @@ impl Target<'_> {
     }
 
     /// The run of this supervisor that a process is, or was when it ended.
-    fn run(&self, process: &Proc) -> Result<Pid, FindChildError> {
+    fn run(&self, process: &Proc) -> Result<RunId, FindChildError> {
         if !self.supervisor.is_alive() {
             return Err(FindChildError::NoProc);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ractor::ActorId;
 use serde_json::{Value, json};
 use treewarden_otp::supervisor::{
-    AutoShutdown, ChildSpec, ExitReason, Pid, Resource, StartContext, StartFailure, Started, Supervisor,
+    AutoShutdown, ChildSpec, ExitReason, Resource, RunId, StartContext, StartFailure, Started, Supervisor,
     SupervisorBuilder,
 };
 
@@ -159,7 +159,7 @@ async fn nested(
         }
         Ok((supervisor, child)) => {
             let (path, starter) = (label.clone(), Some(world.starter(&context)));
-            let process = adopt(&world, label, n, path, (context.pid(), starter), supervisor);
+            let process = adopt(&world, label, n, path, (context.run_id(), starter), supervisor);
             let ended = Ended { world, process: process.clone() };
             Ok(Started::Running(child.extension(process).resource(Arc::new(ended))))
         }
@@ -178,7 +178,7 @@ async fn nested_dynamic(
     let (supervisor, child) = builder.start_child_of(&context).await?;
     let (label, starter) = (String::from("sup"), Some(world.starter(&context)));
     world.emit(json!({"ev": "start", "id": label, "n": 1, "kind": "sup"}));
-    let process = adopt(&world, label, 1, path, (context.pid(), starter), supervisor);
+    let process = adopt(&world, label, 1, path, (context.run_id(), starter), supervisor);
     let ended = Ended { world, process: process.clone() };
     Ok(Started::Running(child.extension(process).resource(Arc::new(ended))))
 }
@@ -207,7 +207,7 @@ fn adopt(
     label: String,
     n: u64,
     path: String,
-    (run, starter): (Pid, Option<ActorId>),
+    (run, starter): (RunId, Option<ActorId>),
     supervisor: Supervisor,
 ) -> Proc {
     let cell = supervisor.cell();
@@ -257,10 +257,10 @@ pub(crate) async fn root(world: &Arc<World>, sup: &Value, children: &[Value]) ->
                 label.to_owned(),
                 n,
                 String::new(),
-                (Pid { slot: 0, incarnation: 0 }, None),
+                (RunId { slot: 0, incarnation: 0 }, None),
                 supervisor,
             );
-            let reply = json!(["ok", process.pid()]);
+            let reply = json!(["ok", process.run_id()]);
             (Some(process), reply)
         }
         Err(reason) => {

@@ -7,7 +7,8 @@ use ractor::{ActorCell, ActorId, ActorRef};
 use serde_json::{Value, json};
 use treewarden_otp::registry::Registry;
 use treewarden_otp::supervisor::{
-    AutoShutdown, OffenderPid, Pid, Reason, Report, RunningChild, StartContext, SupervisionEvent, Supervisor,
+    AutoShutdown, OffenderPid, Reason, Report, RunId, RunningChild, StartContext, SupervisionEvent,
+    Supervisor,
 };
 
 use crate::kid::KidMsg;
@@ -52,13 +53,13 @@ pub(crate) struct Proc {
     pub(crate) supervisor: Option<Supervisor>,
     pub(crate) gone: Arc<Gone>,
     /// Its run, as its supervisor knows it.
-    pub(crate) run: Pid,
+    pub(crate) run: RunId,
     /// Who started it: runs are told apart within one run of one supervisor only. A root has nobody.
     pub(crate) starter: Option<ActorId>,
 }
 
 impl Proc {
-    pub(crate) fn pid(&self) -> Value {
+    pub(crate) fn run_id(&self) -> Value {
         json!(format!("{}#{}", self.label, self.n))
     }
 
@@ -242,7 +243,7 @@ impl World {
 
 /// The trace's name of a running child.
 pub(crate) fn pid_of(child: &RunningChild) -> Value {
-    child.extension::<Proc>().map_or_else(|| json!("?#0"), Proc::pid)
+    child.extension::<Proc>().map_or_else(|| json!("?#0"), Proc::run_id)
 }
 
 fn pid_term(pid: &OffenderPid<RunningChild>) -> Value {

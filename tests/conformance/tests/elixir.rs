@@ -77,7 +77,7 @@ async fn dynamic(say: &mut impl FnMut(&str, String)) {
         other => other.to_string(),
     };
     say("a child too many", refused(supervisor.start_child(spec("three")).await.unwrap_err()));
-    let pid = two.child().unwrap().pid();
+    let pid = two.child().unwrap().run_id();
     supervisor.terminate_run(pid).await.unwrap();
     let twice = supervisor.terminate_run(pid).await.unwrap_err();
     say(
@@ -119,7 +119,7 @@ async fn partitions(say: &mut impl FnMut(&str, String)) {
     let found = timeout(Duration::from_secs(5), async {
         loop {
             match child(4).await {
-                Ok(found) if found.pid() != old.pid() => return found,
+                Ok(found) if found.run_id() != old.run_id() => return found,
                 _ => sleep(Duration::from_millis(1)).await,
             }
         }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 use treewarden_store::{
-    Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NewTurn, OpenError, Pending,
-    Problem, Pruned, SessionRecord, Standing, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told,
-    TurnRow,
+    Backend, Change, CommitError, Committed, Completed, Keep, Lines, LostNames, NameState, NewTurn,
+    OpenError, Pending, Problem, Pruned, SessionRecord, StoreError, StoreErrorKind, StoredTurn, Taken,
+    Tenure, Told, TurnRow,
 };
 
 /// A store with faults; see the [module](self).
@@ -214,14 +214,14 @@ impl Backend for Faulty {
         })
     }
 
-    fn standing(&self, name: SessionName) -> Pending<'_, Result<Standing, StoreError>> {
+    fn name_state(&self, name: SessionName) -> Pending<'_, Result<NameState, StoreError>> {
         Box::pin(async move {
             self.asked.send_modify(|count| *count += 1);
             let enough = |count: &usize| *count >= self.together.load(Ordering::SeqCst);
             // The sender lives as long as this does.
             drop(self.asked.subscribe().wait_for(enough).await);
             let told = self.record(name.clone()).await?;
-            Ok(Standing { told, ..self.inner.standing(name).await? })
+            Ok(NameState { told, ..self.inner.name_state(name).await? })
         })
     }
 

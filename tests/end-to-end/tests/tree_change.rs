@@ -151,7 +151,7 @@ async fn nested_supervisors_keep_their_runs_and_take_children_flags_and_order() 
     tree.session("new").query("hello").await.expect("it is served");
     // The strategy is the new one: the end of one restarts all.
     z.cell().kill();
-    let fresh = async || run_of(&team_of, "x").await.pid().incarnation;
+    let fresh = async || run_of(&team_of, "x").await.run_id().incarnation;
     let mut incarnation = fresh().await;
     for _ in 0..500 {
         if incarnation > 1 {
@@ -159,7 +159,7 @@ async fn nested_supervisors_keep_their_runs_and_take_children_flags_and_order() 
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         incarnation = match team_of.child("x").await {
-            Ok(child) => child.pid().incarnation,
+            Ok(child) => child.run_id().incarnation,
             Err(_) => incarnation,
         };
     }

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use super::child::Life;
-use super::event::{Action, ChildInfo, Counts, Host, Pid, Reply, Request, Target};
+use super::event::{Action, ChildInfo, Counts, Reply, Request, RunId, Target, Types};
 use super::machine::{Machine, Mode, Task};
 use super::spec::{ChildId, ChildSpec, Kind};
 use super::{DeleteChildError, FindChildError, RestartChildError, StartChildError};
 
-impl<H: Host> Machine<H> {
+impl<H: Types> Machine<H> {
     pub(super) fn call(&mut self, now: Instant, caller: H::Caller, request: Request<H>) {
         let reply = match request {
             Request::StartChild(spec) => match self.check_start(&spec) {
@@ -80,7 +80,7 @@ impl<H: Host> Machine<H> {
             Some(child) => Err(match &child.life {
                 Life::Running(handle) => StartChildError::AlreadyStarted {
                     id: spec.id.clone(),
-                    pid: child.pid(),
+                    pid: child.run_id(),
                     child: handle.clone(),
                 },
                 _ => StartChildError::AlreadyPresent(spec.id.clone()),
@@ -99,7 +99,7 @@ impl<H: Host> Machine<H> {
     fn find(&self, target: &Target) -> Option<u64> {
         match (target, self.is_static()) {
             (Target::Id(id), true) => self.ids.get(id).copied(),
-            (Target::Pid(pid), false) => {
+            (Target::RunId(pid), false) => {
                 self.children.get(&pid.slot).filter(|child| child.is_run(*pid)).map(|child| child.slot)
             }
             _ => None,
@@ -133,8 +133,8 @@ impl<H: Host> Machine<H> {
         }
     }
 
-    fn check_restart_run(&mut self, pid: Pid) -> Result<u64, RestartChildError> {
-        let slot = self.find(&Target::Pid(pid)).ok_or(RestartChildError::NotFound)?;
+    fn check_restart_run(&mut self, pid: RunId) -> Result<u64, RestartChildError> {
+        let slot = self.find(&Target::RunId(pid)).ok_or(RestartChildError::NotFound)?;
         let child = self.children.get_mut(&slot).ok_or(RestartChildError::NotFound)?;
         // Before it is stopped: what starts a temporary child is dropped once it runs.
         if child.spec.start.is_none() {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::event::{ChildInfo, ChildState, Host, Pid};
+use super::event::{ChildInfo, ChildState, RunId, Types};
 use super::report::{Offender, OffenderPid};
 use super::spec::ChildSpec;
 use crate::ExitReason;
@@ -14,7 +14,7 @@ pub(super) enum Life<C> {
     Parked,
     Running(C),
     /// It waits for its restart; the run that ended, unless it ended in a group restart.
-    Restarting(Option<(Pid, C)>),
+    Restarting(Option<(RunId, C)>),
 }
 
 /// How far the stop of a child has come.
@@ -25,7 +25,7 @@ pub(super) enum Stopping {
     Quarantined,
 }
 
-pub(super) struct Child<H: Host> {
+pub(super) struct Child<H: Types> {
     /// The start is dropped once a temporary child runs.
     pub(super) spec: ChildSpec<Option<H::Start>>,
     pub(super) life: Life<H::Child>,
@@ -46,7 +46,7 @@ pub(super) struct Child<H: Host> {
     pub(super) budget: Option<Box<Budget>>,
 }
 
-impl<H: Host> Child<H> {
+impl<H: Types> Child<H> {
     pub(super) fn new(spec: ChildSpec<H::Start>, slot: u64, rank: u64) -> Self {
         Self {
             // An option, since the start of a temporary child is dropped once it runs: OTP does not keep it
@@ -66,8 +66,8 @@ impl<H: Host> Child<H> {
         }
     }
 
-    pub(super) fn pid(&self) -> Pid {
-        Pid { slot: self.slot, incarnation: self.incarnation }
+    pub(super) fn run_id(&self) -> RunId {
+        RunId { slot: self.slot, incarnation: self.incarnation }
     }
 
     pub(super) fn is_temporary(&self) -> bool {
@@ -76,9 +76,9 @@ impl<H: Host> Child<H> {
 
     /// Says whether the run that `pid` names is this child's current one, or the one it is to be restarted from; of a child
     /// that stays down, whether it was any of its runs.
-    pub(super) fn is_run(&self, pid: Pid) -> bool {
+    pub(super) fn is_run(&self, pid: RunId) -> bool {
         match &self.life {
-            Life::Running(_) => self.pid() == pid,
+            Life::Running(_) => self.run_id() == pid,
             // A child that waits for its restart is still found by the run that ended, so that
             // `terminate_child` with the pid that a caller has can call the restart off. Elixir's
             // `DynamicSupervisor` does so.
@@ -102,7 +102,7 @@ impl<H: Host> Child<H> {
 
     pub(super) fn info(&self) -> ChildInfo<H::Child> {
         let state = match &self.life {
-            Life::Running(child) => ChildState::Running(self.pid(), child.clone()),
+            Life::Running(child) => ChildState::Running(self.run_id(), child.clone()),
             Life::Restarting(_) => ChildState::Restarting,
             Life::Stopped => ChildState::Stopped,
             Life::Parked => ChildState::Parked,
@@ -113,7 +113,7 @@ impl<H: Host> Child<H> {
     /// The run as a report shows it now.
     pub(super) fn offender_pid(&self) -> OffenderPid<H::Child> {
         match &self.life {
-            Life::Running(child) => OffenderPid::Running(self.pid(), child.clone()),
+            Life::Running(child) => OffenderPid::Running(self.run_id(), child.clone()),
             // OTP's reports show `{restarting, OldPid}` here.
             Life::Restarting(last) => OffenderPid::Restarting(last.clone()),
             Life::Stopped | Life::Parked => OffenderPid::Undefined,

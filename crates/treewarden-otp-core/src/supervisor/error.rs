@@ -1,6 +1,6 @@
 //! What the supervisor's API refuses, one type for each operation, with OTP's cases.
 
-use super::event::Pid;
+use super::event::RunId;
 use super::spec::{ChildId, FlagsError, SpecError};
 use crate::ExitReason;
 
@@ -14,7 +14,7 @@ pub enum StartChildError<C> {
         /// The id.
         id: ChildId,
         /// The run.
-        pid: Pid,
+        pid: RunId,
         /// The running child.
         child: C,
     },

@@ -13,7 +13,7 @@ use crate::ExitReason;
 /// What the children of a machine are made of.
 ///
 /// The machine moves these values around and never looks inside; `is_alive` is the one question it asks.
-pub trait Host: fmt::Debug + 'static {
+pub trait Types: fmt::Debug + 'static {
     /// What starts a child.
     type Start: Clone + fmt::Debug;
     /// A running child.
@@ -29,14 +29,14 @@ pub trait Host: fmt::Debug + 'static {
 
 /// One run of one child: never used again once it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pid {
+pub struct RunId {
     /// The child's place in its supervisor.
     pub slot: u64,
     /// Which of its starts this is, from 1.
     pub incarnation: u64,
 }
 
-impl fmt::Display for Pid {
+impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{}.{}>", self.slot, self.incarnation)
     }
@@ -48,12 +48,12 @@ pub enum Target {
     /// By its id, under a supervisor with a list of children.
     Id(ChildId),
     /// By one of its runs, under a dynamic supervisor.
-    Pid(Pid),
+    RunId(RunId),
 }
 
 /// What a start function returned.
 #[derive(Debug, Clone)]
-pub enum StartOutcome<H: Host> {
+pub enum StartOutcome<H: Types> {
     /// The child runs; with it comes what the caller of `start_child` is given besides.
     Running(H::Child, Option<H::Info>),
     /// There is nothing to run, and that is no error.
@@ -62,15 +62,15 @@ pub enum StartOutcome<H: Host> {
 
 /// What happened, as told to the machine.
 #[derive(Debug)]
-pub enum Event<H: Host> {
+pub enum Event<H: Types> {
     /// The supervisor comes up: start the children.
     Init,
     /// The start asked for with [`Action::Start`] has finished.
-    Started(Pid, Result<StartOutcome<H>, ExitReason>),
+    Started(RunId, Result<StartOutcome<H>, ExitReason>),
     /// A child has ended, and everything it held is released.
-    Exited(Pid, ExitReason),
+    Exited(RunId, ExitReason),
     /// The event asked for with [`Action::TryAgain`].
-    TryAgain(Pid),
+    TryAgain(RunId),
     /// Somebody uses the API.
     Call(H::Caller, Request<H>),
     /// The parent, or the user, wants the supervisor to end with this reason.
@@ -92,7 +92,7 @@ pub enum Place<S> {
 
 /// A call of the supervisor's API.
 #[derive(Debug)]
-pub enum Request<H: Host> {
+pub enum Request<H: Types> {
     /// Adds a child and starts it.
     StartChild(ChildSpec<H::Start>),
     /// Stops a child and keeps its spec.
@@ -100,7 +100,7 @@ pub enum Request<H: Host> {
     /// Starts a child that was stopped.
     RestartChild(ChildId),
     /// Stops the child of a dynamic supervisor that has this run, if it runs, and starts it again; it keeps its place.
-    RestartRun(Pid),
+    RestartRun(RunId),
     /// Forgets a child that was stopped.
     DeleteChild(ChildId),
     /// Lists the children.
@@ -117,7 +117,7 @@ pub enum Request<H: Host> {
 
 /// The answer to a [`Request`], of the variant with the same name.
 #[derive(Debug)]
-pub enum Reply<H: Host> {
+pub enum Reply<H: Types> {
     /// To `StartChild`.
     StartChild(Result<ChildStarted<H>, StartChildError<H::Child>>),
     /// To `TerminateChild`.
@@ -142,9 +142,9 @@ pub enum Reply<H: Host> {
 
 /// A child that was started by a call.
 #[derive(Debug)]
-pub enum ChildStarted<H: Host> {
+pub enum ChildStarted<H: Types> {
     /// It runs.
-    Running(Pid, H::Child, Option<H::Info>),
+    Running(RunId, H::Child, Option<H::Info>),
     /// Its start said there is nothing to run.
     Ignored,
 }
@@ -153,7 +153,7 @@ pub enum ChildStarted<H: Host> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChildState<C> {
     /// It runs.
-    Running(Pid, C),
+    Running(RunId, C),
     /// It ended and will be started again.
     Restarting,
     /// It does not run, and will not until somebody asks.
@@ -203,7 +203,7 @@ pub enum StartCause {
 #[derive(Debug, Clone)]
 pub struct StartOrder<S> {
     /// The run that is to begin.
-    pub pid: Pid,
+    pub pid: RunId,
     /// The child's id.
     pub id: ChildId,
     /// What starts it.
@@ -220,15 +220,15 @@ pub struct StartOrder<S> {
 
 /// What the machine wants done.
 #[derive(Debug)]
-pub enum Action<H: Host> {
+pub enum Action<H: Types> {
     /// Start a child, then tell with [`Event::Started`].
     Start(StartOrder<H::Start>),
     /// Tell a child to stop; its end is told with [`Event::Exited`].
-    Stop(Pid, H::Child, ExitReason),
+    Stop(RunId, H::Child, ExitReason),
     /// Kill a child; its end is told with [`Event::Exited`].
-    Kill(Pid, H::Child),
+    Kill(RunId, H::Child),
     /// Come back with [`Event::TryAgain`] after everything that is waiting now.
-    TryAgain(Pid),
+    TryAgain(RunId),
     /// Answer a call.
     Reply(H::Caller, Reply<H>),
     /// Tell what starts a child that its restart budget is spent, what follows, and why the last run ended.

@@ -3,19 +3,19 @@
 use std::time::Instant;
 
 use super::child::Life;
-use super::event::{Action, Host, Pid};
+use super::event::{Action, RunId, Types};
 use super::machine::{Group, Letter, Machine, Mode, Task};
 use super::report::{Context, OffenderPid, Reason, Report};
 use super::spec::{AutoShutdown, GiveUp, Restart, Strategy};
 use crate::ExitReason;
 
-impl<H: Host> Machine<H> {
-    pub(super) fn on_exited(&mut self, now: Instant, pid: Pid, reason: ExitReason) {
+impl<H: Types> Machine<H> {
+    pub(super) fn on_exited(&mut self, now: Instant, pid: RunId, reason: ExitReason) {
         let idle = matches!(self.task, Task::Idle);
         let Some(child) = self.children.get_mut(&pid.slot) else { return };
         // The end of a run that was replaced, or one that is told twice: taken for the end of the present
         // run, it would start a second run beside that.
-        if child.pid() != pid || !matches!(child.life, Life::Running(_)) || child.exited.is_some() {
+        if child.run_id() != pid || !matches!(child.life, Life::Running(_)) || child.exited.is_some() {
             return;
         }
         if child.stopping.is_some() {
@@ -38,9 +38,9 @@ impl<H: Host> Machine<H> {
     }
 
     /// OTP's `do_restart`: looks at the restart type and the reason.
-    pub(super) fn open_exit(&mut self, now: Instant, pid: Pid) {
+    pub(super) fn open_exit(&mut self, now: Instant, pid: RunId) {
         let Some(child) = self.children.get_mut(&pid.slot) else { return };
-        if child.pid() != pid || !matches!(child.life, Life::Running(_)) {
+        if child.run_id() != pid || !matches!(child.life, Life::Running(_)) {
             return;
         }
         // Gone: a stop has dealt with this end before its letter was opened.
@@ -81,22 +81,22 @@ impl<H: Host> Machine<H> {
     }
 
     /// The event that a failed restart sent to itself.
-    pub(super) fn try_again(&mut self, now: Instant, pid: Pid) {
+    pub(super) fn try_again(&mut self, now: Instant, pid: RunId) {
         let waits = self
             .children
             .get(&pid.slot)
-            .is_some_and(|child| child.pid() == pid && matches!(child.life, Life::Restarting(_)));
+            .is_some_and(|child| child.run_id() == pid && matches!(child.life, Life::Restarting(_)));
         if waits {
             self.restart(now, pid.slot);
         }
     }
 
     /// A back-off that ran out while the machine was busy.
-    pub(super) fn retry(&mut self, now: Instant, pid: Pid) {
+    pub(super) fn retry(&mut self, now: Instant, pid: RunId) {
         let waits = self
             .children
             .get(&pid.slot)
-            .is_some_and(|child| child.pid() == pid && matches!(child.life, Life::Restarting(_)));
+            .is_some_and(|child| child.run_id() == pid && matches!(child.life, Life::Restarting(_)));
         if waits {
             self.restart_now(now, pid.slot);
         }
@@ -158,9 +158,9 @@ impl<H: Host> Machine<H> {
     }
 
     /// Takes the run that ended out of the child, for the reports to come.
-    fn take_run(&mut self, slot: u64) -> Option<(Pid, H::Child)> {
+    fn take_run(&mut self, slot: u64) -> Option<(RunId, H::Child)> {
         let child = self.children.get_mut(&slot)?;
-        let pid = child.pid();
+        let pid = child.run_id();
         match std::mem::replace(&mut child.life, Life::Stopped) {
             Life::Running(handle) => Some((pid, handle)),
             Life::Restarting(last) => last,

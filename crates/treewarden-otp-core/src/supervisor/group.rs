@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::child::Life;
-use super::event::{Action, Host, Pid, StartOutcome};
+use super::event::{Action, RunId, StartOutcome, Types};
 use super::machine::{Group, Machine, Task};
 use super::report::{Context, OffenderPid, Reason};
 use crate::ExitReason;
 
-impl<H: Host> Machine<H> {
+impl<H: Types> Machine<H> {
     /// Stops every child of the group, newest first, and starts them again in order.
     pub(super) fn begin_group(&mut self, now: Instant, group: Group<H::Child>) {
         let rest = self.order.range(group.from..).map(|(_, slot)| *slot).collect();
@@ -38,7 +38,7 @@ impl<H: Host> Machine<H> {
     pub(super) fn group_started(
         &mut self,
         now: Instant,
-        pid: Pid,
+        pid: RunId,
         outcome: Result<StartOutcome<H>, ExitReason>,
     ) {
         match outcome {

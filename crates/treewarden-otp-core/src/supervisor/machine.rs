@@ -7,7 +7,7 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use super::child::{Child, Life};
-use super::event::{Action, Event, Host, Pid, Reply, Request};
+use super::event::{Action, Event, Reply, Request, RunId, Types};
 use super::report::{Context, OffenderPid, Reason, Report};
 use super::spec::{AutoShutdown, ChildId, ChildSpec, Flags, FlagsError, GiveUp, SpecError, Strategy};
 use super::timers::Timers;
@@ -31,7 +31,7 @@ pub enum Mode<S> {
 }
 
 /// What the machine is in the middle of.
-pub(super) enum Task<H: Host> {
+pub(super) enum Task<H: Types> {
     Idle,
     Init {
         rest: VecDeque<u64>,
@@ -76,17 +76,17 @@ pub(super) enum Task<H: Host> {
 /// The child that a group restart is for, and the run of it that ended.
 pub(super) struct Group<C> {
     pub(super) failed: u64,
-    pub(super) was: Option<(Pid, C)>,
+    pub(super) was: Option<(RunId, C)>,
     /// The rank of its first member.
     pub(super) from: u64,
 }
 
 /// What came while the machine was busy.
-pub(super) enum Letter<H: Host> {
-    Exited(Pid),
-    TryAgain(Pid),
+pub(super) enum Letter<H: Types> {
+    Exited(RunId),
+    TryAgain(RunId),
     /// A back-off that ran out.
-    Retry(Pid),
+    Retry(RunId),
     Call(H::Caller, Request<H>),
 }
 
@@ -94,7 +94,7 @@ pub(super) enum Letter<H: Host> {
 ///
 /// Feed it with [`handle`](Self::handle), take what it wants with [`poll_action`](Self::poll_action) until there is
 /// nothing left, and send [`Event::Tick`] when [`poll_timeout`](Self::poll_timeout) has come.
-pub struct Machine<H: Host> {
+pub struct Machine<H: Types> {
     pub(super) mode: Mode<H::Start>,
     pub(super) flags: Flags,
     /// By their slots, which are given in the order of the first starts.
@@ -111,7 +111,7 @@ pub struct Machine<H: Host> {
     pub(super) mailbox: VecDeque<Letter<H>>,
     pub(super) stop_request: Option<ExitReason>,
     /// The start that was ordered and has not finished.
-    pub(super) awaiting: Option<Pid>,
+    pub(super) awaiting: Option<RunId>,
     /// How many children are being stopped.
     pub(super) stops_left: usize,
     /// Errors of a template supervisor's end, by reason.
@@ -126,7 +126,7 @@ pub struct Machine<H: Host> {
     pub(super) random: u64,
 }
 
-impl<H: Host> fmt::Debug for Machine<H> {
+impl<H: Types> fmt::Debug for Machine<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine")
             .field("flags", &self.flags)
@@ -136,7 +136,7 @@ impl<H: Host> fmt::Debug for Machine<H> {
     }
 }
 
-impl<H: Host> Machine<H> {
+impl<H: Types> Machine<H> {
     /// Makes the machine of a supervisor with a list of children.
     ///
     /// `now` is where its seconds begin; `seed` feeds the jitter of back-offs.

@@ -37,8 +37,8 @@ pub use error::{
     StartChildError, UpdateError,
 };
 pub use event::{
-    Action, ChildInfo, ChildStarted, ChildState, Counts, Event, Host, Pid, Place, Reply, Request, StartCause,
-    StartOrder, StartOutcome, Target,
+    Action, ChildInfo, ChildStarted, ChildState, Counts, Event, Place, Reply, Request, RunId, StartCause,
+    StartOrder, StartOutcome, Target, Types,
 };
 pub use machine::{Machine, Mode};
 pub use report::{Context, Offender, OffenderPid, Reason, Report};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::event::Pid;
+use super::event::RunId;
 use super::spec::{ChildId, Kind, Restart, Shutdown};
 use crate::ExitReason;
 
@@ -60,9 +60,9 @@ pub enum OffenderPid<C> {
     /// No run: the child was not up.
     Undefined,
     /// This run.
-    Running(Pid, C),
+    Running(RunId, C),
     /// The child is waiting for its restart; the run that ended, where there was one.
-    Restarting(Option<(Pid, C)>),
+    Restarting(Option<(RunId, C)>),
     /// So many children of a template supervisor, which ended with the same reason.
     Many(usize),
 }

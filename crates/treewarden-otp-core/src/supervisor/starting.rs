@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use super::child::Life;
-use super::event::{Action, ChildStarted, Host, Pid, Reply, StartCause, StartOrder, StartOutcome};
+use super::event::{Action, ChildStarted, Reply, RunId, StartCause, StartOrder, StartOutcome, Types};
 use super::machine::{Machine, Task};
 use super::report::{Context, OffenderPid, Reason, Report};
 use super::{FailedToStartChild, InitError, RestartChildError, StartChildError};
 use crate::ExitReason;
 
-impl<H: Host> Machine<H> {
+impl<H: Types> Machine<H> {
     pub(super) fn init(&mut self) {
         let rest = self.slots().into();
         self.task = Task::Init { rest };
@@ -45,7 +45,7 @@ impl<H: Host> Machine<H> {
         child.incarnation += 1;
         child.exited = None;
         let order = StartOrder {
-            pid: child.pid(),
+            pid: child.run_id(),
             id: child.spec.id.clone(),
             start,
             attempt: child.failures,
@@ -62,7 +62,7 @@ impl<H: Host> Machine<H> {
     pub(super) fn on_started(
         &mut self,
         now: Instant,
-        pid: Pid,
+        pid: RunId,
         outcome: Result<StartOutcome<H>, ExitReason>,
     ) {
         // Told twice, or of a start that is not awaited any more: a run that nobody ordered must not become
@@ -101,7 +101,7 @@ impl<H: Host> Machine<H> {
         }
     }
 
-    fn init_started(&mut self, now: Instant, pid: Pid, outcome: Result<StartOutcome<H>, ExitReason>) {
+    fn init_started(&mut self, now: Instant, pid: RunId, outcome: Result<StartOutcome<H>, ExitReason>) {
         match outcome {
             Ok(StartOutcome::Running(handle, _)) => self.set_running(now, pid.slot, handle),
             Ok(StartOutcome::Ignore) => self.drop_run(pid.slot),
@@ -139,7 +139,7 @@ impl<H: Host> Machine<H> {
     fn added(
         &mut self,
         now: Instant,
-        pid: Pid,
+        pid: RunId,
         outcome: Result<StartOutcome<H>, ExitReason>,
         caller: H::Caller,
     ) {
@@ -167,7 +167,7 @@ impl<H: Host> Machine<H> {
     fn revived(
         &mut self,
         now: Instant,
-        pid: Pid,
+        pid: RunId,
         outcome: Result<StartOutcome<H>, ExitReason>,
         caller: H::Caller,
     ) {
@@ -187,7 +187,7 @@ impl<H: Host> Machine<H> {
     fn restarted(
         &mut self,
         now: Instant,
-        pid: Pid,
+        pid: RunId,
         outcome: Result<StartOutcome<H>, ExitReason>,
         old: OffenderPid<H::Child>,
     ) {
@@ -208,7 +208,7 @@ impl<H: Host> Machine<H> {
     }
 
     /// Deals with the end of a start that was under way when the supervisor was killed.
-    fn started_too_late(&mut self, now: Instant, pid: Pid, outcome: Result<StartOutcome<H>, ExitReason>) {
+    fn started_too_late(&mut self, now: Instant, pid: RunId, outcome: Result<StartOutcome<H>, ExitReason>) {
         if let Ok(StartOutcome::Running(handle, _)) = outcome
             && let Some(child) = self.children.get_mut(&pid.slot)
         {

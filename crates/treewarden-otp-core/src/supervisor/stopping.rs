@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::child::{Life, Stopping};
-use super::event::{Action, Host, Reply};
+use super::event::{Action, Reply, Types};
 use super::machine::{Letter, Machine, Mode, Task};
 use super::report::{Context, OffenderPid, Reason, Report};
 use super::spec::{ChildSpec, Kind, Restart, Shutdown};
@@ -12,7 +12,7 @@ use crate::ExitReason;
 /// How long a killed child may take to be gone before it is reported as quarantined.
 const KILL_GRACE: Duration = Duration::from_secs(5);
 
-impl<H: Host> Machine<H> {
+impl<H: Types> Machine<H> {
     /// Begins the stop of a child. Says whether its end is still to come.
     pub(super) fn begin_stop(&mut self, now: Instant, slot: u64) -> bool {
         let killed = self.killed;
@@ -34,7 +34,7 @@ impl<H: Host> Machine<H> {
             self.settle_stop(slot, reason, was_dead);
             return false;
         }
-        let (handle, pid) = (handle.clone(), child.pid());
+        let (handle, pid) = (handle.clone(), child.run_id());
         let (stopping, action, deadline) = match child.spec.effective_shutdown() {
             // No time at all is a kill: asked and killed in the same instant, the child would not get to run.
             Shutdown::BrutalKill | Shutdown::Timeout(Duration::ZERO) if !killed => {
@@ -226,7 +226,7 @@ impl<H: Host> Machine<H> {
         while let Some(slot) = self.timers.take_due(now) {
             let Some(child) = self.children.get_mut(&slot) else { continue };
             child.timer = None;
-            let pid = child.pid();
+            let pid = child.run_id();
             match (child.stopping, &child.life) {
                 (Some(Stopping::Asked), Life::Running(handle)) => {
                     let handle = handle.clone();

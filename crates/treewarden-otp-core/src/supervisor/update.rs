@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use super::UpdateError;
-use super::event::{Host, Place};
+use super::event::{Place, Types};
 use super::machine::{Machine, Mode, validate_specs};
 use super::spec::{ChildId, ChildSpec, Flags, GiveUp, Restart, SpecError};
 use crate::budget::Budget;
 
-impl<H: Host> Machine<H> {
+impl<H: Types> Machine<H> {
     /// Replaces flags and merges specs by id, as OTP does.
     ///
     /// Running children stay and take their new spec at the next start; new ones are added and not started; those that

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::{
-    Action, ChildInfo, Event, Machine, Pid, Reply, StartOrder, StartOutcome,
+    Action, ChildInfo, Event, Machine, Reply, RunId, StartOrder, StartOutcome,
 };
 
 use crate::manners::manners;
@@ -68,16 +68,16 @@ pub(crate) struct Driven {
     pub(crate) now: Instant,
     pub(crate) outcomes: VecDeque<u8>,
     names: HashMap<u64, String>,
-    pub(crate) running: Vec<(Pid, String)>,
+    pub(crate) running: Vec<(RunId, String)>,
     manners: u8,
     name: Name,
     /// Who was told to stop, and ends when.
-    leaving: Vec<(Instant, Pid)>,
+    leaving: Vec<(Instant, RunId)>,
     /// Restarts that failed, and are to be tried again.
-    pub(crate) retries: VecDeque<Pid>,
+    pub(crate) retries: VecDeque<RunId>,
     pub(crate) log: Vec<Did>,
     /// The last answer to `which_children`.
-    pub(crate) listed: Vec<ChildInfo<Pid>>,
+    pub(crate) listed: Vec<ChildInfo<RunId>>,
 }
 
 /// The name of the child that is started, of which so many others have one already.
@@ -138,7 +138,7 @@ impl Driven {
         true
     }
 
-    fn gone(&mut self, pid: Pid, reason: ExitReason) {
+    fn gone(&mut self, pid: RunId, reason: ExitReason) {
         self.leaving.retain(|(_, leaves)| *leaves != pid);
         self.running.retain(|(run, _)| *run != pid);
         self.machine.handle(self.now, Event::Exited(pid, reason));

@@ -1,19 +1,19 @@
 //! What the tests of the supervisor machine share: children of paper, and random flags.
 
 use proptest::prelude::*;
-use treewarden_otp_core::supervisor::{AutoShutdown, Flags, Host, Pid, Restart, Strategy as Restarts};
+use treewarden_otp_core::supervisor::{AutoShutdown, Flags, Restart, RunId, Strategy as Restarts, Types};
 
 /// Children are their own pids, callers are numbers.
 #[derive(Debug)]
 pub(crate) enum Paper {}
 
-impl Host for Paper {
+impl Types for Paper {
     type Start = ();
-    type Child = Pid;
+    type Child = RunId;
     type Info = ();
     type Caller = usize;
 
-    fn is_alive(_: &Pid) -> bool {
+    fn is_alive(_: &RunId) -> bool {
         true
     }
 }

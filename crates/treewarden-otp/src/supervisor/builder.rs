@@ -90,7 +90,7 @@ impl SupervisorBuilder {
     /// Makes the children come and go: Elixir's `DynamicSupervisor`, with at most `max_children` of them.
     ///
     /// `None` is no limit. Children that are added to the builder are not started then, and an id names no child alone: two may have
-    /// the same. One is found by its run ([`ChildInfo`](super::ChildInfo), [`RunningChild::pid`](super::RunningChild::pid)), and
+    /// the same. One is found by its run ([`ChildInfo`](super::ChildInfo), [`RunningChild::run_id`](super::RunningChild::run_id)), and
     /// stopped by [`terminate_run`](Supervisor::terminate_run), which forgets it. The strategy is `OneForOne`, whatever was set.
     pub fn dynamic(mut self, max_children: Option<usize>) -> Self {
         self.mode = Shape::Dynamic(max_children);
@@ -262,7 +262,7 @@ impl SupervisorBuilder {
             None => Place::root(self.name.clone()),
         };
         let feed = Feed::below(context.map(|context| &context.parent.feed), self.observer.0.clone());
-        let lifeline = context.map(StartContext::lifeline);
+        let exit_reasons = context.map(StartContext::exit_reasons);
         let via = self.via.clone();
         let machine = self.machine()?;
         let (done, is_done) = watch::channel(None);
@@ -277,7 +277,7 @@ impl SupervisorBuilder {
         let gate = Gate {
             control: control.clone(),
             done: is_done.clone(),
-            lifeline: lifeline.clone(),
+            exit_reasons: exit_reasons.clone(),
             place: place.clone(),
             feed: feed.clone(),
         };
@@ -321,7 +321,7 @@ impl SupervisorBuilder {
             watcher_task,
             gate,
             gate_task,
-            lifeline,
+            exit_reasons,
             initialized: Some(initialized),
             done,
             state: State::default(),

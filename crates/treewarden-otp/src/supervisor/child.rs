@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ractor::ActorCell;
 use ractor::concurrency::JoinHandle;
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::supervisor::{ChildId, Pid};
+use treewarden_otp_core::supervisor::{ChildId, RunId};
 
 use super::run::{Extension, Run};
 
@@ -135,8 +135,8 @@ impl RunningChild {
 
     /// Which run this is.
     #[must_use]
-    pub fn pid(&self) -> Pid {
-        self.0.pid()
+    pub fn run_id(&self) -> RunId {
+        self.0.run_id()
     }
 
     /// The actor.
@@ -187,7 +187,7 @@ impl fmt::Debug for RunningChild {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunningChild")
             .field("id", self.id())
-            .field("pid", &self.pid())
+            .field("pid", &self.run_id())
             .field("actor", &self.cell().get_id())
             .finish_non_exhaustive()
     }

@@ -12,7 +12,7 @@ use ractor::concurrency::JoinHandle;
 use ractor::{ActorCell, ActorId};
 use tokio::sync::{mpsc, oneshot, watch};
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::supervisor::{GiveUp, InitError, Pid, StartOrder, StartOutcome};
+use treewarden_otp_core::supervisor::{GiveUp, InitError, RunId, StartOrder, StartOutcome};
 
 use super::alarm::Alarm;
 use super::by_gate;
@@ -20,7 +20,7 @@ use super::child::RunningChild;
 use super::gate::Control;
 use super::live::{Action, Event, Factory, Machine, Reply, Request};
 use super::reason::stop_text;
-use super::run::{Lifeline, Run};
+use super::run::{ExitReasons, Run};
 use super::runs::Runs;
 use super::start::{Parent, StartContext, Started};
 use super::starting::{Starting, panic_text};
@@ -48,7 +48,7 @@ pub(super) struct Driver {
     pub(super) watcher_task: JoinHandle<()>,
     pub(super) gate: ActorCell,
     pub(super) gate_task: JoinHandle<()>,
-    pub(super) lifeline: Option<Lifeline>,
+    pub(super) exit_reasons: Option<ExitReasons>,
     /// It was started under a name, by which its handle is found.
     pub(super) is_named: bool,
     pub(super) initialized: Option<oneshot::Sender<Result<(), InitError>>>,
@@ -67,7 +67,7 @@ pub(super) struct State {
     initiated: bool,
     /// When those who were told to end, and of whom nothing was heard, are looked after.
     doubt: Option<Instant>,
-    retries: VecDeque<Pid>,
+    retries: VecDeque<RunId>,
     calls_since_retry: u32,
     /// Whether others had the thread since the last retry.
     yielded: bool,
@@ -239,7 +239,7 @@ impl Driver {
     }
 
     fn started(&mut self, starting: Starting, result: Result<Started, ExitReason>) {
-        let pid = starting.run.pid();
+        let pid = starting.run.run_id();
         let outcome = result.map(|started| match started {
             Started::Ignore => StartOutcome::Ignore,
             Started::Running(child) => StartOutcome::Running(self.adopt(starting, child), None),
@@ -377,7 +377,7 @@ impl Driver {
         // The future is dropped with what it holds. The machine still waits for its outcome, and would never
         // finish without one.
         if let Some(starting) = self.state.starting.take() {
-            self.machine.handle(now(), Event::Started(starting.run.pid(), Err(ExitReason::Killed)));
+            self.machine.handle(now(), Event::Started(starting.run.run_id(), Err(ExitReason::Killed)));
         }
     }
 
@@ -395,10 +395,10 @@ impl Driver {
                 let _ = caller.send(Reply::NoProc);
             }
             let reason = self.state.finished.clone().unwrap_or(ExitReason::Shutdown);
-            if let Some(lifeline) = &self.lifeline {
+            if let Some(exit_reasons) = &self.exit_reasons {
                 // Before the gate ends: with a stop ractor carries a string, and the parent reads the typed
                 // reason when it hears of the end.
-                lifeline.exit_with(reason.clone());
+                exit_reasons.exit_with(reason.clone());
             }
             self.gate.stop(stop_text(&reason));
             self.done.send_replace(Some(reason));

@@ -13,7 +13,7 @@ use treewarden_otp_core::ExitReason;
 use super::drive::Bell;
 use super::feed::Feed;
 use super::live::Report;
-use super::run::Lifeline;
+use super::run::ExitReasons;
 use super::start::Place;
 
 /// What others want of the driver besides calls.
@@ -72,7 +72,7 @@ pub(super) type Done = watch::Receiver<Option<ExitReason>>;
 pub(super) struct Gate {
     pub(super) control: Arc<Control>,
     pub(super) done: Done,
-    pub(super) lifeline: Option<Lifeline>,
+    pub(super) exit_reasons: Option<ExitReasons>,
     pub(super) place: Place,
     pub(super) feed: Feed,
 }
@@ -94,7 +94,7 @@ impl Gate {
     }
 
     async fn post_stop(&self, _myself: ActorRef<()>, _state: &mut ()) -> Result<(), ActorProcessingErr> {
-        let told = self.lifeline.as_ref().and_then(Lifeline::told);
+        let told = self.exit_reasons.as_ref().and_then(ExitReasons::told);
         // A gate that is stopped by ractor's own means brings no typed reason: for the children that is a
         // shutdown.
         self.control.stop(told.unwrap_or(ExitReason::Shutdown));

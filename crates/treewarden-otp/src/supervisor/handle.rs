@@ -9,8 +9,8 @@ use ractor::ActorCell;
 use tokio::sync::{mpsc, oneshot};
 use treewarden_otp_core::ExitReason;
 use treewarden_otp_core::supervisor::{
-    ChildId, ChildSpec as CoreSpec, Counts, DeleteChildError, FindChildError, Flags, InitError, NoProc, Pid,
-    RestartChildError, Target, UpdateError,
+    ChildId, ChildSpec as CoreSpec, Counts, DeleteChildError, FindChildError, Flags, InitError, NoProc,
+    RestartChildError, RunId, Target, UpdateError,
 };
 
 use super::builder::SupervisorBuilder;
@@ -120,8 +120,8 @@ impl Supervisor {
     /// # Cancel safety
     ///
     /// When the future is dropped the call may still be carried out.
-    pub async fn terminate_run(&self, pid: Pid) -> Result<(), FindChildError> {
-        self.terminate(Target::Pid(pid)).await
+    pub async fn terminate_run(&self, pid: RunId) -> Result<(), FindChildError> {
+        self.terminate(Target::RunId(pid)).await
     }
 
     async fn terminate(&self, target: Target) -> Result<(), FindChildError> {
@@ -159,7 +159,7 @@ impl Supervisor {
     /// # Cancel safety
     ///
     /// When the future is dropped the call may still be carried out.
-    pub async fn restart_run(&self, pid: Pid) -> Result<ChildStarted, RestartChildError> {
+    pub async fn restart_run(&self, pid: RunId) -> Result<ChildStarted, RestartChildError> {
         match self.call(Request::RestartRun(pid)).await {
             Some(Reply::RestartChild(result)) => result.map(ChildStarted::of),
             _ => Err(RestartChildError::NoProc),
@@ -256,8 +256,8 @@ impl Supervisor {
     /// # Cancel safety
     ///
     /// The future may be dropped at any time.
-    pub async fn get_run_spec(&self, pid: Pid) -> Result<ShownSpec, FindChildError> {
-        self.spec(Target::Pid(pid)).await
+    pub async fn get_run_spec(&self, pid: RunId) -> Result<ShownSpec, FindChildError> {
+        self.spec(Target::RunId(pid)).await
     }
 
     async fn spec(&self, target: Target) -> Result<ShownSpec, FindChildError> {

@@ -23,7 +23,7 @@ impl fmt::Debug for Factory {
     }
 }
 
-impl core::Host for Live {
+impl core::Types for Live {
     type Start = Factory;
     type Child = RunningChild;
     type Info = Info;

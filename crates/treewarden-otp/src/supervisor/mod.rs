@@ -42,7 +42,7 @@ pub use handle::{StartError, Supervisor};
 pub use live::Report;
 pub use partition::{PartitionSupervisor, ResizeError};
 pub use reason::exit_reason;
-pub use run::Lifeline;
+pub use run::ExitReasons;
 pub use spec::ChildSpec;
 pub use start::{Info, StartChild, StartContext, StartFailure, StartFuture, Started, supervised};
 pub use tasks::{Task, Tasks};
@@ -50,7 +50,7 @@ pub use update::{ApplyError, Diff};
 
 pub use treewarden_otp_core::supervisor::{
     AutoShutdown, ChildId, Context, Counts, DeleteChildError, FailedToStartChild, FindChildError, Flags,
-    FlagsError, GiveUp, InitError, Kind, NoProc, Offender, OffenderPid, Pid, Reason, Restart,
-    RestartChildError, Shutdown, SpecError, StartCause, Strategy, UpdateError,
+    FlagsError, GiveUp, InitError, Kind, NoProc, Offender, OffenderPid, Reason, Restart, RestartChildError,
+    RunId, Shutdown, SpecError, StartCause, Strategy, UpdateError,
 };
 pub use treewarden_otp_core::{Backoff, Cause, ExitReason};

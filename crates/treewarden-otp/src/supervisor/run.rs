@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ractor::ActorCell;
 use tokio::sync::oneshot;
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::supervisor::{ChildId, Pid};
+use treewarden_otp_core::supervisor::{ChildId, RunId};
 
 /// A typed handle that a start function added to its child.
 pub(super) type Extension = Arc<dyn Any + Send + Sync>;
@@ -18,7 +18,7 @@ pub(super) type Extension = Arc<dyn Any + Send + Sync>;
 /// What there is to know about one run, from its start on.
 pub(super) struct Run {
     id: ChildId,
-    pid: Pid,
+    pid: RunId,
     /// One of [`TOLD`], by its place from 1, since a supervisor has no other reasons to stop a child; 0 before.
     told: AtomicUsize,
     said: OnceLock<ExitReason>,
@@ -32,7 +32,7 @@ const TOLD: [ExitReason; 2] = [ExitReason::Shutdown, ExitReason::Killed];
 
 impl Run {
     /// A run that is to begin.
-    pub(super) fn new(id: ChildId, pid: Pid) -> Arc<Self> {
+    pub(super) fn new(id: ChildId, pid: RunId) -> Arc<Self> {
         let (told, said, actor) = (AtomicUsize::new(0), OnceLock::new(), OnceLock::new());
         Arc::new(Self { id, pid, told, said, end: Mutex::default(), actor })
     }
@@ -41,7 +41,7 @@ impl Run {
         &self.id
     }
 
-    pub(super) fn pid(&self) -> Pid {
+    pub(super) fn run_id(&self) -> RunId {
         self.pid
     }
 
@@ -121,9 +121,9 @@ impl Default for End {
 
 /// What a child and its supervisor tell each other besides ractor's messages: typed exit reasons.
 #[derive(Clone)]
-pub struct Lifeline(pub(super) Arc<Run>);
+pub struct ExitReasons(pub(super) Arc<Run>);
 
-impl Lifeline {
+impl ExitReasons {
     /// Why the supervisor told the child to stop, once it has.
     #[must_use]
     pub fn told(&self) -> Option<ExitReason> {
@@ -139,9 +139,9 @@ impl Lifeline {
     }
 }
 
-impl fmt::Debug for Lifeline {
+impl fmt::Debug for ExitReasons {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (told, said) = (self.told(), self.0.said());
-        f.debug_struct("Lifeline").field("told", &told).field("said", &said).finish_non_exhaustive()
+        f.debug_struct("ExitReasons").field("told", &told).field("said", &said).finish_non_exhaustive()
     }
 }

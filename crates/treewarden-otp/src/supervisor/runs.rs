@@ -11,7 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use ractor::concurrency::JoinHandle;
 use ractor::{ActorCell, ActorId};
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::supervisor::Pid;
+use treewarden_otp_core::supervisor::RunId;
 
 use super::child::{Resource, RunningChild};
 use super::reap::Reap;
@@ -175,7 +175,7 @@ impl Runs {
     }
 
     /// Notes how an actor ended, and begins to reap it; takes the run out if it is gone already, as it mostly is.
-    pub(super) fn ended(&mut self, id: ActorId, reason: ExitReason) -> Option<(Pid, ExitReason)> {
+    pub(super) fn ended(&mut self, id: ActorId, reason: ExitReason) -> Option<(RunId, ExitReason)> {
         let Entry::Occupied(mut entry) = self.runs.entry(id) else { return None };
         // Children are mostly stopped one by one, so that it is the newest on the list. Others leave the list
         // in `reap_expected`: to search for each would make the stop of many children quadratic.
@@ -194,20 +194,20 @@ impl Runs {
         self.some_ended |= run.killed || run.child.run().told().is_some();
         run.child.run().ended(&reason);
         if run.is_reaped_now() {
-            return Some((entry.remove().child.pid(), reason));
+            return Some((entry.remove().child.run_id(), reason));
         }
         self.reap(id);
         self.take_gone(id)
     }
 
     /// Takes the run out if it is gone.
-    pub(super) fn take_gone(&mut self, id: ActorId) -> Option<(Pid, ExitReason)> {
+    pub(super) fn take_gone(&mut self, id: ActorId) -> Option<(RunId, ExitReason)> {
         let run = self.runs.get(&id)?;
         if !run.reaped || !run.heard {
             return None;
         }
         let run = self.runs.remove(&id)?;
-        Some((run.child.pid(), run.child.run().end()?))
+        Some((run.child.run_id(), run.child.run().end()?))
     }
 
     /// Says whether the run has ended without a word from the watcher.
@@ -221,7 +221,7 @@ impl Runs {
     }
 
     /// Takes out every run that has ended and that nothing more will be said about.
-    pub(super) fn take_silent(&mut self, heard: u64) -> Vec<(Pid, ExitReason)> {
+    pub(super) fn take_silent(&mut self, heard: u64) -> Vec<(RunId, ExitReason)> {
         let due: Vec<ActorId> =
             self.silent.extract_if(.., |(_, ring)| *ring <= heard).map(|(id, _)| id).collect();
         let silent = due.into_iter().filter(|id| self.is_silent(*id)).collect::<Vec<_>>();
@@ -230,7 +230,7 @@ impl Runs {
             // As a monitor in Erlang says of a process that is gone: nobody knows how it ended.
             let reason = if run.killed { ExitReason::Killed } else { ExitReason::NoProc };
             run.child.run().ended(&reason);
-            (run.child.pid(), reason)
+            (run.child.run_id(), reason)
         })
         .collect()
     }

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::supervisor::{ChildId, GiveUp, Pid, StartCause};
+use treewarden_otp_core::supervisor::{ChildId, GiveUp, RunId, StartCause};
 
 use super::child::Child;
 use super::feed::Feed;
 use super::handle::Supervisor;
-use super::run::{Lifeline, Run};
+use super::run::{ExitReasons, Run};
 
 /// What a start is told about itself.
 ///
@@ -79,13 +79,13 @@ impl StartContext {
     /// Which of the child's starts this is, from 1.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
-        self.pid().incarnation
+        self.run_id().incarnation
     }
 
     /// The identity of the run that is to begin.
     #[must_use]
-    pub fn pid(&self) -> Pid {
-        self.run.pid()
+    pub fn run_id(&self) -> RunId {
+        self.run.run_id()
     }
 
     /// How many restarts in a row led here; 0 for a start that is not a restart.
@@ -122,8 +122,8 @@ impl StartContext {
 
     /// The typed exit reasons of this run.
     #[must_use]
-    pub fn lifeline(&self) -> Lifeline {
-        Lifeline(self.run.clone())
+    pub fn exit_reasons(&self) -> ExitReasons {
+        ExitReasons(self.run.clone())
     }
 }
 
@@ -131,7 +131,7 @@ impl fmt::Debug for StartContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartContext")
             .field("id", self.id())
-            .field("pid", &self.pid())
+            .field("pid", &self.run_id())
             .field("attempt", &self.attempt)
             .field("last_exit", &self.last_exit)
             .finish_non_exhaustive()

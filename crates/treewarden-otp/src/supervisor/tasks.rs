@@ -16,7 +16,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use treewarden_otp_core::ExitReason;
-use treewarden_otp_core::supervisor::{Pid, Restart};
+use treewarden_otp_core::supervisor::{Restart, RunId};
 
 use super::builder::SupervisorBuilder;
 use super::child::{Child, RunningChild};
@@ -183,14 +183,14 @@ impl<T> Task<T> {
             return result.unwrap_or(Err(ExitReason::Shutdown));
         }
         // A task that has ended by now has left its result.
-        let _ = self.supervisor.terminate_run(self.child.pid()).await;
+        let _ = self.supervisor.terminate_run(self.child.run_id()).await;
         self.result.try_recv().unwrap_or(Err(ExitReason::Shutdown))
     }
 
     /// The identity of the task's run.
     #[must_use]
-    pub fn pid(&self) -> Pid {
-        self.child.pid()
+    pub fn run_id(&self) -> RunId {
+        self.child.run_id()
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use treewarden_process::{Containment, ContainmentPolicy, Cookie, Line, LineReader, Program, Tree, spawn};
+use treewarden_process::{
+    Containment, ContainmentPolicy, Cookie, Line, LineReader, ProcessTree, Program, spawn,
+};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
@@ -38,7 +40,7 @@ pub(crate) fn program(path: impl Into<PathBuf>, args: &[&str]) -> Program {
 }
 
 #[expect(clippy::print_stdout, reason = "what was skipped is said")]
-pub(crate) async fn start(script: &str, policy: ContainmentPolicy) -> (Tree, Cookie) {
+pub(crate) async fn start(script: &str, policy: ContainmentPolicy) -> (ProcessTree, Cookie) {
     let cookie = cookie();
     let tree = spawn(shell(script), cookie.clone(), policy).await.expect("a shell can be spawned");
     if policy == ContainmentPolicy::Best && *tree.containment() != Containment::Cgroup {

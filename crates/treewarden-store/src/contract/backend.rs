@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
 use super::{
-    Change, CommitError, Committed, Keep, Lines, LostNames, NewTurn, OpenError, Pruned, Standing, StoredTurn,
-    Taken, Tenure, Told,
+    Change, CommitError, Committed, Keep, Lines, LostNames, NameState, NewTurn, OpenError, Pruned,
+    StoredTurn, Taken, Tenure, Told,
 };
 use crate::{Completed, Problem, SessionRecord, StoreError, TurnRow};
 
@@ -61,7 +61,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`StoreError`] if one of them cannot be read.
-    fn standing(&self, name: SessionName) -> Pending<'_, Result<Standing, StoreError>>;
+    fn name_state(&self, name: SessionName) -> Pending<'_, Result<NameState, StoreError>>;
 
     /// Every record that can be read, by name.
     ///

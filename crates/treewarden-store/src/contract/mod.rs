@@ -25,4 +25,4 @@ pub use completed::{Completed, is_written};
 pub use failure::{CommitError, OpenError};
 pub use lines::Lines;
 pub use retention::{Keep, Pruned};
-pub use turn::{LostNames, NewTurn, Standing, StoredTurn, Taken, Told};
+pub use turn::{LostNames, NameState, NewTurn, StoredTurn, Taken, Told};

@@ -50,7 +50,7 @@ pub enum Told {
 
 /// What is known of a name and its open turns, of one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
+pub struct NameState {
     /// What is known of the name.
     pub told: Told,
     /// Its open turns, in the order in which they were opened.

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use treewarden_proto::{SessionId, SessionName, TurnId};
 
 use crate::{
-    Backend, Change, CommitError, Committed, Completed, Keep, Lines, NewTurn, OpenError, Pending, Problem,
-    Pruned, SessionRecord, Standing, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow,
+    Backend, Change, CommitError, Committed, Completed, Keep, Lines, NameState, NewTurn, OpenError, Pending,
+    Problem, Pruned, SessionRecord, StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow,
 };
 use state::State;
 
@@ -66,8 +66,8 @@ impl Backend for MemoryStore {
         Box::pin(async move { Ok(self.state().told(&name)) })
     }
 
-    fn standing(&self, name: SessionName) -> Pending<'_, Result<Standing, StoreError>> {
-        Box::pin(async move { self.state().standing(&name) })
+    fn name_state(&self, name: SessionName) -> Pending<'_, Result<NameState, StoreError>> {
+        Box::pin(async move { self.state().name_state(&name) })
     }
 
     fn records(&self) -> Pending<'_, Result<Vec<SessionRecord>, StoreError>> {

@@ -6,7 +6,7 @@ use treewarden_proto::{SessionId, SessionName, TurnId, frame};
 use uuid::Uuid;
 
 use crate::{
-    Change, CommitError, Committed, Completed, Lines, NewTurn, OpenError, SessionRecord, Standing,
+    Change, CommitError, Committed, Completed, Lines, NameState, NewTurn, OpenError, SessionRecord,
     StoreError, StoreErrorKind, StoredTurn, Taken, Tenure, Told, TurnRow, TurnState, expiry,
 };
 
@@ -76,8 +76,8 @@ impl State {
         record.map_or(Told::Never, |record| Told::Record(Box::new(record)))
     }
 
-    pub(super) fn standing(&self, name: &SessionName) -> Result<Standing, StoreError> {
-        Ok(Standing { told: self.told(name), open: self.open_turns(name)? })
+    pub(super) fn name_state(&self, name: &SessionName) -> Result<NameState, StoreError> {
+        Ok(NameState { told: self.told(name), open: self.open_turns(name)? })
     }
 
     pub(super) fn records(&self) -> Vec<SessionRecord> {

@@ -199,7 +199,7 @@ impl Play {
         for of in NAMES.map(name) {
             let told = (model.record(of.clone()).await, real.record(of.clone()).await);
             prop_assert_eq!(of_record(told.0.expect("read")), of_record(told.1.expect("read")));
-            let both = (model.standing(of.clone()).await, real.standing(of.clone()).await);
+            let both = (model.name_state(of.clone()).await, real.name_state(of.clone()).await);
             let (model_both, real_both) = (both.0.expect("read"), both.1.expect("read"));
             prop_assert_eq!(of_record(model_both.told), of_record(real_both.told));
             prop_assert_eq!(of_rows(model_both.open), of_rows(real_both.open));

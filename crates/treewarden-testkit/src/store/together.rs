@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use treewarden_proto::SessionId;
-use treewarden_store::{Change, Lines, Standing, StoredTurn, Told};
+use treewarden_store::{Change, Lines, NameState, StoredTurn, Told};
 
 use super::setup::{
     Hand, Place, held, history, lost, name, new, open_ids, plain, saying, settle, settling, undated,
@@ -67,7 +67,7 @@ pub(super) async fn a_name_and_its_open_turns_are_told_of_one_moment(place: Plac
         }
     });
     loop {
-        let Standing { told, open } = store.standing(name("a")).await.expect("read");
+        let NameState { told, open } = store.name_state(name("a")).await.expect("read");
         let open: Vec<_> = open.iter().map(|row| row.turn).collect();
         let said = match told {
             Told::Never => 0,
@@ -93,18 +93,18 @@ pub(super) async fn what_is_asked_of_many_names_at_once_is_answered_to_each(plac
         store.open(new(&of, SessionId::random())).await.expect("opened");
     }
     let asked = |n: usize| {
-        let mut asked = store.standing(name(&format!("name-{n}")));
+        let mut asked = store.name_state(name(&format!("name-{n}")));
         // It begins, and nobody is woken when it is answered.
         let polled = asked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         (n, asked, polled)
     };
     let all: Vec<_> = (0..NAMES).map(asked).collect();
     for (n, asked, polled) in all {
-        let standing = match polled {
-            Poll::Ready(standing) => standing,
+        let state = match polled {
+            Poll::Ready(state) => state,
             Poll::Pending => asked.await,
         };
-        let Standing { told, open } = standing.expect("read");
+        let NameState { told, open } = state.expect("read");
         let said = match told {
             Told::Record(record) => record.model,
             told => {

@@ -422,7 +422,7 @@ impl StartChild for SessionChild {
             let (actor, join) =
                 ractor::Actor::spawn_linked(None, SessionActor, arguments, context.supervisor()).await?;
             // Not before: a start that fails is a run that its supervisor does not know it by.
-            desk.set_run(context.pid());
+            desk.set_run(context.run_id());
             let owner = session.0;
             let leftovers =
                 Leftovers { actor: actor.get_id(), desk: Arc::clone(&desk), engine, _owner: owner };

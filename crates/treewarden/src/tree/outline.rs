@@ -101,7 +101,7 @@ fn children(supervisor: Supervisor, host: &Host) -> Pin<Box<dyn Future<Output = 
                 Some(below) => children(below, host).await,
                 None => Vec::new(),
             };
-            let incarnation = running.map(|child| child.pid().incarnation);
+            let incarnation = running.map(|child| child.run_id().incarnation);
             nodes.push(Outline { name, kind, state, incarnation, session, children });
         }
         nodes

@@ -4,7 +4,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
-use treewarden_process::{ContainmentPolicy, Cookie, Ladder, Line, LineReader, LineWriter, Rung, Tree};
+use treewarden_process::{
+    ContainmentPolicy, Cookie, Ladder, Line, LineReader, LineWriter, ProcessTree, Rung,
+};
 use treewarden_proto::SessionName;
 use treewarden_proto::control::{ControlError, HostRequest};
 use treewarden_proto::frame::{Body, Frame, FrameKind};
@@ -29,7 +31,7 @@ const BACKLOG: usize = 16 << 20;
 
 /// A CLI that nothing but `initialize` was written to.
 pub(crate) struct Spare {
-    pub(crate) tree: Tree,
+    pub(crate) tree: ProcessTree,
     pub(crate) reader: LineReader,
     pub(crate) writer: LineWriter,
     pub(crate) lease: Lease,

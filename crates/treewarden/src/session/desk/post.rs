@@ -6,7 +6,7 @@
 use treewarden_otp_core::supervisor::{ChildSpec, FindChildError, RestartChildError};
 
 use super::Desk;
-use crate::supervisor::{ChildStarted, Pid, Supervisor};
+use crate::supervisor::{ChildStarted, RunId, Supervisor};
 
 impl Desk {
     /// How the session is supervised.
@@ -49,7 +49,7 @@ impl Desk {
     /// Asks by the session's run; `None` if it never had one.
     async fn by_run<T, E, A: Future<Output = Result<T, E>>>(
         &self,
-        ask: impl Fn(Pid) -> A,
+        ask: impl Fn(RunId) -> A,
         is_unknown: impl Fn(&E) -> bool,
     ) -> Option<Result<T, E>> {
         let mut run = self.run()?;

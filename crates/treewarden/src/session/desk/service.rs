@@ -13,7 +13,7 @@ use treewarden_otp_core::ExitReason;
 use super::Desk;
 use super::rooms::{Command, Entry, IN_HAND, PATIENCE, Rooms, Shown};
 use crate::session::sink::Ended;
-use crate::supervisor::{Pid, Supervisor};
+use crate::supervisor::{RunId, Supervisor};
 
 /// How long callers wait for somebody else's supervisor to start a session again.
 const RESTART_GRACE: Duration = Duration::from_secs(30);
@@ -191,12 +191,12 @@ impl Desk {
     }
 
     /// The run as which its supervisor started the session last.
-    pub(crate) fn run(&self) -> Option<Pid> {
+    pub(crate) fn run(&self) -> Option<RunId> {
         self.lock().service.run()
     }
 
     /// Its supervisor has started the session as this run.
-    pub(crate) fn set_run(&self, run: Pid) {
+    pub(crate) fn set_run(&self, run: RunId) {
         self.lock().service.set_run(run);
     }
 

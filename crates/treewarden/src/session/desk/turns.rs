@@ -13,7 +13,7 @@ use treewarden_proto::{SessionId, TurnId};
 
 use super::Desk;
 use super::rooms::{
-    Attached, CONSUMERS, Command, Entry, NotStored, PROMPTS, QUEUE, Room, Rooms, Standing, TurnEntry,
+    Attached, CONSUMERS, Command, Entry, NotStored, PROMPTS, QUEUE, Room, Rooms, ServiceState, TurnEntry,
 };
 use crate::events::Happening;
 use crate::session::error::{QueryError, QueryErrorKind};
@@ -69,10 +69,10 @@ impl Desk {
 
     /// Reserves a place, unless the session is not served or its queue is full.
     fn reserve_in(&self, rooms: &mut Rooms, bytes: usize) -> Result<(), QueryError> {
-        match rooms.service.standing() {
-            Standing::Served => {}
-            Standing::GivenUp(failure) => return Err(QueryError::refused(failure.clone())),
-            Standing::Closed(why) => {
+        match rooms.service.state() {
+            ServiceState::Served => {}
+            ServiceState::GivenUp(failure) => return Err(QueryError::refused(failure.clone())),
+            ServiceState::Closed(why) => {
                 let message = format!("{} takes no turn: {why}", self.name);
                 return Err(QueryError::new(QueryErrorKind::NoSuchSession, None, message));
             }
@@ -118,15 +118,15 @@ impl Desk {
         place.fill(&mut rooms);
         // Where the session stands is asked again: it may have been given up or closed while the journal
         // stored the turn.
-        match rooms.service.standing() {
-            Standing::Served => {
+        match rooms.service.state() {
+            ServiceState::Served => {
                 rooms.queue.push(Entry::Turn(Box::new(entry)));
                 // Published under the lock: otherwise a reader could be told of the turn's end before the
                 // turn itself.
                 self.publish(Happening::TurnOpened { turn });
                 self.ring(rooms);
             }
-            Standing::GivenUp(failure) => {
+            ServiceState::GivenUp(failure) => {
                 let outcome = Outcome::Failed(failure.clone());
                 // The turn is queued first, since `settle` delivers to whoever waits in the queue.
                 rooms.queue.push(Entry::Turn(Box::new(entry)));
@@ -134,11 +134,11 @@ impl Desk {
                 self.settle(turn, outcome, None);
             }
             // Whoever removes the session waits for the turns that were on their way, and cancels them.
-            Standing::Closed(_) if rooms.service.is_being_removed() => {
+            ServiceState::Closed(_) if rooms.service.is_being_removed() => {
                 rooms.queue.push(Entry::Turn(Box::new(entry)));
                 self.publish(Happening::TurnOpened { turn });
             }
-            Standing::Closed(why) => {
+            ServiceState::Closed(why) => {
                 // The turn stays open in the journal: the next host, or the next session of this name, runs
                 // it.
                 let end = Ended::Left(why.clone());

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use treewarden_core::limits::{Limits, Size};
 use treewarden_core::session::{ExitClass, ExitFacts, Permanent, PermanentKind, StartFailure};
 use treewarden_process::{
-    Ladder, Line, LineReader, LineWriter, Meter, NotGone, Rung, StderrTail, Tree, TreeGone,
+    Ladder, Line, LineReader, LineWriter, Meter, NotGone, ProcessTree, Rung, StderrTail, TreeGone,
 };
 use treewarden_proto::control::HostRequest;
 use treewarden_proto::frame::ResultFrame;
@@ -33,7 +33,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// One CLI and what belongs to it.
 pub(super) struct Cli {
-    tree: Option<Tree>,
+    tree: Option<ProcessTree>,
     pid: u32,
     meter: Meter,
     /// The limits that it has, and whether the kernel keeps that of its memory.
@@ -109,7 +109,7 @@ impl Closing {
 
 impl Cli {
     pub(super) fn new(
-        mut tree: Tree,
+        mut tree: ProcessTree,
         id: SessionId,
         lease: Lease,
         place: Place,
@@ -127,7 +127,7 @@ impl Cli {
     }
 
     fn of(
-        tree: Tree,
+        tree: ProcessTree,
         (writer, reader): (Option<LineWriter>, LineReader),
         id: SessionId,
         lease: Lease,
@@ -231,7 +231,7 @@ async fn flush(writer: Option<&mut LineWriter>) -> io::Result<()> {
 }
 
 /// Waits for the CLI to end by itself.
-async fn exit(tree: Option<&Tree>, ending: bool) {
+async fn exit(tree: Option<&ProcessTree>, ending: bool) {
     match tree.filter(|_| !ending) {
         Some(tree) => drop(tree.exited().await),
         None => std::future::pending().await,
@@ -265,7 +265,7 @@ pub(super) fn leave(desk: &Arc<Desk>, cli: Option<Box<Cli>>) {
 }
 
 /// Ends a CLI that nobody waits for, and gives its place up when it is gone.
-pub(super) async fn kill(desk: &Desk, tree: Tree, place: Place) {
+pub(super) async fn kill(desk: &Desk, tree: ProcessTree, place: Place) {
     match tree.stop(ladder(How::Kill), None).await {
         Ok(gone) => desk.note_gone(&gone),
         Err(error) => desk.note_not_gone(&error),

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use treewarden_core::session::{Opening as Choice, Passing, Permanent, PermanentKind, Start, StartFailure};
-use treewarden_process::{Cookie, Program, SpawnError, SpawnErrorKind, Tree, TreeGone, is_full, is_shortage};
+use treewarden_process::{
+    Cookie, ProcessTree, Program, SpawnError, SpawnErrorKind, TreeGone, is_full, is_shortage,
+};
 use treewarden_proto::spec::Opening;
 use treewarden_proto::{SessionId, TurnId};
 use treewarden_store::{SessionRecord, StoreError, StoreErrorKind};
@@ -159,11 +161,11 @@ async fn attempt(
 /// A CLI on its way, and its place: if it is not waited for any more, it is ended before the place is given up.
 struct Underway {
     desk: Arc<Desk>,
-    spawning: Option<(Task<Result<Tree, SpawnError>>, Place)>,
+    spawning: Option<(Task<Result<ProcessTree, SpawnError>>, Place)>,
 }
 
 impl Underway {
-    async fn spawned(mut self) -> Result<(Tree, Place), StartFailure> {
+    async fn spawned(mut self) -> Result<(ProcessTree, Place), StartFailure> {
         let (spawning, _) = self.spawning.as_mut().expect("it is taken below, and when the value is dropped");
         // `self` still has what is being spawned, and its drop sees to the end of that.
         let Ok(spawned) = tokio::time::timeout(SPAWN, spawning).await else {

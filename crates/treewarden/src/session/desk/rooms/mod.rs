@@ -22,7 +22,7 @@ pub(super) use self::identity::{Identity, Lost};
 pub(crate) use self::job::{Done, NotStored};
 pub(super) use self::job::{Due, Edit, IN_HAND, Job, PATIENCE, Refused, Stored};
 pub(super) use self::next_cli::NextCli;
-pub(super) use self::service::{Service, Standing};
+pub(super) use self::service::{Service, ServiceState};
 pub(super) use self::shown::Condition;
 pub(crate) use self::{next_cli::Inherited, shown::Shown, shown::Work};
 use crate::session::sink::Sink;

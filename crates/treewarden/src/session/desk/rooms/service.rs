@@ -10,11 +10,11 @@ use ractor::{ActorId, ActorRef, ActorStatus};
 use treewarden_core::session::Failure;
 
 use crate::limits::{Account, Slots};
-use crate::supervisor::{Pid, Supervisor};
+use crate::supervisor::{RunId, Supervisor};
 
 /// Where a session stands between its incarnations.
 #[derive(Debug, Default)]
-pub(crate) enum Standing {
+pub(crate) enum ServiceState {
     /// An actor serves it, or one will.
     #[default]
     Served,
@@ -39,14 +39,14 @@ enum Held {
 /// Who serves a session; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct Service {
-    standing: Standing,
+    state: ServiceState,
     engine_lives: bool,
     /// The actor was rung for and has not answered: its mailbox holds one message of ours at most.
     bell_rung: bool,
     doorbell: Option<ActorRef<()>>,
     supervisor: Option<Supervisor>,
     /// The run as which its supervisor started it last.
-    run: Option<Pid>,
+    run: Option<RunId>,
     /// A child spec owns the name, and says when nobody will serve it any more.
     owned: bool,
     /// The supervisor is there for this session alone.
@@ -67,7 +67,7 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            standing: Standing::default(),
+            state: ServiceState::default(),
             engine_lives: false,
             bell_rung: false,
             doorbell: None,
@@ -94,23 +94,23 @@ impl Service {
         self.used_at
     }
 
-    pub(crate) fn standing(&self) -> &Standing {
-        &self.standing
+    pub(crate) fn state(&self) -> &ServiceState {
+        &self.state
     }
 
     pub(crate) fn is_served(&self) -> bool {
-        matches!(self.standing, Standing::Served)
+        matches!(self.state, ServiceState::Served)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(self.standing, Standing::Closed(_))
+        matches!(self.state, ServiceState::Closed(_))
     }
 
     /// Another incarnation of the actor serves the session.
     pub(crate) fn serve(&mut self, doorbell: ActorRef<()>) {
         // One that a supervisor started in the middle of a removal would take turns, and lose them to that.
         if !self.being_removed {
-            self.standing = Standing::Served;
+            self.state = ServiceState::Served;
         }
         self.doorbell = Some(doorbell);
         // The mailbox of a new actor is empty: a ring that its predecessor was sent went with that.
@@ -130,7 +130,7 @@ impl Service {
 
     /// Takes no more turns.
     pub(crate) fn refuse(&mut self, why: &str) {
-        self.standing = Standing::Closed(why.to_owned());
+        self.state = ServiceState::Closed(why.to_owned());
     }
 
     /// Takes no more turns, as the session is being removed.
@@ -186,7 +186,7 @@ impl Service {
 
     /// The session stays down until it is started again.
     pub(crate) fn give_up(&mut self, failure: Failure) {
-        self.standing = Standing::GivenUp(failure);
+        self.state = ServiceState::GivenUp(failure);
     }
 
     /// Rings for whoever serves the session; `true` if that is an engine, which the caller has to wake.
@@ -263,12 +263,12 @@ impl Service {
     }
 
     /// The run as which its supervisor started it last.
-    pub(crate) fn run(&self) -> Option<Pid> {
+    pub(crate) fn run(&self) -> Option<RunId> {
         self.run
     }
 
     /// Its supervisor has started it as this run.
-    pub(crate) fn set_run(&mut self, run: Pid) {
+    pub(crate) fn set_run(&mut self, run: RunId) {
         self.run = Some(run);
     }
 
