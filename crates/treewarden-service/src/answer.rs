@@ -76,6 +76,11 @@ pub enum Progress {
         /// How often that has happened to this turn.
         interruptions: u32,
     },
+    /// The model's message was cut off, and the CLI asks again: the newest part of the text is void, and is said anew.
+    CutOff {
+        /// How many bytes of the text that part has.
+        bytes: usize,
+    },
 }
 
 /// How a request ends that was not refused.
@@ -295,6 +300,7 @@ mod tests {
         is(item(Progress::Text { text: "x".into() }), &json!({ "type": "text", "text": "x" }));
         is(item(Progress::Frame { frame: json!([1]) }), &json!({ "type": "frame", "frame": [1] }));
         is(item(Progress::Resumed { interruptions: 2 }), &json!({ "type": "resumed", "interruptions": 2 }));
+        is(item(Progress::CutOff { bytes: 9 }), &json!({ "type": "cut_off", "bytes": 9 }));
     }
 
     #[test]

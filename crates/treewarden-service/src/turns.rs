@@ -155,6 +155,7 @@ fn told_as_text(event: TextEvent) -> Option<Yield> {
         TextEvent::Text(text) => Some(Yield::Item(Progress::Text { text })),
         TextEvent::ToolUse(tool) => Some(Yield::Item(told_as_tool(tool.name, tool.input))),
         TextEvent::Resumed { interruptions } => Some(Yield::Item(Progress::Resumed { interruptions })),
+        TextEvent::CutOff { bytes } => Some(Yield::Item(Progress::CutOff { bytes })),
         TextEvent::Outcome(_) => Some(Yield::End),
         _ => None,
     }

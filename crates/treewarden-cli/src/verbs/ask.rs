@@ -99,6 +99,12 @@ pub(super) async fn follow(
                 }
                 output::note("(the CLI died; another one carries the turn on)");
             }
+            Some("cut_off") => {
+                if std::mem::take(&mut open_line) {
+                    output::line("")?;
+                }
+                output::note(shown::CUT_OFF);
+            }
             _ => {}
         }
     };

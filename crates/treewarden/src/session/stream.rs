@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use memchr::memmem;
+use serde::Deserialize;
 use treewarden_core::session::Outcome;
 use treewarden_proto::frame::{Block, Body, Content, Frame, FrameKind, ToolUseBlock};
 
@@ -27,6 +28,12 @@ pub enum TextEvent {
     Resumed {
         /// How often that has happened to this turn.
         interruptions: u32,
+    },
+    /// The message that was streamed was cut off, as by a connection to the model API that broke, and the CLI asks again: the newest
+    /// `bytes` of the text are void, and the model says that part anew.
+    CutOff {
+        /// How many bytes of the text, as it was told, belong to that message.
+        bytes: usize,
     },
     /// The turn is settled; always the last item.
     Outcome(Outcome),
@@ -65,7 +72,7 @@ impl Turn {
     /// The text as it comes.
     ///
     /// With `include_partial_messages` these are the deltas of the model; without, the text of each whole message.
-    /// After [`Event::Resumed`] (which this view passes over) text may come again; [`final_text`](Self::final_text)
+    /// After [`Event::Resumed`], and where a message is cut off (both of which this view passes over), text may come again; [`final_text`](Self::final_text)
     /// is not affected. Where no frame told what the answer is, its text comes at the end, whole.
     pub fn text_deltas(&mut self) -> TextDeltas<'_> {
         TextDeltas { turn: self }
@@ -85,6 +92,7 @@ impl Turn {
     ///     match event {
     ///         TextEvent::Text(text) => shown.push_str(&text),
     ///         TextEvent::Resumed { .. } => shown.clear(),
+    ///         TextEvent::CutOff { bytes } => shown.truncate(shown.len() - bytes),
     ///         TextEvent::Outcome(outcome) => println!("{shown} ({})", outcome.word()),
     ///         _ => {}
     ///     }
@@ -176,7 +184,7 @@ impl Turn {
     fn take_message(&mut self, frame: &Frame) -> String {
         // Without partial messages the text comes here first. With them this message repeats what came as deltas, and need
         // not be read for its text, which may be long.
-        let is_told = std::mem::take(&mut self.saw_delta);
+        let is_told = std::mem::take(&mut self.told) > 0;
         let mut text = String::new();
         if is_told && memmem::find(frame.raw(), b"\"tool_use\"").is_none() {
             return text;
@@ -190,6 +198,43 @@ impl Turn {
         }
         text
     }
+}
+
+impl Turn {
+    /// Notes that the model begins a message; how much of one that never came to its end was told.
+    fn begins(&mut self, frame: &Frame) -> usize {
+        // Deltas are most of all frames, and were seen to by then.
+        if memmem::find(frame.raw(), b"\"message_start\"").is_none() {
+            return 0;
+        }
+        let id = serde_json::from_slice::<Begun>(frame.raw()).ok().and_then(|begun| begun.event.message.id);
+        self.streamed = id;
+        std::mem::take(&mut self.told)
+    }
+
+    /// How much was told of a message that this whole one is not, and which never came to its end: the CLI asked once more,
+    /// without streaming.
+    fn cut_off_by(&mut self, frame: &Frame) -> usize {
+        let is_other =
+            self.streamed.as_ref().is_some_and(|id| memmem::find(frame.raw(), id.as_bytes()).is_none());
+        if is_other { std::mem::take(&mut self.told) } else { 0 }
+    }
+}
+
+/// What a `message_start` says of its message.
+#[derive(Deserialize)]
+struct Begun {
+    event: BegunEvent,
+}
+
+#[derive(Deserialize)]
+struct BegunEvent {
+    message: BegunMessage,
+}
+
+#[derive(Deserialize)]
+struct BegunMessage {
+    id: Option<String>,
 }
 
 /// The blocks of a whole message of the main conversation.
@@ -275,11 +320,22 @@ impl Stream for TextEvents<'_> {
             match frame.kind() {
                 FrameKind::StreamEvent if frame.parent_tool_use_id().is_none() => {
                     if let Some(text) = frame.text_delta() {
-                        self.turn.saw_delta = true;
+                        self.turn.told += text.len();
                         return Poll::Ready(Some(TextEvent::Text(text.into_owned())));
                     }
+                    // A whole message comes before the next begins. With text that no whole message told, the model says it again.
+                    let bytes = self.turn.begins(&frame);
+                    if bytes > 0 {
+                        return Poll::Ready(Some(TextEvent::CutOff { bytes }));
+                    }
                 }
-                FrameKind::Assistant => {
+                // A sub-agent's comes between the deltas of the conversation's own, and is none of them.
+                FrameKind::Assistant if frame.parent_tool_use_id().is_none() => {
+                    let bytes = self.turn.cut_off_by(&frame);
+                    if bytes > 0 {
+                        self.turn.put_back(Event::Frame(frame));
+                        return Poll::Ready(Some(TextEvent::CutOff { bytes }));
+                    }
                     let text = self.turn.take_message(&frame);
                     if !text.is_empty() {
                         return Poll::Ready(Some(TextEvent::Text(text)));
@@ -401,5 +457,95 @@ impl Stream for ToolUses<'_> {
                 Some(_) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use treewarden_proto::TurnId;
+
+    use super::super::sink::{Ended, Sink};
+    use super::super::turn::Interrupt;
+    use super::*;
+
+    struct Nobody;
+
+    impl Interrupt for Nobody {
+        fn interrupt(&self, _: TurnId) {}
+    }
+
+    fn begins(id: &str) -> String {
+        format!(r#"{{"type":"stream_event","event":{{"type":"message_start","message":{{"id":"{id}"}}}}}}"#)
+    }
+
+    fn delta(text: &str) -> String {
+        let delta = format!(r#"{{"type":"text_delta","text":"{text}"}}"#);
+        format!(
+            r#"{{"type":"stream_event","event":{{"type":"content_block_delta","index":0,"delta":{delta}}}}}"#
+        )
+    }
+
+    fn whole(id: &str, text: &str) -> String {
+        let content = format!(r#"[{{"type":"text","text":"{text}"}}]"#);
+        format!(r#"{{"type":"assistant","message":{{"id":"{id}","role":"assistant","content":{content}}}}}"#)
+    }
+
+    /// What a reader shows who goes by the text, and how many bytes were void each time.
+    async fn shown(frames: &[String]) -> (String, Vec<usize>) {
+        let sink = Arc::new(Sink::new(false));
+        let frame = |line: &String| Event::Frame(Frame::parse(line.clone().into()).expect("a frame"));
+        sink.push(frames.iter().map(frame));
+        sink.finish(Ended::Left("over".to_owned()));
+        let mut turn = Turn::new(TurnId::new(), Arc::new(Nobody), sink);
+        let (mut shown, mut cut) = (String::new(), Vec::new());
+        while let Some(event) = turn.text_events().next().await {
+            match event {
+                TextEvent::Text(text) => shown.push_str(&text),
+                TextEvent::CutOff { bytes } => {
+                    shown.truncate(shown.len() - bytes);
+                    cut.push(bytes);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        (shown, cut)
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_cut_off_and_streamed_again_is_shown_once() {
+        let frames = [
+            begins("m1"),
+            delta("one "),
+            whole("m1", "one "),
+            begins("m2"),
+            delta("to"),
+            r#"{"type":"system","subtype":"api_retry"}"#.to_owned(),
+            begins("m3"),
+            delta("two"),
+            whole("m3", "two"),
+        ];
+        assert_eq!(shown(&frames).await, ("one two".to_owned(), vec![2]));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_cut_off_and_comes_again_as_a_whole_is_shown() {
+        let frames = [begins("m1"), delta("TORN-HALF"), whole("m2", "the answer")];
+        assert_eq!(shown(&frames).await, ("the answer".to_owned(), vec![9]));
+    }
+
+    #[tokio::test]
+    async fn what_a_sub_agent_says_between_the_deltas_is_no_whole_message_of_theirs() {
+        let of_another = whole("m9", "aside").replacen(r#""type""#, r#""parent_tool_use_id":"t","type""#, 1);
+        let frames = [begins("m1"), delta("one"), of_another, delta(" two"), whole("m1", "one two")];
+        assert_eq!(shown(&frames).await, ("one two".to_owned(), vec![]));
+    }
+
+    #[tokio::test]
+    async fn a_cli_that_names_no_message_is_shown_as_it_says() {
+        let nameless = r#"{"type":"stream_event","event":{"type":"message_start","message":{}}}"#.to_owned();
+        let frames = [nameless, delta("one"), whole("m1", "one"), delta("two"), whole("m2", "two")];
+        assert_eq!(shown(&frames).await, ("onetwo".to_owned(), vec![]));
     }
 }

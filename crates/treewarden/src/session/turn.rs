@@ -64,8 +64,10 @@ pub struct Turn {
     ended: Option<Ended>,
     detached: bool,
     delivered: bool,
-    /// Text deltas came since the last whole message.
-    pub(super) saw_delta: bool,
+    /// How many bytes of text came as deltas since the last whole message.
+    pub(super) told: usize,
+    /// The name of the message that is being streamed.
+    pub(super) streamed: Option<String>,
     /// Tool calls of a message whose text was told, for the view that tells both.
     pub(super) tools: VecDeque<ToolUseBlock>,
     /// Text of the model's came since the last CLI that died: a view of the text owes nothing more at the outcome.
@@ -88,7 +90,8 @@ impl Turn {
             ended: None,
             detached: false,
             delivered: false,
-            saw_delta: false,
+            told: 0,
+            streamed: None,
             tools: VecDeque::new(),
             saw_text: false,
         }
@@ -191,7 +194,7 @@ impl Turn {
                     || (frame.parent_tool_use_id().is_none() && memmem::find(frame.raw(), word).is_some());
             }
             // What the CLI said that died counts as not said: the next one begins anew.
-            Event::Resumed { .. } => (self.saw_text, self.saw_delta) = (false, false),
+            Event::Resumed { .. } => (self.saw_text, self.told) = (false, 0),
             Event::Outcome(_) => {}
         }
     }

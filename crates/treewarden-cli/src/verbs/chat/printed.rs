@@ -37,6 +37,7 @@ impl Printed {
             }
             // What was shown of the text is said again by the next CLI.
             Some("resumed") => self.note("(the CLI died; another one carries the turn on)"),
+            Some("cut_off") => self.note(shown::CUT_OFF),
             _ => Ok(()),
         }
     }
