@@ -26,8 +26,9 @@ const REST: Duration = Duration::from_millis(500);
 /// The variable in which the shell is told its command.
 const COMMAND: &str = "TREEWARDEN_COMMAND";
 
-/// The longest value; the system itself takes no variable that is longer than 128 KiB.
-pub(crate) const MAX: usize = 1 << 20;
+/// The longest value: Linux takes no variable that is longer than 128 KiB with its name, and a longer one would be a start that
+/// fails without a word of which it was.
+pub(crate) const MAX: usize = 127 << 10;
 
 /// Why the variables of a CLI are not known.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,7 +102,10 @@ pub(crate) fn no_value(found: &[u8]) -> Option<&'static str> {
 }
 
 fn is_blank(value: &[u8]) -> bool {
-    value.trim_ascii().is_empty()
+    let Ok(text) = std::str::from_utf8(value) else { return value.trim_ascii().is_empty() };
+    // What the CLI trims (2.1.332, as JavaScript does): any blank of Unicode, and the mark that an editor puts at the beginning of
+    // a file, also of an empty one.
+    text.chars().all(|c| c.is_whitespace() || c == '\u{feff}')
 }
 
 /// Where a value stands, as far as it may be shown.
@@ -269,7 +273,13 @@ mod tests {
         assert!(why.starts_with("`env.TOKEN`: the file /") && why.contains("none"), "{why}");
         let why = missing(EnvSource::File(dir.path().to_owned())).await;
         assert!(why.contains("no regular file"), "{why}");
-        for (text, why) in [("", "is empty"), ("\n", "is empty"), (" \t\r\n", "is empty")] {
+        for (text, why) in [
+            ("", "is empty"),
+            ("\n", "is empty"),
+            (" \t\r\n", "is empty"),
+            ("\u{feff}\n", "is empty"),
+            ("\u{a0}\u{b}", "is empty"),
+        ] {
             let path = dir.path().join("blank");
             fs::write(&path, text).expect("written");
             let said = missing(EnvSource::File(path)).await;
@@ -289,7 +299,7 @@ mod tests {
         }
         let why = missing(command("printf 'a\\0b'")).await;
         assert!(why.contains("NUL"), "{why}");
-        let why = missing(command("head -c 2000000 /dev/zero | tr '\\0' x")).await;
+        let why = missing(command("head -c 140000 /dev/zero | tr '\\0' x")).await;
         assert!(why.contains("more than"), "{why}");
     }
 

@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -196,7 +196,7 @@ async fn accept(
 ) -> bool {
     let mut ticks = look::ticks();
     let mut trouble = None;
-    let mut is_short = false;
+    let mut shortage = Shortage::default();
     let ended = shared.service.tree().wait();
     tokio::pin!(ended);
     loop {
@@ -218,20 +218,45 @@ async fn accept(
         };
         match stream {
             Ok(stream) => {
-                is_short = false;
+                shortage.pause = Duration::ZERO;
                 admit(stream, shared);
             }
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 tracing::warn!(%error, "a client is turned away");
             }
             Err(error) => {
-                // Too many open files, as a rule: a pause lets some close. It is said once, for it may last.
-                if !std::mem::replace(&mut is_short, true) {
+                if shortage.is_to_be_said() {
                     tracing::warn!(%error, "cannot accept a client");
                 }
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(shortage.longer()).await;
             }
         }
+    }
+}
+
+/// A want of descriptors that keeps clients out.
+#[derive(Debug, Default)]
+struct Shortage {
+    pause: Duration,
+    said: Option<Instant>,
+}
+
+impl Shortage {
+    /// How long to wait until the next look: a moment at first, since a client that was hung up on closes its descriptor in that,
+    /// and each client behind it would wait as long.
+    fn longer(&mut self) -> Duration {
+        self.pause = (self.pause * 2).clamp(Duration::from_millis(1), Duration::from_millis(100));
+        self.pause
+    }
+
+    /// It comes and goes with each client of a storm, and would fill the log.
+    fn is_to_be_said(&mut self) -> bool {
+        const AGAIN: Duration = Duration::from_secs(60);
+        let is_due = self.said.is_none_or(|said| said.elapsed() >= AGAIN);
+        if is_due {
+            self.said = Some(Instant::now());
+        }
+        is_due
     }
 }
 
