@@ -192,6 +192,30 @@ async fn a_turn_that_was_on_its_way_when_its_session_was_removed_has_its_outcome
 }
 
 #[tokio::test]
+async fn a_turn_that_was_on_its_way_when_its_session_was_stopped_and_removed_has_its_outcome() {
+    let ground = Ground::new();
+    let tree = ground.start(&template("chat", "")).await;
+    for round in 0..20 {
+        let alice = tree.new_session("chat", "alice").await.expect("it is made");
+        let asked: Vec<_> = (0..3)
+            .map(|_| {
+                let alice = alice.clone();
+                tokio::spawn(async move { alice.submit("hello").await })
+            })
+            .collect();
+        // The removal may be first, so that there is nobody to be stopped.
+        let (_stopped, removed) = tokio::join!(alice.stop(), tree.remove_session("alice"));
+        removed.expect("it is removed");
+        for asked in asked {
+            let Ok(turn) = asked.await.expect("no panic") else { continue };
+            let report = tree.host().turn(turn).await.expect("the journal can be read").expect("it is there");
+            assert!(report.outcome.is_some(), "round {round}: {turn} was accepted and is open");
+        }
+    }
+    tree.stop().await;
+}
+
+#[tokio::test]
 async fn an_idle_session_is_removed_and_one_with_a_turn_is_not() {
     let ground = Ground::new();
     let file = |lines: &str| template("chat", lines);

@@ -26,8 +26,9 @@ impl Desk {
     /// When the future is dropped the CLI ends all the same, and turns may be left that nobody has cancelled.
     pub(crate) async fn put_down(&self, why: &str) {
         // First of all: a turn that came behind the stop would start another engine.
-        self.refuse(why);
+        let _until_they_are_cancelled = Stopping::new(self, why);
         self.end_turns().await;
+        self.cancel_late_turns().await;
     }
 
     /// The same for a session that is being removed, which nobody starts again until it is gone or the removal is called off.
@@ -38,8 +39,12 @@ impl Desk {
     pub(crate) async fn put_down_for_removal(&self, why: &str) {
         self.lock().service.begin_removal(why);
         self.end_turns().await;
-        // A turn that was on its way to the journal was accepted before: left open, it would be run by whoever has the
-        // name next.
+        self.cancel_late_turns().await;
+    }
+
+    /// Cancels the turns that were on their way to the journal, and so were accepted before: left open, they would be run by
+    /// whoever has the name next, though those that were a moment ahead of them are cancelled.
+    async fn cancel_late_turns(&self) {
         let _late = tokio::time::timeout(ARRIVAL, self.all_have_arrived()).await;
         self.settle_all(&Outcome::Cancelled);
     }
@@ -104,6 +109,22 @@ impl Desk {
 
     pub(crate) fn is_being_removed(&self) -> bool {
         self.lock().service.is_being_removed()
+    }
+}
+
+/// A session that is being stopped, whose turns are cancelled as long as this lives.
+struct Stopping<'d>(&'d Desk);
+
+impl<'d> Stopping<'d> {
+    fn new(desk: &'d Desk, why: &str) -> Self {
+        desk.lock().service.begin_stop(why);
+        Self(desk)
+    }
+}
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.lock().service.stopped();
     }
 }
 

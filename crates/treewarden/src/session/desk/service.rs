@@ -228,11 +228,6 @@ impl Desk {
         self.lock().service.is_retired()
     }
 
-    /// Takes no more turns; those that wait are still served.
-    pub(crate) fn refuse(&self, why: &str) {
-        self.lock().service.refuse(why);
-    }
-
     /// Closes the session for good: whoever waits is told, and its turns stay open in the journal.
     pub(crate) fn close(&self, why: &str) {
         let mut rooms = self.lock();

@@ -133,8 +133,8 @@ impl Desk {
                 drop(rooms);
                 self.settle(turn, outcome, None);
             }
-            // Whoever removes the session waits for the turns that were on their way, and cancels them.
-            ServiceState::Closed(_) if rooms.service.is_being_removed() => {
+            // Whoever stops or removes the session waits for the turns that were on their way, and cancels them.
+            ServiceState::Closed(_) if rooms.service.cancels_turns() => {
                 rooms.queue.push(Entry::Turn(Box::new(entry)));
                 self.publish(Happening::TurnOpened { turn });
             }

@@ -60,6 +60,8 @@ pub(crate) struct Service {
     held: Held,
     /// Nobody is to start it again.
     being_removed: bool,
+    /// How many are stopping it, and cancel its turns.
+    stops: u32,
     /// A task ends turns whose time is over while no engine lives.
     deadlines_watched: bool,
 }
@@ -80,6 +82,7 @@ impl Service {
             used_at: now,
             held: Held::default(),
             being_removed: false,
+            stops: 0,
             deadlines_watched: false,
         }
     }
@@ -131,6 +134,22 @@ impl Service {
     /// Takes no more turns.
     pub(crate) fn refuse(&mut self, why: &str) {
         self.state = ServiceState::Closed(why.to_owned());
+    }
+
+    /// Takes no more turns, and cancels those that there are, until it has [`stopped`](Self::stopped).
+    pub(crate) fn begin_stop(&mut self, why: &str) {
+        self.refuse(why);
+        self.stops += 1;
+    }
+
+    /// What stopped it has cancelled its turns.
+    pub(crate) fn stopped(&mut self) {
+        self.stops -= 1;
+    }
+
+    /// Whether somebody waits for the turns that are on their way, to cancel them.
+    pub(crate) fn cancels_turns(&self) -> bool {
+        self.being_removed || self.stops > 0
     }
 
     /// Takes no more turns, as the session is being removed.
