@@ -265,6 +265,7 @@ fn a_daemon_killed_in_a_turn_leaves_nothing_and_the_next_one_settles_the_turn() 
     let settled = world.json(&["turn", &turn, "--wait", "--json"]);
     assert_eq!((&settled["outcome"], &settled["text"]), (&"completed".into(), &"Your name is Alice.".into()));
     assert_eq!(settled["session_id"], before["session_id"]);
+    assert!(settled["cost_usd"].is_null(), "a part of what it took is not told as the whole: {settled}");
     assert_eq!(world.json(&["ps", "--json"])[0]["session_id"], before["session_id"]);
     daemon.signal("-TERM");
     assert_eq!(daemon.wait(), Some(0), "{}", world.log());

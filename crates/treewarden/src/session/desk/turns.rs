@@ -251,6 +251,11 @@ impl Desk {
         self.lock().queue.turn(turn).map(|entry| Arc::clone(&entry.prompt))
     }
 
+    /// Whether a turn was found open in the store, and had been sent to a CLI then.
+    pub(crate) fn was_sent_by_another_host(&self, turn: TurnId) -> bool {
+        self.lock().queue.turn(turn).is_some_and(|entry| entry.restored && entry.open.attempts > 0)
+    }
+
     pub(crate) fn interruptions(&self, turn: TurnId) -> u32 {
         self.lock().queue.turn(turn).map_or(0, |entry| entry.interruptions)
     }

@@ -26,6 +26,8 @@ impl Engine {
         }
         let (session_id, interruptions) = (self.desk.session_id(), self.desk.interruptions(turn));
         let earlier = self.earlier.replace(Spent::default());
+        // What the CLI of another host had spent on it died with that: the rest would be told as the whole.
+        let earlier = earlier.filter(|_| !self.desk.was_sent_by_another_host(turn));
         let (held_up, limited) = (matches!(verdict, Verdict::HeldUp), matches!(verdict, Verdict::Limited));
         let mut outcome = verdict.into_outcome(Whose { turn, session_id, interruptions, earlier });
         if held_up && let Outcome::Failed(failure) = &mut outcome {
