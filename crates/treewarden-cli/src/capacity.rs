@@ -41,6 +41,9 @@ const FILES_AT_REST: u64 = 6;
 /// them no idle CLI could be ended, and all who wait for descriptors would wait for each other.
 const FOR_A_MOMENT: u64 = 4;
 
+/// What is left to CLIs is what the daemon itself, the fewest clients and what is open for a moment leave.
+const BESIDE_CLIS: u64 = AT_REST + FEWEST_CLIENTS as u64 + FOR_A_MOMENT;
+
 /// With how many descriptors a daemon is started at the least: with fewer it would be up, and say of no turn why that does not run.
 ///
 /// Seen (Linux; at 40 also with CLI 2.1.332): below 35 no turn runs, with 35 those of one session alone, as no idle CLI can be ended,
@@ -117,9 +120,6 @@ impl Machine {
         Some(Capacity { clis: usize::try_from(clis).unwrap_or(usize::MAX).max(1), bound })
     }
 }
-
-/// What is left to CLIs is what the daemon itself, the fewest clients and what is open for a moment leave.
-const BESIDE_CLIS: u64 = AT_REST + FEWEST_CLIENTS as u64 + FOR_A_MOMENT;
 
 /// How many CLIs can live with so many descriptors, at least one, whatever the file says.
 fn most_clis(open_files: u64) -> usize {
@@ -209,8 +209,8 @@ pub(crate) fn too_many(tree: &TreeSpec, machine: Machine) -> Option<String> {
         (_, Some(most)) if kept > most.clis => {
             Some(says(most.clis, format!("this machine lets fewer live, by its {}", most.bound)))
         }
-        (Some(said), _) if max_live(tree, machine).is_some_and(|most| most < wanted(tree, said)) => {
-            let most = machine.open_files.map_or(said, most_clis);
+        (Some(said), _) => {
+            let most = max_live(tree, machine).filter(|most| *most < wanted(tree, said))?;
             Some(format!(
                 "`max_live` lets {said} CLIs live, and the limit of open files {most}: no more live at once; raise that limit \
                  (`ulimit -n`, systemd's LimitNOFILE) or lower `max_live`"
@@ -253,6 +253,14 @@ mod tests {
 
     fn machine(open_files: u64, processes: u64, gib: u64) -> Machine {
         Machine { open_files: Some(open_files), processes: Some(processes), memory: Some(gib << 30) }
+    }
+
+    /// The tree of a file with this text.
+    fn tree(text: &str) -> TreeSpec {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("tree.toml");
+        std::fs::write(&path, text).expect("written");
+        treewarden::config::load(&path).expect("valid")
     }
 
     #[test]
@@ -311,13 +319,9 @@ mod tests {
     #[test]
     fn what_cannot_all_live_is_said() {
         let file = |most: &str| {
-            let text = format!(
+            tree(&format!(
                 "{most}[defaults]\npinned = true\n[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\nwarm = 2\n"
-            );
-            let dir = tempfile::tempdir().expect("a folder");
-            let path = dir.path().join("tree.toml");
-            std::fs::write(&path, text).expect("written");
-            treewarden::config::load(&path).expect("valid")
+            ))
         };
         let capacity = |clis: u64| Machine { processes: Some(clis * PROCESSES), ..Machine::default() };
         assert_eq!(kept(&file("")), 4);
@@ -330,14 +334,8 @@ mod tests {
 
     #[test]
     fn no_file_lets_more_clis_live_than_there_are_descriptors_for() {
-        let file = |text: &str| {
-            let dir = tempfile::tempdir().expect("a folder");
-            let path = dir.path().join("tree.toml");
-            std::fs::write(&path, text).expect("written");
-            treewarden::config::load(&path).expect("valid")
-        };
         let files = |open_files| Machine { open_files: Some(open_files), ..Machine::default() };
-        let two = |top: &str| file(&format!("{top}[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\n"));
+        let two = |top: &str| tree(&format!("{top}[[child]]\nname = \"a\"\n[[child]]\nname = \"b\"\n"));
         assert_eq!(
             max_live(&two("max_live = 1000\n"), files(64)),
             Some(1),
@@ -354,7 +352,7 @@ mod tests {
             None,
             "the sessions that there are can all live"
         );
-        let template = file("max_live = 1000\n[[template]]\nname = \"chat\"\n");
+        let template = tree("max_live = 1000\n[[template]]\nname = \"chat\"\n");
         assert!(too_many(&template, files(1024)).is_some());
     }
 }

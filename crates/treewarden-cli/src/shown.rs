@@ -10,10 +10,6 @@ use std::io::{self, IsTerminal};
 use serde_json::Value;
 use treewarden_store::is_obeyed;
 
-/// What is said where a part of an answer that was shown is void.
-pub(crate) const CUT_OFF: &str =
-    "(the model's answer was cut off; what follows takes the place of its last part)";
-
 /// What becomes of the line ends of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lines {

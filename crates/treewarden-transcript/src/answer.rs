@@ -41,7 +41,7 @@ pub fn answer_to(
     id: SessionId,
     turn: TurnId,
 ) -> Result<Option<DiskAnswer>, TranscriptError> {
-    let found = find(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
+    let found = find(config_dir, id).map_err(TranscriptError::of_folders(config_dir))?;
     let Some(path) = found else { return Ok(None) };
     read_answer(&path, turn).map_err(TranscriptError::of(&path))
 }

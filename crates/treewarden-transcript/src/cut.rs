@@ -28,7 +28,7 @@ pub struct CutLine {
 ///
 /// [`TranscriptError`] if the file cannot be read.
 pub fn cut_line(config_dir: &Path, id: SessionId) -> Result<Option<CutLine>, TranscriptError> {
-    let found = find_any(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
+    let found = find_any(config_dir, id).map_err(TranscriptError::of_folders(config_dir))?;
     let Some(path) = found else { return Ok(None) };
     let line = line(&path).map_err(TranscriptError::of(&path))?;
     Ok(line.map(|line| CutLine { path, line }))

@@ -26,4 +26,10 @@ impl TranscriptError {
         let path = path.to_owned();
         move |source| Self { path, source }
     }
+
+    /// The folders of a configuration directory cannot be looked through.
+    pub(crate) fn of_folders(config_dir: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = config_dir.join("projects");
+        move |source| Self { path, source }
+    }
 }

@@ -51,7 +51,7 @@ pub struct Look {
 ///
 /// [`TranscriptError`] if the file cannot be read.
 pub fn look(config_dir: &Path, id: SessionId, known: &Known) -> Result<Look, TranscriptError> {
-    let path = find(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
+    let path = find(config_dir, id).map_err(TranscriptError::of_folders(config_dir))?;
     let saved = holds_at(config_dir, path.as_deref(), id, known)?;
     let (mut first, mut kept) = (None, None);
     // Only for a file that was just found to hold what is known: the second name of one that was emptied
@@ -71,7 +71,7 @@ pub fn look(config_dir: &Path, id: SessionId, known: &Known) -> Result<Look, Tra
 ///
 /// [`TranscriptError`] if the file cannot be read.
 pub fn holds(config_dir: &Path, id: SessionId, known: &Known) -> Result<Saved, TranscriptError> {
-    let path = find(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
+    let path = find(config_dir, id).map_err(TranscriptError::of_folders(config_dir))?;
     holds_at(config_dir, path.as_deref(), id, known)
 }
 
@@ -84,7 +84,7 @@ fn holds_at(
     // The second name will do: a start gives the first back from it.
     let path = match path {
         Some(path) => Some(path.to_owned()),
-        None => kept(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?,
+        None => kept(config_dir, id).map_err(TranscriptError::of_folders(config_dir))?,
     };
     let Some(path) = path else {
         let first = || known.first.clone().map(|first| Saved::Cut { first });
@@ -125,7 +125,5 @@ fn judge(config_dir: &Path, path: &Path, id: SessionId, known: &Known) -> io::Re
     // knows that there was anything.
     let Some(hole) = resume::hole(&whole, leaf) else { return Ok(Saved::Yes) };
     let is_loss = hole.before.is_some() || loss::another(config_dir, path, id)?.is_some();
-    Ok(Some(hole)
-        .filter(|_| is_loss)
-        .map_or(Saved::Yes, |hole| Saved::Incomplete { missing: whole.name(hole.missing) }))
+    Ok(if is_loss { Saved::Incomplete { missing: whole.name(hole.missing) } } else { Saved::Yes })
 }

@@ -68,7 +68,7 @@ pub fn prepare(
 ) -> Result<Resumable, TranscriptError> {
     // First: without its first name the CLI would not find the conversation, and it would be said to be lost
     // while a copy is there.
-    let restored = restore(config_dir, id).map_err(TranscriptError::of(&config_dir.join("projects")))?;
+    let restored = restore(config_dir, id).map_err(TranscriptError::of_folders(config_dir))?;
     let Some(path) = restored else { return Ok(loss::without_file(config_dir, id, known)) };
     let error = || TranscriptError::of(&path);
     // The whole file, whatever its length: a start decides what is lost for good, and may write.

@@ -1,5 +1,6 @@
 //! Sessions that are made of a template and removed while their tree runs, with the fake CLI.
 
+use treewarden::Session;
 use treewarden::session::{QueryErrorKind, SessionState};
 use treewarden::supervisor::Supervisor;
 use treewarden::tree::{NewSessionError, NodeKind, RemoveSessionError, Tree};
@@ -168,8 +169,8 @@ async fn a_removal_gives_every_turn_its_outcome() {
     tree.stop().await;
 }
 
-#[tokio::test]
-async fn a_turn_that_was_on_its_way_when_its_session_was_removed_has_its_outcome() {
+/// Makes a session twenty times, asks it thrice at once, and ends it meanwhile; each turn that was accepted has its outcome then.
+async fn asked_while_it_ends(ends: impl AsyncFn(&Tree, &Session)) {
     let ground = Ground::new();
     let tree = ground.start(&template("chat", "")).await;
     for round in 0..20 {
@@ -180,7 +181,7 @@ async fn a_turn_that_was_on_its_way_when_its_session_was_removed_has_its_outcome
                 tokio::spawn(async move { alice.submit("hello").await })
             })
             .collect();
-        tree.remove_session("alice").await.expect("it is removed");
+        ends(&tree, &alice).await;
         for asked in asked {
             // One that came behind the removal is refused.
             let Ok(turn) = asked.await.expect("no panic") else { continue };
@@ -192,27 +193,18 @@ async fn a_turn_that_was_on_its_way_when_its_session_was_removed_has_its_outcome
 }
 
 #[tokio::test]
+async fn a_turn_that_was_on_its_way_when_its_session_was_removed_has_its_outcome() {
+    asked_while_it_ends(async |tree, _| tree.remove_session("alice").await.expect("it is removed")).await;
+}
+
+#[tokio::test]
 async fn a_turn_that_was_on_its_way_when_its_session_was_stopped_and_removed_has_its_outcome() {
-    let ground = Ground::new();
-    let tree = ground.start(&template("chat", "")).await;
-    for round in 0..20 {
-        let alice = tree.new_session("chat", "alice").await.expect("it is made");
-        let asked: Vec<_> = (0..3)
-            .map(|_| {
-                let alice = alice.clone();
-                tokio::spawn(async move { alice.submit("hello").await })
-            })
-            .collect();
+    asked_while_it_ends(async |tree, alice| {
         // The removal may be first, so that there is nobody to be stopped.
         let (_stopped, removed) = tokio::join!(alice.stop(), tree.remove_session("alice"));
         removed.expect("it is removed");
-        for asked in asked {
-            let Ok(turn) = asked.await.expect("no panic") else { continue };
-            let report = tree.host().turn(turn).await.expect("the journal can be read").expect("it is there");
-            assert!(report.outcome.is_some(), "round {round}: {turn} was accepted and is open");
-        }
-    }
-    tree.stop().await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -84,13 +84,16 @@ impl Clients {
             Ok(place) => place.forget(),
             Err(_) => {
                 // The one that is so for longest has the lowest number of its kind.
-                let (_, hang_up) =
-                    self.offers.lock().unwrap_or_else(PoisonError::into_inner).hang_up.pop_first()?;
+                let (_, hang_up) = self.offers().hang_up.pop_first()?;
                 // One that is gone by itself leaves its place as well.
                 let _gone = hang_up.send(());
             }
         }
         Some(Place { clients: Arc::clone(self), offer: None }.idle())
+    }
+
+    fn offers(&self) -> MutexGuard<'_, Offers> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets a request grow from `held` to `size` bytes, at the expense of the others; false if they hold too much.
@@ -143,7 +146,7 @@ impl Place {
 
     fn offer(&mut self, why: Why) -> oneshot::Receiver<()> {
         let (hang_up, hung_up) = oneshot::channel();
-        let mut offers = self.clients.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offers = self.clients.offers();
         let offer = (why, offers.next);
         offers.next += 1;
         offers.hang_up.insert(offer, hang_up);
@@ -156,7 +159,7 @@ impl Place {
     /// comes first.
     fn is_own(&mut self) -> bool {
         let Some(offer) = self.offer else { return true };
-        let own = self.clients.offers.lock().unwrap_or_else(PoisonError::into_inner).hang_up.remove(&offer);
+        let own = self.clients.offers().hang_up.remove(&offer);
         // One that went stays so, and is given back by nobody but the other.
         self.offer = self.offer.filter(|_| own.is_none());
         own.is_some()
@@ -263,7 +266,7 @@ mod tests {
         assert_eq!(first.while_blocked(std::future::ready(1)).await, None, "it stays hung up on");
         drop((first, second, newcomers, places));
         assert_eq!(at_work(&clients, CLIENTS).len(), CLIENTS, "each place is given back once");
-        assert!(clients.offers.lock().expect("nobody panics").hang_up.is_empty());
+        assert!(clients.offers().hang_up.is_empty());
     }
 
     #[tokio::test]
@@ -277,10 +280,10 @@ mod tests {
                 _ = waits => panic!("nobody came"),
                 () = std::future::ready(()) => {}
             }
-            assert_eq!(clients.offers.lock().expect("nobody panics").hang_up.len(), 1);
+            assert_eq!(clients.offers().hang_up.len(), 1);
         }
         drop(place);
-        assert!(clients.offers.lock().expect("nobody panics").hang_up.is_empty());
+        assert!(clients.offers().hang_up.is_empty());
         drop(clients.admit().expect("it is free"));
     }
 

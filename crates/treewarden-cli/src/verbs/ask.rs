@@ -7,11 +7,12 @@ use anyhow::Context;
 use serde_json::Value;
 use treewarden_service::{Request, Streaming};
 
+use super::printed::Printed;
 use super::turn;
 use crate::args::{Ask, Output};
 use crate::client::{Client, TreeEnded};
 use crate::lines::MAX_REQUEST;
-use crate::{output, shown};
+use crate::output;
 
 pub(super) async fn run(ask: Ask) -> anyhow::Result<ExitCode> {
     let Ask { name, prompt, command, stream, detach, output, place } = ask;
@@ -63,7 +64,7 @@ pub(super) async fn follow(
     stream: Streaming,
     output: Output,
 ) -> anyhow::Result<Value> {
-    let (mut open_line, mut opened, mut first) = (false, None::<String>, Some(first));
+    let (mut printed, mut opened, mut first) = (Printed::default(), None::<String>, Some(first));
     let report = loop {
         let said = match first.take() {
             Some(first) => Ok(first),
@@ -84,33 +85,14 @@ pub(super) async fn follow(
             continue;
         }
         match item["type"].as_str() {
-            Some("text") => {
-                let text = item["text"].as_str().unwrap_or_default();
-                open_line = !text.ends_with('\n');
-                output::text(shown::answer(text))?;
-            }
-            Some("waiting") => {
-                output::note(format!("(waiting for {})", item["for"].as_str().unwrap_or("a place")));
-            }
-            // What was shown of the text is said again by the next CLI.
-            Some("resumed") if stream == Streaming::Text => {
-                if std::mem::take(&mut open_line) {
-                    output::line("")?;
-                }
-                output::note("(the CLI died; another one carries the turn on)");
-            }
-            Some("cut_off") => {
-                if std::mem::take(&mut open_line) {
-                    output::line("")?;
-                }
-                output::note(shown::CUT_OFF);
-            }
-            _ => {}
+            // One answer is asked for, and not how the model came to it.
+            Some("tool") => {}
+            // Where nothing was shown, nothing is told anew.
+            Some("resumed") if stream != Streaming::Text => {}
+            _ => printed.item(&item)?,
         }
     };
     // A person's prompt begins on a line of its own, and a file ends with one.
-    if open_line {
-        output::line("")?;
-    }
+    printed.end_line()?;
     Ok(report)
 }

@@ -7,6 +7,7 @@ mod copies;
 mod events;
 mod in_force;
 mod lost;
+mod printed;
 mod ps;
 mod reload;
 mod simple;

@@ -31,6 +31,7 @@ mod status;
 mod stream;
 mod submit;
 mod supervised;
+mod text_events;
 mod turn;
 
 pub use actor::{CliCrashed, SessionActor, SessionActorState, SessionArguments};
@@ -44,7 +45,8 @@ pub use lost_names::{Adopted, LostName};
 pub use options::{CutOffTools, SessionOptions};
 pub use start_error::{StartError, StartErrorKind};
 pub use status::{CliFeatures, Status};
-pub use stream::{Collected, Frames, Text, TextDeltas, TextEvent, TextEvents, ToolUses};
+pub use stream::{Collected, Frames, Text, TextDeltas, ToolUses};
+pub use text_events::{TextEvent, TextEvents};
 pub use treewarden_core::limits::{Enforcement, Limits, NoSize, Size};
 pub use treewarden_core::session::{
     Answer, CliVersion, Config as Timing, CrashKind, Delivery, Denied, ExitClass, ExitFacts, Failure,

@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep};
 use treewarden::{Prompt, TurnId};
 use treewarden_service::{Request, Streaming};
 
-use super::printed::Printed;
 use crate::args::{Output, Place};
 use crate::client::{Client, TreeEnded};
 use crate::exit::{self, Exit};
 use crate::output;
+use crate::verbs::printed::Printed;
 use crate::verbs::turn::{self, untold};
 
 /// How long a person waits for a tree that ended under a turn, unless they want to wait no longer.

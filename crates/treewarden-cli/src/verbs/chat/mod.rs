@@ -4,7 +4,6 @@
 
 mod asking;
 mod keyboard;
-mod printed;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

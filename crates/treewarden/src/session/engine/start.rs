@@ -257,16 +257,12 @@ async fn opening(
             PermanentKind::ConversationLost,
             format!("the conversation {id} is lost: {reason}; `clear` the session to begin a new one"),
         )),
-        Ok(Err(error)) if is_shortage(error.io()) || is_full(error.io()) => {
-            Err(StartFailure::Shortage(format!("failed to {error}")))
-        }
         Ok(Err(error)) => {
             let folder = error.path().parent().unwrap_or_else(|| error.path()).display();
-            let message = format!(
-                "failed to {error}; nothing of the conversation {id} is lost: see that {folder} can be read and written, \
-                 and ask again"
+            let advice = format!(
+                "; nothing of the conversation {id} is lost: see that {folder} can be read and written, and ask again"
             );
-            Err(permanent(PermanentKind::Transcript, message))
+            Err(unread(error.io(), format!("failed to {error}"), &advice))
         }
         // The look at the transcript panicked, or the runtime ends. Neither says that the conversation is
         // lost.
@@ -280,12 +276,18 @@ async fn opening(
 /// The conversation's transcript. Folders that cannot be looked through are not taken for ones without it.
 fn found(config_dir: &Path, id: SessionId) -> Result<Option<PathBuf>, StartFailure> {
     transcript::find(config_dir, id).map_err(|error| {
-        let text = format!("failed to look for a transcript below {}: {error}", config_dir.display());
-        match is_shortage(&error) {
-            true => StartFailure::Shortage(text),
-            false => permanent(PermanentKind::Transcript, text),
-        }
+        let failed = format!("failed to look for a transcript below {}: {error}", config_dir.display());
+        unread(&error, failed, "")
     })
+}
+
+/// What a start is that cannot use a transcript; `advice` is for what lasts.
+fn unread(error: &std::io::Error, failed: String, advice: &str) -> StartFailure {
+    if is_shortage(error) || is_full(error) {
+        StartFailure::Shortage(failed)
+    } else {
+        permanent(PermanentKind::Transcript, failed + advice)
+    }
 }
 
 /// What the conversation holds, as far as the store knows; one that another program has locked is waited for.

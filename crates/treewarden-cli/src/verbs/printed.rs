@@ -1,4 +1,4 @@
-//! What is shown of a turn while it runs: the text on stdout, everything about it on stderr.
+//! What `ask` and `chat` show of a turn while it runs: the text on stdout, everything about it on stderr.
 //!
 //! Words of others, and what a tool is called with is that, are one line here, cut, and nothing that a terminal would obey.
 
@@ -37,7 +37,9 @@ impl Printed {
             }
             // What was shown of the text is said again by the next CLI.
             Some("resumed") => self.note("(the CLI died; another one carries the turn on)"),
-            Some("cut_off") => self.note(shown::CUT_OFF),
+            Some("cut_off") => {
+                self.note("(the model's answer was cut off; what follows takes the place of its last part)")
+            }
             _ => Ok(()),
         }
     }
