@@ -113,7 +113,10 @@ impl Person {
         let words: Vec<String> =
             std::iter::once(own.get_program()).chain(own.get_args()).map(quoted).collect();
         let mut command = Command::new("script");
-        command.args(["-qefc", &words.join(" "), "/dev/null"]).current_dir(world.path(""));
+        // Without `exec` a shell may stay between (dash does), which the first Ctrl-C ends, with 130 as the code of all.
+        command
+            .args(["-qefc", &format!("exec {}", words.join(" ")), "/dev/null"])
+            .current_dir(world.path(""));
         command.env("TREEWARDEN_SOCKET", world.socket()).env("NO_COLOR", "1").env("TERM", "xterm");
         command.env("XDG_STATE_HOME", world.path("person"));
         let chat = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
