@@ -5,7 +5,7 @@ mod session_support;
 use session_support::*;
 use treewarden_core::session::{
     Action, Config, CrashKind, DrainReason, End, Event, ExitClass, Item, OpenTurn, Opening, Permanent,
-    PermanentKind, StartFailure, State, Verdict,
+    PermanentKind, Settlement, StartFailure, State,
 };
 
 fn start_failed(failure: StartFailure) -> Event {
@@ -22,7 +22,7 @@ fn a_crash_leaves_an_exactly_once_turn_open() {
 #[test]
 fn a_crash_fails_an_at_most_once_turn() {
     let mut bench = Bench::up(Config::default(), vec![Item::Turn(at_most_once(1)), item(2)], true);
-    assert_eq!(bench.on(killed()), [settle(1, Verdict::Crashed), crashed(CrashKind::Signal(9))]);
+    assert_eq!(bench.on(killed()), [settle(1, Settlement::Crashed), crashed(CrashKind::Signal(9))]);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_crash_before_the_first_turn_is_sent_fails_no_turn() {
 fn a_crash_ends_a_turn_that_was_to_end_anyway() {
     let mut bench = Bench::busy();
     bench.feed(Event::Cancel(turn(1), DrainReason::TimedOut));
-    assert_eq!(bench.on(killed()), [settle(1, Verdict::TimedOut(None)), crashed(CrashKind::Signal(9))]);
+    assert_eq!(bench.on(killed()), [settle(1, Settlement::TimedOut(None)), crashed(CrashKind::Signal(9))]);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_turn_that_was_under_way_is_run_again_before_any_other() {
     bench.feed(Event::Spawned);
     assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
     assert_eq!(bench.machine.in_flight().expect("it was sent").attempts, 2);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(2)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(())), send(2)]);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_result_that_a_resumed_cli_comes_to_before_it_was_sent_the_turn_is_the_turns
         assert!(bench.machine.is_at_hand(turn(1)) && !bench.machine.is_at_hand(turn(2)));
         assert_eq!(bench.on(result(&[2])), [], "a turn that no CLI was given is nobody's result");
         assert_eq!(bench.on(aborted(&[1])), [], "an abort of before decides nothing");
-        assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+        assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
         assert!(bench.machine.at_hand().is_none());
         if !initialized {
             bench.feed(Event::Initialized { lifecycle: true });
@@ -94,7 +94,7 @@ fn a_cli_that_does_not_know_a_flag_is_started_without_it_once() {
     assert_eq!(bench.on(unknown()), [start_as(Opening::Resume, true)], "the opening that was forced stays");
     let again = bench.on(unknown());
     assert!(
-        matches!(&again[..], [Action::Settle(_, Verdict::LeftOff(_)), Action::End(End::Failed(_))]),
+        matches!(&again[..], [Action::Settle(_, Settlement::LeftOff(_)), Action::End(End::Failed(_))]),
         "{again:?}"
     );
 }
@@ -113,7 +113,7 @@ fn a_clear_needs_no_cli() {
 #[test]
 fn a_turn_that_had_all_its_attempts_fails() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 20)), item(2)]);
-    assert_eq!(bench.take(), [settle(1, Verdict::Crashed), start(false)]);
+    assert_eq!(bench.take(), [settle(1, Settlement::Crashed), start(false)]);
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 19))]);
     assert_eq!(bench.take(), [start(true)]);
 }
@@ -122,14 +122,14 @@ fn a_turn_that_had_all_its_attempts_fails() {
 fn an_at_most_once_turn_that_was_sent_is_not_sent_again() {
     let sent = OpenTurn { attempts: 1, ..at_most_once(1) };
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(sent)]);
-    assert_eq!(bench.take(), [settle(1, Verdict::Crashed), start(false)]);
+    assert_eq!(bench.take(), [settle(1, Settlement::Crashed), start(false)]);
 }
 
 #[test]
 fn cancelling_the_turn_that_is_being_rerun_restarts_without_the_rerun() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1)), item(2)]);
     bench.feed(Event::Spawned);
-    assert_eq!(bench.on(cancel(1)), [settle(1, Verdict::Interrupted), Action::Kill]);
+    assert_eq!(bench.on(cancel(1)), [settle(1, Settlement::Interrupted), Action::Kill]);
     assert_eq!(
         bench.on(Event::Initialized { lifecycle: true }),
         [],
@@ -143,7 +143,7 @@ fn cancelling_the_turn_that_is_being_rerun_restarts_without_the_rerun() {
 #[test]
 fn interrupting_the_turn_that_is_being_rerun_ends_it() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
-    assert_eq!(bench.on(cancel(1)), [settle(1, Verdict::Interrupted), Action::Kill]);
+    assert_eq!(bench.on(cancel(1)), [settle(1, Settlement::Interrupted), Action::Kill]);
     assert_eq!(bench.on(ends_early()), [Action::End(End::Parked)], "and nothing else waits");
 }
 
@@ -151,7 +151,7 @@ fn interrupting_the_turn_that_is_being_rerun_ends_it() {
 fn a_rerun_turn_that_runs_out_of_its_time_before_it_is_sent_is_timed_out() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(taken(1, 1))]);
     let late = Event::Cancel(turn(1), DrainReason::TimedOut);
-    assert_eq!(bench.on(late), [settle(1, Verdict::TimedOut(None)), Action::Kill]);
+    assert_eq!(bench.on(late), [settle(1, Settlement::TimedOut(None)), Action::Kill]);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn an_id_that_is_in_use_is_resumed_once() {
     let actions = bench.on(start_failed(no_conversation()));
     assert!(
         matches!(&actions[..], [
-            Action::Settle(_, Verdict::NotStarted(reason)),
+            Action::Settle(_, Settlement::NotStarted(reason)),
             Action::End(End::Failed(end)),
         ] if reason == end && end.message == "No conversation found"),
         "{actions:?}"
@@ -213,8 +213,8 @@ fn a_permanent_failure_to_start_settles_every_turn() {
     assert_eq!(
         bench.on(start_failed(StartFailure::Permanent(reason.clone()))),
         [
-            settle(1, Verdict::LeftOff(reason.clone())),
-            settle(2, Verdict::NotStarted(reason.clone())),
+            settle(1, Settlement::LeftOff(reason.clone())),
+            settle(2, Settlement::NotStarted(reason.clone())),
             Action::End(End::Failed(reason.clone()))
         ],
         "a turn that was sent is never told as not started"
@@ -227,7 +227,7 @@ fn a_refusal_that_shows_in_the_exit_settles_every_turn_too() {
     let mut bench = Bench::new(Config::default(), vec![item(1)]);
     bench.feed(Event::Spawned);
     let exited = bench.on(Event::Exited(ExitClass::Permanent(reason.clone())));
-    assert_eq!(exited, [settle(1, Verdict::NotStarted(reason.clone())), Action::End(End::Failed(reason))]);
+    assert_eq!(exited, [settle(1, Settlement::NotStarted(reason.clone())), Action::End(End::Failed(reason))]);
 }
 
 /// A session whose turn 1, which the CLI would run again, is cancelled: another CLI is to come for turn 2.
@@ -243,7 +243,7 @@ fn nothing_is_started_beside_a_cli_that_could_not_be_ended() {
     let left = Permanent::new(PermanentKind::NotGone, "a process is left");
     let failed = Action::End(End::Failed(left.clone()));
     let class = || ExitClass::Permanent(left.clone());
-    let not_started = settle(2, Verdict::NotStarted(left.clone()));
+    let not_started = settle(2, Settlement::NotStarted(left.clone()));
     assert_eq!(reopening().on(Event::Exited(class())), [not_started.clone(), failed.clone()]);
     let found_left = start_failed(StartFailure::Permanent(left.clone()));
     assert_eq!(reopening().on(found_left), [not_started, failed.clone()]);
@@ -260,7 +260,10 @@ fn a_refusal_of_a_cli_that_is_killed_for_its_silence_is_no_crash() {
     bench.feed(Event::Spawned);
     assert_eq!(bench.pass(Config::default().start_timeout), [Action::Kill]);
     let exited = bench.on(Event::Exited(ExitClass::Permanent(refused.clone())));
-    assert_eq!(exited, [settle(1, Verdict::NotStarted(refused.clone())), Action::End(End::Failed(refused))]);
+    assert_eq!(
+        exited,
+        [settle(1, Settlement::NotStarted(refused.clone())), Action::End(End::Failed(refused))]
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod session_support;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, CrashKind, DrainReason, Event, Fact, Item, OpenTurn, State, Verdict,
+    Action, Config, CrashKind, DrainReason, Event, Fact, Item, OpenTurn, Settlement, State,
 };
 
 #[test]
@@ -12,7 +12,7 @@ fn no_result_within_the_drain_deadline_kills_the_cli_and_settles_the_turn() {
     let mut bench = Bench::busy();
     bench.feed(cancel(1));
     assert_eq!(bench.pass(millis(9_999)), []);
-    assert_eq!(bench.pass(millis(1)), [settle(1, Verdict::Interrupted), Action::Kill]);
+    assert_eq!(bench.pass(millis(1)), [settle(1, Settlement::Interrupted), Action::Kill]);
     assert_eq!(bench.on(result(&[1])), [], "settled is settled");
     assert_eq!(bench.on(killed()), [crashed(CrashKind::NotDrained)]);
 }
@@ -28,7 +28,7 @@ fn a_turn_past_its_deadline_is_interrupted_and_timed_out() {
     }
     assert_eq!(bench.pass(secs(100)), [Action::Interrupt]);
     assert_eq!(bench.state(), State::Draining(turn(1)));
-    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::TimedOut(Some(())))]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Settlement::TimedOut(Some(())))]);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn the_first_reason_to_drain_is_the_one_that_is_told() {
     let mut bench = Bench::busy();
     bench.feed(Event::Cancel(turn(1), DrainReason::TimedOut));
     assert_eq!(bench.on(cancel(1)), []);
-    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::TimedOut(Some(())))]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Settlement::TimedOut(Some(())))]);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn an_idle_cli_may_be_silent() {
 fn a_result_that_comes_before_the_kill_takes_effect_is_the_answer() {
     let mut bench = Bench::busy();
     assert_eq!(bench.pass(secs(130)), [Action::Probe, Action::Kill]);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
     assert_eq!(bench.on(killed()), [crashed(CrashKind::Silent)]);
 }
 
@@ -119,6 +119,6 @@ fn nothing_but_the_kill_goes_to_a_cli_that_is_being_killed() {
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), []);
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), []);
     assert_eq!(bench.on(cancel(1)), []);
-    let verdict = Verdict::CredentialsRefused(None);
-    assert_eq!(bench.on(killed()), [settle(1, verdict), crashed(CrashKind::Silent)]);
+    let settlement = Settlement::CredentialsRefused(None);
+    assert_eq!(bench.on(killed()), [settle(1, settlement), crashed(CrashKind::Silent)]);
 }

@@ -3,7 +3,7 @@
 mod session_support;
 
 use session_support::*;
-use treewarden_core::session::{Action, Config, Event, State, StopReason, Verdict};
+use treewarden_core::session::{Action, Config, Event, Settlement, State, StopReason};
 
 /// A CLI that is idle and parks after 60 s.
 fn idle() -> Bench {
@@ -57,7 +57,7 @@ fn what_was_missing_is_looked_for_again_after_a_time_and_after_the_next_turn() {
     assert_eq!(bench.pass(millis(1)), [Action::LookOnDisk]);
     not_there(&mut bench);
     bench.feed(Event::Enqueue(item(1)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), Action::LookOnDisk]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(())), Action::LookOnDisk]);
     assert_eq!(bench.on(saved()), []);
     assert_eq!((bench.machine.unsaved(), bench.machine.is_at_rest()), (None, true));
     assert_eq!(bench.pass(secs(60)), [Action::LookOnDisk]);
@@ -80,7 +80,7 @@ fn a_turn_that_comes_while_the_disk_is_looked_at_keeps_the_cli() {
     bench.pass(secs(60));
     assert_eq!(bench.on(Event::Enqueue(item(1))), [send(1)]);
     assert_eq!(bench.on(saved()), []);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
     assert_eq!(bench.state(), State::Ready);
 }
 
@@ -112,9 +112,9 @@ fn other_options_wait_until_the_last_turn_is_on_disk_and_turns_go_on_meanwhile()
     bench.feed(Event::Enqueue(item(1)));
     assert_eq!(not_there(&mut bench), [send(1)], "to the CLI that is there");
     bench.feed(Event::Enqueue(item(2)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), Action::LookOnDisk]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(())), Action::LookOnDisk]);
     assert_eq!(not_there(&mut bench), [send(2)]);
-    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result(())), Action::LookOnDisk]);
+    assert_eq!(bench.on(result(&[2])), [settle(2, Settlement::Result(())), Action::LookOnDisk]);
     assert_eq!(bench.on(saved()), [Action::Stop]);
 
     // Without a turn it is looked for after a time.
@@ -128,14 +128,14 @@ fn other_options_wait_until_the_last_turn_is_on_disk_and_turns_go_on_meanwhile()
 #[test]
 fn the_disk_is_looked_at_after_each_turn_and_for_the_newest_alone_of_many() {
     let mut bench = Bench::busy();
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
     assert_eq!(bench.pass(millis(200)), []);
     bench.feed(Event::Enqueue(item(2)));
-    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[2])), [settle(2, Settlement::Result(()))]);
     assert_eq!(bench.pass(millis(100)), [Action::LookOnDisk]);
     // A turn is not kept waiting by it, and one look is under way at a time.
     assert_eq!(bench.on(Event::Enqueue(item(3))), [send(3)]);
-    assert_eq!(bench.on(result(&[3])), [settle(3, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[3])), [settle(3, Settlement::Result(()))]);
     assert_eq!(bench.on(saved()), [Action::LookOnDisk], "it may not have seen the newest");
     assert_eq!(not_there(&mut bench), []);
     assert!(bench.machine.unsaved().is_some(), "nobody had to ask");

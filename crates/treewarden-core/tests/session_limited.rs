@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, DrainReason, End, Event, Fact, Item, Lifecycle, OpenTurn, ResultFact, StartFailure,
-    State, StopReason, Verdict,
+    Action, Config, DrainReason, End, Event, Fact, Item, Lifecycle, OpenTurn, ResultFact, Settlement,
+    StartFailure, State, StopReason,
 };
 use treewarden_proto::TurnId;
 
@@ -55,7 +55,7 @@ fn a_turn_that_meets_the_limit_is_gone_on_with_when_it_is_lifted_and_never_sent_
     assert_eq!(bench.pass(millis(1)), [go_on(1)]);
     assert_eq!(bench.state(), State::Busy(turn(1)));
     let answer = ResultFact { turns: vec![go(1)], ..ResultFact::default() };
-    assert_eq!(bench.on(frame(Fact::Result(answer))), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(frame(Fact::Result(answer))), [settle(1, Settlement::Result(()))]);
 }
 
 #[test]
@@ -77,10 +77,10 @@ fn a_turn_that_waits_for_no_limit_fails_with_it_and_so_do_those_behind_it() {
     bench.feed(Event::Enqueue(item(2)));
     let until = bench.now + secs(3600);
     bench.feed(Event::Enqueue(Item::Turn(patient(3, until))));
-    let done = [settle(1, Verdict::Result(())), settle(2, Verdict::Limited)];
+    let done = [settle(1, Settlement::Result(())), settle(2, Settlement::Limited)];
     assert_eq!(bench.on(limit(1, 3600)), done);
     assert_eq!(bench.state(), State::Suspended(until));
-    assert_eq!(bench.on(Event::Enqueue(item(4))), [settle(4, Verdict::Limited)]);
+    assert_eq!(bench.on(Event::Enqueue(item(4))), [settle(4, Settlement::Limited)]);
     bench.is_on_disk();
     assert_eq!(bench.pass(millis(3_599_699)), []);
     assert_eq!(bench.pass(millis(1)), [send(3)]);
@@ -90,7 +90,7 @@ fn a_turn_that_waits_for_no_limit_fails_with_it_and_so_do_those_behind_it() {
 fn a_limit_that_is_lifted_too_late_fails_at_once_who_would_wait_in_vain() {
     let mut bench = patient_bench();
     bench.feed(Event::Enqueue(Item::Turn(patient(2, bench.now + secs(60)))));
-    assert_eq!(bench.on(limit(1, 7201)), [settle(1, Verdict::Result(())), settle(2, Verdict::Limited)]);
+    assert_eq!(bench.on(limit(1, 7201)), [settle(1, Settlement::Result(())), settle(2, Settlement::Limited)]);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_turn_that_is_not_sent_for_a_limit_of_another_session_is_the_next_again() {
     assert_eq!(bench.pass(millis(61_999)), []);
     assert_eq!(bench.pass(millis(1)), [Action::Interrupt]);
     let mut bench = Bench::busy();
-    assert_eq!(bench.on(Event::Limited(turn(1), secs(600))), [settle(1, Verdict::Limited)]);
+    assert_eq!(bench.on(Event::Limited(turn(1), secs(600))), [settle(1, Settlement::Limited)]);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_turn_that_is_to_go_on_waits_for_a_limit_that_is_met_again_as_long_as_it_may
     assert_eq!(bench.pass(secs(3600)), [go_on(1)]);
     assert_eq!(bench.on(Event::Limited(turn(1), secs(3600))), []);
     assert_eq!(bench.pass(secs(3600)), [go_on(1)], "nothing was asked before");
-    assert_eq!(bench.on(Event::Limited(turn(1), secs(1))), [settle(1, Verdict::Limited)]);
+    assert_eq!(bench.on(Event::Limited(turn(1), secs(1))), [settle(1, Settlement::Limited)]);
 }
 
 #[test]
@@ -131,9 +131,9 @@ fn no_cli_is_started_into_a_limit_and_what_waits_for_one_waits() {
     let mut bench = Bench::new(Config::default(), vec![Item::Turn(patient(1, now + secs(8000))), item(2)]);
     assert_eq!(bench.take(), [start(false)]);
     let limited = || Event::StartFailed(StartFailure::Limited(secs(3600)));
-    assert_eq!(bench.on(limited()), [settle(2, Verdict::Limited)]);
+    assert_eq!(bench.on(limited()), [settle(2, Settlement::Limited)]);
     assert_eq!(bench.state(), State::Suspended(bench.now + secs(3600)));
-    assert_eq!(bench.on(Event::Enqueue(item(3))), [settle(3, Verdict::Limited)]);
+    assert_eq!(bench.on(Event::Enqueue(item(3))), [settle(3, Settlement::Limited)]);
     assert_eq!(bench.pass(secs(3600)), [start(false)]);
     assert_eq!(bench.state(), State::Starting);
     assert_eq!(bench.on(limited()), [], "the limit was met again");
@@ -146,7 +146,7 @@ fn no_cli_is_started_into_a_limit_and_what_waits_for_one_waits() {
 fn a_session_whose_turns_do_not_wait_for_a_limit_needs_no_cli() {
     let mut bench = Bench::new(Config::default(), vec![item(1)]);
     let actions = bench.on(Event::StartFailed(StartFailure::Limited(secs(3600))));
-    assert_eq!(actions, [settle(1, Verdict::Limited), Action::End(End::Parked)]);
+    assert_eq!(actions, [settle(1, Settlement::Limited), Action::End(End::Parked)]);
 }
 
 #[test]
@@ -161,11 +161,18 @@ fn what_waits_for_a_limit_before_a_start_can_be_cancelled_and_stopped() {
     };
     let mut bench = waiting(0);
     let parked = Action::End(End::Parked);
-    assert_eq!(bench.on(cancel(1)), [settle(1, Verdict::Cancelled), parked.clone()], "nobody waits any more");
+    assert_eq!(
+        bench.on(cancel(1)),
+        [settle(1, Settlement::Cancelled), parked.clone()],
+        "nobody waits any more"
+    );
     let mut bench = waiting(1);
-    assert_eq!(bench.on(cancel(1)), [settle(1, Verdict::Interrupted), parked]);
+    assert_eq!(bench.on(cancel(1)), [settle(1, Settlement::Interrupted), parked]);
     let mut bench = waiting(0);
-    assert_eq!(bench.on(Event::Stop(StopReason::Requested)), [settle(1, Verdict::Cancelled), Action::Kill]);
+    assert_eq!(
+        bench.on(Event::Stop(StopReason::Requested)),
+        [settle(1, Settlement::Cancelled), Action::Kill]
+    );
     assert_eq!(bench.on(exited()), [stopped(StopReason::Requested)]);
 }
 
@@ -173,15 +180,15 @@ fn what_waits_for_a_limit_before_a_start_can_be_cancelled_and_stopped() {
 fn a_turn_that_is_paused_is_interrupted_at_once() {
     let mut bench = patient_bench();
     bench.feed(limit(1, 3600));
-    assert_eq!(bench.on(cancel(1)), [settle(1, Verdict::Interrupted)]);
+    assert_eq!(bench.on(cancel(1)), [settle(1, Settlement::Interrupted)]);
     let mut bench = patient_bench();
     bench.feed(limit(1, 3600));
     let timed_out = Event::Cancel(turn(1), DrainReason::TimedOut);
-    assert_eq!(bench.on(timed_out), [settle(1, Verdict::TimedOut(None))]);
+    assert_eq!(bench.on(timed_out), [settle(1, Settlement::TimedOut(None))]);
     let mut bench = patient_bench();
     bench.feed(limit(1, 3600));
     let stop = Event::Stop(StopReason::Requested);
-    assert_eq!(bench.on(stop), [settle(1, Verdict::Interrupted), Action::Stop]);
+    assert_eq!(bench.on(stop), [settle(1, Settlement::Interrupted), Action::Stop]);
 }
 
 #[test]
@@ -204,7 +211,7 @@ fn a_machine_that_slept_has_the_limit_lifted_earlier_by_its_own_clock() {
     assert_eq!(bench.state(), State::Suspended(bench.now + secs(540)));
     assert_eq!(bench.pass(secs(540)), [go_on(1)]);
     // Its patience passed as well: 7,200 s from the asking, of which 3,600 are over; the clock counted 600.
-    assert_eq!(bench.on(Event::Limited(turn(1), secs(3601))), [settle(1, Verdict::Limited)]);
+    assert_eq!(bench.on(Event::Limited(turn(1), secs(3601))), [settle(1, Settlement::Limited)]);
 }
 
 #[test]
@@ -220,7 +227,7 @@ fn a_failure_that_may_pass_is_gone_on_after_with_longer_and_longer_pauses() {
     given_up(&mut bench, go(1));
     assert_eq!(bench.pass(millis(3_999)), []);
     assert_eq!(bench.pass(millis(1_001)), [go_on(2)]);
-    assert_eq!(bench.on(failure(go(2))), [settle(1, Verdict::Result(()))], "twice is enough");
+    assert_eq!(bench.on(failure(go(2))), [settle(1, Settlement::Result(()))], "twice is enough");
 }
 
 #[test]
@@ -231,23 +238,23 @@ fn a_failure_is_told_at_once_where_the_turns_time_would_be_over_before_it_is_gon
         bench.feed(frame(Fact::Activity));
     }
     bench.pass(secs(2));
-    assert_eq!(bench.on(failure(turn(1))), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(failure(turn(1))), [settle(1, Settlement::Result(()))]);
 }
 
 #[test]
 fn a_failure_of_a_turn_that_is_to_end_or_of_a_cli_that_names_no_prompts_is_told_at_once() {
     let mut bench = Bench::busy();
     bench.feed(cancel(1));
-    assert_eq!(bench.on(failure(turn(1))), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(failure(turn(1))), [settle(1, Settlement::Result(()))]);
     let mut bench = Bench::up(Config::default(), vec![item(1)], false);
     bench.take();
     let by_position = frame(Fact::Result(ResultFact { may_pass: true, ..ResultFact::default() }));
-    assert_eq!(bench.on(by_position), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(by_position), [settle(1, Settlement::Result(()))]);
     let mut config = Config::default();
     config.api_retries = 0;
     let mut bench = Bench::up(config, vec![item(1)], true);
     bench.take();
-    assert_eq!(bench.on(failure(turn(1))), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(failure(turn(1))), [settle(1, Settlement::Result(()))]);
 }
 
 #[test]

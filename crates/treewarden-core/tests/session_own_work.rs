@@ -4,7 +4,7 @@ mod session_support;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, Event, Fact, Item, Lifecycle, OwnWork, ResultFact, State, StopReason, Verdict,
+    Action, Config, Event, Fact, Item, Lifecycle, OwnWork, ResultFact, Settlement, State, StopReason,
 };
 
 /// A CLI that is idle, parks after 3 s, and says when it works.
@@ -54,7 +54,7 @@ fn a_turn_waits_no_longer_than_own_work_wait_from_when_it_is_the_next() {
     bench.feed(Event::Enqueue(item(1)));
     bench.feed(Event::Enqueue(item(2)));
     bench.pass(secs(20));
-    assert_eq!(bench.on(cancel(1)), [settle(1, Verdict::Cancelled)], "at once");
+    assert_eq!(bench.on(cancel(1)), [settle(1, Settlement::Cancelled)], "at once");
     bench.feed(frame(Fact::Activity));
     bench.feed(Event::Enqueue(item(3)));
     assert_eq!(bench.pass(secs(29)), []);
@@ -89,7 +89,7 @@ fn a_turn_that_is_run_again_is_not_held_back() {
     bench.feed(Event::Spawned);
     bench.feed(frame(Fact::Running));
     assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(2)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(())), send(2)]);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_weak_cli_gives_its_own_result_to_nobody() {
     bench.feed(frame(Fact::TurnBegan));
     bench.feed(Event::Enqueue(item(1)));
     assert_eq!(bench.on(result(&[])), [send(1)]);
-    assert_eq!(bench.on(result(&[])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[])), [settle(1, Settlement::Result(()))]);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_task_that_ends_in_a_turn_has_its_own_turn_before_the_next_of_ours() {
     bench.feed(frame(Fact::Running));
     bench.feed(frame(Fact::TaskEnded));
     bench.feed(Event::Enqueue(item(2)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
     assert_eq!(bench.on(own_result()), []);
     assert_eq!(bench.on(frame(Fact::Idle)), [send(2)]);
 }
@@ -150,7 +150,7 @@ fn a_prompt_that_a_hook_refused_amid_own_work_is_settled_and_the_next_waits_for_
         bench.feed(Event::Configure { config: Config::default(), renew: false });
         bench.feed(lifecycle(1, Lifecycle::Completed));
         assert_eq!(bench.on(frame(Fact::Refused(turn(7), ()))), [], "of another turn");
-        assert_eq!(bench.on(frame(Fact::Refused(turn(1), ()))), [settle(1, Verdict::Refused(()))]);
+        assert_eq!(bench.on(frame(Fact::Refused(turn(1), ()))), [settle(1, Settlement::Refused(()))]);
         assert_eq!(bench.state(), State::Working, "its own turn goes on");
         assert_eq!(bench.on(Event::Enqueue(item(2))), []);
         let ends = if reports { frame(Fact::Idle) } else { own_result() };
@@ -163,7 +163,7 @@ fn an_interrupted_turn_whose_prompt_a_hook_refused_is_an_interrupted_one() {
     let mut bench = Bench::busy();
     bench.feed(cancel(1));
     bench.feed(lifecycle(1, Lifecycle::Completed));
-    assert_eq!(bench.on(frame(Fact::Refused(turn(1), ()))), [settle(1, Verdict::Interrupted)]);
+    assert_eq!(bench.on(frame(Fact::Refused(turn(1), ()))), [settle(1, Settlement::Interrupted)]);
 }
 
 #[test]

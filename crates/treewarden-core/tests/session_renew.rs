@@ -3,7 +3,7 @@
 mod session_support;
 
 use session_support::*;
-use treewarden_core::session::{Action, Config, Event, Item, State, StopReason, Verdict};
+use treewarden_core::session::{Action, Config, Event, Item, Settlement, State, StopReason};
 
 fn renew() -> Event {
     Event::Configure { config: Config::default(), renew: true }
@@ -35,7 +35,7 @@ fn a_busy_cli_ends_its_turn_first_and_the_one_after_it_goes_to_the_next_cli() {
     bench.feed(Event::Enqueue(item(2)));
     assert_eq!(bench.on(renew()), []);
     assert_eq!(bench.state(), State::Busy(turn(1)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), Action::LookOnDisk]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(())), Action::LookOnDisk]);
     assert_eq!(bench.on(saved()), [Action::Stop]);
     assert_eq!(bench.on(exited()), [start(false)]);
     bench.feed(Event::Spawned);
@@ -113,12 +113,12 @@ fn a_cli_that_takes_too_much_memory_is_replaced_between_two_turns_and_never_in_o
     bench.feed(Event::Enqueue(item(2)));
     assert_eq!(bench.on(Event::TooLarge), []);
     assert_eq!(bench.state(), State::Busy(turn(1)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), Action::LookOnDisk]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(())), Action::LookOnDisk]);
     assert_eq!(bench.on(saved()), [Action::Recycle, Action::Stop]);
     assert_eq!(bench.on(exited()), [start(false)]);
     bench.feed(Event::Spawned);
     assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(2)], "the next one begins anew");
-    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[2])), [settle(2, Settlement::Result(()))]);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_cli_that_is_too_large_from_its_start_on_gets_a_turn_before_it_is_replaced()
     bench.feed(Event::Spawned);
     assert_eq!(bench.on(Event::TooLarge), []);
     assert_eq!(bench.on(Event::Initialized { lifecycle: true }), [send(1)]);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), Action::LookOnDisk]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(())), Action::LookOnDisk]);
     assert_eq!(bench.on(saved()), [Action::Recycle, Action::Stop]);
 }
 

@@ -4,8 +4,8 @@ mod session_support;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, CrashKind, DrainReason, Event, Fact, Item, Lifecycle, Permanent, PermanentKind, State,
-    StopReason, Verdict,
+    Action, Config, CrashKind, DrainReason, Event, Fact, Item, Lifecycle, Permanent, PermanentKind,
+    Settlement, State, StopReason,
 };
 
 /// Turn 1 has its result, which is not stored; turn 2 waits.
@@ -13,7 +13,7 @@ fn settling() -> Bench {
     let mut bench = Bench::busy();
     bench.store_nothing();
     bench.feed(Event::Enqueue(item(2)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
     assert_eq!(bench.state(), State::Settling(turn(1)));
     bench
 }
@@ -40,7 +40,7 @@ fn no_turn_is_sent_before_the_outcome_of_the_one_before_is_stored_or_in_hand() {
 fn all_that_were_settled_are_waited_for() {
     let mut bench = settling();
     bench.feed(Event::Enqueue(item(3)));
-    assert_eq!(bench.on(cancel(2)), [settle(2, Verdict::Cancelled)]);
+    assert_eq!(bench.on(cancel(2)), [settle(2, Settlement::Cancelled)]);
     assert_eq!(bench.on(Event::Settled(turn(2))), []);
     assert_eq!(bench.on(Event::Settled(turn(1))), [send(3)]);
 }
@@ -78,7 +78,7 @@ fn a_stop_does_not_wait_for_the_store() {
     let mut bench = settling();
     assert_eq!(
         bench.on(Event::Stop(StopReason::Requested)),
-        [settle(2, Verdict::Cancelled), Action::Stop],
+        [settle(2, Settlement::Cancelled), Action::Stop],
         "turn 2 never ran"
     );
     assert_eq!(bench.on(Event::Settled(turn(1))), []);
@@ -95,7 +95,7 @@ fn a_stop_that_waited_for_a_drain_does_not_wait_for_the_store() {
     let mut bench = Bench::busy();
     bench.store_nothing();
     assert_eq!(bench.on(Event::Stop(StopReason::Requested)), [Action::Interrupt]);
-    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::Interrupted), Action::Stop]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Settlement::Interrupted), Action::Stop]);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_turn_that_is_carried_on_is_settled_though_an_outcome_is_on_its_way() {
     bench.machine.await_outcomes([turn(7)]);
     bench.feed(Event::Spawned);
     bench.feed(Event::Initialized { lifecycle: true });
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
     assert_eq!(bench.on(Event::Settled(turn(7))), []);
     assert_eq!(bench.on(Event::Settled(turn(1))), []);
     assert_eq!(bench.state(), State::Ready);
@@ -143,7 +143,7 @@ fn a_turn_that_the_store_kept_waiting_for_its_whole_time_is_refused_and_was_neve
     bench.feed(Event::Enqueue(item(3)));
     let actions = bench.pass(secs(300));
     assert!(
-        actions.contains(&settle(2, Verdict::HeldUp)) && !actions.contains(&Action::Interrupt),
+        actions.contains(&settle(2, Settlement::HeldUp)) && !actions.contains(&Action::Interrupt),
         "{actions:?}"
     );
     assert_eq!(bench.on(Event::Released(turn(2))), [], "too late");
@@ -153,9 +153,12 @@ fn a_turn_that_the_store_kept_waiting_for_its_whole_time_is_refused_and_was_neve
 #[test]
 fn a_held_turn_that_is_cancelled_never_ran() {
     let mut bench = held();
-    assert_eq!(bench.on(cancel(2)), [settle(2, Verdict::Cancelled)]);
+    assert_eq!(bench.on(cancel(2)), [settle(2, Settlement::Cancelled)]);
     let mut bench = held();
-    assert_eq!(bench.on(Event::Stop(StopReason::Requested)), [settle(2, Verdict::Cancelled), Action::Stop]);
+    assert_eq!(
+        bench.on(Event::Stop(StopReason::Requested)),
+        [settle(2, Settlement::Cancelled), Action::Stop]
+    );
 }
 
 #[test]
@@ -188,7 +191,7 @@ fn a_nameless_result_is_not_the_answer_to_a_held_turn() {
     bench.feed(Event::Held(turn(1)));
     assert_eq!(bench.on(result(&[])), []);
     assert_eq!(bench.on(Event::Released(turn(1))), [send(1)]);
-    assert_eq!(bench.on(result(&[])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[])), [settle(1, Settlement::Result(()))]);
 }
 
 #[test]
@@ -196,5 +199,5 @@ fn a_turn_that_is_cancelled_before_it_could_be_sent_is_not_said_to_have_failed()
     let mut bench = Bench::busy();
     bench.feed(Event::Cancel(turn(1), DrainReason::Interrupted));
     let why = Permanent::new(PermanentKind::Store, "the store is gone");
-    assert_eq!(bench.on(Event::Unsent(turn(1), why)), [settle(1, Verdict::Interrupted)]);
+    assert_eq!(bench.on(Event::Unsent(turn(1), why)), [settle(1, Settlement::Interrupted)]);
 }

@@ -4,8 +4,8 @@ mod session_support;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, CrashKind, End, Event, ExitClass, Item, OpenTurn, Permanent, PermanentKind, StartFailure,
-    State, Verdict,
+    Action, Config, CrashKind, End, Event, ExitClass, Item, OpenTurn, Permanent, PermanentKind, Settlement,
+    StartFailure, State,
 };
 
 fn not_there() -> Event {
@@ -65,7 +65,7 @@ fn pauses_grow_and_five_clis_that_end_in_a_row_are_enough() {
     let reason = failed(&actions);
     assert_eq!(reason.kind, PermanentKind::NeverUp);
     assert_eq!(reason.message, "no CLI came up in 5 starts within 7.5s; the last one: exit 1: no network");
-    let not_started = |number| settle(number, Verdict::NotStarted(reason.clone()));
+    let not_started = |number| settle(number, Settlement::NotStarted(reason.clone()));
     assert_eq!(actions[..2], [not_started(1), not_started(2)]);
 }
 
@@ -110,7 +110,7 @@ fn a_turn_that_was_sent_is_left_off_and_never_not_started() {
     }
     let reason = failed(&actions);
     let wanted =
-        [settle(1, Verdict::LeftOff(reason.clone())), settle(2, Verdict::NotStarted(reason.clone()))];
+        [settle(1, Settlement::LeftOff(reason.clone())), settle(2, Settlement::NotStarted(reason.clone()))];
     assert_eq!(actions[..2], wanted);
 }
 
@@ -138,7 +138,7 @@ fn the_time_of_a_turn_runs_while_its_cli_hangs() {
     bench.feed(Event::Spawned);
     bench.machine.hear("waits for a server\n");
     let late =
-        |time: &str| Verdict::NotInTime(format!("no answer to initialize in {time}: waits for a server"));
+        |time: &str| Settlement::NotInTime(format!("no answer to initialize in {time}: waits for a server"));
     assert_eq!(bench.pass(millis(4_999)), []);
     assert_eq!(bench.pass(millis(1)), [settle(1, late("5s")), Action::Kill], "the next one has another");
     assert_eq!(bench.pass(millis(4_999)), [], "and its own time, from when it is the next");
@@ -198,12 +198,12 @@ fn starts_that_hang_are_given_up_as_others_are() {
     // The first gives way to the next turn, and the second has its whole time: 30 s are over then.
     let mut bench = bench((1..=3).map(|number| within(number, 40)).collect());
     bench.feed(Event::Spawned);
-    assert!(matches!(&bench.pass(secs(40))[..], [Action::Settle(_, Verdict::NotInTime(_)), Action::Kill]));
+    assert!(matches!(&bench.pass(secs(40))[..], [Action::Settle(_, Settlement::NotInTime(_)), Action::Kill]));
     bench.feed(killed());
     assert_eq!(bench.pass(millis(0)), [start(false)]);
     bench.feed(Event::Spawned);
     let second = bench.pass(secs(60));
-    assert!(matches!(&second[..], [Action::Settle(_, Verdict::NotInTime(_)), Action::Kill]), "{second:?}");
+    assert!(matches!(&second[..], [Action::Settle(_, Settlement::NotInTime(_)), Action::Kill]), "{second:?}");
     let ended = bench.on(killed());
     assert!(failed(&ended).message.contains("no answer to initialize in 60s"), "{ended:?}");
 }
@@ -215,7 +215,7 @@ fn the_time_of_a_turn_runs_between_starts_and_says_what_failed() {
     bench.feed(ends_early());
     bench.pass(millis(500));
     bench.feed(ends_early());
-    let late = Verdict::NotInTime("exit 1: no network".to_owned());
+    let late = Settlement::NotInTime("exit 1: no network".to_owned());
     let ended = bench.pass(millis(1_000));
     // The next start comes at the same moment, and is not made for nobody.
     assert_eq!(ended, [settle(1, late), Action::End(End::Parked)]);
@@ -228,7 +228,7 @@ fn a_turn_that_was_sent_and_runs_out_of_its_time_meanwhile_takes_its_cli_along()
     bench.feed(Event::Enqueue(Item::Turn(OpenTurn { deadline: Some(deadline), ..taken(1, 1) })));
     bench.feed(Event::Enqueue(item(2)));
     let ended = bench.pass(secs(5));
-    assert!(matches!(&ended[..], [Action::Settle(_, Verdict::NotInTime(_)), Action::Kill]), "{ended:?}");
+    assert!(matches!(&ended[..], [Action::Settle(_, Settlement::NotInTime(_)), Action::Kill]), "{ended:?}");
     assert_eq!(bench.on(exited()), [start(false)], "the next turn has another");
 }
 
@@ -243,7 +243,7 @@ fn a_wait_for_a_place_is_not_the_turns_time_and_has_its_own_end() {
     assert_eq!(bench.pass(millis(299_999)), []);
     let ended = bench.pass(millis(1));
     assert!(
-        matches!(&ended[..], [Action::Settle(_, Verdict::NotStarted(why))] if why.kind == PermanentKind::NoPlace),
+        matches!(&ended[..], [Action::Settle(_, Settlement::NotStarted(why))] if why.kind == PermanentKind::NoPlace),
         "{ended:?}"
     );
     assert_eq!(bench.pass(millis(299_999)), [], "counted from the asking of each");
@@ -260,7 +260,7 @@ fn the_time_goes_on_where_it_stood_when_there_is_a_place() {
     bench.pass(secs(100));
     bench.feed(Event::AwaitsPlace(false));
     assert_eq!(bench.pass(millis(2_999)), []);
-    assert!(matches!(&bench.pass(millis(1))[..], [Action::Settle(_, Verdict::NotInTime(_))]));
+    assert!(matches!(&bench.pass(millis(1))[..], [Action::Settle(_, Settlement::NotInTime(_))]));
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn a_shortage_without_end_ends_with_its_words() {
         }
     }
     assert!(
-        matches!(&ended[..], [Action::Settle(_, Verdict::NotStarted(why)), Action::End(End::Parked)]
+        matches!(&ended[..], [Action::Settle(_, Settlement::NotStarted(why)), Action::End(End::Parked)]
             if why.kind == PermanentKind::NoPlace && why.message.contains("Too many open files")),
         "{ended:?}"
     );
@@ -318,7 +318,7 @@ fn a_shortage_that_each_cli_meets_behind_its_spawn_ends_as_well() {
     };
     assert_eq!(bench.now - began, secs(600), "counted from the asking, over all CLIs");
     assert!(
-        matches!(&ended[..], [Action::Settle(_, Verdict::LeftOff(why)), Action::End(End::Parked)]
+        matches!(&ended[..], [Action::Settle(_, Settlement::LeftOff(why)), Action::End(End::Parked)]
             if why.kind == PermanentKind::NoPlace && why.message.contains("ENOSPC")),
         "{ended:?}"
     );
@@ -328,17 +328,17 @@ fn a_shortage_that_each_cli_meets_behind_its_spawn_ends_as_well() {
 fn a_cancel_acts_at_once_between_two_starts() {
     let mut bench = bench(vec![Item::Turn(taken(1, 1)), item(2)]);
     bench.feed(ends_early());
-    assert_eq!(bench.on(cancel(1)), [settle(1, Verdict::Interrupted)]);
+    assert_eq!(bench.on(cancel(1)), [settle(1, Settlement::Interrupted)]);
     assert_eq!(bench.pass(millis(500)), [start(false)], "the next turn is not to run what was cancelled");
     bench.feed(ends_early());
-    assert_eq!(bench.on(cancel(2)), [settle(2, Verdict::Cancelled), Action::End(End::Parked)]);
+    assert_eq!(bench.on(cancel(2)), [settle(2, Settlement::Cancelled), Action::End(End::Parked)]);
 }
 
 #[test]
 fn a_clear_behind_a_turn_that_failed_meanwhile_needs_no_cli() {
     let mut bench = bench(vec![within(1, 1), Item::Clear]);
     bench.feed(ends_early());
-    let late = Verdict::NotInTime("exit 1: no network".to_owned());
+    let late = Settlement::NotInTime("exit 1: no network".to_owned());
     bench.pass(millis(500));
     bench.feed(ends_early());
     let ended = bench.pass(secs(1));

@@ -7,7 +7,7 @@ use std::time::Instant;
 use session_support::*;
 use treewarden_core::session::{
     Action, Config, CrashKind, DrainReason, End, Event, Fact, Found, Item, Lifecycle, Machine, Permanent,
-    PermanentKind, ResultFact, State, StopReason, Verdict,
+    PermanentKind, ResultFact, Settlement, State, StopReason,
 };
 
 #[test]
@@ -23,9 +23,9 @@ fn the_cli_is_initialized_before_the_first_turn_is_sent() {
 fn turns_begin_in_the_order_in_which_they_were_opened() {
     let mut bench = Bench::up(Config::default(), vec![item(1), item(2)], true);
     bench.feed(Event::Enqueue(item(3)));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(2)]);
-    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result(())), send(3)]);
-    assert_eq!(bench.on(result(&[3])), [settle(3, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(())), send(2)]);
+    assert_eq!(bench.on(result(&[2])), [settle(2, Settlement::Result(())), send(3)]);
+    assert_eq!(bench.on(result(&[3])), [settle(3, Settlement::Result(()))]);
     assert_eq!(bench.state(), State::Ready);
 }
 
@@ -35,7 +35,7 @@ fn one_turn_at_a_time_is_in_the_cli() {
     assert_eq!(bench.on(Event::Enqueue(item(2))), []);
     assert_eq!(bench.on(lifecycle(1, Lifecycle::Completed)), [], "completed alone is not the end of a turn");
     assert_eq!(bench.machine.queued(), 1);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(2)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(())), send(2)]);
 }
 
 #[test]
@@ -50,8 +50,8 @@ fn a_turn_enqueued_while_the_cli_starts_waits_for_it() {
 #[test]
 fn a_queued_turn_that_is_cancelled_never_runs() {
     let mut bench = Bench::up(Config::default(), vec![item(1), item(2), item(3)], true);
-    assert_eq!(bench.on(cancel(2)), [settle(2, Verdict::Cancelled)]);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(())), send(3)]);
+    assert_eq!(bench.on(cancel(2)), [settle(2, Settlement::Cancelled)]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(())), send(3)]);
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn a_turn_that_could_not_be_sent_fails_and_the_next_one_is_sent() {
     let mut bench = Bench::up(Config::default(), vec![Item::Turn(at_most_once(1)), item(2)], true);
     assert_eq!(
         bench.on(Event::Unsent(turn(1), why.clone())),
-        [settle(1, Verdict::NotStarted(why.clone())), send(2)]
+        [settle(1, Settlement::NotStarted(why.clone())), send(2)]
     );
     assert_eq!(bench.on(Event::Unsent(turn(1), why)), [], "it is settled");
-    assert_eq!(bench.on(result(&[2])), [settle(2, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[2])), [settle(2, Settlement::Result(()))]);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_running_turn_that_is_cancelled_drains_to_its_result() {
     assert_eq!(bench.on(cancel(1)), [Action::Interrupt]);
     assert_eq!(bench.state(), State::Draining(turn(1)));
     assert_eq!(bench.on(cancel(1)), [], "one interrupt is enough");
-    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::Interrupted), send(2)]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Settlement::Interrupted), send(2)]);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn an_interrupt_ends_the_running_turn_and_no_other() {
     bench.feed(Event::Enqueue(item(2)));
     assert_eq!(bench.on(Event::InterruptOwnWork), [], "a turn is ended by its own name");
     assert_eq!(bench.on(cancel(1)), [Action::Interrupt]);
-    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::Interrupted), send(2)]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Settlement::Interrupted), send(2)]);
     assert_eq!(bench.on(cancel(1)), [], "it is over, and the next one was not meant");
     assert_eq!(bench.state(), State::Busy(turn(2)));
 }
@@ -106,18 +106,18 @@ fn an_interrupt_of_an_idle_session_does_nothing() {
 fn a_late_success_while_draining_completes_the_turn() {
     let mut bench = Bench::busy();
     bench.feed(cancel(1));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
 }
 
 #[test]
 fn an_abort_that_nobody_asked_for_is_an_interruption() {
-    assert_eq!(Bench::busy().on(aborted(&[1])), [settle(1, Verdict::Interrupted)]);
+    assert_eq!(Bench::busy().on(aborted(&[1])), [settle(1, Settlement::Interrupted)]);
 }
 
 #[test]
 fn a_prompt_that_the_cli_drops_ends_interrupted() {
     let mut bench = Bench::busy();
-    assert_eq!(bench.on(lifecycle(1, Lifecycle::Dropped)), [settle(1, Verdict::Interrupted)]);
+    assert_eq!(bench.on(lifecycle(1, Lifecycle::Dropped)), [settle(1, Settlement::Interrupted)]);
     assert_eq!(bench.on(aborted(&[1])), [], "and it ends once");
 }
 
@@ -128,7 +128,7 @@ fn results_that_name_other_turns_are_ignored() {
     assert_eq!(bench.on(result(&[])), [], "nor is one that names nothing taken, when the CLI can name");
     assert_eq!(bench.on(lifecycle(7, Lifecycle::Dropped)), []);
     assert_eq!(bench.state(), State::Busy(turn(1)));
-    assert_eq!(bench.on(result(&[7, 1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[7, 1])), [settle(1, Settlement::Result(()))]);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_completed_turn_of_an_idle_cli_is_settled_from_the_transcript() {
     assert_eq!(bench.pass(millis(1)), [Action::ReadTranscript(turn(1))]);
     assert_eq!(
         bench.on(Event::TranscriptRead(turn(1), Found::Answer(()))),
-        [settle(1, Verdict::Transcript(()))]
+        [settle(1, Settlement::Transcript(()))]
     );
 }
 
@@ -159,7 +159,7 @@ fn a_cli_that_goes_on_with_a_completed_turn_is_waited_for() {
     bench.feed(frame(Fact::Idle));
     bench.feed(frame(Fact::Running));
     assert_eq!(bench.pass(secs(60)), []);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_result_during_the_read_of_the_transcript_wins() {
     bench.feed(lifecycle(1, Lifecycle::Completed));
     bench.feed(frame(Fact::Idle));
     bench.pass(millis(300));
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
     assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Answer(()))), []);
 }
 
@@ -179,7 +179,7 @@ fn an_interruption_in_the_transcript_ends_the_turn_interrupted() {
     bench.feed(frame(Fact::Idle));
     bench.pass(millis(300));
     let found = Event::TranscriptRead(turn(1), Found::Interruption);
-    assert_eq!(bench.on(found), [settle(1, Verdict::Interrupted)]);
+    assert_eq!(bench.on(found), [settle(1, Settlement::Interrupted)]);
 }
 
 /// The turn is reported complete, and the transcript holds no answer, however often it is asked.
@@ -202,7 +202,7 @@ fn a_cli_that_left_no_answer_is_asked_to_go_on_and_answers_the_turn() {
     bench.feed(frame(Fact::Running));
     bench.feed(frame(Fact::Lifecycle(nudge, Lifecycle::Started)));
     let answer = ResultFact { turns: vec![nudge], ..ResultFact::default() };
-    assert_eq!(bench.on(frame(Fact::Result(answer))), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(frame(Fact::Result(answer))), [settle(1, Settlement::Result(()))]);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_turn_that_another_writer_overtook_fails_at_once_and_the_next_one_runs() {
     let mut bench = Bench::busy();
     bench.feed(Event::Enqueue(item(2)));
     let found = Event::TranscriptRead(turn(1), Found::Overtaken);
-    assert_eq!(bench.on(found), [settle(1, Verdict::Overtaken), Action::Send(turn(2))]);
+    assert_eq!(bench.on(found), [settle(1, Settlement::Overtaken), Action::Send(turn(2))]);
 }
 
 #[test]
@@ -235,14 +235,14 @@ fn a_cli_whose_turn_was_overtaken_is_not_asked_to_go_on_and_its_answer_is_waited
     }
     assert_eq!(bench.pass(millis(300)), [Action::ReadTranscript(turn(1))]);
     let found = Event::TranscriptRead(turn(1), Found::Overtaken);
-    assert_eq!(bench.on(found), [settle(1, Verdict::Overtaken)]);
+    assert_eq!(bench.on(found), [settle(1, Settlement::Overtaken)]);
 }
 
 #[test]
 fn a_clear_keeps_its_place_in_the_queue() {
     let mut bench = Bench::up(Config::default(), vec![item(1), Item::Clear, item(2)], true);
     assert_eq!(bench.on(cancel(1)), [Action::Interrupt]);
-    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::Interrupted), Action::Stop]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Settlement::Interrupted), Action::Stop]);
     assert_eq!(bench.state(), State::Stopping);
     assert_eq!(bench.machine.queued(), 1, "turn 2 is left to the next incarnation");
     assert_eq!(bench.on(exited()), [Action::NewConversation, Action::End(End::Parked)]);
@@ -279,7 +279,7 @@ fn a_suspended_session_does_not_park_before_its_limit_is_lifted() {
 fn credentials_refused_once_are_given_another_chance() {
     let mut bench = Bench::busy();
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), []);
-    assert_eq!(bench.on(result(&[1])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[1])), [settle(1, Settlement::Result(()))]);
     bench.feed(Event::Enqueue(item(2)));
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), [], "the count is per turn");
 }
@@ -289,7 +289,7 @@ fn credentials_refused_twice_end_the_turn() {
     let mut bench = Bench::busy();
     bench.feed(frame(Fact::CredentialsRefused));
     assert_eq!(bench.on(frame(Fact::CredentialsRefused)), [Action::Interrupt]);
-    assert_eq!(bench.on(aborted(&[1])), [settle(1, Verdict::CredentialsRefused(Some(())))]);
+    assert_eq!(bench.on(aborted(&[1])), [settle(1, Settlement::CredentialsRefused(Some(())))]);
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn only_an_idle_session_parks() {
 }
 
 #[test]
-fn a_verdict_carries_the_result_that_it_was_reached_by_and_no_other() {
+fn a_settlement_carries_the_result_that_it_was_reached_by_and_no_other() {
     let now = Instant::now();
     let mut actions = Vec::new();
     let mut machine = Machine::<&str>::new(now, Config::default(), vec![item(1)], &mut actions);
@@ -343,8 +343,8 @@ fn a_verdict_carries_the_result_that_it_was_reached_by_and_no_other() {
     assert_eq!(
         settled.collect::<Vec<_>>(),
         [
-            Action::Settle(turn(1), Verdict::TimedOut(Some("the first's"))),
-            Action::Settle(turn(2), Verdict::Result("the second's")),
+            Action::Settle(turn(1), Settlement::TimedOut(Some("the first's"))),
+            Action::Settle(turn(2), Settlement::Result("the second's")),
         ]
     );
 }

@@ -4,7 +4,7 @@ mod session_support;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, End, Event, Fact, Item, ResultFact, StartFailure, State, StopReason, Verdict,
+    Action, Config, End, Event, Fact, Item, ResultFact, Settlement, StartFailure, State, StopReason,
 };
 
 /// What turn 1 of a session waits for.
@@ -59,7 +59,7 @@ impl Waits {
 
     /// What a turn comes to that is interrupted meanwhile.
     fn interrupted(self) -> Action {
-        settle(1, if self == Self::LimitInCli { Verdict::Interrupted } else { Verdict::Cancelled })
+        settle(1, if self == Self::LimitInCli { Settlement::Interrupted } else { Settlement::Cancelled })
     }
 
     /// How the CLI is ended, if there is one, or the start.

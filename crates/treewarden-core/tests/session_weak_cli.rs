@@ -4,7 +4,7 @@ mod session_support;
 
 use session_support::*;
 use treewarden_core::session::{
-    Action, Config, CrashKind, DrainReason, Event, Fact, Found, Item, ResultFact, Verdict,
+    Action, Config, CrashKind, DrainReason, Event, Fact, Found, Item, ResultFact, Settlement,
 };
 
 fn weak(open: Vec<Item>) -> Bench {
@@ -22,15 +22,15 @@ fn a_weak_cli_is_said_to_be_one() {
 #[test]
 fn a_nameless_result_of_a_first_attempt_is_its_answer() {
     let mut bench = weak(vec![item(1), item(2)]);
-    assert_eq!(bench.on(result(&[])), [settle(1, Verdict::Result(())), send(2)]);
-    assert_eq!(bench.on(result(&[])), [settle(2, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[])), [settle(1, Settlement::Result(())), send(2)]);
+    assert_eq!(bench.on(result(&[])), [settle(2, Settlement::Result(()))]);
 }
 
 #[test]
 fn a_nameless_abort_of_a_drained_first_attempt_ends_it() {
     let mut bench = weak(vec![item(1)]);
     bench.feed(Event::Cancel(turn(1), DrainReason::TimedOut));
-    assert_eq!(bench.on(aborted(&[])), [settle(1, Verdict::TimedOut(Some(())))]);
+    assert_eq!(bench.on(aborted(&[])), [settle(1, Settlement::TimedOut(Some(())))]);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_result_that_something_else_caused_is_nobodys_answer() {
     let mut bench = weak(vec![item(1)]);
     let stray = ResultFact { unsolicited: true, ..ResultFact::default() };
     assert_eq!(bench.on(frame(Fact::Result(stray))), []);
-    assert_eq!(bench.on(result(&[])), [settle(1, Verdict::Result(()))]);
+    assert_eq!(bench.on(result(&[])), [settle(1, Settlement::Result(()))]);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_nameless_result_after_a_crash_is_checked_against_the_transcript() {
     assert_eq!(bench.on(Event::TranscriptRead(turn(1), Found::Nothing)), [], "it was an older turn's");
     assert_eq!(bench.on(result(&[])), [Action::ReadTranscript(turn(1))]);
     let found = Event::TranscriptRead(turn(1), Found::Answer(()));
-    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript(())), send(2)]);
+    assert_eq!(bench.on(found), [settle(1, Settlement::Transcript(())), send(2)]);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn an_answer_that_reaches_the_transcript_after_the_result_is_found() {
     bench.feed(Event::TranscriptRead(turn(1), Found::Nothing));
     assert_eq!(bench.pass(secs(1)), [Action::ReadTranscript(turn(1))], "without another frame");
     let found = Event::TranscriptRead(turn(1), Found::Answer(()));
-    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript(()))]);
+    assert_eq!(bench.on(found), [settle(1, Settlement::Transcript(()))]);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_turn_that_a_weak_cli_swallows_is_found_in_the_transcript() {
     let mut bench = weak(vec![Item::Turn(taken(1, 1))]);
     assert_eq!(bench.pass(secs(1)), [Action::ReadTranscript(turn(1))], "though the CLI never says a word");
     let found = Event::TranscriptRead(turn(1), Found::Answer(()));
-    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript(()))]);
+    assert_eq!(bench.on(found), [settle(1, Settlement::Transcript(()))]);
 }
 
 #[test]
@@ -75,13 +75,13 @@ fn a_late_result_of_a_turn_settled_from_the_transcript_is_not_given_to_the_next(
     bench.feed(frame(Fact::Activity));
     assert_eq!(bench.pass(millis(300)), [Action::ReadTranscript(turn(1))]);
     let found = Event::TranscriptRead(turn(1), Found::Answer(()));
-    assert_eq!(bench.on(found), [settle(1, Verdict::Transcript(())), send(2)]);
+    assert_eq!(bench.on(found), [settle(1, Settlement::Transcript(())), send(2)]);
     let late = bench.on(result(&[]));
     assert_eq!(late, [Action::ReadTranscript(turn(2))], "whose result it is, nobody can say");
     assert_eq!(bench.on(Event::TranscriptRead(turn(2), Found::Nothing)), []);
     assert_eq!(bench.on(result(&[])), [Action::ReadTranscript(turn(2))]);
     let found = Event::TranscriptRead(turn(2), Found::Answer(()));
-    assert_eq!(bench.on(found), [settle(2, Verdict::Transcript(()))]);
+    assert_eq!(bench.on(found), [settle(2, Settlement::Transcript(()))]);
 }
 
 #[test]

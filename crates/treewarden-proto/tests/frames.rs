@@ -172,15 +172,15 @@ proptest! {
 }
 
 #[test]
-fn a_verdict_reads_a_key_with_escapes_as_the_body_does() {
+fn the_result_of_a_frame_reads_a_key_with_escapes_as_the_body_does() {
     let frame = parse(
         r#"{"\u0074ype":"result","is\u005ferror":true,"resul\u0074":"no \ud83d\ude00","subtype":"success"}"#,
     );
     let Body::Result(body) = frame.body().unwrap() else { panic!("{frame:?}") };
-    let verdict = frame.verdict().unwrap();
-    assert_eq!((verdict.is_error(), &verdict.result), (true, &Some("no \u{1F600}".to_owned())));
+    let result = frame.result().unwrap();
+    assert_eq!((result.is_error(), &result.result), (true, &Some("no \u{1F600}".to_owned())));
     assert_eq!(
-        (verdict.is_error, &verdict.result, &verdict.subtype),
+        (result.is_error, &result.result, &result.subtype),
         (body.is_error, &body.result, &body.subtype)
     );
 }

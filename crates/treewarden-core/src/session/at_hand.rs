@@ -7,7 +7,7 @@
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::TurnIds;
 
-use super::event::{Action, Item, OpenTurn, ResultFact, Verdict};
+use super::event::{Action, Item, OpenTurn, ResultFact, Settlement};
 use super::flight::{is_of, is_of_any};
 use super::machine::{Machine, Phase};
 
@@ -70,6 +70,6 @@ impl<E> Machine<E> {
         // answered, and the CLI would have it twice.
         self.queue.pop_front();
         self.rerunning = false;
-        self.outcome(turn, Verdict::Result(result.evidence), false, actions);
+        self.outcome(turn, Settlement::Result(result.evidence), false, actions);
     }
 }

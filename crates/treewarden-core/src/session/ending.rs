@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::event::{Action, End, Item, StartFailure, StopReason, Verdict};
+use super::event::{Action, End, Item, Settlement, StartFailure, StopReason};
 use super::exit_class::{CrashKind, ExitClass, Permanent};
 use super::flight::{Delivery, DrainReason};
 use super::leave::Purpose;
@@ -86,8 +86,9 @@ impl<E> Machine<E> {
             if let Item::Turn(turn) = item {
                 // A turn that was sent before may have run tools, so that `Cancelled`, which promises that it
                 // never ran, would be a lie.
-                let verdict = if turn.attempts > 0 { Verdict::Interrupted } else { Verdict::Cancelled };
-                self.outcome(turn.turn, verdict, false, actions);
+                let settlement =
+                    if turn.attempts > 0 { Settlement::Interrupted } else { Settlement::Cancelled };
+                self.outcome(turn.turn, settlement, false, actions);
             }
         }
     }
@@ -95,14 +96,14 @@ impl<E> Machine<E> {
     /// Puts the turn back for the next incarnation, unless it was to end anyway or must not run twice.
     fn abandon_flight(&mut self, actions: &mut Vec<Action<E>>) {
         let Some(flight) = self.flight.take() else { return };
-        let verdict = match (flight.drain, flight.open.delivery) {
-            (Some((reason, _)), _) => reason.verdict(),
-            (None, Delivery::AtMostOnce) => Verdict::Crashed,
+        let settlement = match (flight.drain, flight.open.delivery) {
+            (Some((reason, _)), _) => reason.settlement(),
+            (None, Delivery::AtMostOnce) => Settlement::Crashed,
             // To the front, since it began before all that wait: behind them, the conversation would have the
             // turns in another order than they were opened in.
             (None, Delivery::ExactlyOnce) => return self.queue.push_front(Item::Turn(flight.open)),
         };
-        self.outcome(flight.turn(), verdict, true, actions);
+        self.outcome(flight.turn(), settlement, true, actions);
     }
 
     pub(super) fn exited(&mut self, now: Instant, class: ExitClass, actions: &mut Vec<Action<E>>) {
@@ -180,12 +181,12 @@ impl<E> Machine<E> {
             Item::Clear => None,
         });
         for turn in running.into_iter().chain(waiting) {
-            let verdict = match turn.attempts {
-                0 => Verdict::NotStarted(permanent.clone()),
+            let settlement = match turn.attempts {
+                0 => Settlement::NotStarted(permanent.clone()),
                 // It may have run tools: told as not started, it would be asked once more and run twice.
-                _ => Verdict::LeftOff(permanent.clone()),
+                _ => Settlement::LeftOff(permanent.clone()),
             };
-            self.outcome(turn.turn, verdict, false, actions);
+            self.outcome(turn.turn, settlement, false, actions);
         }
         self.end(End::Failed(permanent), actions);
     }

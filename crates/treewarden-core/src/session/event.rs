@@ -93,7 +93,7 @@ pub enum Lifecycle {
 /// What a `result` frame says, as far as the machine cares.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResultFact<E = ()> {
-    /// The frame, for whoever makes an outcome of it: the verdict that this result leads to carries it.
+    /// The frame, for whoever makes an outcome of it: the settlement that this result leads to carries it.
     pub evidence: E,
     /// The prompts that the result names.
     pub turns: Vec<TurnId>,
@@ -182,7 +182,7 @@ pub enum Found<E = ()> {
 /// What happens to a session.
 ///
 /// `E` is the evidence that an outcome is made of: a frame, or an answer in the transcript. The machine never looks at it;
-/// it hands what came with an event to the [`Verdict`] that it reaches by that event, and to no other.
+/// it hands what came with an event to the [`Settlement`] that it reaches by that event, and to no other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<E = ()> {
     /// Something joined the queue.
@@ -241,7 +241,7 @@ pub enum Event<E = ()> {
 /// How a turn came out, with the evidence that it was judged by; see [`Event`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Verdict<E = ()> {
+pub enum Settlement<E = ()> {
     /// This result frame is its answer (or its error).
     Result(E),
     /// This answer stands in the transcript.
@@ -272,7 +272,7 @@ pub enum Verdict<E = ()> {
     Limited,
 }
 
-/// What is to be done; `E` is the evidence of a verdict, see [`Event`].
+/// What is to be done; `E` is the evidence of a settlement, see [`Event`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action<E = ()> {
     /// Run the start procedure: old tree proven gone, lease, resume point, spawn.
@@ -295,7 +295,7 @@ pub enum Action<E = ()> {
     /// has not been answered.
     LookOnDisk,
     /// Store the outcome of this turn, then deliver it, and say so with [`Event::Settled`]: no turn begins before that.
-    Settle(TurnId, Verdict<E>),
+    Settle(TurnId, Settlement<E>),
     /// Say that the CLI is ended since it is [too large](Event::TooLarge); how it is ended comes next.
     Recycle,
     /// Walk down the stop ladder.

@@ -1,17 +1,17 @@
-//! What a verdict and its evidence come to for whoever waits for the turn.
+//! What a settlement and its evidence come to for whoever waits for the turn.
 //!
-//! Whether a turn is settled, and as what, is the machine's to say. An outcome is made of what its verdict carries and of
+//! Whether a turn is settled, and as what, is the machine's to say. An outcome is made of what its settlement carries and of
 //! nothing else: it must never be made of what somebody happens to handle at the time, or it could be another turn's.
 
 use treewarden_proto::frame::{Body, Frame, ResultFrame, ResultSubtype, Spent, SystemBody, TerminalReason};
 use treewarden_proto::{SessionId, TurnId};
 
-use super::event::Verdict;
+use super::event::Settlement;
 use super::exit_class::{Permanent, PermanentKind};
 use super::outcome::{Answer, Failure, FailureKind, Outcome};
 use super::start_failure::NO_LOGIN;
 
-/// What an outcome is made of: it comes with an event, and comes back with the verdict that the machine reaches by that.
+/// What an outcome is made of: it comes with an event, and comes back with the settlement that the machine reaches by that.
 #[derive(Debug)]
 pub enum Evidence {
     /// A result frame, and what it says.
@@ -35,7 +35,7 @@ pub struct Whose {
     pub earlier: Option<Spent>,
 }
 
-impl Verdict<Evidence> {
+impl Settlement<Evidence> {
     /// What a turn comes to for whoever waits for it.
     pub fn into_outcome(self, whose: Whose) -> Outcome {
         match self {
@@ -215,8 +215,8 @@ mod tests {
         Whose { turn: TurnId::new(), session_id: SessionId::random(), interruptions: 2, earlier: None }
     }
 
-    fn failure(verdict: Verdict<Evidence>) -> Failure {
-        match verdict.into_outcome(whose()) {
+    fn failure(settlement: Settlement<Evidence>) -> Failure {
+        match settlement.into_outcome(whose()) {
             Outcome::Failed(failure) => failure,
             other => panic!("{other:?}"),
         }
@@ -225,13 +225,15 @@ mod tests {
     #[test]
     fn an_answer_is_the_turns_own_wherever_it_was_found() {
         let notice = frame(r#"{"type":"system","subtype":"informational","content":"yes"}"#);
-        for (verdict, has_frame) in [
-            (Verdict::Result(result(r#""subtype":"success","result":"yes""#)), true),
-            (Verdict::Transcript(Evidence::OnDisk("yes".to_owned())), false),
-            (Verdict::Refused(Evidence::Notice(notice)), true),
+        for (settlement, has_frame) in [
+            (Settlement::Result(result(r#""subtype":"success","result":"yes""#)), true),
+            (Settlement::Transcript(Evidence::OnDisk("yes".to_owned())), false),
+            (Settlement::Refused(Evidence::Notice(notice)), true),
         ] {
             let whose = whose();
-            let Outcome::Completed(answer) = verdict.into_outcome(whose) else { panic!("it has an answer") };
+            let Outcome::Completed(answer) = settlement.into_outcome(whose) else {
+                panic!("it has an answer")
+            };
             assert_eq!((answer.text.as_str(), answer.result.is_some()), ("yes", has_frame));
             assert_eq!(
                 (answer.turn, answer.session_id, answer.interruptions),
@@ -247,7 +249,7 @@ mod tests {
         let none = Some(Spent::default());
         let of = |fields: &str, interruptions, earlier| {
             let whose = Whose { interruptions, earlier, ..whose() };
-            let outcome = Verdict::Result(result(fields)).into_outcome(whose);
+            let outcome = Settlement::Result(result(fields)).into_outcome(whose);
             let answer = outcome.answer().cloned().expect("it has an answer");
             (answer.cost_usd(), answer.usage().map(|usage| usage.output_tokens))
         };
@@ -258,7 +260,7 @@ mod tests {
         assert_eq!(of(&told, 0, None), (None, None), "a result before it did not say");
         assert_eq!(of(&told, 1, none), (None, None), "a CLI died under it");
         assert_eq!(of(r#""subtype":"success""#, 0, none), (None, None), "an old CLI does not say");
-        let on_disk = Verdict::Transcript(Evidence::OnDisk("yes".to_owned()));
+        let on_disk = Settlement::Transcript(Evidence::OnDisk("yes".to_owned()));
         let on_disk = on_disk.into_outcome(Whose { interruptions: 0, earlier: none, ..whose() });
         assert_eq!(on_disk.answer().and_then(Answer::cost_usd), None, "there is no result");
     }
@@ -281,7 +283,7 @@ mod tests {
             (r#""subtype":"error_during_execution","errors":["a"]"#, FailureKind::Execution, "a"),
             (r#""is_error":true"#, FailureKind::Execution, "the turn ended with an error"),
         ] {
-            let failure = failure(Verdict::Result(result(fields)));
+            let failure = failure(Settlement::Result(result(fields)));
             assert_eq!((failure.kind, failure.message.as_str()), (kind, message), "{fields}");
             assert!(failure.result.is_some(), "{fields}");
         }
@@ -290,18 +292,18 @@ mod tests {
     #[test]
     fn a_turn_that_was_cut_short_keeps_the_result_that_cut_it_short() {
         let by = || Some(result(r#""subtype":"error_during_execution""#));
-        for (verdict, kind, has_result) in [
-            (Verdict::TimedOut(by()), FailureKind::TimedOut, true),
-            (Verdict::TimedOut(None), FailureKind::TimedOut, false),
-            (Verdict::CredentialsRefused(by()), FailureKind::Credentials, true),
-            (Verdict::Crashed, FailureKind::Crashed, false),
-            (Verdict::Overtaken, FailureKind::Overtaken, false),
+        for (settlement, kind, has_result) in [
+            (Settlement::TimedOut(by()), FailureKind::TimedOut, true),
+            (Settlement::TimedOut(None), FailureKind::TimedOut, false),
+            (Settlement::CredentialsRefused(by()), FailureKind::Credentials, true),
+            (Settlement::Crashed, FailureKind::Crashed, false),
+            (Settlement::Overtaken, FailureKind::Overtaken, false),
         ] {
-            let failure = failure(verdict);
+            let failure = failure(settlement);
             assert_eq!((failure.kind, failure.result.is_some()), (kind, has_result));
         }
-        assert!(matches!(Verdict::Interrupted.into_outcome(whose()), Outcome::Interrupted));
-        assert!(matches!(Verdict::Cancelled.into_outcome(whose()), Outcome::Cancelled));
+        assert!(matches!(Settlement::Interrupted.into_outcome(whose()), Outcome::Interrupted));
+        assert!(matches!(Settlement::Cancelled.into_outcome(whose()), Outcome::Cancelled));
     }
 
     #[test]
@@ -312,14 +314,14 @@ mod tests {
             (PermanentKind::NoPlace, FailureKind::NoPlace),
             (PermanentKind::Held, FailureKind::NotStarted),
         ] {
-            let told = failure(Verdict::NotStarted(Permanent::new(why, "why")));
+            let told = failure(Settlement::NotStarted(Permanent::new(why, "why")));
             assert_eq!((told.kind, told.message.as_str()), (kind, "why"));
-            let left_off = failure(Verdict::LeftOff(Permanent::new(why, "why")));
+            let left_off = failure(Settlement::LeftOff(Permanent::new(why, "why")));
             let kind = if kind == FailureKind::NotStarted { FailureKind::Crashed } else { kind };
             assert_eq!(left_off.kind, kind, "what was sent is never told as not started");
             assert!(left_off.message.ends_with(": why"), "{}", left_off.message);
         }
-        let late = failure(Verdict::NotInTime("no answer to initialize in 2s".to_owned()));
+        let late = failure(Settlement::NotInTime("no answer to initialize in 2s".to_owned()));
         assert_eq!(late.kind, FailureKind::TimedOut);
         assert!(late.message.contains("no answer to initialize in 2s"), "{}", late.message);
     }

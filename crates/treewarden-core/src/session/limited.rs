@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use treewarden_proto::TurnId;
 
-use super::event::{Action, Item, OpenTurn, ResultFact, Verdict};
+use super::event::{Action, Item, OpenTurn, ResultFact, Settlement};
 use super::flight::{Flight, is_of_any};
 use super::machine::{Machine, Phase};
 
@@ -106,7 +106,7 @@ impl<E> Machine<E> {
         let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queue).into_iter().partition(waits);
         self.queue = stay.into();
         for turn in go.into_iter().filter_map(Item::into_turn) {
-            self.outcome(turn.turn, Verdict::Limited, false, actions);
+            self.outcome(turn.turn, Settlement::Limited, false, actions);
         }
     }
 
@@ -149,7 +149,7 @@ impl<E> Machine<E> {
             self.flight = Some(flight);
         } else {
             self.flight = Some(flight);
-            self.settle(now, Verdict::Limited, actions);
+            self.settle(now, Settlement::Limited, actions);
         }
     }
 

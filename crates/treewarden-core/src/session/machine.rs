@@ -7,7 +7,7 @@ use std::time::Instant;
 use treewarden_proto::TurnId;
 
 use super::config::Config;
-use super::event::{Action, Event, Item, OpenTurn, Opening, StopReason, Verdict};
+use super::event::{Action, Event, Item, OpenTurn, Opening, Settlement, StopReason};
 use super::exit_class::{CrashKind, Permanent, PermanentKind};
 use super::flight::{Delivery, DrainReason, Flight};
 use super::leave::{Leave, Renew};
@@ -156,7 +156,7 @@ impl<E> Machine<E> {
                 // Before anything starts: a turn that kills every CLI would otherwise kill this one too, and
                 // the session with its budget.
                 Item::Turn(turn) if machine.is_spent(&turn) => {
-                    machine.outcome(turn.turn, Verdict::Crashed, false, actions);
+                    machine.outcome(turn.turn, Settlement::Crashed, false, actions);
                 }
                 item => machine.queue.push_back(item),
             }
@@ -407,8 +407,8 @@ impl<E> Machine<E> {
         }
         let found = self.queue.iter().position(|item| matches!(item, Item::Turn(t) if t.turn == turn));
         let Some(Item::Turn(open)) = found.and_then(|at| self.queue.remove(at)) else { return };
-        let verdict = if open.attempts > 0 { reason.verdict() } else { Verdict::Cancelled };
-        self.outcome(turn, verdict, false, actions);
+        let settlement = if open.attempts > 0 { reason.settlement() } else { Settlement::Cancelled };
+        self.outcome(turn, settlement, false, actions);
         self.left_the_queue(open.attempts > 0, actions);
     }
 

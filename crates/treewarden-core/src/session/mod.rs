@@ -61,8 +61,8 @@ pub use cli_version::{CliVersion, InvalidVersion, unfit};
 pub use config::Config;
 pub use denied::Denied;
 pub use event::{
-    Action, End, Event, Fact, Found, Item, Lifecycle, OpenTurn, Opening, ResultFact, Start, StartFailure,
-    StopReason, Verdict,
+    Action, End, Event, Fact, Found, Item, Lifecycle, OpenTurn, Opening, ResultFact, Settlement, Start,
+    StartFailure, StopReason,
 };
 pub use evidence::{Evidence, Whose, may_pass};
 pub use exit_class::{CrashKind, ExitClass, ExitFacts, Permanent, PermanentKind};

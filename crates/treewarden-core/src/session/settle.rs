@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use treewarden_proto::TurnId;
 
-use super::event::{Action, Fact, Found, Lifecycle, ResultFact, Verdict};
+use super::event::{Action, Fact, Found, Lifecycle, ResultFact, Settlement};
 use super::exit_class::{CrashKind, Permanent};
 use super::flight::{DrainReason, Flight, is_of_any};
 use super::limited::Pause;
@@ -102,8 +102,8 @@ impl<E> Machine<E> {
                 flight.arm_read(now, &self.config);
             }
             Lifecycle::Dropped => {
-                let verdict = flight.cut_short(None);
-                self.settle(now, verdict, actions);
+                let settlement = flight.cut_short(None);
+                self.settle(now, settlement, actions);
             }
         }
     }
@@ -126,8 +126,8 @@ impl<E> Machine<E> {
             flight.pause = Some(pause);
         } else if named || (by_position && !needs_transcript) {
             let by = result.evidence;
-            let verdict = if result.aborted { flight.cut_short(Some(by)) } else { Verdict::Result(by) };
-            self.settle(now, verdict, actions);
+            let settlement = if result.aborted { flight.cut_short(Some(by)) } else { Settlement::Result(by) };
+            self.settle(now, settlement, actions);
         } else if by_position && !flight.reading {
             flight.reading = true;
             flight.read_at = None;
@@ -138,9 +138,9 @@ impl<E> Machine<E> {
     /// Nothing of the prompt is in the conversation, so that the transcript would be asked for its answer in vain.
     fn refused(&mut self, now: Instant, turn: TurnId, notice: E, actions: &mut Vec<Action<E>>) {
         let Some(flight) = self.flight.as_ref().filter(|flight| flight.is(turn)) else { return };
-        let verdict = flight.drain.map_or(Verdict::Refused(notice), |(reason, _)| reason.verdict());
+        let settlement = flight.drain.map_or(Settlement::Refused(notice), |(reason, _)| reason.settlement());
         self.own.goes_on();
-        self.settle(now, verdict, actions);
+        self.settle(now, settlement, actions);
     }
 
     pub(super) fn transcript_read(
@@ -154,10 +154,10 @@ impl<E> Machine<E> {
         let Some(flight) = self.flight.as_mut().filter(|flight| flight.turn() == turn) else { return };
         flight.reading = false;
         match found {
-            Found::Answer(answer) => self.settle(now, Verdict::Transcript(answer), actions),
+            Found::Answer(answer) => self.settle(now, Settlement::Transcript(answer), actions),
             Found::Interruption => {
-                let verdict = flight.cut_short(None);
-                self.settle(now, verdict, actions);
+                let settlement = flight.cut_short(None);
+                self.settle(now, settlement, actions);
             }
             // Nothing of it runs in this CLI, so that there is nothing to wait for.
             Found::Overtaken if !flight.completed => self.overtaken(now, actions),
@@ -193,7 +193,7 @@ impl<E> Machine<E> {
     fn answer_missing(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let Some(flight) = &mut self.flight else { return };
         if let Some((reason, _)) = flight.drain {
-            return self.settle(now, reason.verdict(), actions);
+            return self.settle(now, reason.settlement(), actions);
         }
         if flight.nudged {
             // Asked once and still without an answer: another nudge in this CLI would be as vain.
@@ -209,8 +209,8 @@ impl<E> Machine<E> {
     /// The turn fails: asked to go on, the CLI would go on with the other writer's turn, and run its tools once more.
     fn overtaken(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let Some(flight) = &self.flight else { return };
-        let verdict = flight.drain.map_or(Verdict::Overtaken, |(reason, _)| reason.verdict());
-        self.settle(now, verdict, actions);
+        let settlement = flight.drain.map_or(Settlement::Overtaken, |(reason, _)| reason.settlement());
+        self.settle(now, settlement, actions);
     }
 
     fn credentials_refused(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
@@ -226,7 +226,7 @@ impl<E> Machine<E> {
         let Some(flight) = &mut self.flight else { return };
         // Nothing of it runs, so that there is nothing to drain.
         if flight.pause.is_some() && self.phase == Phase::Open {
-            return self.settle(now, reason.verdict(), actions);
+            return self.settle(now, reason.settlement(), actions);
         }
         // The first reason stays: a turn that timed out and is cancelled afterwards has timed out, and a
         // second interrupt would give the drain another ten seconds.
@@ -248,20 +248,20 @@ impl<E> Machine<E> {
         actions: &mut Vec<Action<E>>,
     ) {
         if let Some(flight) = self.flight.as_ref().filter(|flight| flight.turn() == turn) {
-            let unsent = if flight.taken_over { Verdict::LeftOff } else { Verdict::NotStarted };
-            let verdict = flight.drain.map_or_else(|| unsent(why), |(reason, _)| reason.verdict());
-            self.settle(now, verdict, actions);
+            let unsent = if flight.taken_over { Settlement::LeftOff } else { Settlement::NotStarted };
+            let settlement = flight.drain.map_or_else(|| unsent(why), |(reason, _)| reason.settlement());
+            self.settle(now, settlement, actions);
         } else {
             self.refuse_held(now, turn, why, actions);
         }
     }
 
-    pub(super) fn settle(&mut self, now: Instant, verdict: Verdict<E>, actions: &mut Vec<Action<E>>) {
+    pub(super) fn settle(&mut self, now: Instant, settlement: Settlement<E>, actions: &mut Vec<Action<E>>) {
         let Some(flight) = self.flight.take() else { return };
         // A weak CLI may still print the result of the turn that it ran again; given by position, it would
         // answer the next one.
         self.rerunning &= !self.lifecycle;
-        self.outcome(flight.turn(), verdict, true, actions);
+        self.outcome(flight.turn(), settlement, true, actions);
         // Before the dispatch: the CLI's own turn about a task that ended is the next one, and a prompt would
         // be woven into it.
         self.own.resume(now);
@@ -306,7 +306,7 @@ impl<E> Machine<E> {
             // Settled here and not by the exit: the caller has waited for the whole drain, and a kill may
             // take its time.
             self.flight = None;
-            self.outcome(turn, reason.verdict(), true, actions);
+            self.outcome(turn, reason.settlement(), true, actions);
             return self.kill(CrashKind::NotDrained, actions);
         }
         if due(flight.probed_at.map(|at| at + self.config.probe_timeout)) {
@@ -325,8 +325,8 @@ impl<E> Machine<E> {
 
 impl Flight {
     /// What a turn comes to that ended before its time, by whoever made it, and by this result.
-    fn cut_short<E>(&self, by: Option<E>) -> Verdict<E> {
-        self.drain.map_or(Verdict::Interrupted, |(reason, _)| reason.verdict_by(by))
+    fn cut_short<E>(&self, by: Option<E>) -> Settlement<E> {
+        self.drain.map_or(Settlement::Interrupted, |(reason, _)| reason.settlement_by(by))
     }
 
     /// Has the transcript asked once the CLI has done with the turn and said no more.
@@ -339,15 +339,15 @@ impl Flight {
 
 impl DrainReason {
     /// What a turn comes to that no result ended.
-    pub(super) fn verdict<E>(self) -> Verdict<E> {
-        self.verdict_by(None)
+    pub(super) fn settlement<E>(self) -> Settlement<E> {
+        self.settlement_by(None)
     }
 
-    fn verdict_by<E>(self, by: Option<E>) -> Verdict<E> {
+    fn settlement_by<E>(self, by: Option<E>) -> Settlement<E> {
         match self {
-            Self::Interrupted => Verdict::Interrupted,
-            Self::TimedOut => Verdict::TimedOut(by),
-            Self::CredentialsRefused => Verdict::CredentialsRefused(by),
+            Self::Interrupted => Settlement::Interrupted,
+            Self::TimedOut => Settlement::TimedOut(by),
+            Self::CredentialsRefused => Settlement::CredentialsRefused(by),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use treewarden_proto::TurnId;
 
-use super::event::{Action, Item, Verdict};
+use super::event::{Action, Item, Settlement};
 use super::exit_class::Permanent;
 use super::flight::DrainReason;
 use super::machine::{Machine, Phase};
@@ -54,14 +54,14 @@ impl<E> Machine<E> {
     pub(super) fn outcome(
         &mut self,
         turn: TurnId,
-        verdict: Verdict<E>,
+        settlement: Settlement<E>,
         was_in_cli: bool,
         actions: &mut Vec<Action<E>>,
     ) {
         // Noted before the next prompt is sent: a host that dies in between must find the turn settled, or it would be
         // sent again behind the other.
         self.settling.outcomes.push_back(Entry { turn, was_in_cli });
-        actions.push(Action::Settle(turn, verdict));
+        actions.push(Action::Settle(turn, settlement));
     }
 
     /// The outcome is stored or in hand: the next turn may begin.
@@ -111,7 +111,7 @@ impl<E> Machine<E> {
         match self.queue.front() {
             Some(Item::Turn(next)) if next.attempts == 0 => {
                 self.queue.pop_front();
-                self.outcome(turn, Verdict::NotStarted(why), false, actions);
+                self.outcome(turn, Settlement::NotStarted(why), false, actions);
             }
             // A CLI before had it, and this one may be running it again by itself.
             _ => self.cancel(now, turn, DrainReason::TimedOut, actions),
@@ -151,7 +151,7 @@ impl<E> Machine<E> {
         match self.queue.front() {
             Some(Item::Turn(next)) if next.attempts == 0 => {
                 self.queue.pop_front();
-                self.outcome(turn, Verdict::HeldUp, false, actions);
+                self.outcome(turn, Settlement::HeldUp, false, actions);
             }
             // A CLI before had it, and this one may be running it again by itself.
             _ => self.cancel(now, turn, DrainReason::TimedOut, actions),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use treewarden_proto::TurnId;
 
-use super::event::{Action, End, Item, Opening, Start, StartFailure, Verdict};
+use super::event::{Action, End, Item, Opening, Settlement, Start, StartFailure};
 use super::exit_class::{CrashKind, ExitClass, Permanent, PermanentKind};
 use super::leave::{Leave, Renew};
 use super::machine::{Machine, Phase, Then};
@@ -439,8 +439,8 @@ impl<E> Machine<E> {
     /// Tells the foremost turn that its time is over, and why no CLI was up.
     fn turn_due(&mut self, now: Instant, actions: &mut Vec<Action<E>>) {
         let Some(Item::Turn(turn)) = self.queue.pop_front() else { return };
-        let verdict = match &self.starts.place {
-            None => Verdict::NotInTime(self.why_late(now)),
+        let settlement = match &self.starts.place {
+            None => Settlement::NotInTime(self.why_late(now)),
             Some(wait) => {
                 let time = in_words(self.config.place_wait);
                 let why = match &wait.short {
@@ -452,11 +452,15 @@ impl<E> Machine<E> {
                     ),
                 };
                 let permanent = Permanent::new(PermanentKind::NoPlace, why);
-                if turn.attempts > 0 { Verdict::LeftOff(permanent) } else { Verdict::NotStarted(permanent) }
+                if turn.attempts > 0 {
+                    Settlement::LeftOff(permanent)
+                } else {
+                    Settlement::NotStarted(permanent)
+                }
             }
         };
         self.starts.overdue |= matches!(self.phase, Phase::Initializing { .. });
-        self.outcome(turn.turn, verdict, false, actions);
+        self.outcome(turn.turn, settlement, false, actions);
         self.left_the_queue(turn.attempts > 0, actions);
         self.give_way(now, actions);
     }

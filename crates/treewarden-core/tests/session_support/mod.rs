@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use treewarden_core::session::CrashKind;
 use treewarden_core::session::{
     Action, Config, Delivery, DrainReason, End, Event, ExitClass, Fact, Item, Lifecycle, Machine, OpenTurn,
-    Opening, Patience, Permanent, PermanentKind, ResultFact, Saved, Start, StartFailure, State, StopReason,
-    Verdict,
+    Opening, Patience, Permanent, PermanentKind, ResultFact, Saved, Settlement, Start, StartFailure, State,
+    StopReason,
 };
 use treewarden_proto::TurnId;
 use uuid::Uuid;
@@ -89,8 +89,8 @@ pub(crate) fn send(number: u128) -> Action {
     Action::Send(turn(number))
 }
 
-pub(crate) fn settle(number: u128, verdict: Verdict) -> Action {
-    Action::Settle(turn(number), verdict)
+pub(crate) fn settle(number: u128, settlement: Settlement) -> Action {
+    Action::Settle(turn(number), settlement)
 }
 
 pub(crate) fn start(rerun: bool) -> Action {

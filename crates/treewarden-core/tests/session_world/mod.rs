@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 type Machine = treewarden_core::session::Machine<Truth>;
 type Action = treewarden_core::session::Action<Truth>;
-type Verdict = treewarden_core::session::Verdict<Truth>;
+type Settlement = treewarden_core::session::Settlement<Truth>;
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -31,7 +31,7 @@ pub(crate) struct World {
     /// What the driver holds open, in order.
     open: Vec<Item>,
     opened: BTreeSet<TurnId>,
-    settled: BTreeMap<TurnId, Verdict>,
+    settled: BTreeMap<TurnId, Settlement>,
     /// Outcomes on their way to the store.
     commits: VecDeque<TurnId>,
     /// Outcomes that it did not take.
@@ -388,7 +388,7 @@ impl World {
                 Action::Interrupt => self.cli.as_mut().expect("a CLI to interrupt").interrupt(),
                 Action::Probe => self.cli.as_mut().expect("a CLI to probe").probe(),
                 Action::ReadTranscript(turn) => self.reads.push(turn),
-                Action::Settle(turn, verdict) => self.settle(turn, verdict),
+                Action::Settle(turn, settlement) => self.settle(turn, settlement),
                 Action::LookOnDisk => {
                     // What is seen is what is there when the look begins, and it is told later.
                     self.looks = Some(self.is_saved());
@@ -435,16 +435,16 @@ impl World {
         self.cli.as_mut().expect("a CLI to write to").take(turn);
     }
 
-    fn settle(&mut self, turn: TurnId, verdict: Verdict) {
-        if let Verdict::Result(truth) | Verdict::Transcript(truth) = verdict {
+    fn settle(&mut self, turn: TurnId, settlement: Settlement) {
+        if let Settlement::Result(truth) | Settlement::Transcript(truth) = settlement {
             assert_eq!(truth, Some(turn), "the answer to another turn");
             assert_ne!(self.held, Some(turn), "an answer to a turn that was not sent");
             self.answered = Some(turn);
         }
-        if matches!(verdict, Verdict::Transcript(_)) {
+        if matches!(settlement, Settlement::Transcript(_)) {
             assert!(self.disk.contains(&Line::Answer(turn)), "no such answer on disk");
         }
-        let before = self.settled.insert(turn, verdict);
+        let before = self.settled.insert(turn, settlement);
         assert_eq!(before, None, "{turn} settled twice");
         self.commits.push_back(turn);
         self.held = self.held.filter(|held| *held != turn);

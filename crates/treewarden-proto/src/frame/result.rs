@@ -75,30 +75,30 @@ impl Frame {
     /// How the turn ended and what it took, if this is a `result`: of the fields only those that say so.
     ///
     /// A fraction of what [`body`](Self::body) costs, as most of a result is accounts.
-    pub fn verdict(&self) -> Option<Box<ResultFrame>> {
+    pub fn result(&self) -> Option<Box<ResultFrame>> {
         if self.kind() != FrameKind::Result {
             return None;
         }
-        let mut verdict: Box<ResultFrame> = Box::default();
+        let mut result: Box<ResultFrame> = Box::default();
         let mut cursor = Cursor::new(self.raw())?;
         // Its outcome does not matter: the same reader has gone through this line when the frame was made.
         cursor.object(|cursor, key| {
             let span = cursor.value()?;
             let value = span.of(self.raw());
             match &*key.name(self.raw()) {
-                b"subtype" => verdict.subtype = typed(value),
-                b"is_error" => verdict.is_error = typed(value),
-                b"result" => verdict.result = span.text(self.raw()).map(Into::into),
-                b"errors" => verdict.errors = typed(value),
-                b"terminal_reason" => verdict.terminal_reason = typed(value),
-                b"api_error_status" => verdict.api_error_status = typed(value),
-                b"model_usage_since_last_result" => verdict.model_usage_since_last_result = typed(value),
-                b"startup_failure_reason" => verdict.startup_failure_reason = typed(value),
+                b"subtype" => result.subtype = typed(value),
+                b"is_error" => result.is_error = typed(value),
+                b"result" => result.result = span.text(self.raw()).map(Into::into),
+                b"errors" => result.errors = typed(value),
+                b"terminal_reason" => result.terminal_reason = typed(value),
+                b"api_error_status" => result.api_error_status = typed(value),
+                b"model_usage_since_last_result" => result.model_usage_since_last_result = typed(value),
+                b"startup_failure_reason" => result.startup_failure_reason = typed(value),
                 _ => {}
             }
             Some(())
         });
-        Some(verdict)
+        Some(result)
     }
 }
 
@@ -109,7 +109,7 @@ impl Frame {
         if self.kind() == FrameKind::Result
             && let Some(mut cursor) = Cursor::new(self.raw())
         {
-            // Its outcome does not matter, as for the verdict.
+            // Its outcome does not matter, as in `result`.
             cursor.object(|cursor, key| {
                 let span = cursor.value()?;
                 if &*key.name(self.raw()) == b"permission_denials" {

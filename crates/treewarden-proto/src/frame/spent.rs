@@ -110,7 +110,7 @@ mod tests {
     fn spent(since: &Value) -> Option<Spent> {
         let line = json!({ "type": "result", "model_usage_since_last_result": since, "total_cost_usd": 9.0 });
         let frame = Frame::parse(line.to_string().into()).expect("a frame");
-        frame.verdict().expect("a result").spent()
+        frame.result().expect("a result").spent()
     }
 
     fn model(input: u64, cost: f64) -> Value {

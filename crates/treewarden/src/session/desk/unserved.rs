@@ -7,7 +7,7 @@
 use std::sync::{MutexGuard, Weak};
 use std::time::Instant;
 
-use treewarden_core::session::{DrainReason, Evidence, Outcome, SessionState, Verdict, Whose};
+use treewarden_core::session::{DrainReason, Evidence, Outcome, SessionState, Settlement, Whose};
 use treewarden_proto::TurnId;
 
 use super::Desk;
@@ -28,7 +28,7 @@ impl Desk {
             DrainReason::TimedOut => {
                 let (session_id, interruptions) = (entry.asked_in, entry.interruptions);
                 let whose = Whose { turn, session_id, interruptions, earlier: None };
-                Verdict::<Evidence>::NotInTime(last).into_outcome(whose)
+                Settlement::<Evidence>::NotInTime(last).into_outcome(whose)
             }
             // One that was sent before may have run tools, so that `Cancelled`, which promises that it never ran, would be a
             // lie.

@@ -26,7 +26,7 @@ impl Engine {
             Action::Probe => self.request(Purpose::Probe, HostRequest::GetBinaryVersion),
             Action::ReadTranscript(turn) => self.read_transcript(turn),
             Action::LookOnDisk => self.look_on_disk(),
-            Action::Settle(turn, verdict) => self.settle(turn, verdict),
+            Action::Settle(turn, settlement) => self.settle(turn, settlement),
             Action::Recycle => self.recycle(),
             Action::Stop => self.begin_closing(How::Ladder),
             Action::Terminate => self.begin_closing(How::Terminate),

@@ -185,7 +185,7 @@ impl Engine {
     }
 
     fn result(&mut self, frame: Frame) {
-        let Some(result) = frame.verdict() else { return self.content(frame) };
+        let Some(result) = frame.result() else { return self.content(frame) };
         let is_ours = self.owner().is_some() || self.machine.is_one_at_hand(frame.turns());
         let (told, spent) = (frame.clone(), result.spent());
         let fact = self.result_fact(frame, result);

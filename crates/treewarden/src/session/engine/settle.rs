@@ -1,9 +1,9 @@
-//! Settles a turn: makes an outcome of its verdict, and hands that to the desk, which stores and delivers it.
+//! Settles a turn: makes an outcome of its settlement, and hands that to the desk, which stores and delivers it.
 //!
-//! Whether a turn is settled, and as what, is the machine's to say, and what its verdict comes to for the callers is
-//! [`Verdict::into_outcome`]'s. Nothing here may look at what the engine happens to be handling.
+//! Whether a turn is settled, and as what, is the machine's to say, and what its settlement comes to for the callers is
+//! [`Settlement::into_outcome`]'s. Nothing here may look at what the engine happens to be handling.
 
-use treewarden_core::session::{Evidence, Outcome, PermanentKind, Verdict, Whose};
+use treewarden_core::session::{Evidence, Outcome, PermanentKind, Settlement, Whose};
 use treewarden_proto::TurnId;
 use treewarden_proto::frame::Spent;
 
@@ -12,10 +12,10 @@ use crate::session::desk::Shown;
 
 impl Engine {
     /// Has the outcome stored, and then delivered: the desk says so when that is done.
-    pub(super) fn settle(&mut self, turn: TurnId, verdict: Verdict<Evidence>) {
+    pub(super) fn settle(&mut self, turn: TurnId, settlement: Settlement<Evidence>) {
         // A turn that this host found open in the journal may be under way where the conversation is held. Of
         // two outcomes the first stands, and one from here would be it.
-        if let Verdict::NotStarted(permanent) | Verdict::LeftOff(permanent) = &verdict
+        if let Settlement::NotStarted(permanent) | Settlement::LeftOff(permanent) = &settlement
             && permanent.kind == PermanentKind::Held
             && self.desk.leave(turn, &permanent.message)
         {
@@ -28,8 +28,9 @@ impl Engine {
         let earlier = self.earlier.replace(Spent::default());
         // What the CLI of another host had spent on it died with that: the rest would be told as the whole.
         let earlier = earlier.filter(|_| !self.desk.was_sent_by_another_host(turn));
-        let (held_up, limited) = (matches!(verdict, Verdict::HeldUp), matches!(verdict, Verdict::Limited));
-        let mut outcome = verdict.into_outcome(Whose { turn, session_id, interruptions, earlier });
+        let (held_up, limited) =
+            (matches!(settlement, Settlement::HeldUp), matches!(settlement, Settlement::Limited));
+        let mut outcome = settlement.into_outcome(Whose { turn, session_id, interruptions, earlier });
         if held_up && let Outcome::Failed(failure) = &mut outcome {
             failure.message = format!("{}: {}", failure.message, self.desk.why_unstored());
         }
