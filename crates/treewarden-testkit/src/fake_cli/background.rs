@@ -4,6 +4,12 @@
 //! BACKGROUND ─► task runs ─► task_updated, task_notification ─► idle? ─► running, init ─► [tool ─► woven prompts] ─► result
 //!                   └─ the CLI is killed, and resumed ─► task_notification (stopped), running, init, result ─► …
 //! ```
+//!
+//! It is for the two things about them that a host gets wrong: a turn that it did not ask for, whose result names no prompt or one that was woven
+//! in; and a task that dies with its CLI, of which the next one tells. No task is a process: it is a time at which it has ended.
+//!
+//! A task ends wherever the turn of the moment waits, and its note waits until no prompt does. It must never be told twice: the note is taken out
+//! of the queue with its turn, and a resume tells only of those whose end no entry names.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +20,19 @@ use super::run::Cli;
 use super::script::Words;
 use super::transcript::config_dir;
 
+/// The words of 2.1.332 for a task that died with its CLI.
 const STOPPED: &str = "Background shell command didn't finish before the previous session ended";
 
 /// A background task that runs.
 #[derive(Debug)]
 pub(super) struct Task {
+    /// How frames and the transcript name it: `b` and eight hex digits.
     id: String,
+    /// The run that frames name beside it; the transcript has it in the origin of the note.
     run: String,
+    /// The tool call that started it (`toolu_…`).
     call: String,
+    /// When it has ended; told at the next wait behind that.
     ends: Instant,
     /// How long the turn about its end waits before its tool call, and how long that takes.
     own: (Duration, Option<OwnTool>),
@@ -30,6 +41,7 @@ pub(super) struct Task {
 /// How long the tool call takes in a turn about the end of a task.
 #[derive(Debug, Clone, Copy)]
 enum OwnTool {
+    /// So long, or until an interrupt.
     For(Duration),
     /// Until a prompt waits, so that this prompt is woven in however slow the machine is.
     UntilAPrompt,
@@ -38,6 +50,7 @@ enum OwnTool {
 /// The end of a task, of which a turn is to tell.
 #[derive(Debug)]
 pub(super) struct Note {
+    /// The task, which runs no more.
     task: Task,
 }
 
@@ -71,6 +84,7 @@ impl Cli {
         self.tool_result(&call, &text, &json!({ "backgroundTaskId": id }));
     }
 
+    /// Says which tasks run, after each change.
     fn tell_of_tasks(&self) {
         let task = |task: &Task| json!({ "task_id": task.id, "run_id": task.run, "task_type": "local_bash", "description": "x" });
         // The whole set each time, as in the real CLI: whoever missed one frame is right again with the next.
@@ -78,6 +92,8 @@ impl Cli {
         self.system("background_tasks_changed", json!({ "tasks": tasks }));
     }
 
+    /// Writes the result of a call into the transcript and to the host. `result` is what the CLI keeps beside the text; a resume finds the tasks by its
+    /// `backgroundTaskId`.
     fn tool_result(&mut self, call: &str, text: &str, result: &Value) {
         let message = json!({ "role": "user", "content": [
             { "type": "tool_result", "tool_use_id": call, "content": text, "is_error": false } ] });
@@ -89,6 +105,8 @@ impl Cli {
     }
 
     /// So long it is until the next task ends.
+    ///
+    /// With no task it is for ever: the caller sets a bound.
     pub(super) fn until_a_task_ends(&self) -> Duration {
         let ends = self.tasks.iter().map(|task| task.ends).min();
         ends.map_or(Duration::MAX, |ends| ends.saturating_duration_since(Instant::now()))
@@ -168,6 +186,8 @@ impl Cli {
         }
     }
 
+    /// Begins a turn that no prompt asked for. `run` is the uuid of the line that carries on a turn which was cut off; `None` for a new one, which has no
+    /// lifecycle frames of its own.
     fn begin_own(&mut self, run: Option<&str>) {
         (self.own, self.interrupted) = (true, false);
         self.current.clear();
@@ -207,6 +227,8 @@ impl Cli {
         texts
     }
 
+    /// Answers and ends such a turn. Without a woven prompt it says that the task is done; with some it answers them, and their words count as in any
+    /// turn. `origin` marks the result as the task's; `again` is a turn that a crash cut off, whose words are not followed a second time.
     fn end_own(&mut self, woven: &[String], origin: Value, again: bool) {
         let ids = std::mem::take(&mut self.current);
         self.current.clone_from(&ids);
@@ -271,6 +293,7 @@ impl Cli {
     }
 }
 
+/// The text of the note as the model gets it; `is_head` of the transcript reads the status off it.
 fn note_text(task: &str, call: &str, status: &str, summary: &str) -> String {
     format!(
         "<task-notification>\n<task-id>{task}</task-id>\n<tool-use-id>{call}</tool-use-id>\n<status>{status}</status>\n\

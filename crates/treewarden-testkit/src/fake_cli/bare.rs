@@ -2,6 +2,16 @@
 //!
 //! It keeps no transcript, knows few words, and names no prompts (as 2.1.197), so that what is measured is its driver.
 //! It is not for tests of behaviour: a conversation with it cannot be resumed.
+//!
+//! | it does | it does not |
+//! |---|---|
+//! | read a line, answer, read the next | read while it answers: an interrupt waits until the turn is over |
+//! | `N=<n>`: deltas, 64 KiB in one write | `command_lifecycle`, session states, echoes |
+//! | `HUGE=<bytes>`: a result of a tool, about so long | crash, wait, ask, or anything else of the script |
+//! | answer each control request with a success | look which one it is, but for `end_session` |
+//!
+//! Frames are made once and written as bytes; what is left for each turn is a parse of its prompt. Their uuids repeat, which no host may mind
+//! that is measured with it.
 
 use std::io::{BufRead, StdinLock};
 use std::process::ExitCode;
@@ -16,6 +26,7 @@ use super::transcript::text_of;
 /// So much of the firehose goes into one write: what a pipe holds.
 const BLOCK: usize = 64 << 10;
 
+/// Serves until stdin ends or `end_session` is asked; the exit code is 0 always.
 pub(super) fn main(options: &Options, script: &Script) -> ExitCode {
     let session_id = options.resume.clone().or_else(|| options.session_id.clone()).unwrap_or_else(uuid);
     let cli = Bare { start: start(&session_id, &script.version), delta: delta(&session_id), session_id };
@@ -23,7 +34,9 @@ pub(super) fn main(options: &Options, script: &Script) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What is the same in every turn, made once.
 struct Bare {
+    /// That of the arguments; nothing looks whether it is there or new.
     session_id: String,
     /// The frame with which a turn begins.
     start: String,
@@ -32,6 +45,7 @@ struct Bare {
 }
 
 impl Bare {
+    /// Reads line by line, one buffer for all. A line that is no JSON is passed over, while the other fake CLI ends there.
     fn serve(&self, mut stdin: StdinLock<'_>) {
         let mut line = String::new();
         let mut block = Vec::new();
@@ -54,6 +68,7 @@ impl Bare {
         }
     }
 
+    /// One turn in a few writes: its beginning, the long line, the deltas, its end. `block` is kept between turns.
     fn turn(&self, words: &Words, block: &mut Vec<u8>) {
         raw(self.start.as_bytes());
         if let Some(bytes) = words.number("HUGE") {
@@ -64,6 +79,7 @@ impl Bare {
         raw(self.end(count).as_bytes());
     }
 
+    /// Writes so many deltas, as many in one write as a pipe holds.
     fn firehose(&self, count: usize, block: &mut Vec<u8>) {
         let each = self.delta.len();
         let per = BLOCK / each;
@@ -114,6 +130,7 @@ impl Bare {
     }
 }
 
+/// The `init` frame of every turn, with its line end.
 fn start(session_id: &str, version: &str) -> String {
     let init = json!({ "type": "system", "subtype": "init", "cwd": "/", "session_id": session_id, "tools": [],
         "mcp_servers": [], "model": "claude-opus-5-5", "permissionMode": "default", "slash_commands": [],

@@ -4,6 +4,11 @@
 //! |---|---|
 //! | `/help`, blanks, one that a hook refuses | no entry has it; `/help` is named by the `submitUuid` of a `system` entry |
 //! | `/cost`, `/compact` | a `user` entry has it, whose text is `<command-name>…` |
+//!
+//! A host must not take such an answer for the model's: no question was asked, `num_turns` is 0, the cost is 0, and most of these prompts leave no
+//! entry by which a resume could find them. They begin a turn as others do (running, queued, started, init) and end it so (result, completed, idle).
+//!
+//! It is not for `/clear`, which `turn.rs` does, as it begins a conversation. A version without lifecycle frames answers none of them by itself.
 
 use serde_json::{Value, json};
 
@@ -13,14 +18,21 @@ use super::run::{Cli, Prompt};
 /// A prompt that needs no model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Local {
+    /// `/help`: the CLI says that it is not to be had here.
     Help,
+    /// `/cost`: a text of the CLI's, in a frame that looks like the model's.
     Cost,
+    /// `/compact`: a new root with a summary in it.
     Compact,
+    /// Nothing but blanks; told before a hook is asked.
     Blank,
+    /// One that a hook refused, by the word `REFUSED`.
     Refused,
 }
 
 /// Tells whether the prompt is answered by itself whatever a script says.
+///
+/// Such a prompt is never woven into a turn, nor put together with others: it waits until it is the first.
 pub(super) fn is_command(prompt: &Prompt) -> bool {
     let text = prompt.text.trim();
     text.is_empty() || !prompt.verbatim && matches!(text, "/help" | "/cost" | "/compact")
@@ -43,6 +55,7 @@ impl Cli {
         }
     }
 
+    /// Runs the turn of such a prompt, from `running` to `idle`. `MISSING` and the three crashes around a result hold here too; other faults do not.
     pub(super) fn answer_locally(&mut self, prompt: &Prompt, local: &Local) {
         let (words, _) = self.script.steer(&prompt.text);
         let words = words.once(&super::transcript::config_dir(), &prompt.uuid);
@@ -81,6 +94,7 @@ impl Cli {
         }
     }
 
+    /// Appends a `system` entry, under a uuid of its own: none of them has that of the prompt.
     fn entry(&mut self, subtype: &str, content: &str, more: &Value) {
         let mut fields = more.clone();
         fields["subtype"] = json!(subtype);
@@ -101,6 +115,7 @@ impl Cli {
         frame(&value);
     }
 
+    /// Answers `/help`, and returns the text for the result.
     fn help(&mut self, turn: &str) -> String {
         let text = "/help isn't available in this environment.";
         let out = format!("<local-command-stdout>{text}</local-command-stdout>");
@@ -110,6 +125,7 @@ impl Cli {
         text.to_owned()
     }
 
+    /// Answers `/cost`, and returns the text for the result. The command is called `usage` in the entry, as 2.1.332 has it.
     fn cost(&mut self, prompt: &Prompt) -> String {
         let text = "Estimated cost:        $0.0007";
         let out = format!("<local-command-stdout>{text}</local-command-stdout>");
@@ -134,6 +150,8 @@ impl Cli {
         }
     }
 
+    /// Compacts, and returns what the result says, which is nothing. The summary keeps the name that was said, so that a test sees what a
+    /// compaction brings over.
     fn compact(&mut self, prompt: &Prompt) -> String {
         let name = self.transcript.prompts().rev().find_map(|prompt| {
             let rest = prompt.split_once("My name is ")?.1;
@@ -167,6 +185,7 @@ impl Cli {
         self.script.steer(&prompt.text).0.has("REFUSED")
     }
 
+    /// Says and notes that a hook refused the prompt, with its text, and returns that for the result.
     fn refuse(&mut self, prompt: &Prompt) -> String {
         let text = format!(
             "UserPromptSubmit operation blocked by hook:\n[hook]: no\n\n\nOriginal prompt: {}",
@@ -185,6 +204,7 @@ impl Cli {
         self.refuse(prompt);
     }
 
+    /// An `informational` frame and entry of the CLI's own, with these fields more in the frame alone; returns the text.
     fn notice(&mut self, text: &str, more: &Value) -> String {
         let mut fields = more.clone();
         fields["content"] = json!(text);

@@ -52,6 +52,98 @@
 //!
 //! A script of `{ "bare": true }` is for benches: one thread, no transcript, no names on frames, and no words but `N` and
 //! `HUGE`, so that what drives the CLI is what is measured.
+//!
+//! # Where a crash leaves the conversation
+//!
+//! What a crash at each point leaves in the transcript, and what a later CLI makes of it that resumes with
+//! `CLAUDE_CODE_RESUME_INTERRUPTED_TURN=1`:
+//!
+//! | `CRASH=` | in the transcript | on stdout | after the resume |
+//! |---|---|---|---|
+//! | `spawn` | nothing | nothing | nothing to resume |
+//! | `initialize` | nothing new | no answer to `initialize` | as before that start |
+//! | `read` | the prompt | `init`, the echo | the turn runs again by itself |
+//! | `delta:<n>` | the prompt | n deltas, with `--include-partial-messages` | the turn runs again by itself |
+//! | `result` | the prompt and the answer | the answer, no `result` | sent again, it is `completed` at once, without a result |
+//! | `half_result` | as `result` | half a line, without its end | as `result` |
+//! | `after_result` | as `result` | all of it, but no `completed` | as `result` |
+//!
+//! `ONCE=<k>` counts in files of the config directory, by the uuid of the prompt (or the id of the conversation, for `start`), so that the
+//! count outlives the process, and a test with a config directory of its own begins at nothing.
+//!
+//! # How it ends
+//!
+//! | exit code | when |
+//! |---|---|
+//! | 0 | stdin ended, or `end_session` was asked; `--version` |
+//! | 1 | the last result was an error; arguments, an id or a stdin line that the real command refuses; nobody reads stdout |
+//! | 2 | the script of `TREEWARDEN_FAKE` cannot be read |
+//! | 70, or `EXIT=<code>` | it crashed as it was told |
+//! | 143 | SIGTERM, without `IGNORE_TERM` |
+//! | signal 9 | `EXIT=kill` |
+//!
+//! # What it reads of its environment
+//!
+//! | variable | for what |
+//! |---|---|
+//! | `TREEWARDEN_FAKE` | the script: a path, or JSON that begins with `{` |
+//! | `CLAUDE_CONFIG_DIR`, else `HOME` with `.claude` | where transcripts and counts are |
+//! | `CLAUDE_CODE_RESUME_INTERRUPTED_TURN=1` | a resume runs again what nothing answered |
+//! | `CLAUDE_CODE_RESUME_SHOWS_CUT_OFF_CALLS=1` | a resume answers tool calls that have no result, instead of leaving them on a dead branch |
+//! | `CLAUDE_CODE_SDK_READS_SESSION_STATE=1` | it says `session_state_changed` |
+//!
+//! It reads no settings, keys or credentials, and opens no connection: whatever else the environment says, nothing leaves the machine.
+//!
+//! # Which thread does what
+//!
+//! ```text
+//! stdin ─► reader thread ─► at most 1024 lines ─► main thread: the turn, control requests, transcript ─► stdout
+//! SIGTERM ─► signal thread ─► exit 143, in the middle of whatever the main thread does
+//! ```
+//!
+//! # Examples
+//!
+//! A CLI that is killed once in the middle of a turn, and then answers. The program of the example is the fake CLI as well:
+//!
+//! ```standalone_crate
+//! use std::io::Write;
+//! use std::process::{Command, ExitCode, Stdio};
+//!
+//! use treewarden_testkit::fake_cli::{self, FakeCli};
+//!
+//! fn main() -> ExitCode {
+//!     if std::env::var_os("TREEWARDEN_FAKE").is_some() {
+//!         return fake_cli::main(std::env::args().skip(1));
+//!     }
+//!     let home = std::env::temp_dir().join(format!("example-of-a-crash-{}", std::process::id()));
+//!     let id = "11111111-2222-4333-8444-555555555555";
+//!     let prompt = r#"{"type":"user","uuid":"a","message":{"role":"user","content":"hello CRASH=read ONCE=1"}}"#;
+//!     let run = |args: &[&str]| {
+//!         let (key, script) = FakeCli::new().env();
+//!         let mut cli = Command::new(std::env::current_exe().unwrap())
+//!             .args(args)
+//!             .env(key, script)
+//!             .env("CLAUDE_CONFIG_DIR", &home)
+//!             .env("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1")
+//!             .stdin(Stdio::piped())
+//!             .stdout(Stdio::piped())
+//!             .spawn()
+//!             .unwrap();
+//!         // Its stdin ends with this block, and so does it.
+//!         writeln!(cli.stdin.take().unwrap(), "{prompt}").unwrap();
+//!         let ended = cli.wait_with_output().unwrap();
+//!         (ended.status.code(), String::from_utf8(ended.stdout).unwrap())
+//!     };
+//!     let (code, said) = run(&["--session-id", id]);
+//!     assert_eq!(code, Some(70));
+//!     assert!(!said.contains(r#""type":"result""#));
+//!     let (code, said) = run(&["--resume", id]);
+//!     assert_eq!(code, Some(0));
+//!     assert!(said.contains("answer to hello"));
+//!     std::fs::remove_dir_all(&home).unwrap();
+//!     ExitCode::SUCCESS
+//! }
+//! ```
 
 mod background;
 mod bare;
@@ -76,6 +168,27 @@ pub use path::fake_cli_path;
 ///
 /// It reads stdin and writes stdout of the calling process, and may end that process itself, so
 /// a program that hosts it calls nothing else.
+///
+/// The table of [its ends](self#how-it-ends) says what the code means. It starts threads of its own, and needs no runtime. Only one can run
+/// in a process: the signal handler and the flags of the script are the process's.
+///
+/// # Examples
+///
+/// A program of one's own that is the fake CLI where it is started with a script, so that a test needs no second program:
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// use treewarden_testkit::fake_cli;
+///
+/// fn main() -> ExitCode {
+///     if std::env::var_os("TREEWARDEN_FAKE").is_some() {
+///         return fake_cli::main(std::env::args().skip(1));
+///     }
+///     // … what the program does otherwise, such as to start itself as the CLI.
+///     ExitCode::SUCCESS
+/// }
+/// ```
 pub fn main(args: impl IntoIterator<Item = String>) -> ExitCode {
     run::main(args.into_iter().collect())
 }

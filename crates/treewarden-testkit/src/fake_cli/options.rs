@@ -1,8 +1,24 @@
 //! The arguments of the fake CLI: those of 2.1.332 are known, most of them to be ignored.
 //!
 //! One that is not known is refused, as the real CLI does, so that a test sees a flag that no CLI takes.
+//!
+//! Only a few of them mean something here; the others are taken so that a host's whole command line is accepted:
+//!
+//! | flag | what it does here |
+//! |---|---|
+//! | `--session-id`, `--resume`, `--fork-session` | which conversation it is |
+//! | `--model`, `--permission-mode` | what `init` says, until a control request changes it |
+//! | `--include-partial-messages` | deltas are written |
+//! | `--replay-user-messages` | each prompt is echoed when its turn begins |
+//! | `--await-initialize` | the first line must be `initialize` |
+//! | `--version` | prints it and ends |
+//!
+//! It must never guess: a flag that is in none of the three lists ends the start, with the words of the real command. A value that is taken
+//! for a prompt, or a prompt for a value, would be such a guess; prompts on the command line are ignored.
 
 /// The flags without a value.
+///
+/// With a value (`--verbose=1`) they are refused, as an unknown option is.
 const SWITCHES: &[&str] = &[
     "--allow-dangerously-skip-permissions",
     "--await-claim",
@@ -40,10 +56,15 @@ const SWITCHES: &[&str] = &[
 ];
 
 /// The flags with a value that may be left out.
+///
+/// The next argument is the value unless it begins with `-`.
 const OPTIONAL: &[&str] =
     &["--debug", "--from-pr", "--prompt-suggestions", "--resume", "--worktree", "-d", "-r", "-w"];
 
 /// The flags with a value, some of which take several.
+///
+/// The next argument is the value whatever it looks like. Of several only the first is taken for one; the others are passed over as
+/// prompts are.
 const VALUED: &[&str] = &[
     "--add-dir",
     "--agent",
@@ -93,16 +114,25 @@ const VALUED: &[&str] = &[
     "-n",
 ];
 
+/// What the fake CLI follows of its arguments; each is as it was given last.
 #[derive(Debug, Default)]
 pub(super) struct Options {
+    /// The version is asked for, and nothing else is done.
     pub(super) version: bool,
+    /// The id of a new conversation, or of the fork; a random one where it is `None`.
     pub(super) session_id: Option<String>,
+    /// The conversation to resume; `None` also for `--resume` without an id.
     pub(super) resume: Option<String>,
+    /// The resumed conversation goes on as another one, and the old one's file stays as it is.
     pub(super) fork: bool,
+    /// Deltas are written; the words `N` and `CRASH=delta` hold without it too.
     pub(super) partial: bool,
+    /// Prompts are echoed with `isReplay`, from which a host learns that one was taken.
     pub(super) replay: bool,
     pub(super) model: Option<String>,
+    /// The permission mode; one of seven, which are looked at in `check`.
     pub(super) mode: Option<String>,
+    /// Nothing is run before `initialize` is there; refused where the script's version does not know it.
     pub(super) await_initialize: bool,
 }
 
@@ -144,6 +174,7 @@ impl Options {
         options.check()
     }
 
+    /// Refuses what the real command refuses by its values: an id that is no UUID, an id beside a resume that is no fork, an unknown mode.
     fn check(self) -> Result<Self, String> {
         let uuid = |id: &str| id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
         if self.session_id.as_deref().is_some_and(|id| !uuid(id)) {

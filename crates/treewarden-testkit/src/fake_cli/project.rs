@@ -1,10 +1,20 @@
 //! The name of the folder that the CLI keeps for a working directory.
 //!
 //! It has to be what the real CLI makes of the same path, or else a transcript is looked for where none is.
+//!
+//! | working directory | folder below `projects` |
+//! |---|---|
+//! | `/home/user/a_b.c` | `-home-user-a-b-c` |
+//! | more than 200 units | the first 200, a dash, and a hash of the path in base 36 |
+//!
+//! Two directories can have the same name (`/a/b` and `/a-b`), as in the real CLI; their transcripts then lie side by side, told apart by the
+//! id of the conversation alone. It is pure: nothing looks whether the directory is there.
 
 use std::path::Path;
 
 /// The longest name that stands unshortened.
+///
+/// In UTF-16 units, which are bytes here as all that is left is ASCII.
 const MAX: usize = 200;
 
 /// Names the folder of a working directory: what is no ASCII letter or digit is a dash, and a long name is cut and told apart
@@ -25,6 +35,7 @@ pub(super) fn project_key(cwd: &Path) -> String {
     format!("{}-{}", &key[..MAX], base36(hash.unsigned_abs()))
 }
 
+/// The number in digits and small letters, as JavaScript's `toString(36)` writes it, without leading zeros.
 fn base36(mut number: u32) -> String {
     let mut digits = String::new();
     loop {

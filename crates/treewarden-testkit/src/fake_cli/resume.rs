@@ -2,6 +2,18 @@
 //!
 //! It is for what differs between a new conversation and one that is carried on: the tasks that died with the last CLI, and the prompt
 //! that nothing answered.
+//!
+//! ```text
+//! await_initialize ─► tasks that died: notes, a result without a question ─► with CLAUDE_CODE_RESUME_INTERRUPTED_TURN=1:
+//!    nothing is open            ─► idle
+//!    a prompt, nothing behind   ─► its turn runs again, under its own uuid
+//!    a prompt, and a tool call  ─► a line asks to go on; the turn runs under the uuid of that line
+//!    a note                     ─► the CLI's own turn, as above
+//! ```
+//!
+//! All of it comes before the first prompt of the host is run. So a host that sends a cut-off prompt again meets its run under way, and must take
+//! what that says for its own: `prompt` in `run.rs` puts the two together. Where no turn is taken up here, a prompt that is sent again is judged by
+//! `begin` there.
 
 use serde_json::{Value, json};
 
@@ -40,6 +52,8 @@ impl Cli {
     }
 
     /// Runs the last prompt again if nothing answered it, before another frame is read; so does 2.1.332.
+    ///
+    /// The words of the prompt count again, so a fault without `ONCE` happens in each run.
     fn take_up(&mut self) {
         let Some(unanswered) = self.transcript.interrupted() else { return };
         let at_once = self.transcript.called_a_tool();
@@ -62,6 +76,8 @@ impl Cli {
     }
 
     /// Writes the line that has the model go on, and returns its uuid.
+    ///
+    /// The line is `isMeta`: nobody's prompt, and not what a later resume takes for the last thing that was asked.
     fn carry_on(&mut self) -> String {
         let entry = uuid();
         let text = json!([{ "type": "text", "text": GO_ON }]);

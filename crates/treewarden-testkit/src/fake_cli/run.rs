@@ -1,6 +1,20 @@
 //! The life of one fake CLI: start, the loop over stdin, control requests, the end.
 //!
 //! It is for what holds between turns; a turn is `turn.rs`'s. It must never outlive its stdin, unless it was told to.
+//!
+//! ```text
+//! main ─► arguments ─► script ─► --version? ─► bare? ─► open: refuse, or load and fork ─► serve ─► hint ─► exit code
+//!                                                                                          │
+//! serve: await initialize ─► resume ─► ┌─► tasks whose time is over
+//!                                      │   a prompt waits?        ─► next: local answer, or begin ─► turn
+//!                                      │   a note of a task?      ─► own_turn
+//!                                      │   stdin ended?           ─► the end, but with IGNORE_EOF
+//!                                      └── pump: stdin, until a task ends, 250 ms at most
+//! ```
+//!
+//! The order is the real command's: a script that crashes at the spawn does so before the conversation is looked at, and a conversation is
+//! refused before `initialize` is answered. Everything here runs on the main thread but the two below: the reader of stdin, and the waiter for
+//! SIGTERM, which shares nothing with it but `IGNORE_TERM`.
 
 use std::collections::VecDeque;
 use std::io::BufRead;
@@ -18,18 +32,27 @@ use super::script::{Script, Words};
 use super::transcript::{Transcript, config_dir, text_of};
 
 /// Set by the word `IGNORE_TERM`; the signal thread reads it.
+///
+/// A flag of the process, so that it can be set in the middle of a turn; it is never cleared by a turn.
 pub(super) static IGNORE_TERM: AtomicBool = AtomicBool::new(false);
 
+/// What the reader thread hands over, in the order in which it came.
 pub(super) enum Input {
+    /// One line, without its end; whether it is JSON is looked at where it is taken.
     Line(String),
+    /// Stdin has ended or cannot be read; nothing follows.
     Eof,
 }
 
+/// A prompt on its way to a turn.
 pub(super) struct Prompt {
+    /// What the host named it, or a random one; the transcript, the lifecycle frames and the result name it so.
     pub(super) uuid: String,
+    /// Its text blocks, joined by line ends; what is no text is left out.
     pub(super) text: String,
     /// It is taken as it is (`client_composed`).
     pub(super) verbatim: bool,
+    /// The frame as it came, for the echo; `null` if there is nothing to echo.
     pub(super) frame: Value,
     /// It was said to be `queued` when it came.
     pub(super) announced: bool,
@@ -38,6 +61,7 @@ pub(super) struct Prompt {
 /// A prompt that is run again although nobody sent it yet.
 #[derive(Debug)]
 pub(super) struct TakenUp {
+    /// The prompt's own, by which it is known when the host sends it after all.
     pub(super) uuid: String,
     /// The uuid that stands for the run in the lifecycle frames: the prompt's, or that of the line that carries it on.
     pub(super) run: String,
@@ -47,25 +71,37 @@ pub(super) struct TakenUp {
     pub(super) open: bool,
 }
 
+/// One fake CLI and its conversation. The main thread owns it; no other sees it.
 pub(super) struct Cli {
     pub(super) options: Options,
     pub(super) script: Script,
+    /// The conversation of the frames from here on; `/clear` changes it.
     pub(super) session_id: String,
+    /// The file of that conversation, and the branch that it is on.
     pub(super) transcript: Transcript,
+    /// What `init` says: `--model`, or what `set_model` said last.
     pub(super) model: String,
+    /// What `init` says: `--permission-mode`, or what `set_permission_mode` said last.
     pub(super) mode: String,
+    /// How many results this process wrote: the `result_index` of the next one.
     pub(super) results: u64,
     /// What the model was paid by this process, in thousandths of a dollar.
     pub(super) paid: u64,
+    /// The prompts that came and that no turn took yet. What comes while a turn runs is one turn together, when that is over.
     pub(super) queue: VecDeque<Prompt>,
+    /// `interrupt` was asked since the turn began; a turn looks at it where it waits, and clears it at its beginning and end.
     pub(super) interrupted: bool,
     /// The tool calls that the host refused in this turn.
     pub(super) denials: Vec<Value>,
     /// What is said is that the model API failed.
     pub(super) by_api: bool,
+    /// The last `control_response` of the host, until the turn that asked takes it.
     pub(super) answered: Option<Value>,
+    /// It lives on after the end of stdin, until a signal.
     pub(super) ignore_eof: bool,
+    /// Stdin has ended: what is queued is still run, and then the process ends.
     pub(super) eof: bool,
+    /// The last result was an error, which the exit code says.
     pub(super) failed: bool,
     /// The turn that this process took up by itself after a resume, while it runs.
     pub(super) taken_up: Option<TakenUp>,
@@ -83,10 +119,15 @@ pub(super) struct Cli {
     pub(super) running: std::cell::Cell<bool>,
     /// The first line, if it was read before anything was run.
     pub(super) first: Option<String>,
+    /// `end_session` was asked: nothing more is taken.
     ended: bool,
+    /// The lines of the reader thread; 1,024 at most wait here, and more in the pipe.
     pub(super) input: Receiver<Input>,
 }
 
+/// Runs one CLI from its arguments to its exit code; a crash or a signal ends the process before this returns.
+///
+/// What is wrong with the arguments is told before the script is read, as a host that passes a wrong flag is to hear of the flag.
 pub(super) fn main(args: Vec<String>) -> ExitCode {
     let options = match Options::parse(&args) {
         Ok(options) => options,
@@ -123,6 +164,7 @@ pub(super) fn main(args: Vec<String>) -> ExitCode {
     ExitCode::from(u8::from(cli.failed))
 }
 
+/// Starts the thread that ends the process with 143 on SIGTERM. Where it cannot be started, the signal kills as by default.
 #[cfg(unix)]
 fn watch_sigterm() {
     let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM]) else { return };
@@ -140,6 +182,7 @@ fn watch_sigterm() {
 #[cfg(not(unix))]
 fn watch_sigterm() {}
 
+/// Starts the reader thread, and returns where its lines come out. It ends with stdin, or once nobody receives.
 fn read_stdin() -> Receiver<Input> {
     // In a thread, so that an interrupt is read while a turn waits. A host that sends more than 1024 lines
     // ahead is held up by its pipe.
@@ -158,6 +201,11 @@ fn read_stdin() -> Receiver<Input> {
 }
 
 impl Cli {
+    /// Makes the CLI of a conversation that is new, resumed or forked.
+    ///
+    /// # Errors
+    ///
+    /// The exit code of a start that was refused; what the host is to know of it is written already.
     fn open(options: Options, mut script: Script) -> Result<Self, ExitCode> {
         let mut session_id =
             options.resume.clone().or_else(|| options.session_id.clone()).unwrap_or_else(uuid);
@@ -231,6 +279,7 @@ impl Cli {
         })
     }
 
+    /// Serves until stdin or the session ends. Between two turns and nowhere else is decided what is run next.
     fn serve(&mut self) {
         if self.script.start.has("HANG") {
             hang();
@@ -256,6 +305,7 @@ impl Cli {
         }
     }
 
+    /// Runs this prompt: by itself if the CLI answers it, or with all that wait behind it up to the next command.
     fn next(&mut self, prompt: Prompt) {
         if let Some(local) = self.local(&prompt) {
             return self.answer_locally(&prompt, &local);
@@ -274,6 +324,14 @@ impl Cli {
         if is_command { None } else { self.queue.pop_front() }
     }
 
+    /// Runs of these prompts those that are new, as one turn.
+    ///
+    /// | the prompt's uuid | what happens |
+    /// |---|---|
+    /// | in the branch, and answered | echo; `completed` if an earlier process ran it; no result |
+    /// | in the branch, cut off | runs again; by a version without lifecycle frames it is swallowed |
+    /// | on a branch that the resume left | echo, `completed`; it never runs |
+    /// | nowhere | runs |
     fn begin(&mut self, prompts: Vec<Prompt>) {
         let mut fresh = Vec::new();
         for prompt in prompts {
@@ -303,6 +361,7 @@ impl Cli {
         }
     }
 
+    /// Echoes a prompt, if the host asked for that: the only sign of a version without lifecycle frames that one was taken.
     pub(super) fn replay(&self, prompt: &Prompt) {
         if self.options.replay && prompt.frame.is_object() {
             let mut echo = prompt.frame.clone();
@@ -312,6 +371,7 @@ impl Cli {
         }
     }
 
+    /// Says where a prompt is: `queued`, `started`, then `completed` or `cancelled`. Nothing in a version without such frames.
     pub(super) fn lifecycle(&self, command: &str, state: &str) {
         if self.script.lifecycle {
             frame(&json!({
@@ -322,6 +382,9 @@ impl Cli {
     }
 
     /// Answers stdin for this long, or until something changes for the turn.
+    ///
+    /// It returns early when a prompt waits, an interrupt or an answer of the host came, or the session ended, so a caller that wants the whole
+    /// time asks again. After the end of stdin it sleeps for all of it.
     pub(super) fn pump(&mut self, wait: Duration) {
         let until = Instant::now() + wait;
         loop {
@@ -346,6 +409,7 @@ impl Cli {
         }
     }
 
+    /// Takes one line: a control request is answered at once, an answer and a prompt are kept for the turn. Frames of other types are nothing to it.
     fn line(&mut self, line: &str) {
         if line.trim().is_empty() {
             return;
@@ -368,6 +432,8 @@ impl Cli {
         }
     }
 
+    /// Puts a prompt into the queue, unless it is the one that this process took up by itself: then the host is told of the run under way, and it
+    /// is not run twice.
     fn prompt(&mut self, mut prompt: Prompt) {
         let Some(mut run) = self.taken_up.take_if(|run| run.uuid == prompt.uuid) else {
             if self.own {
@@ -387,6 +453,16 @@ impl Cli {
         self.taken_up = Some(run);
     }
 
+    /// Answers a control request of the host, in the middle of a turn too; one that is not known gets the error of the real command.
+    ///
+    /// | subtype | effect |
+    /// |---|---|
+    /// | `initialize` | the answer has the pid, the state, what the version can do; crashes or refuses if the script says so |
+    /// | `interrupt` | ends the turn of the moment where it waits next; the answer names the prompts that still wait |
+    /// | `end_session` | answers, writes the hint, ends with 0 |
+    /// | `set_model`, `set_permission_mode` | changes what the next `init` says |
+    /// | `mcp_status` | says that there are no servers |
+    /// | `get_binary_version` | says the version |
     fn control(&mut self, value: &Value) {
         let request = &value["request"];
         let subtype = request["subtype"].as_str().unwrap_or_default();
@@ -460,6 +536,8 @@ impl Cli {
 }
 
 /// Ends the process as `EXIT=` says.
+///
+/// Nothing is flushed or written besides: each line that was said is out already, and the transcript gets no hint.
 pub(super) fn crash(words: &Words) -> ! {
     #[cfg(unix)]
     if words.text("EXIT") == Some("kill") {
@@ -468,6 +546,7 @@ pub(super) fn crash(words: &Words) -> ! {
     exit(words.number("EXIT").and_then(|code| i32::try_from(code).ok()).unwrap_or(70))
 }
 
+/// Does nothing for ever on the main thread. The reader fills its 1,024 lines and then the pipe; SIGTERM still ends the process.
 pub(super) fn hang() -> ! {
     loop {
         // A park may end without a reason.
@@ -475,6 +554,7 @@ pub(super) fn hang() -> ! {
     }
 }
 
+/// Sends a signal to this very process; that it could not be sent is told on stderr.
 #[cfg(unix)]
 pub(super) fn signal_self(signal: rustix::process::Signal) {
     if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), signal) {

@@ -2,6 +2,23 @@
 //!
 //! It is written as the real CLI writes it, as far as a resume reads it. It must never change a line that stands there: what was
 //! answered is looked for by others while this runs.
+//!
+//! ```text
+//! file, line by line                  what the next resume makes of it
+//!   a   user "one"
+//!   b   assistant      parent a
+//!   c   user "two"     parent b
+//!   d   tool_use       parent c       the branch is a ─ b ─ c ─ d, and goes on behind c, as d has no result
+//!   last-prompt        leaf d         the hint: a start wrote it that resumed behind a kill
+//!   e   assistant      parent c       that start left d as a dead branch, and asked the model again
+//!   f   user "three"   parent e       elsewhere: sent again, it is completed and never run
+//! ```
+//!
+//! The newest leaf behind the last hint is the branch, or the newest leaf of all where no hint stands. A kill writes no hint, so what stands there
+//! then is from the last start or the last clean end, and the newest leaf behind it may be on another branch than the host believes.
+//!
+//! Each line is written by one call that opens, appends and closes: a kill leaves whole lines, or at worst none of the last. A line that cannot be
+//! written is told on stderr, and the CLI goes on, as the real one does. Only the main thread writes; two processes on one file are not kept apart.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -20,12 +37,15 @@ const CUT_OFF: &str = "[Tool call interrupted: the session ended before this cal
 
 #[derive(Debug, Default)]
 pub(super) struct Transcript {
+    /// The file: `<config dir>/projects/<project key>/<session id>.jsonl`. It is made with the first line.
     path: PathBuf,
+    /// What each line names as its conversation.
     session_id: String,
     /// The branch that is resumed, from its root to its leaf.
     pub(super) branch: Vec<Value>,
     /// How many entries of the branch stood there at the resume.
     pub(super) loaded: usize,
+    /// The resume left a tool call behind that had no result: the tool may run twice.
     dangling: bool,
     /// The prompts of the file that are not in the branch: one that is sent again is not run.
     elsewhere: HashSet<String>,
@@ -37,8 +57,10 @@ pub(super) struct Transcript {
 #[derive(Debug)]
 pub(super) enum Unanswered {
     /// A prompt.
+    /// Its uuid is the host's; run again, it keeps that.
     Prompt { uuid: String, text: String },
     /// The note of a background task that ended.
+    /// No host knows its uuid.
     Note { uuid: String },
 }
 
@@ -54,17 +76,22 @@ pub(super) fn config_dir() -> PathBuf {
 }
 
 impl Transcript {
+    /// The transcript of this conversation in the working directory of the process; nothing is read or written yet.
     pub(super) fn new(session_id: &str) -> Self {
         let cwd = std::env::current_dir().unwrap_or_default();
         let path = config_dir().join("projects").join(project_key(&cwd)).join(format!("{session_id}.jsonl"));
         Self { path, session_id: session_id.to_owned(), branch: Vec::new(), loaded: 0, ..Self::default() }
     }
 
+    /// Where the file is, or would be: a conversation is there if this is.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Loads the branch that the last hint names, or else the newest one.
+    ///
+    /// A line that is no JSON is passed over, as one is that a kill cut off. It writes two things: the hint, and answers to calls that were cut off if the
+    /// environment asks for them.
     pub(super) fn load(&mut self) {
         let text = std::fs::read(&self.path).unwrap_or_default();
         let entries: Vec<Value> =
@@ -134,6 +161,8 @@ impl Transcript {
     }
 
     /// A copy of the branch as a conversation of its own, written to its own file.
+    ///
+    /// The old file is not touched.
     pub(super) fn fork(&self, session_id: &str) -> Self {
         let mut fork = Self::new(session_id);
         for entry in &self.branch {
@@ -148,6 +177,8 @@ impl Transcript {
     }
 
     /// Makes the file of a conversation in which nothing was said yet.
+    ///
+    /// It is for `/clear`: a conversation that ends before its first prompt can be resumed all the same.
     pub(super) fn begin(&self) {
         self.write(&json!({ "type": "mode", "mode": "default", "sessionId": self.session_id }));
     }
@@ -159,11 +190,14 @@ impl Transcript {
         self.dangling || self.branch[at..].iter().any(call)
     }
 
+    /// Appends an entry with this message behind the leaf, under this uuid.
     pub(super) fn append(&mut self, kind: &str, uuid: &str, message: &Value) {
         self.append_more(kind, uuid, &json!({ "message": message }));
     }
 
     /// Appends an entry with these fields.
+    ///
+    /// The fields must be an object; they come beside those that each entry has, and win over them.
     pub(super) fn append_more(&mut self, kind: &str, uuid: &str, fields: &Value) {
         self.insert(self.branch.len(), kind, uuid, fields);
     }
@@ -180,6 +214,7 @@ impl Transcript {
         }
     }
 
+    /// Writes an entry whose parent is the one before this place of the branch, and puts it there. In the file it is the last line whatever its place.
     fn insert(&mut self, at: usize, kind: &str, uuid: &str, fields: &Value) {
         let parent = at.checked_sub(1).map_or(Value::Null, |parent| self.branch[parent]["uuid"].clone());
         let mut entry = json!({
@@ -254,6 +289,7 @@ impl Transcript {
         }));
     }
 
+    /// Appends one line to the file, and makes its folder before if need be.
     fn write(&self, entry: &Value) {
         let write = || {
             if let Some(dir) = self.path.parent() {
@@ -268,11 +304,16 @@ impl Transcript {
     }
 
     /// The position of the prompt with this uuid in the branch.
+    ///
+    /// `None` also for a prompt on another branch, and for one that was woven in: that has no `user` entry.
     pub(super) fn find(&self, uuid: &str) -> Option<usize> {
         self.branch.iter().position(|e| e["type"] == "user" && e["uuid"] == uuid)
     }
 
     /// The last prompt, or the last note, if nothing answered it.
+    ///
+    /// `None` where nothing was asked, or all was answered. It is what a resume runs again, and only with
+    /// `CLAUDE_CODE_RESUME_INTERRUPTED_TURN`.
     pub(super) fn interrupted(&self) -> Option<Unanswered> {
         let at = self.branch.iter().rposition(is_head)?;
         if self.is_settled(at) {
@@ -313,6 +354,7 @@ impl Transcript {
 /// The words in which a CLI is asked to go on with what was cut off.
 pub(super) const GO_ON: &str = "Continue from where you left off.";
 
+/// What a user said, or the host in the user's name: not the result of a tool, nor a line that the CLI wrote for itself.
 fn is_prompt(entry: &Value) -> bool {
     entry["type"] == "user"
         && entry["message"]["content"][0]["type"] != "tool_result"

@@ -2,6 +2,22 @@
 //!
 //! It is for what the model would do. It must never answer otherwise to the same prompt in the same conversation, so that a turn that is
 //! run again can be told from one that ran once by its transcript alone.
+//!
+//! ```text
+//! running ─► queued, started ─► init ─► echo, prompt into the transcript ─► faults_before
+//!                                                                                │
+//!          ┌─ refused by the API (AUTH, STATUS, LIMIT) ──────────────────────────┤
+//!          │                              ┌─ interrupted: a note, an error ◄─────┤
+//!          ▼                              ▼                                      ▼
+//!        result ◄──────────────────────────────────── answer: BACKGROUND, TOOL or ASK, deltas, assistant
+//!          └─► completed or cancelled ─► idle
+//! ```
+//!
+//! Control requests are answered wherever it waits (`wait`, `drain`), on the same thread. So a fault that must not answer, `HANG`, waits nowhere
+//! of these; and one that must be interrupted, such as `DELAY`, does nothing else.
+//!
+//! The order of what is written and what crashes is the point of this file: the prompt is in the transcript before `CRASH=read`, and the answer
+//! is before `CRASH=result`. A change of it changes what every test of a crash says.
 
 use std::io::Write;
 use std::sync::atomic::Ordering;
@@ -16,6 +32,8 @@ use super::transcript::{GO_ON, INTERRUPTED, INTERRUPTED_TOOL, Transcript, config
 
 impl Cli {
     /// Runs these prompts as one turn; a resumed one stands in the transcript already.
+    ///
+    /// Several prompts are one text, with line ends between, and the words of all of them hold. `ONCE` is counted by the first one's uuid.
     pub(super) fn turn(&mut self, prompts: Vec<Prompt>, resumed: bool) {
         self.interrupted = false;
         let text = prompts.iter().map(|p| p.text.as_str()).collect::<Vec<_>>().join("\n");
@@ -100,6 +118,7 @@ impl Cli {
         }
     }
 
+    /// Writes a `system` frame with these fields, which must be an object; type, ids and subtype are put in.
     pub(super) fn system(&self, subtype: &str, mut fields: Value) {
         fields["type"] = json!("system");
         fields["subtype"] = json!(subtype);
@@ -108,6 +127,7 @@ impl Cli {
         frame(&fields);
     }
 
+    /// Says what a turn begins with, each turn anew as the real command does: a host that wants it once has to look.
     pub(super) fn init(&self) {
         let mut fields = json!({
             "cwd": std::env::current_dir().unwrap_or_default(), "tools": ["Bash"], "mcp_servers": [],
@@ -121,6 +141,8 @@ impl Cli {
         self.system("init", fields);
     }
 
+    /// Does what the words ask for before the first delta, in the order of this function and not of the prompt: noise first, then what takes the
+    /// process away, and the delay last.
     fn faults_before(&mut self, words: &Words) {
         if words.text("CRASH") == Some("read") {
             crash(words);
@@ -186,6 +208,7 @@ impl Cli {
         }
     }
 
+    /// Answers stdin for this long or less, without ending early for prompts that wait: they are the next turn's.
     pub(super) fn drain(&mut self, left: Duration) {
         self.end_tasks();
         if self.queue.is_empty() {
@@ -197,6 +220,8 @@ impl Cli {
     }
 
     /// The result of a turn that the API refuses.
+    ///
+    /// `None` if no word asks for one. Of several words `LIMIT` counts, then `AUTH`, then `STATUS`.
     fn refusal(&mut self, words: &Words) -> Option<Value> {
         let status = if words.has("AUTH") { Some(401) } else { words.number("STATUS") };
         let status = if let Some(seconds) = words.number("LIMIT") {
@@ -217,6 +242,8 @@ impl Cli {
             "terminal_reason": "api_error", "result": text }))
     }
 
+    /// What the model says of this text, from the prompts of the branch alone: the newest `My name is …`, or `answer to <text>`. It is how a test sees
+    /// whether a resume brought back the history.
     pub(super) fn recall(&self, text: &str) -> String {
         // The words that carry a turn on are nobody's prompt: what was cut off is answered.
         if text == GO_ON
@@ -235,6 +262,9 @@ impl Cli {
     }
 
     /// Streams the answer; returns what the result says of it.
+    ///
+    /// The fields are those that the answer decides (`subtype`, `is_error`, `result`, `terminal_reason`); `result` adds the rest. When this returns,
+    /// the answer or the note of the interrupt stands in the transcript.
     pub(super) fn answer(&mut self, words: &Words, answer: &str) -> Value {
         // Of a turn that is carried on, the tool has its result: called again, it would run twice.
         let is_called = self.taken_up.is_some() && self.transcript.has_a_result();
@@ -269,10 +299,13 @@ impl Cli {
             "terminal_reason": "completed" })
     }
 
+    /// Says these content blocks as the model, with this stop reason: into the transcript first, then to the host.
     pub(super) fn say(&mut self, content: &Value, stop: &str) {
         self.speech(content, &json!(stop), false);
     }
 
+    /// An `assistant` entry and frame with the same message and uuid. `aborted` marks the frame of an answer that was cut off by an interrupt; of an
+    /// API failure both are marked, so that nobody takes it for the model's words.
     fn speech(&mut self, content: &Value, stop: &Value, aborted: bool) {
         let id = uuid();
         let message = json!({ "id": format!("msg_{id}"), "type": "message", "role": "assistant",
@@ -296,6 +329,8 @@ impl Cli {
         frame(&self.attributed(value));
     }
 
+    /// Streams the deltas that stand before the answer, three of them unless told; `N` and `SPEAK` replace them. What was streamed is kept in `said` for
+    /// an interrupt. A `CRASH=delta:<n>` beyond their number crashes behind the last one.
     fn deltas(&mut self, words: &Words, answer: &str) {
         let die = words.text("CRASH").and_then(|c| c.strip_prefix("delta:")).and_then(|n| n.parse().ok());
         let (count, gap) = words.text("STREAM").and_then(|s| s.split_once(':')).map_or_else(
@@ -339,6 +374,7 @@ impl Cli {
         }
     }
 
+    /// The line of one text delta, with its end.
     fn delta(&self, text: &str) -> String {
         let event = json!({ "type": "content_block_delta", "index": 0,
             "delta": { "type": "text_delta", "text": text } });
@@ -359,6 +395,8 @@ impl Cli {
     }
 
     /// Streams the answer itself, word by word.
+    ///
+    /// It is what a screen or a person listens to: the deltas together are the answer. An interrupt ends it behind the word of the moment.
     fn speak(&mut self, answer: &str, gap: Duration) {
         for word in answer.split_inclusive(' ') {
             self.said.push_str(word);
@@ -372,6 +410,8 @@ impl Cli {
         }
     }
 
+    /// Writes so many equal deltas as fast as the host reads, also without `--include-partial-messages`. Between two blocks stdin is read, so that an
+    /// interrupt ends it.
     fn firehose(&mut self, count: u64) {
         let line = self.delta("The quick brown fox ");
         // What a pipe holds goes into one write, or this process would be what a bench measures.
@@ -386,6 +426,8 @@ impl Cli {
         }
     }
 
+    /// Calls the Bash tool, after asking the host if `ASK` says so, and writes its result. No command is run: `COUNT` alone leaves a trace, and
+    /// `TOOL` takes time. A call that was refused is noted for the result of the turn; one that was interrupted is not.
     fn tool(&mut self, words: &Words) {
         let id = format!("toolu_{}", uuid());
         let input = json!({ "command": "true", "description": "step" });
@@ -428,6 +470,10 @@ impl Cli {
             "session_id": self.session_id }));
     }
 
+    /// Writes the result of a turn, with what every result has; a field that is there already stays. `ids` are the prompts that it answers, none for
+    /// a turn of the CLI's own; `resumed` is said as `resume_reason`.
+    ///
+    /// The three crashes around a result happen here: before it, in the middle of its line, behind it.
     pub(super) fn result(&mut self, mut result: Value, ids: &[String], words: &Words, resumed: bool) {
         if words.text("CRASH") == Some("result") {
             crash(words);
@@ -491,6 +537,8 @@ impl Cli {
 
     /// Starts a new conversation. Its id is the one of the frames that follow: in 2.1.330 the
     /// `new_conversation_id` is another, which names nothing that can be resumed.
+    ///
+    /// The old conversation gets its hint, so that it can be resumed where it was left.
     fn clear(&mut self) {
         let old = std::mem::replace(&mut self.session_id, uuid());
         self.transcript.hint();
