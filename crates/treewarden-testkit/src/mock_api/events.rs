@@ -1,4 +1,11 @@
 //! The body of a streamed answer. It runs on its connection's task, and ends with it.
+//!
+//! ```text
+//! message_start ─► content_block_start ─► delta, pause, delta, pause … ─► content_block_stop ─► message_delta ─► message_stop
+//! ```
+//!
+//! It is for the time between events. What they are is decided in `reply.rs`, all of them before the first is sent. It must never hold an event
+//! back: a client that waits for the next delta has seen the last one. When the client goes or the server is dropped, the rest is dropped with it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -12,7 +19,9 @@ use tokio::time::Sleep;
 
 /// Server-sent events, each with a pause after it.
 pub(super) struct Events {
+    /// What is still to be sent, each with the pause behind it.
     left: VecDeque<(Value, Duration)>,
+    /// The pause behind the event that was sent last; `None` if it had none, or it is over.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -26,6 +35,7 @@ impl Body for Events {
     type Data = Bytes;
     type Error = Infallible;
 
+    /// One event for each frame, as `event:` and `data:` lines with a blank line behind; `None` ends the body.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

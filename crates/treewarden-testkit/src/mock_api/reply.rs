@@ -1,6 +1,9 @@
 //! What the mock API answers, and the server-sent events that it becomes.
 //!
 //! It is for one answer to one request. Which answer that is, is the handler's; the wire is the server's.
+//!
+//! It must never depend on what was asked before: the same request has the same reply by [`Reply::from_words`], so that a turn which is run again
+//! is answered as the first time.
 
 use std::time::Duration;
 
@@ -34,12 +37,17 @@ use super::request::{Request, tags_of};
 #[derive(Debug, Clone)]
 #[must_use = "a reply does nothing until the handler returns it"]
 pub struct Reply {
+    /// What is said once the delay is over.
     pub(super) body: Body,
+    /// How long nothing is sent, not even the status; zero unless told.
     pub(super) delay: Duration,
+    /// How many deltas come before the text; none unless told. Calls of tools have none.
     pub(super) deltas: usize,
+    /// The pause behind each of those deltas.
     pub(super) gap: Duration,
 }
 
+/// The kinds of an answer; a request without a stream gets the same as one message.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
     Text(String),
@@ -54,21 +62,41 @@ impl Reply {
     }
 
     /// Answers with this text.
+    ///
+    /// Deltas of [`stream`](Self::stream) come before it and are a part of the answer, as they are in the API.
     pub fn text(text: impl Into<String>) -> Self {
         Self::new(Body::Text(text.into()))
     }
 
     /// Calls a tool with this input.
+    ///
+    /// Its id is `toolu_<n>` with the number of the request, so that no two calls share one. The CLI runs the call or
+    /// refuses it, and asks the model again either way: a handler has to look at [`after_tool`](Request::after_tool), or it calls without end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use treewarden_testkit::mock_api::Reply;
+    ///
+    /// let reply = Reply::tool("Read", json!({ "file_path": "/etc/hostname" }));
+    /// # drop(reply);
+    /// ```
     pub fn tool(name: impl Into<String>, input: Value) -> Self {
         Self::new(Body::Tool { name: name.into(), input })
     }
 
     /// Calls the Bash tool with this command.
+    ///
+    /// The real command does run it, on this machine, if its permissions allow: a test gives it a directory of its own.
     pub fn bash(command: &str) -> Self {
         Self::tool("Bash", json!({ "command": command, "description": "step" }))
     }
 
     /// Refuses with an API error of this HTTP status, such as 400, 401, 429 or 529.
+    ///
+    /// The body is the API's error of that status, with the text `scripted`. The real command tries again by itself on those that may pass, such as 529, so
+    /// one refusal is several requests. A number that is no HTTP status becomes 500.
     pub fn error(status: u16) -> Self {
         Self::new(Body::Error(status))
     }
@@ -76,6 +104,8 @@ impl Reply {
     /// Never answers.
     ///
     /// The request is held until the client goes or the [`MockApi`](super::MockApi) is dropped.
+    ///
+    /// It is how a test holds a turn open for as long as it likes, such as to kill the CLI in it.
     pub fn hang() -> Self {
         Self::new(Body::Hang)
     }
@@ -89,6 +119,8 @@ impl Reply {
     }
 
     /// Puts `count` deltas `word0 word1 …`, each followed by `gap`, before the text.
+    ///
+    /// The whole answer takes `count` times `gap`. It is for what needs an answer that is under way: an interrupt, a kill, a slow reader.
     pub fn stream(mut self, count: usize, gap: Duration) -> Self {
         (self.deltas, self.gap) = (count, gap);
         self
@@ -98,6 +130,20 @@ impl Reply {
     ///
     /// It is what a [`MockApi`](super::MockApi) without a handler answers; a handler falls back to it for prompts that are not its own. The
     /// words are those of the [table](super). Without any the answer is three deltas and `answer to <tag>`.
+    ///
+    /// Of several words `STATUS` counts first, then `HANG`, then `BASH`. Values end at the first character that is no digit; one that is no number counts as not
+    /// there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use treewarden_testkit::mock_api::{MockApi, Reply};
+    ///
+    /// let api = MockApi::builder().reply(|request| {
+    ///     if request.prompt().contains("overloaded") { Reply::error(529) } else { Reply::from_words(request) }
+    /// });
+    /// # drop(api);
+    /// ```
     pub fn from_words(request: &Request) -> Self {
         let ask = request.prompt();
         let number = |key| digits(ask, key).unwrap_or(0);
@@ -125,6 +171,9 @@ impl Reply {
     }
 
     /// The events of the answer as a stream, and the pause after each.
+    ///
+    /// `serial` is the number of the request, which the ids of message and call are made of. Errors and hangs have no events: the server answers those
+    /// before it asks.
     pub(super) fn events(&self, model: &str, serial: u64) -> Vec<(Value, Duration)> {
         let usage = json!({ "input_tokens": 10, "output_tokens": 5,
             "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0 });
@@ -170,6 +219,7 @@ impl Reply {
     }
 }
 
+/// The digits behind the first `key` of the text, as a number; `None` without a key, digits, or room for them.
 fn digits(text: &str, key: &str) -> Option<u64> {
     let rest = text.split_once(key)?.1;
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());

@@ -2,6 +2,14 @@
 //!
 //! It is for asking what the model was told, which is more than the CLI says it sent: a prompt that was lost, doubled or woven in shows
 //! here. It must never show a secret: headers that hold one are dropped before anything is recorded.
+//!
+//! ```text
+//! body.messages:  user "PROMPT-a …" · assistant · user tool_result · system "The user sent a new message …: PROMPT-b" · assistant · user "PROMPT-c"
+//! tags:           [PROMPT-a]                      []                 [PROMPT-b]                                                   [PROMPT-c]
+//! ```
+//!
+//! The texts of a long conversation are large, and each request repeats all of it: so they stand in [`Content`], which only the newest requests keep,
+//! and the tags of all requests are kept.
 
 use std::sync::Arc;
 
@@ -14,36 +22,66 @@ pub struct Request {
     /// The path, without the query.
     pub path: String,
     /// The model that was asked for.
+    ///
+    /// The empty text if the body names none.
     pub model: String,
     /// How many messages the context has.
+    ///
+    /// Those of the model and of tools are counted too.
     pub messages: usize,
     /// The `PROMPT-…` words of each user message of the context, in order.
     ///
     /// A word goes from `PROMPT-` to the next blank. A test that gives each prompt one of its own reads the conversation off them.
     pub tags: Vec<Vec<String>>,
     /// Whether the context ends with a tool's result.
+    ///
+    /// System messages behind it do not count. A handler that calls tools looks here for whether it did so already.
     pub after_tool: bool,
     /// Whether a stream was asked for.
+    ///
+    /// The turns of the real command do; some of its own business does not.
     pub stream: bool,
     /// Whether this is the CLI's own business (a title, a summary, a count): not a turn of the conversation.
+    ///
+    /// The [table](super#what-is-the-clis-own-business) says how it is told.
     pub background: bool,
     /// What only the newest requests keep: see [`MockApiBuilder::keep_bodies`](super::MockApiBuilder::keep_bodies).
     pub content: Option<Arc<Content>>,
 }
 
 /// The parts of a request that can be large.
+///
+/// # Examples
+///
+/// What else a request said, such as its system prompt, is in the body:
+///
+/// ```
+/// use treewarden_testkit::mock_api::Request;
+///
+/// fn system_prompt(request: &Request) -> Option<String> {
+///     let content = request.content.as_ref()?;
+///     Some(content.body["system"][0]["text"].as_str()?.to_owned())
+/// }
+/// # let _used = system_prompt;
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Content {
     /// The headers, without those that hold secrets.
+    ///
+    /// Names are in small letters, in the order in which they came. `authorization`, `x-api-key` and `cookie` are left out.
     pub headers: Vec<(String, String)>,
     /// The texts of the user messages of the context, in order.
+    ///
+    /// One for each message, with a line end between its blocks; empty for a message that is a tool's result alone. A prompt that the CLI wove into a
+    /// running turn is among them.
     pub users: Vec<String>,
     /// The body; `null` if it was not JSON.
     pub body: Value,
 }
 
 impl Request {
+    /// Reads a request as it came; what is missing from the body counts as empty, so that a body which is no JSON is recorded too.
     pub(super) fn new(path: &str, headers: Vec<(String, String)>, body: Value) -> Self {
         let empty = Vec::new();
         let messages = body["messages"].as_array().unwrap_or(&empty);
@@ -67,6 +105,9 @@ impl Request {
     /// The text that steers the answer: the newest that holds `PROMPT`, else the newest.
     ///
     /// It is empty once the content is no longer kept.
+    ///
+    /// A prompt with that word steers each request of a turn with tools. One without it steers the first alone: behind a tool's result the
+    /// newest text is that message's, which is empty.
     pub fn prompt(&self) -> &str {
         let users = self.content.as_ref().map_or(&[][..], |content| &content.users);
         let tagged = users.iter().rev().find(|u| u.contains("PROMPT"));
@@ -108,11 +149,13 @@ fn is_the_users(message: &Value) -> bool {
     message["role"] == "user" || (message["role"] == "system" && woven())
 }
 
+/// The words of the text that begin with `PROMPT-`, each up to the next blank, also in the middle of another word.
 pub(super) fn tags_of(text: &str) -> Vec<String> {
     let starts = text.match_indices("PROMPT-").map(|(at, _)| &text[at..]);
     starts.filter_map(|rest| rest.split_whitespace().next()).map(str::to_owned).collect()
 }
 
+/// The text blocks of a message, with line ends between; other blocks are left out.
 fn text_of(message: &Value) -> String {
     match &message["content"] {
         Value::Array(blocks) => {

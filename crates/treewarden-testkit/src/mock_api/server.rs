@@ -2,6 +2,15 @@
 //!
 //! It listens on 127.0.0.1 alone, and knows `POST /v1/messages` and what is below it; anything else is a 404. It must never ask
 //! anybody else, nor outlive its handle.
+//!
+//! ```text
+//! MockApi (the test) ── drop ──► aborts ──► listen ── JoinSet ──► connection, connection, …
+//!    │                                                               │
+//!    └──────────────► State: handler, Mutex<Seen> ◄── record ────────┘
+//! ```
+//!
+//! The lock of what was seen is held for a push or a clone, never over a wait or a call of the handler: so the handler may ask the API what it saw. A
+//! panic in the handler ends its connection alone, and the lock is used on.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -25,6 +34,7 @@ use super::events::Events;
 use super::reply::{Body, Reply};
 use super::request::Request;
 
+/// What answers the requests of the conversation.
 type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 type BoxBody = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 
@@ -47,17 +57,22 @@ type BoxBody = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 /// # Ok(()) }
 /// ```
 pub struct MockApi {
+    /// Where it listens; the port is the one that the system gave.
     address: SocketAddr,
     state: Arc<State>,
+    /// The task of the listener, which owns those of the connections.
     server: tokio::task::JoinHandle<()>,
 }
 
+/// What all connections share.
 struct State {
     handler: Box<Handler>,
     seen: Mutex<Seen>,
 }
 
+/// What was asked so far, under one lock.
 struct Seen {
+    /// All of them, in the order of arrival: their number has no bound but the end of the test, their size is bounded by `keep_bodies` but for the tags.
     requests: Vec<Request>,
     keep_bodies: usize,
     log: Option<File>,
@@ -71,6 +86,8 @@ impl State {
 
 impl Seen {
     /// Records a request, and returns its number.
+    ///
+    /// The number begins with 1. It drops the content of the request that is now too old to keep it.
     fn record(&mut self, request: &Request) -> u64 {
         if let Some(log) = &mut self.log {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -112,16 +129,35 @@ impl MockApi {
     }
 
     /// Starts from the default settings.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// use treewarden_testkit::mock_api::{MockApi, Reply};
+    ///
+    /// let asked_to_wait = |request: &treewarden_testkit::mock_api::Request| {
+    ///     if request.prompt().contains("wait") { Reply::hang() } else { Reply::text("done") }
+    /// };
+    /// let api = MockApi::builder().reply(asked_to_wait).keep_bodies(4).start().await?;
+    /// # drop(api);
+    /// # Ok(()) }
+    /// ```
     pub fn builder() -> MockApiBuilder {
         MockApiBuilder { handler: Box::new(Reply::from_words), port: 0, keep_bodies: 16, log: None }
     }
 
     /// The URL that `ANTHROPIC_BASE_URL` takes.
+    ///
+    /// Such as `http://127.0.0.1:40123`, without a slash at its end.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The environment that points a real CLI at this server, and keeps it off the network.
+    ///
+    /// The key is a dummy, and the API takes any. It holds no `HOME` or `PATH`: `RealCli::environment` adds those. Whoever starts the CLI with these alone has
+    /// to clear its own environment first, or a key of the machine is sent as well.
     pub fn env(&self) -> Vec<(String, String)> {
         [
             ("ANTHROPIC_BASE_URL", self.base_url().as_str()),
@@ -137,11 +173,15 @@ impl MockApi {
     }
 
     /// Every request so far, in order of arrival.
+    ///
+    /// A copy of the list; what the requests hold is shared. One that still waits for its answer is among them.
     pub fn requests(&self) -> Vec<Request> {
         self.state.seen().requests.clone()
     }
 
     /// How many requests of the conversation, not of the CLI's own business, there were so far.
+    ///
+    /// A turn with n tool calls makes n + 1 of them, and one that the CLI tries again makes one for each attempt.
     pub fn turns(&self) -> usize {
         self.state.seen().requests.iter().filter(|r| !r.background).count()
     }
@@ -154,6 +194,9 @@ impl MockApi {
     }
 
     /// The `PROMPT-…` words of the newest context of the conversation, each as often as it stands there.
+    ///
+    /// It is the whole conversation as the model last saw it. A prompt that is missing was lost; one that stands there twice was sent twice. Empty before the
+    /// first turn.
     pub fn prompts_in_last_context(&self) -> Vec<String> {
         let seen = self.state.seen();
         seen.requests.iter().rev().find(|r| !r.background).map(Request::all_tags).unwrap_or_default()
@@ -230,6 +273,7 @@ impl fmt::Debug for MockApiBuilder {
     }
 }
 
+/// Takes connections until it is aborted, or the system gives none any more.
 async fn listen(listener: TcpListener, state: Arc<State>) {
     // The set ends its connections when this task is aborted.
     let mut connections = JoinSet::new();
@@ -240,6 +284,7 @@ async fn listen(listener: TcpListener, state: Arc<State>) {
     }
 }
 
+/// Serves one connection, request after request, until the client goes.
 async fn connection(stream: TcpStream, state: Arc<State>) {
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
@@ -249,6 +294,7 @@ async fn connection(stream: TcpStream, state: Arc<State>) {
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
+/// Answers one request: records it, asks the handler, waits out the delay. It is dropped where it waits when the client goes.
 async fn answer(http: hyper::Request<Incoming>, state: &State) -> Response<BoxBody> {
     let (head, body) = http.into_parts();
     let path = head.uri.path().to_owned();
@@ -285,6 +331,7 @@ async fn answer(http: hyper::Request<Incoming>, state: &State) -> Response<BoxBo
     }
 }
 
+/// The error of this status as the API writes it; a status that has no name of its own is an `api_error`.
 fn error_body(status: u16) -> Value {
     let kind = match status {
         400 => "invalid_request_error",

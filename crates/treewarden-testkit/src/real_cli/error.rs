@@ -1,12 +1,34 @@
 //! Why the real command could not be installed.
 //!
 //! It is for whoever reads a test that failed: each text says what to do.
+//!
+//! | error | what helps |
+//! |---|---|
+//! | `NpmMissing` | install Node.js 18 or newer with npm, and have it in `PATH` |
+//! | `NpmFailed` | read its stderr, which stands in the error: no network, a proxy, a full disk, a version that does not exist |
+//! | `NpmHung` | see whether the registry can be reached; npm was killed |
+//! | `NoProgram` | let npm install optional packages; the platform may have no native program |
+//! | `BadVersion` | name all three numbers; a tag such as `latest` would be another version tomorrow |
+//! | `Io` | set `CARGO_TARGET_DIR` if no target folder was found, or see to the folder that is named |
+//!
+//! Nothing is tried again by itself, and nothing remembers a failure: each test that needs the command tries anew, and fails with its own error.
+//! `TREEWARDEN_SKIP_REAL_CLI=1` skips those tests.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The real command could not be installed.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden_testkit::real_cli::{RealCli, RealCliError};
+///
+/// let error = RealCli::install_version("latest").unwrap_err();
+/// assert!(matches!(error, RealCliError::BadVersion(_)));
+/// assert_eq!(error.to_string(), "`latest` is not a version such as 2.1.332");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RealCliError {
@@ -59,6 +81,7 @@ pub enum RealCliError {
 }
 
 impl RealCliError {
+    /// Names the path that a file operation failed on, for `map_err`.
     pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         |source| Self::Io { path, source }

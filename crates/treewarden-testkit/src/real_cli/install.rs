@@ -1,4 +1,17 @@
 //! Installing the npm package: once, whole or not at all, whoever comes first.
+//!
+//! ```text
+//! target/treewarden-cli-<version>/           there: whole, and used as it is
+//! target/treewarden-cli-<version>.lock       held while npm runs; stays, empty
+//! target/treewarden-cli-<version>.partial/   npm writes here ─► .bin/claude is pointed at the native program ─► renamed
+//!                                            └─ fails: removed; killed: the next one removes it
+//! ```
+//!
+//! It must never leave a folder of the final name that is not whole, for nobody looks into it again. It must never run a script of the package: with
+//! `--ignore-scripts` npm only unpacks, and the one thing that such a script does is done by `link`.
+//!
+//! It blocks its thread, with a deadline for npm; another process waits for the lock as long as that takes. npm gets the environment of the test, so
+//! that its proxy and registry hold.
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,11 +27,20 @@ use crate::target;
 const SIZE: u32 = 384;
 
 /// How long that may take.
+///
+/// npm is killed then, and the error asks whether the registry can be reached.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// How much of npm's stderr stands in an error.
+///
+/// In bytes, from its end: npm says last what went wrong.
 const TAIL: usize = 2000;
 
+/// Installs this version if it is not there, and returns the path of its program.
+///
+/// # Errors
+///
+/// As the table in `error.rs` says. Where npm failed, nothing is left behind but the lock.
 pub(super) fn install(version: &str) -> Result<PathBuf, RealCliError> {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     if version.split('.').count() != 3 || !version.split('.').all(digits) {
@@ -59,6 +81,7 @@ fn announce(version: &str) {
     drop(io::stderr().write_all(text.as_bytes()));
 }
 
+/// Removes a folder with all in it; that there is none is no error.
 fn remove(dir: &Path) -> Result<(), RealCliError> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RealCliError::io(dir)(error)),
@@ -66,10 +89,12 @@ fn remove(dir: &Path) -> Result<(), RealCliError> {
     }
 }
 
+/// The package as npm takes it, with the version pinned.
 fn package(version: &str) -> String {
     format!("@anthropic-ai/claude-code@{version}")
 }
 
+/// Has npm install the package below `prefix`, whatever the user's own settings say of scripts, optional packages and the global folder.
 fn npm(prefix: &Path, version: &str) -> Result<(), RealCliError> {
     let package = package(version);
     let log = prefix.join("npm.log");
@@ -105,6 +130,12 @@ fn npm(prefix: &Path, version: &str) -> Result<(), RealCliError> {
 }
 
 /// Points `.bin/claude` at the native program, which the package's install script would do.
+///
+/// Which of the packages that npm brought is native here is found by running each: the one that says the version is it.
+///
+/// # Errors
+///
+/// `NoProgram`, with each that was tried and what it said.
 fn link(prefix: &Path, version: &str) -> Result<(), RealCliError> {
     let scope = prefix.join("node_modules").join("@anthropic-ai");
     let entries = fs::read_dir(&scope).map_err(RealCliError::io(&scope))?;
@@ -129,6 +160,7 @@ fn link(prefix: &Path, version: &str) -> Result<(), RealCliError> {
     Err(RealCliError::NoProgram { package: package(version), tried })
 }
 
+/// What the program prints for `--version`; the error if it is for another platform, as one for musl is where there is no musl.
 fn says(program: &Path) -> io::Result<String> {
     let output =
         Command::new(program).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output()?;

@@ -7,6 +7,15 @@
 //! Without npm the tests that need the command fail, and say what to install. Skipping them is the
 //! reader's choice: `TREEWARDEN_SKIP_REAL_CLI=1`, and it is printed.
 //!
+//! | variable | effect |
+//! |---|---|
+//! | `TREEWARDEN_SKIP_REAL_CLI=1` | [`RealCli::for_test`] gives `None`, and says so on stderr |
+//! | `CARGO_TARGET_DIR` | where it is installed, if the path is absolute; else the target folder above the test's program |
+//! | `PATH` | where npm is looked for; version 18 of Node.js or newer |
+//!
+//! It is not for running the command on a person's account: what starts it with [`RealCli::environment`] has a home of its own and reaches nobody. What a
+//! test observes with it holds for that version, which is why there is no way to ask for the newest.
+//!
 //! # Examples
 //!
 //! ```no_run
@@ -41,7 +50,9 @@ pub const PINNED_VERSION: &str = "2.1.332";
 /// It stays installed when the value goes: in cargo's target folder, one folder for each version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RealCli {
+    /// `node_modules/.bin/claude` in the folder of the version: a link to the native program.
     path: PathBuf,
+    /// As it was asked for, and as the program said when it was installed.
     version: String,
 }
 
@@ -51,11 +62,24 @@ impl RealCli {
     /// # Errors
     ///
     /// npm is missing or fails, or the folder cannot be written; the text says what to do.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use treewarden_testkit::real_cli::{PINNED_VERSION, RealCli};
+    ///
+    /// let cli = RealCli::install()?;
+    /// assert_eq!(cli.version(), PINNED_VERSION);
+    /// println!("{}", cli.path().display());
+    /// # Ok::<(), treewarden_testkit::real_cli::RealCliError>(())
+    /// ```
     pub fn install() -> Result<Self, RealCliError> {
         Self::install_version(PINNED_VERSION)
     }
 
     /// Installs another version, such as `2.1.197`, or finds it installed.
+    ///
+    /// It is for what has to hold with an old command too. Several versions lie side by side, one folder of several hundred megabytes each.
     ///
     /// # Errors
     ///
@@ -67,6 +91,8 @@ impl RealCli {
 
     /// The pinned version for a test; `None` if `TREEWARDEN_SKIP_REAL_CLI=1` skips it, which is printed.
     ///
+    /// A test returns on `None`, and does nothing else: it counts as passed, and the line on stderr is what tells.
+    ///
     /// # Panics
     ///
     /// It cannot be installed; the text says what to do.
@@ -75,6 +101,8 @@ impl RealCli {
     }
 
     /// Another version for a test; `None` if `TREEWARDEN_SKIP_REAL_CLI=1` skips it, which is printed.
+    ///
+    /// It is [`for_test`](Self::for_test) with a version of the caller's choice.
     ///
     /// # Panics
     ///
@@ -96,6 +124,8 @@ impl RealCli {
     }
 
     /// The program.
+    ///
+    /// Absolute; what a host takes for its `claude` command.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -108,6 +138,9 @@ impl RealCli {
     /// The whole environment of a run against this mock API: its own home, a dummy key, no way out.
     ///
     /// Start the command with an empty environment and these variables only.
+    ///
+    /// `home` is the folder of its settings and transcripts: a temporary one for each test. `PATH` is `/usr/bin:/bin`, where the command finds the shell of
+    /// its Bash tool. A variable that a test needs besides is added to the list.
     pub fn environment(&self, home: &Path, api: &MockApi) -> Vec<(String, String)> {
         let mut variables = api.env();
         let own = [("HOME", home.to_string_lossy().as_ref()), ("PATH", "/usr/bin:/bin")]
