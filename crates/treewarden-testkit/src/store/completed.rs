@@ -1,4 +1,7 @@
 //! Which turns the CLI must have written.
+//!
+//! A start reads it to find out whether the transcript is the one that was left: the turns that must be in it are looked for there. Told too few, it
+//! trusts a transcript that was cut; told too many, it reads for long.
 
 use std::sync::Arc;
 
@@ -7,11 +10,14 @@ use treewarden_store::Backend;
 
 use super::setup::{Hand, Place, new};
 
+/// Each completed turn, whether the CLI must have written it, and whether it has an answer.
 async fn completed(store: &Arc<dyn Backend>, id: SessionId) -> Vec<(TurnId, bool, bool)> {
     let completed = store.completed(id).await.expect("read");
     completed.into_iter().map(|turn| (turn.turn, turn.written, turn.answered)).collect()
 }
 
+/// The CLI must have written a turn whose result says `num_turns` above 0 or a `terminal_reason`, or that has no result at all; not one whose result
+/// says neither. Eight shapes are tried, among them a text that is no valid Unicode and a number that no float holds.
 pub(super) async fn completed_turns_are_told_down_to_one_that_the_cli_must_have_written(place: Place) {
     let outcomes = [
         ("", true),
@@ -48,6 +54,7 @@ pub(super) async fn completed_turns_are_told_down_to_one_that_the_cli_must_have_
     }
 }
 
+/// 64 turns that the CLI need not have written come at most, and behind them the one that it must have: a start reads no whole history.
 pub(super) async fn no_more_completed_turns_are_told_than_a_start_can_use(place: Place) {
     let store = place.store().await;
     let id = SessionId::random();

@@ -1,4 +1,7 @@
 //! Who may write a name, and what becomes of a commit that is asked again.
+//!
+//! A host that was thought dead may write on, and only the store can tell it from the one that has the name now. What becomes of the host that was
+//! refused is not asked here.
 
 use std::sync::Arc;
 
@@ -7,6 +10,8 @@ use treewarden_store::{Change, Lines, SessionRecord, Settle, Tenure, Told, TurnS
 
 use super::setup::{Hand, Place, held, lost, name, new, open_ids, plain, refused, saying, settle, settling};
 
+/// A commit without a taking is refused and leaves nothing; a taking alone is no record either. A store that makes a name up on its first commit
+/// would let a writer in that nobody fenced.
 pub(super) async fn a_name_that_nobody_took_takes_no_commit(place: Place) {
     let store = place.store().await;
     let tenure = Tenure { name: name("a"), epoch: 1, seq: 0 };
@@ -20,6 +25,7 @@ pub(super) async fn a_name_that_nobody_took_takes_no_commit(place: Place) {
     );
 }
 
+/// Epochs grow with each taking, the numbers of the commits go on from one to the next, and each name is counted by itself.
 pub(super) async fn each_taking_has_a_higher_epoch_and_goes_on_counting(place: Place) {
     let store = place.store().await;
     let mut epochs = Vec::new();
@@ -34,6 +40,8 @@ pub(super) async fn each_taking_has_a_higher_epoch_and_goes_on_counting(place: P
     assert!(epochs[0] > 0 && epochs.is_sorted_by(|one, next| one < next), "{epochs:?}");
 }
 
+/// The writer that lost the name is told so, with the epoch that has it, and none of its record, outcome, note or lines is stored. Nor does an
+/// epoch count that nobody was given.
 pub(super) async fn a_commit_of_an_earlier_epoch_changes_nothing(place: Place) {
     let store = place.store().await;
     let conversation = SessionId::random();
@@ -59,6 +67,7 @@ pub(super) async fn a_commit_of_an_earlier_epoch_changes_nothing(place: Place) {
     assert_eq!(model(&store).await, "later");
 }
 
+/// A number that was used by another change, or that is ahead, is refused: two writers with one tenure would else both believe to be stored.
 pub(super) async fn a_commit_with_another_number_changes_nothing(place: Place) {
     let store = place.store().await;
     let mut hand = Hand::take(&store, "a").await;
@@ -70,6 +79,8 @@ pub(super) async fn a_commit_with_another_number_changes_nothing(place: Place) {
     assert_eq!(model(&store).await, "one");
 }
 
+/// The same change with the same tenure has the same answer as the first time, and counts once. So a host whose answer was lost asks again
+/// without a thought; the outcome that its own change stored is not told as one that was there before.
 pub(super) async fn a_change_that_is_asked_again_is_stored_once(place: Place) {
     let store = place.store().await;
     let (done, open, unknown) =
@@ -99,6 +110,7 @@ pub(super) async fn a_change_that_is_asked_again_is_stored_once(place: Place) {
     assert_eq!(store.commit(tenure, settling).await.expect("answered").already, []);
 }
 
+/// Only the last commit of a name can be asked again. A store that keeps older answers would let a stale change pass for a stored one.
 pub(super) async fn a_change_is_not_asked_again_once_another_was_stored(place: Place) {
     let store = place.store().await;
     let mut hand = Hand::take(&store, "a").await;
@@ -109,6 +121,7 @@ pub(super) async fn a_change_is_not_asked_again_once_another_was_stored(place: P
     assert_eq!(model(&store).await, "two");
 }
 
+/// Once the name is taken, asking again is refused too, though the change is stored: the taker has seen it, and the earlier holder is over.
 pub(super) async fn a_taking_ends_what_the_earlier_holder_asks_again(place: Place) {
     let store = place.store().await;
     let mut earlier = Hand::take(&store, "a").await;
@@ -120,6 +133,7 @@ pub(super) async fn a_taking_ends_what_the_earlier_holder_asks_again(place: Plac
     assert_eq!(lost(store.commit(tenure, saying("a", "one")).await), taken.tenure.epoch);
 }
 
+/// A change of which one part cannot be stored (here a place among the lines that is taken) leaves nothing of the other parts, and its number free.
 pub(super) async fn a_change_is_stored_whole_or_not_at_all(place: Place) {
     let store = place.store().await;
     let conversation = SessionId::random();
@@ -146,6 +160,7 @@ pub(super) async fn a_change_is_stored_whole_or_not_at_all(place: Place) {
     assert_eq!(open_ids(&store, "a").await, []);
 }
 
+/// A tenure of one name writes no other's record, and its number is free afterwards.
 pub(super) async fn a_record_of_another_name_is_refused(place: Place) {
     let store = place.store().await;
     let mut hand = Hand::take(&store, "a").await;
@@ -156,6 +171,7 @@ pub(super) async fn a_record_of_another_name_is_refused(place: Place) {
     assert_eq!(model(&store).await, "of a");
 }
 
+/// Of 16 who commit with one tenure at once exactly one is stored, with its record and its outcome together; the others hear that they lost.
 pub(super) async fn one_tenure_has_one_commit_however_many_ask(place: Place) {
     let store = place.store().await;
     let turn = new("a", SessionId::random());
@@ -181,6 +197,7 @@ pub(super) async fn one_tenure_has_one_commit_however_many_ask(place: Place) {
     assert_eq!(outcome.to_string(), stored[0], "with all that it says");
 }
 
+/// What the record of `a` says of its model: which of the changes was stored last.
 async fn model(store: &Arc<dyn treewarden_store::Backend>) -> String {
     match store.record(name("a")).await.expect("read") {
         Told::Record(record) => plain(*record).model.expect("a model"),

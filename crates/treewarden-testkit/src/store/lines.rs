@@ -1,14 +1,18 @@
 //! Lines of transcripts: appended with a commit, read in order.
+//!
+//! A store takes them as texts: it parts none and looks into none. The numbers are those of the flushes, begin with 0, and are given by the writer.
 
 use treewarden_proto::SessionId;
 use treewarden_store::{Change, Lines};
 
 use super::setup::{Hand, Place, refused};
 
+/// One flush: its conversation, its path within that (empty for the main transcript), its number, its text.
 fn lines(conversation: SessionId, subpath: &str, seq: u64, entries: &str) -> Lines {
     Lines { conversation, subpath: subpath.to_owned(), seq, entries: entries.into() }
 }
 
+/// By conversation and path within it, from a number on, at most so many; texts with NUL, without an end or of a megabyte come back as they are.
 pub(super) async fn lines_come_in_order_from_where_they_are_asked(place: Place) {
     let store = place.store().await;
     let (one, other) = (SessionId::random(), SessionId::random());
@@ -31,6 +35,8 @@ pub(super) async fn lines_come_in_order_from_where_they_are_asked(place: Place) 
     assert!(store.lines(other, "x".into(), 0, 100).await.expect("read").is_empty());
 }
 
+/// A second text for one number is refused with its whole change, unless it is the same commit asked again. The transcript of a conversation would
+/// else have two pasts.
 pub(super) async fn a_place_among_the_lines_is_taken_once(place: Place) {
     let store = place.store().await;
     let id = SessionId::random();

@@ -1,4 +1,7 @@
 //! What is removed as it is old, and what is known of it afterwards.
+//!
+//! It is not for when a store prunes, which its host decides. No check waits for time to pass, but one for a moment: turns are opened with times of
+//! the past.
 
 use std::time::Duration;
 
@@ -11,10 +14,13 @@ use crate::eventually;
 const COMPLETED: &str = r#"{"outcome":"completed"}"#;
 const FAILED: &str = r#"{"outcome":"failed"}"#;
 
+/// Keeps so many turns of each name, of any age, and the ids of removed ones for an hour.
 fn newest(turns: usize) -> Keep {
     Keep { turns: Some(turns), age: None, ids: Duration::from_secs(3600) }
 }
 
+/// Of more turns than are to be kept there stay: the newest of each name, all open ones, and the last turn of each conversation that the CLI must have
+/// written. Without that one, a resume could not tell what the transcript has to hold. A second pruning finds nothing.
 pub(super) async fn pruning_leaves_the_newest_open_turns_and_what_the_cli_must_have(place: Place) {
     let store = place.store().await;
     let (id, other) = (SessionId::random(), SessionId::random());
@@ -49,6 +55,7 @@ pub(super) async fn pruning_leaves_the_newest_open_turns_and_what_the_cli_must_h
     assert_eq!(store.problems().await.expect("read"), []);
 }
 
+/// Both bounds hold, and one that is not given does not; without any nothing is removed.
 pub(super) async fn pruning_keeps_a_turn_only_if_count_and_age_allow_it(place: Place) {
     let store = place.store().await;
     let begun = now() - 10 * DAY;
@@ -67,6 +74,7 @@ pub(super) async fn pruning_keeps_a_turn_only_if_count_and_age_allow_it(place: P
     assert_eq!(history(&store, "a").await, [7, 6].map(|n: usize| turns[n].turn));
 }
 
+/// However little is to be kept: a host may still ask for what it has just opened.
 pub(super) async fn a_turn_of_the_last_minutes_stays(place: Place) {
     let store = place.store().await;
     let mut hand = Hand::take(&store, "a").await;
@@ -78,6 +86,8 @@ pub(super) async fn a_turn_of_the_last_minutes_stays(place: Place) {
     assert_eq!(history(&store, "a").await, [new.turn], "its id could still pass for a new one");
 }
 
+/// A removed id is `Expired` and never new: by the time that it names, or, for one that names none, for as long as ids are kept. A retry of an old prompt
+/// must not run it a second time.
 pub(super) async fn the_id_of_a_removed_turn_has_expired(place: Place) {
     let store = place.store().await;
     let begun = now() - DAY;
@@ -117,6 +127,7 @@ pub(super) async fn the_id_of_a_removed_turn_has_expired(place: Place) {
     assert!(matches!(store.open(again(&dated)).await, Err(OpenError::Expired)));
 }
 
+/// Ids of a far future that were removed keep out themselves, and not the turns of today.
 pub(super) async fn a_new_turn_is_opened_though_the_clock_was_set_back(place: Place) {
     let store = place.store().await;
     let mut hand = Hand::take(&store, "a").await;

@@ -1,4 +1,6 @@
 //! Records: one for each name that has one.
+//!
+//! It is not for what the fields mean: a store keeps them, and changes `updated_at` alone.
 
 use std::path::PathBuf;
 
@@ -9,6 +11,7 @@ use treewarden_store::{Change, Seen, SessionRecord, Told};
 
 use super::setup::{Hand, Place, name, new, plain, saying};
 
+/// A record with its fields set, to values that are hard to keep: a sum that is no short decimal, the largest count, texts with NUL and line ends.
 fn full(of: &str) -> SessionRecord {
     let mut record = SessionRecord::new(name(of), SessionId::random());
     record.earlier_ids = vec![SessionId::random(), SessionId::random()];
@@ -29,6 +32,8 @@ fn full(of: &str) -> SessionRecord {
     record
 }
 
+/// A record with its fields set, paths and texts of odd letters, and fields that this version does not know comes back the same; names are told apart
+/// by case, and may be as long as they can be.
 pub(super) async fn a_record_is_kept_with_what_a_newer_version_wrote(place: Place) {
     let store = place.store().await;
     let longest = format!("a/{}", "b".repeat(126));
@@ -45,6 +50,7 @@ pub(super) async fn a_record_is_kept_with_what_a_newer_version_wrote(place: Plac
     assert_eq!(store.records().await.expect("read").len(), 5);
 }
 
+/// A new record leaves nothing of the old one, and a change without one leaves the old one as it is.
 pub(super) async fn a_record_is_replaced_as_a_whole(place: Place) {
     let store = place.store().await;
     let mut hand = Hand::take(&store, "a").await;
@@ -59,6 +65,7 @@ pub(super) async fn a_record_is_replaced_as_a_whole(place: Place) {
     assert_eq!(Some(plain(*told)), next.record.map(plain));
 }
 
+/// Sorted by the bytes of the name. A name that was only taken, or has turns and no record, is not among them.
 pub(super) async fn records_come_by_name_and_only_where_there_is_one(place: Place) {
     let store = place.store().await;
     assert_eq!(store.records().await.expect("read"), []);

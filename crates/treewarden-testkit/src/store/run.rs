@@ -2,6 +2,9 @@
 //!
 //! Each check has a store of its own, and 300 s: one that takes longer hangs, and has failed. It is not for their order: a backend that
 //! passes only after another check breaks the contract.
+//!
+//! The checks run one after another, each as a task of its own, so that a panic in one is caught and told with the others. Those that a check
+//! spawns in turn are its own; one that ran over its time goes on until the runtime ends.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,17 +22,20 @@ const DEADLINE: Duration = Duration::from_secs(300);
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// A check by its name, which is that of its function: what `except` takes and a failed run prints.
 struct Check {
     name: &'static str,
     run: fn(Place) -> Running,
 }
 
+/// Makes the list from the paths of functions, so that no check can have another name than its function's.
 macro_rules! checks {
     ($($module:ident::$name:ident,)*) => {
         [$(Check { name: stringify!($name), run: |place| Box::pin($module::$name(place)) }),*]
     };
 }
 
+/// Those that every backend is asked; each opens as many stores as it needs, each once.
 static CHECKS: [Check; 39] = checks![
     fence::a_name_that_nobody_took_takes_no_commit,
     fence::each_taking_has_a_higher_epoch_and_goes_on_counting,
@@ -100,8 +106,11 @@ static AGAIN: [Check; 2] = checks![
 /// ```
 #[must_use = "nothing is checked until it is run"]
 pub struct Conformance {
+    /// Opens the store of a folder.
     open: Open,
+    /// The checks of `AGAIN` run too.
     again: bool,
+    /// The checks that may fail, each with the reason, in the order of the calls.
     excepted: Vec<(&'static str, &'static str)>,
 }
 
@@ -114,6 +123,9 @@ impl fmt::Debug for Conformance {
 impl Conformance {
     /// Checks the stores that `open` makes: each is empty, and may keep what it has in the folder that is given, which is there
     /// and empty too.
+    ///
+    /// A store may be dropped while tasks of its own still run; its folder is removed once the check is over, and no check waits for more than its
+    /// calls.
     pub fn new<S, F>(open: impl Fn(PathBuf) -> F + Send + Sync + 'static) -> Self
     where
         S: Backend,
@@ -127,12 +139,40 @@ impl Conformance {
     }
 
     /// Also checks that a folder which is opened again, or twice at once, is one store.
+    ///
+    /// It is for a backend that keeps what it has in the folder. It opens the same folder a second time, once while the first store is still there and
+    /// once after that was dropped without [`close`](Backend::close).
+    ///
+    /// # Examples
+    ///
+    /// A store in memory does so if the opener hands out the same one for the same folder:
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use std::path::PathBuf;
+    /// use std::sync::Mutex;
+    ///
+    /// use treewarden_store::MemoryStore;
+    /// use treewarden_testkit::store::Conformance;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let stores = Mutex::new(HashMap::<PathBuf, MemoryStore>::new());
+    /// let open = move |folder| {
+    ///     let store = stores.lock().expect("no panic").entry(folder).or_default().clone();
+    ///     async { store }
+    /// };
+    /// Conformance::new(open).opens_again().run().await;
+    /// # }
+    /// ```
     pub fn opens_again(mut self) -> Self {
         self.again = true;
         self
     }
 
     /// Lets a check fail, for a reason that is shown. One that passes all the same fails the run, so that the list stays true.
+    ///
+    /// A name that no check has fails the run too. `reason` is for whoever reads the code, and shows in the `Debug` of the run.
     pub fn except(mut self, check: &'static str, reason: &'static str) -> Self {
         self.excepted.push((check, reason));
         self
@@ -167,6 +207,11 @@ impl Conformance {
         assert!(failed.is_empty(), "the store does not keep the contract ({count} checks):\n  {failed}");
     }
 
+    /// Runs one check on a folder of its own.
+    ///
+    /// # Errors
+    ///
+    /// The words of its panic, or that it does not end in time.
     async fn once(&self, check: &Check) -> Result<(), String> {
         let folder = tempfile::tempdir().map_err(|error| format!("no folder can be made: {error}"))?;
         let place = Place::new(Arc::clone(&self.open), folder.path());
@@ -182,6 +227,7 @@ impl Conformance {
     }
 }
 
+/// The words of a panic; those of `panic!` and `assert!` are one of two types.
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()

@@ -1,6 +1,13 @@
 //! Random schedules, in which a store must answer as the one in memory does.
 //!
 //! A schedule that fails is made as short as it can be, and shown.
+//!
+//! ```text
+//! Vec<Op> ─► Play ─► each step: asked of MemoryStore and of the store ─► the answers are equal? ─► in the end: all that can be read is equal?
+//! ```
+//!
+//! It finds what nobody thought of; what somebody did has a check of its own, which says what is wrong in words. What two stores may differ in is taken
+//! out before the comparison: epochs, places of rows, times of writing. Each store gets the tenures that it gave itself.
 
 use std::sync::Arc;
 
@@ -16,42 +23,40 @@ use uuid::Uuid;
 
 use super::setup::{DAY, MINUTE, Place, made, name, now, plain, saying, undated};
 
+/// Few names, so that steps meet; one is below the other, which must be nothing to a store.
 const NAMES: [&str; 2] = ["a", "a/b"];
+/// Few ids as well: half of them say when they were made.
 const TURNS: usize = 6;
 
+/// A step, with indices in place of names and ids, so that a short one reads well when it fails.
 #[derive(Debug, Clone)]
 enum Op {
-    Take {
-        name: usize,
-    },
-    Open {
-        name: usize,
-        turn: usize,
-        other_prompt: bool,
-        late: bool,
-    },
-    Commit {
-        name: usize,
-        back: usize,
-        change: Small,
-    },
+    /// Somebody takes the name; tenures that were given before are of the past.
+    Take { name: usize },
+    /// A turn is opened, perhaps for the second time, under another name, with another prompt, or a day later.
+    Open { name: usize, turn: usize, other_prompt: bool, late: bool },
+    /// A change, with the newest tenure of the name or with one that is `back` older; nothing where there is none.
+    Commit { name: usize, back: usize, change: Small },
     /// The last commit that was tried, once more.
     Again,
-    Prune {
-        turns: usize,
-    },
+    /// All but so many turns are removed.
+    Prune { turns: usize },
 }
 
+/// A change in a few small numbers.
 #[derive(Debug, Clone)]
 struct Small {
+    /// What the record says, if there is one.
     record: Option<u8>,
     /// The turn, what its outcome says, and whether another conversation answered.
     settle: Vec<(usize, u8, bool)>,
     sent: Vec<usize>,
     interrupted: Vec<usize>,
+    /// The number of a flush and what it says; two names write to one conversation, so that places are taken.
     line: Option<(u64, u8)>,
 }
 
+/// Any schedule: commits are most of it, most of them with the newest tenure, as most steps would else do nothing.
 fn schedules() -> impl Strategy<Value = Vec<Op>> {
     let turns = || vec(0..TURNS, 0..2);
     let small = (
@@ -86,9 +91,12 @@ fn schedules() -> impl Strategy<Value = Vec<Op>> {
 struct Play {
     store: Arc<dyn Backend>,
     model: MemoryStore,
+    /// When the first id was made, three days ago: old enough to be removed.
     begun: u64,
     turns: Vec<TurnId>,
+    /// For each name all that were given, newest last: the one of the model, and the one of the store.
     tenures: [Vec<(Tenure, Tenure)>; NAMES.len()],
+    /// The commit that `Again` asks once more: name, tenures, change.
     last: Option<(usize, (Tenure, Tenure), Change)>,
 }
 
@@ -110,6 +118,7 @@ impl Play {
         }
     }
 
+    /// Asks both, and fails where they answer differently.
     async fn step(&mut self, op: Op) -> Result<(), TestCaseError> {
         match op {
             Op::Take { name: of } => {
@@ -152,6 +161,7 @@ impl Play {
         Ok(())
     }
 
+    /// The change of these numbers, the same for both stores.
     fn change(&self, of: usize, change: Small) -> Change {
         let ids = |turns: Vec<usize>| turns.into_iter().map(|turn| self.turns[turn]).collect();
         let settle = |(turn, said, moves): (usize, u8, bool)| Settle {
@@ -182,6 +192,7 @@ impl Play {
         }
     }
 
+    /// Asks both for the last commit; the tenures of the next one are kept where both have stored it.
     async fn commit(&mut self) -> Result<(), TestCaseError> {
         let Some((of, (model, real), change)) = self.last.clone() else { return Ok(()) };
         let model = self.model.commit(model, change.clone()).await;
@@ -281,6 +292,7 @@ async fn play(place: &Place, ops: Vec<Op>) -> Result<(), TestCaseError> {
     play.compare().await
 }
 
+/// 48 schedules of 1 to 39 steps. A failed one is shortened and shown; none is written to a file, as the next run has others.
 pub(super) async fn any_schedule_has_the_answers_of_the_store_in_memory(place: Place) {
     let runtime = tokio::runtime::Handle::current();
     // The runner is no future: it has a thread of its own, on which the stores are waited for.

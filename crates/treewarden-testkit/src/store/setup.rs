@@ -1,4 +1,10 @@
 //! What the checks begin with: a place for a store, ids with a date, a hand that commits one change after another.
+//!
+//! It is for what several checks share. It asserts only what every check takes for granted: that a commit that goes well answers with the next
+//! number of the same epoch. It must never make a store wait or look at its folder: a check knows a store by its answers.
+//!
+//! Times are milliseconds since 1970, as in the records, and most turns are opened in the past: what was opened in the last ten minutes is never
+//! removed, and a check of pruning cannot wait for that.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -13,17 +19,25 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 pub(super) use treewarden_store::now;
 
+/// A store that is being opened.
 pub(super) type Opened = Pin<Box<dyn Future<Output = Arc<dyn Backend>> + Send>>;
+/// How the backend's author opens the store of a folder; called for several folders and for one folder again, by `schedules.rs` from a thread
+/// that is no task of the runtime.
 pub(super) type Open = Arc<dyn Fn(PathBuf) -> Opened + Send + Sync>;
 
+/// In milliseconds.
 pub(super) const MINUTE: u64 = 60_000;
+/// In milliseconds, without a thought of the calendar.
 pub(super) const DAY: u64 = 24 * 60 * MINUTE;
 
 /// Where the stores of one check are.
 #[derive(Clone)]
 pub(super) struct Place {
+    /// As it was given to `Conformance::new`.
     open: Open,
+    /// The folder of the check, which is removed with all in it when the check is over.
     folder: PathBuf,
+    /// The name of the next store's folder below it.
     next: Arc<AtomicU64>,
 }
 
@@ -50,6 +64,7 @@ impl Place {
     }
 }
 
+/// The name of a session, from a text that is a valid one.
 pub(super) fn name(text: &str) -> SessionName {
     text.parse().expect("a valid name")
 }
@@ -82,15 +97,19 @@ pub(super) fn opened(of: &str, session_id: SessionId, opened_at: u64) -> NewTurn
     }
 }
 
+/// A turn's outcome, now; the text of the outcome is stored as it is, and need be no more than JSON.
 pub(super) fn settle(turn: TurnId, outcome: &str) -> Settle {
     Settle { turn, outcome: outcome.into(), answered_in: None, at: now() }
 }
 
+/// A change that settles one turn and does nothing else.
 pub(super) fn settling(turn: TurnId, outcome: &str) -> Change {
     Change { settle: vec![settle(turn, outcome)], ..Change::default() }
 }
 
 /// A change that stores a record which says this of its model.
+///
+/// The model stands for the whole record: a check reads off it which change was stored last.
 pub(super) fn saying(of: &str, model: &str) -> Change {
     let mut record = SessionRecord::new(name(of), SessionId::from_uuid(Uuid::from_u128(7)));
     record.created_at = 1;
@@ -99,6 +118,8 @@ pub(super) fn saying(of: &str, model: &str) -> Change {
 }
 
 /// Without what the store itself writes into a record.
+///
+/// When it was written is the store's to say, and no two say the same.
 pub(super) fn plain(mut record: SessionRecord) -> SessionRecord {
     record.updated_at = 0;
     record
@@ -106,11 +127,14 @@ pub(super) fn plain(mut record: SessionRecord) -> SessionRecord {
 
 /// Whoever has a name, and makes one commit after another.
 pub(super) struct Hand {
+    /// The handle by which this one asks; others may have their own.
     pub(super) store: Arc<dyn Backend>,
+    /// That of the next commit. A check that keeps an older one plays the writer who lost the name, or who asks again.
     pub(super) tenure: Tenure,
 }
 
 impl Hand {
+    /// Takes the name from whoever has it; from then on their commits are refused.
     pub(super) async fn take(store: &Arc<dyn Backend>, of: &str) -> Self {
         let tenure = store.take(name(of)).await.expect("taken").tenure;
         Self { store: Arc::clone(store), tenure }
@@ -125,6 +149,7 @@ impl Hand {
         committed
     }
 
+    /// Settles one turn, and returns what the store says of that.
     pub(super) async fn settle(&mut self, turn: TurnId, outcome: &str) -> Committed {
         self.commit(settling(turn, outcome)).await
     }
@@ -150,10 +175,12 @@ pub(super) async fn held(store: &Arc<dyn Backend>, turn: TurnId) -> TurnRow {
     }
 }
 
+/// The open turns of a name, in the order of the store.
 pub(super) async fn open_ids(store: &Arc<dyn Backend>, of: &str) -> Vec<TurnId> {
     store.open_turns(name(of)).await.expect("read").into_iter().map(|row| row.turn).collect()
 }
 
+/// The turns of a name, newest first; more than a check ever opens.
 pub(super) async fn history(store: &Arc<dyn Backend>, of: &str) -> Vec<TurnId> {
     store.turns(name(of), 1000).await.expect("read").into_iter().map(|row| row.turn).collect()
 }

@@ -1,4 +1,7 @@
 //! Many at once, calls that are dropped, and the store opened again.
+//!
+//! No check here may depend on how tasks are put on threads: each holds on a runtime of one thread too. It is not for several processes, which a
+//! backend's own tests are for.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -10,6 +13,7 @@ use super::setup::{
     Hand, Place, held, history, lost, name, new, open_ids, plain, saying, settle, settling, undated,
 };
 
+/// 48 writers, each with its own name: every one reads at once what it has stored, and in the end nothing is missing or mixed up.
 pub(super) async fn many_names_are_committed_at_once(place: Place) {
     const NAMES: usize = 48;
     const COMMITS: usize = 6;
@@ -48,6 +52,8 @@ pub(super) async fn many_names_are_committed_at_once(place: Place) {
     }
 }
 
+/// A reader beside a writer never sees a record of one moment with the turns of another: a session that starts from both would run a turn again that
+/// has its outcome.
 pub(super) async fn a_name_and_its_open_turns_are_told_of_one_moment(place: Place) {
     const TURNS: usize = 60;
     let store = place.store().await;
@@ -84,6 +90,8 @@ pub(super) async fn a_name_and_its_open_turns_are_told_of_one_moment(place: Plac
     writer.await.expect("the writer does not fail");
 }
 
+/// 64 calls are begun by one poll and awaited later, as a supervisor with many sessions does. A backend that answers only who is polled all along
+/// hangs here.
 pub(super) async fn what_is_asked_of_many_names_at_once_is_answered_to_each(place: Place) {
     const NAMES: usize = 64;
     let store = place.store().await;
@@ -118,6 +126,8 @@ pub(super) async fn what_is_asked_of_many_names_at_once_is_answered_to_each(plac
     }
 }
 
+/// A commit that was polled once and dropped may be stored or not; the same one asked again is stored once either way. One that was never polled did
+/// nothing.
 pub(super) async fn a_call_that_was_dropped_is_found_out_by_asking_again(place: Place) {
     let store = place.store().await;
     let mut hand = Hand::take(&store, "a").await;
@@ -139,6 +149,7 @@ pub(super) async fn a_call_that_was_dropped_is_found_out_by_asking_again(place: 
     hand.commit(Change::default()).await;
 }
 
+/// What one handle stores the other reads at once, a taking through one fences the other, and both write different names side by side.
 pub(super) async fn two_handles_of_one_store_see_each_other(place: Place) {
     let (one, folder) = place.fresh().await;
     let other = place.at(&folder).await;
@@ -173,6 +184,7 @@ pub(super) async fn two_handles_of_one_store_see_each_other(place: Place) {
     assert_eq!(history(&one, "name-1").await.len(), 30);
 }
 
+/// Turns, record, lines and tenures are the same after the last handle was dropped; the commit that is no longer the last one is refused still.
 pub(super) async fn what_is_stored_is_there_when_the_store_is_opened_again(place: Place) {
     let (store, folder) = place.fresh().await;
     let id = SessionId::random();

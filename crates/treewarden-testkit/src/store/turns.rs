@@ -1,4 +1,7 @@
 //! Turns: opened once, noted, settled once.
+//!
+//! It is not for what the outcome means: to a store it is a text of JSON, of which it reads a few fields for `completed`. Nor is it for who may write,
+//! which `fence.rs` asks.
 
 use serde_json::{Value, json};
 use treewarden_proto::{SessionId, frame};
@@ -8,6 +11,7 @@ use super::setup::{
     DAY, Hand, MINUTE, Place, held, history, name, new, now, open_ids, opened, settle, settling, undated,
 };
 
+/// Every field of a turn comes back, with a name, an id and a time that no other rule gave; an id that was never opened is told as none.
 pub(super) async fn a_turn_is_held_as_it_was_opened(place: Place) {
     let store = place.store().await;
     let asked = NewTurn {
@@ -29,6 +33,8 @@ pub(super) async fn a_turn_is_held_as_it_was_opened(place: Place) {
     assert_eq!(store.turn(undated()).await.expect("read"), None, "another was never there");
 }
 
+/// The id decides, not what else is said: a second opening is `Exists`, also under another name, after the outcome, and for 15 of 16 who ask at once.
+/// A turn that could be opened twice would be sent twice.
 pub(super) async fn a_turn_is_opened_once(place: Place) {
     let store = place.store().await;
     let asked = new("a", SessionId::random());
@@ -63,6 +69,7 @@ pub(super) async fn a_turn_is_opened_once(place: Place) {
     assert_eq!(opened, 1);
 }
 
+/// Neither by id nor by time: prompts that were asked in an order are sent in it, whatever the clock did meanwhile. A settled one is left out.
 pub(super) async fn open_turns_come_in_the_order_of_their_opening(place: Place) {
     let store = place.store().await;
     // The ids and the times sort otherwise: what counts is when the store was asked.
@@ -75,6 +82,7 @@ pub(super) async fn open_turns_come_in_the_order_of_their_opening(place: Place) 
     assert_eq!(open_ids(&store, "a").await, [0, 1, 2, 4].map(|n: usize| asked[n].turn));
 }
 
+/// The history of one name, open and settled turns alike, cut off at the limit; of a name that has none it is empty.
 pub(super) async fn turns_come_newest_first_and_no_more_than_asked(place: Place) {
     let store = place.store().await;
     let asked: Vec<_> = (0..5).map(|n| opened("a", SessionId::random(), now() - n * MINUTE)).collect();
@@ -91,6 +99,7 @@ pub(super) async fn turns_come_newest_first_and_no_more_than_asked(place: Place)
     assert_eq!(store.turns(name("c"), 2).await.expect("read"), []);
 }
 
+/// `Sent` and the count of interruptions add up over commits. What comes with the outcome is noted before it: the last crash of a turn counts.
 pub(super) async fn what_is_noted_of_a_turn_is_kept(place: Place) {
     let store = place.store().await;
     let asked = new("a", SessionId::random());
@@ -112,6 +121,7 @@ pub(super) async fn what_is_noted_of_a_turn_is_kept(place: Place) {
     assert_eq!((row.outcome, row.settled_at), (Some(json!({ "a": 1 })), Some(at)));
 }
 
+/// A second outcome is not stored, in a later change or in the same one, and the answer has the first to the byte. The rest of such a change is stored.
 pub(super) async fn the_first_outcome_stands(place: Place) {
     let store = place.store().await;
     let (first, other) = (new("a", SessionId::random()), new("a", SessionId::random()));
@@ -133,6 +143,7 @@ pub(super) async fn the_first_outcome_stands(place: Place) {
     assert_eq!(hand.commit(both).await.already, [(twice.turn, "4".into())]);
 }
 
+/// A settled turn keeps its whole row, whatever a late change notes of it.
 pub(super) async fn what_has_its_outcome_changes_no_more(place: Place) {
     let store = place.store().await;
     let asked = new("a", SessionId::random());
@@ -150,6 +161,7 @@ pub(super) async fn what_has_its_outcome_changes_no_more(place: Place) {
     assert_eq!(held(&store, asked.turn).await, before);
 }
 
+/// An id that nobody opened, or that another name has, is told once, settles nothing, and keeps nothing else of the change from being stored.
 pub(super) async fn a_turn_that_the_name_does_not_hold_is_told_as_unknown(place: Place) {
     let store = place.store().await;
     let (ours, theirs) = (new("a", SessionId::random()), new("b", SessionId::random()));
@@ -172,6 +184,7 @@ pub(super) async fn a_turn_that_the_name_does_not_hold_is_told_as_unknown(place:
     assert_eq!(held(&store, ours.turn).await.outcome, Some(json!(3)), "the rest is stored");
 }
 
+/// Where the outcome names another conversation than the one that was asked, the turn is among that one's completed turns from then on.
 pub(super) async fn a_turn_belongs_to_the_conversation_that_answered_it(place: Place) {
     let store = place.store().await;
     let (asked_in, answered_in) = (SessionId::random(), SessionId::random());
@@ -187,6 +200,8 @@ pub(super) async fn a_turn_belongs_to_the_conversation_that_answered_it(place: P
     assert_eq!(held(&store, moves.turn).await.session_id, answered_in);
 }
 
+/// Outcomes that a JSON library would change or refuse come back to the byte: cut surrogates, numbers without a value, keys that stand there twice,
+/// 300 levels, megabytes. The CLI writes such texts, and a host compares them.
 pub(super) async fn an_outcome_is_kept_as_it_came(place: Place) {
     let store = place.store().await;
     let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
@@ -214,6 +229,7 @@ pub(super) async fn an_outcome_is_kept_as_it_came(place: Place) {
     assert_eq!(store.problems().await.expect("read"), []);
 }
 
+/// A store that keeps one row a line must not be split by line ends within an outcome.
 pub(super) async fn an_outcome_of_several_lines_is_kept_as_it_came(place: Place) {
     let store = place.store().await;
     let asked = new("a", SessionId::random());
@@ -224,6 +240,7 @@ pub(super) async fn an_outcome_of_several_lines_is_kept_as_it_came(place: Place)
     assert_eq!(hand.settle(asked.turn, "null").await.already, [(asked.turn, outcome.into())]);
 }
 
+/// NUL, quotes of SQL, marks of direction, line ends of every kind, a megabyte: a prompt comes back as it was given.
 pub(super) async fn a_prompt_may_be_any_text(place: Place) {
     let store = place.store().await;
     let texts = [
