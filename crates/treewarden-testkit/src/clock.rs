@@ -2,10 +2,16 @@
 //!
 //! A test polls for what it waits for, and never sleeps until it should be there: on a busy machine it is not. A deadline is there to
 //! end a test that would hang, so it may be generous; two minutes cost nothing where all is well.
+//!
+//! It is not for measuring: none of these says how long something took. Nor does any of them spawn a task or a thread; a poll runs where
+//! it is called.
 
 use std::time::{Duration, Instant};
 
 /// A clock that stands still until it is advanced, to drive machines that take `now`.
+///
+/// It is not the clock of tokio, which `tokio::time::pause` stops: this one is for code that sleeps nowhere and is told the time. A clone
+/// stands where the original stood, and is advanced by itself from then on. It cannot be set back, as an [`Instant`] never is.
 ///
 /// # Examples
 ///
@@ -22,6 +28,8 @@ pub struct VirtualClock(Instant);
 
 impl VirtualClock {
     /// Makes a clock that stands at an arbitrary instant.
+    ///
+    /// It is the real time of the call, so two clocks begin apart: compare the instants of one clock only.
     #[expect(clippy::new_without_default, reason = "a clock's start is not a neutral value")]
     pub fn new() -> Self {
         Self(Instant::now())
@@ -33,6 +41,10 @@ impl VirtualClock {
     }
 
     /// Moves the clock forward, and returns where it stands then.
+    ///
+    /// # Panics
+    ///
+    /// If the instant is more than the platform can count, which takes an advance of centuries.
     pub fn advance(&mut self, by: Duration) -> Instant {
         self.0 += by;
         self.0
@@ -71,6 +83,9 @@ pub fn poll_until<T>(limit: Duration, mut check: impl FnMut() -> Option<T>) -> O
 /// Polls an async `check` until it gives a value or the time is over; `None` means that it was over.
 ///
 /// The time is tokio's, so under a paused clock it costs none.
+///
+/// It looks every 5 ms, once at least. Unlike [`poll_until`] it cuts a check short that is under way when the time is over, so that one
+/// which hangs cannot hang the test.
 ///
 /// # Cancel safety
 ///

@@ -10,6 +10,28 @@
 //!
 //! It is for tests; a running tree needs none of it.
 //!
+//! # Which double for which test
+//!
+//! | what is tested | what stands in | what it costs |
+//! |---|---|---|
+//! | how a program takes crashes, hangs, floods, odd frames | the [fake CLI](fake_cli) | a process of its own; no network, no Node.js |
+//! | that the real command behaves as a program believes it does | `real_cli` with the [mock API](mock_api) | an install by npm, once for each target folder |
+//! | what the model was told: a prompt lost, doubled or woven in | the [mock API](mock_api) | a task of the test's runtime |
+//! | a lock, a kill, another user: whatever needs a second process | `role` | a start of the test binary |
+//! | a backend of `treewarden-store` | `store` | whatever the backend takes for 41 checks |
+//!
+//! The fake CLI is a claim about the real one, and is only as true as the last look at that: a test of a program that matters runs
+//! once against each. What the two have in common is said where it is imitated, with the version in which it was seen.
+//!
+//! # What it never does
+//!
+//! No double reaches a model, an account or the network: the mock API listens on loopback, and the real command is pointed at it with
+//! a dummy key. The one exception is the install of the real command, for which npm asks its registry.
+//!
+//! What is built or installed on first use goes into cargo's target folder and nowhere else: the programs `treewarden-fake-claude` and
+//! `treewarden-mock-api` with their lock and log beside the test's own program, and `treewarden-cli-<version>` at its top. So
+//! `cargo clean` removes all of it.
+//!
 //! # Examples
 //!
 //! The fake CLI driven by hand, with one prompt, a line of JSON each way:

@@ -2,6 +2,21 @@
 //!
 //! `cargo test -p other` builds no programs of a dependency, so the first test that asks builds them,
 //! with the cargo that runs it and into the same folder. It is not for installed programs.
+//!
+//! ```text
+//! program(name) ─► known to this process? ─ yes ─► its path
+//!                        │ no
+//!                  newer than every file of src? ─ yes ─► its path
+//!                        │ no
+//!                  lock of the profile folder ─► look again ─► cargo build, 600 s at most ─► its path
+//!                                                                  └─ fails: NotFound, with the end of cargo's log
+//! ```
+//!
+//! It must never hand out a program that is older than the source: a test would judge yesterday's fake CLI. It must never leave a cargo
+//! behind either, which would hold the lock of the target folder against every later build.
+//!
+//! Two locks hold here, in this order: the mutex of this process, so that its tests ask one after another, and the file
+//! `treewarden-testkit.lock`, so that the test binaries of one folder do. Cargo's own lock comes below both.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,9 +31,21 @@ use crate::clock::poll_until;
 use crate::target;
 
 /// The crate and what it depends on are built in seconds; a busy machine takes its time.
+///
+/// One that takes longer hangs: it waits for a lock that somebody keeps, or for a registry that does not answer.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Finds this program of the crate, and builds it if it is not there or older than its source.
+///
+/// It blocks the calling thread, and every other thread that asks meanwhile. The answer is remembered for the life of the process.
+///
+/// The folder is told from the running program: a test or an example stands one below it, anything else (a bench, a program of the
+/// workspace) in it. A program that cargo did not put there, such as a doctest, has no such folder and gets the error.
+///
+/// # Errors
+///
+/// `NotFound`, with the reason and what to run by hand: no source, no folder of cargo, or a build that failed or hung. Any other kind is
+/// the system's, of the lock or the log.
 pub(crate) fn program(name: &str) -> io::Result<PathBuf> {
     // The programs that this process knows to be new.
     static KNOWN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -43,10 +70,15 @@ pub(crate) fn program(name: &str) -> io::Result<PathBuf> {
     Ok(file)
 }
 
+/// Where this crate's source was when it was compiled; it may be gone since, or be read-only in a registry's cache.
 fn manifest_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Tells whether the program is there, and no file of the source was changed after it was built.
+///
+/// By times and not by cargo's fingerprints, as asking cargo would cost each test binary most of a second. Without a source any program is
+/// new: nothing could build another one.
 fn is_new(program: &Path) -> bool {
     let Ok(built) = fs::metadata(program).and_then(|meta| meta.modified()) else { return false };
     newest(&manifest_dir().join("src")).is_none_or(|changed| changed <= built)
@@ -63,6 +95,10 @@ fn newest(dir: &Path) -> Option<SystemTime> {
         .max()
 }
 
+/// Builds one program with the profile and into the folder of the running test.
+///
+/// Which cargo: the one that runs the tests (`CARGO`), or else the one that compiled this crate. Its stderr goes to
+/// `treewarden-testkit.log`, not into a pipe that nobody would empty; the last 2,000 bytes stand in the error.
 fn build(name: &str, dir: &Path, file: &Path) -> io::Result<()> {
     let by_hand = "run `cargo build -p treewarden-testkit --bins`";
     let fail = |why: String| {

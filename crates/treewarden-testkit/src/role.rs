@@ -2,6 +2,17 @@
 //!
 //! It is for what needs a second process: a lock, a kill, another user. The role says lines, which are told from what the test
 //! harness prints. It is not for processes of another program, and must never leave one.
+//!
+//! ```text
+//! test ── Role::start ──► the same binary: role_… --exact --ignored --nocapture
+//!   ▲                        │  ROLE_DIR, ROLE_ARGUMENT ──► my_role()
+//!   │  said() ◄─ lines ◄─ stdout: @… ◄── say()
+//!   └─ tell() ──────────► stdin ──► whatever the role reads, wait_for_the_end()
+//! ```
+//!
+//! A role that is run by hand, as `cargo test -- --ignored` does, finds no directory: [`my_role`] says `None`, and it returns at once. One
+//! thread for each role reads its lines; it ends with the role's stdout. The lines that nobody took are kept, 65,536 of them at most, and
+//! then the role waits in `say`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -46,12 +57,17 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// ```
 #[derive(Debug)]
 pub struct Role {
+    /// Killed and reaped when the value is dropped, also where the test panics.
     child: Child,
+    /// What the role said and nobody took yet; closed once its stdout is.
     lines: Receiver<String>,
 }
 
 impl Role {
     /// Starts the test `role` on `dir`; it gets both by [`my_role`].
+    ///
+    /// `role` is the whole name of the test, with its modules (`locks::role_holds_the_lock`): it is matched exactly, and where none has that name
+    /// the process ends at once, so that [`said`](Self::said) panics. `argument` is any text, and means what the two agree on.
     ///
     /// # Panics
     ///
@@ -61,6 +77,9 @@ impl Role {
     }
 
     /// Starts it as another user, which the super-user may do; `dir` must let that user in.
+    ///
+    /// The test binary is copied to `dir/role`, and the role works in `/`. A test that is not run by the super-user has to skip this, and to
+    /// print that it does.
     ///
     /// # Panics
     ///
@@ -76,6 +95,10 @@ impl Role {
 
     /// Starts it by another program, which gets the test binary as its last argument but those of the role.
     ///
+    /// So a role gets limits, another namespace or another root: `by` is the program and its first arguments, such as
+    /// `["prlimit", "--nofile=64"]`. It has to become the test binary (`exec`) or hand signals on, as [`pid`](Self::pid) and the kill mean the
+    /// process that was started.
+    ///
     /// # Panics
     ///
     /// If `by` is empty, or the system starts no process.
@@ -85,6 +108,7 @@ impl Role {
         Self::spawn(command, role, dir, argument)
     }
 
+    /// Starts the command as the role, with its stdin and stdout as pipes; its stderr is the test's.
     fn spawn(mut command: Command, role: &str, dir: &Path, argument: &str) -> Self {
         let mut child = command
             .args([role, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
@@ -126,19 +150,29 @@ impl Role {
 
     /// The next thing it says.
     ///
+    /// It blocks for up to two minutes. What it returns is the line without the mark `@` with which [`say`] begins it.
+    ///
     /// # Panics
     ///
     /// If it says nothing in time.
+    ///
+    /// A role that has ended says nothing any more: then it panics at once.
     pub fn said(&self) -> String {
         self.lines.recv_timeout(DEADLINE).expect("the role says something within the deadline")
     }
 
     /// What it said, until it says nothing for a moment.
+    ///
+    /// A moment is 200 ms. So it is for what a role says again and again; whether something was *not* said can never be told by it on a machine
+    /// that is busy.
     pub fn said_up_to_now(&self) -> Vec<String> {
         std::iter::from_fn(|| self.lines.recv_timeout(MOMENT).ok()).collect()
     }
 
     /// Ends it with SIGKILL, and returns what it said before.
+    ///
+    /// It returns once the process is reaped and its pipe was read to the end, so what is returned is all that it ever said. Files that it
+    /// wrote are as a crash leaves them; locks of the system are free.
     ///
     /// # Panics
     ///
@@ -154,6 +188,8 @@ impl Role {
     }
 
     /// Closes its standard input and waits for its end.
+    ///
+    /// It is for a role that ends with its stdin, such as one in [`wait_for_the_end`]. It waits without a deadline; what was said is dropped.
     ///
     /// # Panics
     ///
@@ -171,16 +207,28 @@ impl Drop for Role {
     }
 }
 
+/// The test binary itself; gone if somebody built it anew while it runs, and then no role starts.
 fn this_binary() -> PathBuf {
     std::env::current_exe().expect("the system knows the path of this program")
 }
 
 /// The directory and the argument that [`Role::start`] gave; `None` if the test was started by hand.
+///
+/// # Examples
+///
+/// ```
+/// use treewarden_testkit::role::my_role;
+///
+/// // Nobody started this example as a role.
+/// assert_eq!(my_role(), None);
+/// ```
 pub fn my_role() -> Option<(PathBuf, String)> {
     Some((std::env::var_os("ROLE_DIR")?.into(), std::env::var("ROLE_ARGUMENT").ok()?))
 }
 
 /// Says a line to whoever started this role.
+///
+/// A line end within it would make two lines, of which only the first has the mark and is heard.
 ///
 /// # Panics
 ///
@@ -193,6 +241,9 @@ pub fn say(what: &str) {
 }
 
 /// Waits until whoever started this role closes its standard input, or dies.
+///
+/// So a role never outlives its test: the system closes the pipe also where that was killed. What is written to it by [`Role::tell`] is
+/// read and dropped.
 pub fn wait_for_the_end() {
     let _nothing = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
 }
